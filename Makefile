@@ -1,0 +1,90 @@
+# Everything a developer runs. `make help` lists the targets.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+REQ := tools/requirements
+BIN := .venv/bin
+# The generators live in a venv of their own: they need an old protobuf.
+GEN := .venv-gen
+RELEASED := tools/schema/released.binpb
+# Standard steps to make a venv: $(1) folder, $(2) what pip installs.
+define venv
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+	@touch $(1)/.stamp
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-lowest test-newest lint format gen check-gen breaking release-schema bench lock ci clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.stamp ## make .venv: the package, every extra, the development tools
+.venv/.stamp: pyproject.toml $(REQ)/dev.txt
+	$(call venv,.venv,-r $(REQ)/dev.txt -e .)
+
+$(GEN)/.stamp: $(REQ)/gen.txt
+	$(call venv,$(GEN),-r $(REQ)/gen.txt)
+
+run: setup ## dispatch a call and a batch, by gRPC and by Connect, to a service on this machine
+	$(BIN)/python examples/guide.py
+
+test: setup ## run the tests, with branch coverage of the hand-written code
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+test-lowest: .venv-lowest/.stamp ## run the tests with the lowest declared dependencies
+	.venv-lowest/bin/python -m pytest
+.venv-lowest/.stamp: pyproject.toml $(REQ)/lowest.txt
+	$(call venv,.venv-lowest,-r $(REQ)/lowest.txt -e .)
+
+test-newest: setup ## run the tests with the newest dependencies that there are
+	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
+	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
+	.venv-newest/bin/python -m pytest
+
+lint: setup $(GEN)/.stamp ## check style, types and the schema
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(GEN)/bin/buf lint
+	$(GEN)/bin/buf format --diff --exit-code
+
+format: setup $(GEN)/.stamp ## format Python and proto files
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(GEN)/bin/buf format --write
+
+gen: $(GEN)/.stamp ## write generated/ anew from proto/
+	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate
+
+check-gen: $(GEN)/.stamp ## fail when generated/ is not what `make gen` writes
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate --output "$$tmp" && \
+	diff -r -x __pycache__ "$$tmp/generated" generated && echo "generated/ is up to date" || \
+	{ echo "generated/ differs from proto/: run 'make gen' and commit the result" >&2; exit 1; }
+
+breaking: $(GEN)/.stamp ## fail when the schema breaks readers of the released one
+	$(GEN)/bin/buf breaking --against $(RELEASED)
+
+release-schema: $(GEN)/.stamp ## record the schema as released: part of making a release
+	$(GEN)/bin/buf build --exclude-source-info --output $(RELEASED)
+
+bench: setup .venv-peer/.stamp ## measure against the raw stubs and against dispatch-py
+	$(BIN)/python -m benchmarks
+.venv-peer/.stamp: $(REQ)/peer.txt
+	$(call venv,.venv-peer,-r $(REQ)/peer.txt)
+
+UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
+lock: setup ## pin the development requirements anew, at their newest versions
+	$(UV) --upgrade pyproject.toml --extra all --group dev --output-file $(REQ)/dev.txt
+	$(UV) --upgrade pyproject.toml --extra all --group test --resolution lowest-direct --output-file $(REQ)/lowest.txt
+	$(UV) --upgrade --group gen --output-file $(REQ)/gen.txt
+
+clean: ## remove every venv and cache
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	find . -name __pycache__ -prune -exec rm -rf {} +

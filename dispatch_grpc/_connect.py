@@ -1,0 +1,244 @@
+"""Connect, by connectrpc and its HTTP client pyqwest."""
+
+import asyncio
+import time
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+try:
+    from connectrpc.client import ResponseMetadata
+    from connectrpc.codec import Codec
+    from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
+    from connectrpc.errors import ConnectError
+    from dispatch.sdk.v1.dispatch_connect import DispatchServiceClient, DispatchServiceClientSync
+    from pyqwest import Client, HTTPTransport, SyncClient, SyncHTTPTransport
+    from tenacity import AsyncRetrying, RetryCallState, Retrying
+    from tenacity.retry import retry_if_exception
+    from tenacity.stop import stop_after_attempt
+    from tenacity.wait import wait_random_exponential
+except ImportError as missing:
+    raise ImportError(
+        "the Connect protocol needs an extra: pip install 'dispatch-grpc[connect]'"
+    ) from missing
+
+from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc._transport import Metadata
+from dispatch_grpc.errors import (
+    Code,
+    ConfigurationError,
+    DispatchError,
+    MarshalError,
+    ProtocolError,
+    RPCError,
+    rpc_error,
+)
+
+_MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
+
+
+class ConnectTransport:
+    """Sends requests by HTTP POST, each over a connection of a pool."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        json: bool,
+        credentials: TLSCredentials | None,
+        retry: RetryPolicy | None,
+        max_message_bytes: int,
+        http_client: SyncClient | None,
+    ) -> None:
+        self._target = target
+        self._opened: SyncHTTPTransport | None = None
+        if http_client is None:
+            self._opened = _open(SyncHTTPTransport, target, credentials)
+            http_client = SyncClient(self._opened)
+        self._client = DispatchServiceClientSync(
+            target.url,
+            codec=_codec(json=json),
+            accept_compression=(),
+            send_compression=None,
+            read_max_bytes=max_message_bytes,
+            http_client=http_client,
+        )
+        self._retrying = None if retry is None else Retrying(**_retrying(retry))
+
+    def send(
+        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
+    ) -> DispatchResponse:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._retrying is None:
+            return self._attempt(request, dict(metadata), deadline)
+        return self._retrying(self._attempt, request, dict(metadata), deadline)
+
+    def _attempt(
+        self, request: DispatchRequest, headers: dict[str, str], deadline: float | None
+    ) -> DispatchResponse:
+        with ResponseMetadata() as response:
+            try:
+                return self._client.dispatch(
+                    request, headers=headers, timeout_ms=_remaining_ms(deadline)
+                )
+            except ConnectError as error:
+                raise _translate(error, response, self._target) from error
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+class AsyncConnectTransport:
+    """The same by `await`."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        json: bool,
+        credentials: TLSCredentials | None,
+        retry: RetryPolicy | None,
+        max_message_bytes: int,
+        http_client: Client | None,
+    ) -> None:
+        self._target = target
+        self._opened: HTTPTransport | None = None
+        if http_client is None:
+            self._opened = _open(HTTPTransport, target, credentials)
+            http_client = Client(self._opened)
+        self._client = DispatchServiceClient(
+            target.url,
+            codec=_codec(json=json),
+            accept_compression=(),
+            send_compression=None,
+            read_max_bytes=max_message_bytes,
+            http_client=http_client,
+        )
+        self._retrying = None if retry is None else AsyncRetrying(**_retrying(retry))
+
+    async def send(
+        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
+    ) -> DispatchResponse:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._retrying is None:
+            return await self._attempt(request, dict(metadata), deadline)
+        return await self._retrying(self._attempt, request, dict(metadata), deadline)
+
+    async def _attempt(
+        self, request: DispatchRequest, headers: dict[str, str], deadline: float | None
+    ) -> DispatchResponse:
+        with ResponseMetadata() as response:
+            try:
+                return await self._client.dispatch(
+                    request, headers=headers, timeout_ms=_remaining_ms(deadline)
+                )
+            except ConnectError as error:
+                if isinstance(error.__cause__, asyncio.CancelledError):
+                    raise error.__cause__ from None  # a cancelled task stays cancelled
+                raise _translate(error, response, self._target) from error
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+
+
+def _open(cls: Any, target: Target, credentials: TLSCredentials | None) -> Any:
+    tls = credentials or TLSCredentials()
+    try:
+        return cls(
+            tls_ca_cert=tls.root_certificates,
+            tls_include_system_certs=target.secure and tls.root_certificates is None,
+            tls_cert=tls.certificate_chain,
+            tls_key=tls.private_key,
+            connect_timeout=None,  # the deadline covers it
+            pool_max_idle_per_host=100,
+            enable_gzip=False,
+            enable_brotli=False,
+            enable_zstd=False,
+            follow_redirects=False,  # the key goes to no other place than the API URL
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"credentials: {error}") from error
+
+
+class _JSONCodec:
+    """The JSON codec, telling what could not be encoded from what could not be sent."""
+
+    def __init__(self) -> None:
+        self._codec = google_protobuf_json_codec()
+
+    def name(self) -> str:
+        return self._codec.name()
+
+    def encode(self, message: Message) -> bytes:
+        try:
+            return MessageToJson(message, indent=None).encode()
+        except Exception as error:
+            raise MarshalError(f"the request has no JSON form: {error}") from error
+
+    def decode(self, data: bytes | bytearray, message_class: Any) -> Any:
+        return self._codec.decode(data, message_class)
+
+
+def _codec(*, json: bool) -> Codec:
+    return _JSONCodec() if json else google_protobuf_binary_codec()
+
+
+def _retrying(retry: RetryPolicy) -> dict[str, Any]:
+    attempts = stop_after_attempt(retry.max_attempts)
+
+    def stop(state: RetryCallState) -> bool:
+        deadline = state.args[2]
+        late = deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
+        return late or attempts(state)
+
+    return {
+        "retry": retry_if_exception(_is_retryable),
+        "wait": wait_random_exponential(retry.initial_backoff.total_seconds(), retry.max_backoff),
+        "stop": stop,
+        "reraise": True,
+    }
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, RPCError) and error.code in {
+        Code.UNAVAILABLE,
+        Code.RESOURCE_EXHAUSTED,
+    }
+
+
+def _remaining_ms(deadline: float | None) -> int | None:
+    if deadline is None:
+        return None
+    return min(max(round((deadline - time.monotonic()) * 1000), 0), _MAX_TIMEOUT_MS)
+
+
+def _translate(error: ConnectError, response: ResponseMetadata, target: Target) -> DispatchError:
+    cause, status = error.__cause__, response.http_status
+    if isinstance(cause, DispatchError):
+        return cause
+    name = error.code.name
+    code = Code["CANCELLED" if name == "CANCELED" else name]
+    message = error.message or "the service gave no reason"
+    details = [
+        AnyProto(type_url=f"type.googleapis.com/{d.type_name}", value=d.message_bytes)
+        for d in error.details
+    ]
+    if status is None:
+        if code is Code.DEADLINE_EXCEEDED:
+            message = f"no answer from {target.url} in time"
+        else:
+            message = f"{target.url} is not available: {message}"
+    elif status < 400:
+        return ProtocolError(
+            f"{target.url} answered HTTP {status} with something that is no answer of a Dispatch "
+            f"service ({message}): is the API URL right?",
+            code=code,
+        )
+    elif not response.headers.get("content-type", "").startswith("application/json"):
+        message = f"{target.url} answered HTTP {status} {message}"
+    return rpc_error(code, message, details)

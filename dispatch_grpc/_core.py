@@ -1,0 +1,136 @@
+"""What `Client` and `AsyncClient` do the same: settings, and both ends of a request. No I/O."""
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from dispatch_grpc import _config
+from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc._transport import Metadata
+from dispatch_grpc.errors import (
+    AuthenticationError,
+    Code,
+    ConfigurationError,
+    ProtocolError,
+    RequestTooLargeError,
+    RPCError,
+)
+
+logger = logging.getLogger("dispatch_grpc")
+
+# How servers of gRPC and Connect say that a request is too large, and for what limit.
+_TOO_LARGE = re.compile(r"^(?!CLIENT).*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)")
+
+
+class Core:
+    """The settings of a client, checked, and what it does with them."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        api_url: str | None,
+        protocol: Protocol | None,
+        timeout: timedelta | None,
+        metadata: Mapping[str, str] | None,
+        retry: RetryPolicy | None,
+        credentials: TLSCredentials | None,
+        allow_plaintext: bool,
+        max_message_bytes: int,
+        env: Mapping[str, str] | None,
+        channel: object,
+        http_client: object,
+    ) -> None:
+        env = _config.environment(env)
+        self.key = _config.api_key(api_key, env)
+        self.protocol = _config.protocol(protocol, env)
+        self.target = _config.api_url(
+            api_url, env, protocol=self.protocol, allow_plaintext=allow_plaintext
+        )
+        self.timeout = _config.timeout(timeout)
+        self.max_message_bytes = _config.max_message_bytes(max_message_bytes)
+        self.credentials = _config.instance("credentials", credentials, TLSCredentials)
+        self.retry = _config.instance("retry", retry, RetryPolicy)
+        if credentials is not None and not self.target.secure:
+            raise ConfigurationError(
+                f"credentials are for https, but the API URL is {self.target.url}"
+            )
+        for name, given, wanted in (
+            ("channel", channel, self.protocol == "grpc"),
+            ("http_client", http_client, self.protocol != "grpc"),
+        ):
+            if given is not None and not wanted:
+                raise ConfigurationError(f"{name} does not go with protocol={self.protocol!r}")
+        if self.protocol != "grpc":
+            import dispatch_grpc._connect  # noqa: F401 (is the extra installed?)
+        self.own_connection = channel is None and http_client is None
+        if credentials is not None and not self.own_connection:
+            raise ConfigurationError(
+                "credentials do not go with a channel or http_client, which has its own"
+            )
+        self.metadata: Metadata = (
+            ("authorization", f"Bearer {self.key.value}"),
+            *_config.metadata(metadata),
+        )
+
+    def prepare(
+        self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
+    ) -> tuple[Metadata, float | None]:
+        size = request.ByteSize()
+        if size > self.max_message_bytes:
+            raise RequestTooLargeError(
+                f"the request of {len(request.calls)} calls has {size} bytes, more than the "
+                f"{self.max_message_bytes} allowed; calls that are dispatched together are never "
+                f"split: dispatch fewer, make inputs smaller, or raise max_message_bytes= if the "
+                f"service takes more",
+                code=Code.RESOURCE_EXHAUSTED,
+                idempotency_key=key,
+            )
+        pairs = (*self.metadata, ("idempotency-key", key))
+        if metadata is not None:
+            pairs += _config.metadata(metadata)
+        return pairs, self.timeout if timeout is NOT_GIVEN else _config.timeout(timeout)
+
+    def ids(self, request: DispatchRequest, response: DispatchResponse, key: str) -> list[str]:
+        ids = list(response.dispatch_ids)
+        if len(ids) != len(request.calls):
+            raise ProtocolError(
+                f"{self.target.url} answered {len(request.calls)} calls with {len(ids)} ids; "
+                f"the calls may have been recorded",
+                code=Code.INTERNAL,
+                idempotency_key=key,
+            )
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("dispatched %d calls to %s: %s", len(ids), self.target.url, ids)
+        return ids
+
+    def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
+        """Add to an error of the transport what only the client knows."""
+        error.idempotency_key = key
+        if isinstance(error, AuthenticationError):
+            error.message = (
+                f"{self.target.url} rejected the API key {self.key.redacted} "
+                f"(from {self.key.source}): {error.message}"
+            )
+        elif limit := _TOO_LARGE.search(error.message):
+            explained = RequestTooLargeError(
+                f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more "
+                f"than the {limit[1]} that {self.target.url} takes; calls that are dispatched "
+                f"together are never split: dispatch fewer, or make inputs smaller",
+                code=error.code,
+                details=error.details,
+                idempotency_key=key,
+            )
+            explained.__cause__ = error.__cause__
+            error = explained
+        logger.debug("dispatching %d calls failed: %s", len(request.calls), error)
+        return error
+
+    def __repr__(self) -> str:
+        return (
+            f"api_url={self.target.url!r}, protocol={self.protocol!r}, "
+            f"api_key={self.key.redacted!r}"
+        )

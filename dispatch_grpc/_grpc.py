@@ -1,0 +1,230 @@
+"""gRPC, by grpcio."""
+
+import asyncio
+import json
+import random
+import time
+from functools import lru_cache
+from typing import Any
+
+import grpc
+import grpc.aio
+from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
+from google.protobuf import any_pb2, descriptor_pb2, message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc._transport import Metadata
+from dispatch_grpc.errors import ClientStateError, Code, RPCError, rpc_error
+
+_RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+
+
+class GRPCTransport:
+    """Sends requests over a channel of grpcio."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        credentials: TLSCredentials | None,
+        retry: RetryPolicy | None,
+        max_message_bytes: int,
+        channel: grpc.Channel | None,
+    ) -> None:
+        self._target = target
+        self._owned = channel is None
+        if channel is None:
+            options = _options(retry, max_message_bytes)
+            if target.secure:
+                channel = grpc.secure_channel(target.authority, _tls(credentials), options)
+            else:
+                channel = grpc.insecure_channel(target.authority, options)
+        self._retry = retry if self._owned else None
+        self._channel = channel
+        self._dispatch = DispatchServiceStub(channel).Dispatch
+
+    def send(
+        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
+    ) -> DispatchResponse:
+        again = _Again(self._retry, timeout)
+        try:
+            while True:
+                try:
+                    return self._dispatch(request, timeout=again.left(), metadata=metadata)
+                except grpc.RpcError as error:
+                    wait = again.wait(error)
+                    if wait is None:
+                        raise _translate(error, self._target) from error
+                time.sleep(wait)
+        except ValueError as error:  # grpcio's way to say that the channel is closed
+            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+
+    def close(self) -> None:
+        if self._owned:
+            self._channel.close()
+
+
+class AsyncGRPCTransport:
+    """Sends requests over a channel of grpc.aio; belongs to the event loop that made it."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        credentials: TLSCredentials | None,
+        retry: RetryPolicy | None,
+        max_message_bytes: int,
+        channel: grpc.aio.Channel | None,
+    ) -> None:
+        self._target = target
+        self._owned = channel is None
+        if channel is None:
+            options = _options(retry, max_message_bytes)
+            if target.secure:
+                channel = grpc.aio.secure_channel(target.authority, _tls(credentials), options)
+            else:
+                channel = grpc.aio.insecure_channel(target.authority, options)
+        self._retry = retry if self._owned else None
+        self._channel = channel
+        self._dispatch = DispatchServiceStub(channel).Dispatch
+
+    async def send(
+        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
+    ) -> DispatchResponse:
+        again = _Again(self._retry, timeout)
+        try:
+            while True:
+                try:
+                    return await self._dispatch(request, timeout=again.left(), metadata=metadata)
+                except grpc.aio.AioRpcError as error:
+                    wait = again.wait(error)
+                    if wait is None:
+                        raise _translate(error, self._target) from error
+                await asyncio.sleep(wait)
+        except grpc.aio.UsageError as error:
+            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+
+    async def close(self) -> None:
+        if self._owned:
+            await self._channel.close()
+
+
+class _Again:
+    """Decides on the retries that gRPC leaves to us.
+
+    gRPC does not try again once the headers of an answer have arrived (gRFC A6), and servers
+    built on Connect send headers before every error. Such an error is tried again here, by the
+    same policy as the channel's.
+    """
+
+    def __init__(self, retry: RetryPolicy | None, timeout: float | None) -> None:
+        self._retry = retry
+        self._attempts = 1
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float | None:
+        """Seconds until the deadline."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def wait(self, error: Any) -> float | None:
+        """Seconds to wait before the next attempt; None to give up."""
+        retry = self._retry
+        if (
+            retry is None
+            or self._attempts == retry.max_attempts
+            or error.code() not in _RETRYABLE
+            or not error.initial_metadata()
+        ):
+            return None
+        bound = retry.initial_backoff * 2 ** (self._attempts - 1)
+        wait = random.uniform(0, min(bound, retry.max_backoff).total_seconds())  # noqa: S311
+        left = self.left()
+        if left is not None and wait >= left:
+            return None
+        self._attempts += 1
+        return wait
+
+
+def _options(retry: RetryPolicy | None, max_message_bytes: int) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # Connections are shared by all channels of a process, and so with a forked child, where
+        # they are broken; a pool of its own lets a child open new ones.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if retry is None:
+        return [*options, ("grpc.enable_retries", 0)]
+    policy = {
+        "maxAttempts": retry.max_attempts,
+        "initialBackoff": f"{retry.initial_backoff.total_seconds()}s",
+        "maxBackoff": f"{retry.max_backoff.total_seconds()}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": sorted(code.name for code in _RETRYABLE),
+    }
+    service = {"service": "dispatch.sdk.v1.DispatchService"}
+    config = {"methodConfig": [{"name": [service], "retryPolicy": policy}]}
+    return [
+        *options,
+        ("grpc.service_config", json.dumps(config)),
+        # A request that does not fit here is not sent again (the default is 256 KiB).
+        ("grpc.per_rpc_retry_buffer_size", 2 * max_message_bytes),
+    ]
+
+
+def _tls(credentials: TLSCredentials | None) -> grpc.ChannelCredentials:
+    tls = credentials or TLSCredentials()
+    return grpc.ssl_channel_credentials(
+        tls.root_certificates, tls.private_key, tls.certificate_chain
+    )
+
+
+def _translate(error: Any, target: Target) -> RPCError:
+    code = Code(error.code().value[0])
+    message = error.details() or "the service gave no reason"
+    details = _details(error.trailing_metadata() or ())
+    if code is Code.DEADLINE_EXCEEDED:
+        message = f"no answer from {target.url} in time ({message})"
+    elif code is Code.UNAVAILABLE:
+        message = f"{target.url} is not available: {message}"
+    return rpc_error(code, message, details)
+
+
+def _details(trailers: Any) -> list[any_pb2.Any]:
+    """Read the messages attached to an error (a google.rpc.Status in the trailers)."""
+    for key, value in trailers:
+        if key == "grpc-status-details-bin":
+            try:
+                status = _status_class().FromString(value)
+            except DecodeError:
+                return []
+            return [any_pb2.Any(type_url=d.type_url, value=d.value) for d in status.details]
+    return []
+
+
+@lru_cache(maxsize=1)
+def _status_class() -> Any:
+    """The message google.rpc.Status, in a pool of its own: programs may have their copy."""
+    pool = DescriptorPool()
+    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(
+        name="google/rpc/status.proto",
+        package="google.rpc",
+        syntax="proto3",
+        dependency=["google/protobuf/any.proto"],
+    )
+    message = file.message_type.add(name="Status")
+    kind = descriptor_pb2.FieldDescriptorProto
+    message.field.add(name="code", number=1, type=kind.TYPE_INT32, label=kind.LABEL_OPTIONAL)
+    message.field.add(name="message", number=2, type=kind.TYPE_STRING, label=kind.LABEL_OPTIONAL)
+    message.field.add(
+        name="details",
+        number=3,
+        type=kind.TYPE_MESSAGE,
+        label=kind.LABEL_REPEATED,
+        type_name=".google.protobuf.Any",
+    )
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))

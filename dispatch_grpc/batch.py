@@ -1,0 +1,166 @@
+"""Batches: calls that are recorded together, all or none."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from dispatch_grpc import _config
+from dispatch_grpc._config import NOT_GIVEN
+from dispatch_grpc._proto import Call, DispatchRequest
+from dispatch_grpc.calls import check_call
+
+if TYPE_CHECKING:
+    from dispatch_grpc.client import AsyncClient, Client
+
+DispatchID: TypeAlias = str
+"""Opaque, globally unique id that the service gives to a call."""
+
+
+class _Calls:
+    """The calls of a batch: what `Batch` and `AsyncBatch` share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._request = DispatchRequest()
+        # The key of a dispatch that failed, as long as the calls are still the same.
+        self._key: str | None = None
+
+    def add(self, *calls: Call) -> None:
+        """Add calls; later changes to them do not reach the batch.
+
+        Args:
+            calls: Calls as `new_call` makes them, or made by hand.
+
+        Raises:
+            InvalidCallError: A call breaks a rule of the schema; then none is added.
+        """
+        with self._lock:
+            target = self._request.calls
+            start = len(target)
+            for index, call in enumerate(calls, start):
+                check_call(call, index)
+            target.extend(calls)
+            self._key = None
+
+    def clear(self) -> None:
+        """Remove all calls."""
+        with self._lock:
+            self._request = DispatchRequest()
+            self._key = None
+
+    def __len__(self) -> int:
+        return len(self._request.calls)
+
+    def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
+        """Take the calls out to dispatch them, with the idempotency key to use."""
+        _config.idempotency_key(key)
+        with self._lock:
+            taken = self._request, key or self._key or _config.new_idempotency_key()
+            self._request, self._key = DispatchRequest(), None
+            return taken
+
+    def _put_back(self, request: DispatchRequest, key: str) -> None:
+        """Keep the calls of a dispatch that failed, before those added meanwhile."""
+        with self._lock:
+            added = self._request.calls
+            request.calls.extend(added)
+            self._request, self._key = request, None if added else key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} calls>"
+
+
+class Batch(_Calls):
+    """Calls to dispatch together; made by `Client.batch`.
+
+    May be used from several threads: dispatches of one batch follow each other, and calls
+    that are added while one is under way are kept for the next.
+    """
+
+    def __init__(self, client: "Client") -> None:
+        super().__init__()
+        self._client = client
+        self._dispatching = threading.Lock()
+
+    def dispatch(
+        self,
+        *,
+        timeout: timedelta | None = NOT_GIVEN,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> list[DispatchID]:
+        """Dispatch all calls of the batch in one request: all are recorded, or none.
+
+        Afterwards the batch is empty. If it fails, the batch still holds its calls;
+        dispatching it again unchanged sends the same idempotency key again.
+
+        Args:
+            timeout: As for `Client.dispatch`.
+            metadata: As for `Client.dispatch`.
+            idempotency_key: As for `Client.dispatch`.
+
+        Returns:
+            One id for each call, in their order. An empty batch sends nothing and returns [].
+
+        Raises:
+            RequestTooLargeError: The calls have too many bytes for one request.
+            RPCError: Others as for `Client.dispatch`.
+        """
+        with self._dispatching:
+            request, key = self._take(idempotency_key)
+            if not request.calls:
+                return []
+            try:
+                return self._client._send(request, timeout, metadata, key)
+            except BaseException:
+                self._put_back(request, key)
+                raise
+
+
+class AsyncBatch(_Calls):
+    """Calls to dispatch together; made by `AsyncClient.batch`.
+
+    May be used from several tasks: dispatches of one batch follow each other, and calls
+    that are added while one is under way are kept for the next.
+    """
+
+    def __init__(self, client: "AsyncClient") -> None:
+        super().__init__()
+        self._client = client
+        self._dispatching = asyncio.Lock()
+
+    async def dispatch(
+        self,
+        *,
+        timeout: timedelta | None = NOT_GIVEN,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> list[DispatchID]:
+        """Dispatch all calls of the batch in one request: all are recorded, or none.
+
+        Afterwards the batch is empty. If it fails, the batch still holds its calls;
+        dispatching it again unchanged sends the same idempotency key again.
+
+        Args:
+            timeout: As for `AsyncClient.dispatch`.
+            metadata: As for `AsyncClient.dispatch`.
+            idempotency_key: As for `AsyncClient.dispatch`.
+
+        Returns:
+            One id for each call, in their order. An empty batch sends nothing and returns [].
+
+        Raises:
+            RequestTooLargeError: The calls have too many bytes for one request.
+            RPCError: Others as for `AsyncClient.dispatch`.
+        """
+        async with self._dispatching:
+            request, key = self._take(idempotency_key)
+            if not request.calls:
+                return []
+            try:
+                return await self._client._send(request, timeout, metadata, key)
+            except BaseException:
+                self._put_back(request, key)
+                raise

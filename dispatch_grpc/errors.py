@@ -1,0 +1,175 @@
+"""Everything that this library raises.
+
+::
+
+    DispatchError
+    ├── ConfigurationError     a setting is missing or not acceptable  (also a ValueError)
+    ├── InvalidCallError       a call breaks a rule of the schema      (also a ValueError)
+    ├── MarshalError           a value has no representation           (also a ValueError)
+    ├── UnmarshalError         a representation has no such value      (also a ValueError)
+    ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
+    └── RPCError               a request failed: .code, .message, .details
+        ├── AuthenticationError      the API key was rejected
+        ├── PermissionDeniedError    the API key does not allow the request
+        ├── InvalidArgumentError     the service found a call invalid
+        ├── NotFoundError            nothing of that name, or no such method
+        ├── AlreadyExistsError       the idempotency key was used for other calls
+        ├── ResourceExhaustedError   a quota or a bound of the service is reached
+        │   └── RequestTooLargeError     the request has more bytes than are taken
+        ├── DeadlineExceededError    no answer in time                 (also a TimeoutError)
+        ├── UnavailableError         no connection, or it broke        (also a ConnectionError)
+        └── ProtocolError            the answer is not one of a Dispatch service
+
+An RPCError of no class below it is any other failure that the service reported. Whether
+the calls of a failed request were recorded is known only where the service said so:
+after a DeadlineExceededError or an UnavailableError they may have been. To try again
+without recording them twice, pass the error's ``idempotency_key`` along.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+
+class Code(enum.IntEnum):
+    """The status codes of gRPC, which Connect shares."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class DispatchError(Exception):
+    """Base of every error of this library."""
+
+
+class ConfigurationError(DispatchError, ValueError):
+    """A setting is missing or not acceptable; the message names it and where it came from."""
+
+
+class InvalidCallError(DispatchError, ValueError):
+    """A call breaks a rule of the schema; the message names the field and the rule."""
+
+
+class MarshalError(DispatchError, ValueError):
+    """A value cannot be represented without loss; the message says where in it and why."""
+
+
+class UnmarshalError(DispatchError, ValueError):
+    """What an `Any` holds is not the value asked for; the message says what was found."""
+
+
+class ClientStateError(DispatchError, RuntimeError):
+    """A client is used after it was closed, or where it cannot be used."""
+
+
+class RPCError(DispatchError):
+    """A request failed.
+
+    Attributes:
+        code: The status code, by which programs decide what to do.
+        message: What happened, for a person.
+        details: Messages that the service attached, as `google.protobuf.Any`.
+        idempotency_key: The key that the request carried, or None when none was sent.
+            Dispatching the same calls with it again records them once, if the service
+            supports idempotency keys.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code,
+        details: Sequence[Any] = (),
+        idempotency_key: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.details = tuple(details)
+        self.idempotency_key = idempotency_key
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code.name}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments are lost by the default: errors cross process pools.
+        return (_rebuild, (type(self), self.message, self.__dict__))
+
+
+def _rebuild(cls: type[RPCError], message: str, state: dict[str, Any]) -> RPCError:
+    error = cls.__new__(cls, message)
+    error.__dict__.update(state)
+    return error
+
+
+class AuthenticationError(RPCError):
+    """The service rejected the API key."""
+
+
+class PermissionDeniedError(RPCError):
+    """The API key is valid but does not allow the request."""
+
+
+class InvalidArgumentError(RPCError):
+    """The service found a call invalid."""
+
+
+class NotFoundError(RPCError):
+    """What the request names does not exist, or the server has no such method."""
+
+
+class AlreadyExistsError(RPCError):
+    """The idempotency key was used before, for other calls."""
+
+
+class ResourceExhaustedError(RPCError):
+    """A quota or a bound of the service is reached."""
+
+
+class RequestTooLargeError(ResourceExhaustedError):
+    """The request has more bytes than are taken; calls of a batch are never split."""
+
+
+class DeadlineExceededError(RPCError, TimeoutError):
+    """There was no answer in time. The calls may have been recorded."""
+
+
+class UnavailableError(RPCError, ConnectionError):
+    """The service could not be reached, or the connection broke."""
+
+
+class ProtocolError(RPCError):
+    """The answer is not one of a Dispatch service: is the API URL right?"""
+
+
+_CLASSES: dict[Code, type[RPCError]] = {
+    Code.UNAUTHENTICATED: AuthenticationError,
+    Code.PERMISSION_DENIED: PermissionDeniedError,
+    Code.INVALID_ARGUMENT: InvalidArgumentError,
+    Code.OUT_OF_RANGE: InvalidArgumentError,
+    Code.NOT_FOUND: NotFoundError,
+    Code.UNIMPLEMENTED: NotFoundError,
+    Code.ALREADY_EXISTS: AlreadyExistsError,
+    Code.RESOURCE_EXHAUSTED: ResourceExhaustedError,
+    Code.DEADLINE_EXCEEDED: DeadlineExceededError,
+    Code.UNAVAILABLE: UnavailableError,
+}
+
+
+def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError:
+    """Make the error of a status code."""
+    return _CLASSES.get(code, RPCError)(message, code=code, details=details)

@@ -1,0 +1,116 @@
+"""DispatchService as an ASGI application: gRPC, Connect and gRPC-Web on one port.
+
+The application checks API keys and calls; what becomes of the calls is up to a `Handler`.
+gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
+"""
+
+import hmac
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+try:
+    from connectrpc.code import Code as ConnectCode
+    from connectrpc.errors import ConnectError
+    from dispatch.sdk.v1.dispatch_connect import DispatchServiceASGIApplication
+except ImportError as missing:
+    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+
+from dispatch_grpc._config import DEFAULT_MAX_MESSAGE_BYTES
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc.calls import check_call
+from dispatch_grpc.errors import Code, InvalidCallError, RPCError
+
+logger = logging.getLogger("dispatch_grpc")
+
+ASGIApplication = Callable[[Any, Any, Any], Any]
+
+
+class Handler(Protocol):
+    """What becomes of the calls that a server accepts."""
+
+    async def dispatch(
+        self, request: DispatchRequest, metadata: Mapping[str, str]
+    ) -> DispatchResponse:
+        """Record the calls of a request, all or none.
+
+        Args:
+            request: Calls that keep the rules of the schema.
+            metadata: Metadata of the request by lower-case key, without the API key.
+
+        Returns:
+            One id for each call, in their order.
+
+        Raises:
+            RPCError: Is answered as it is. Every other exception is logged, and answered as
+                INTERNAL without its text.
+        """
+        ...
+
+
+def dispatch_app(
+    handler: Handler,
+    *,
+    api_keys: Collection[str] | None = None,
+    max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+) -> ASGIApplication:
+    """Make the ASGI application.
+
+    Args:
+        handler: What becomes of the calls.
+        api_keys: Keys of which a request must carry one; None lets everybody in.
+        max_request_bytes: Largest request to read.
+
+    Returns:
+        An ASGI 3 application.
+    """
+    return DispatchServiceASGIApplication(
+        _Service(handler),
+        interceptors=() if api_keys is None else (_Authenticate(api_keys),),
+        read_max_bytes=max_request_bytes,
+        compressions=None,
+    )
+
+
+class _Authenticate:
+    """Checks the API key before the body of a request is read."""
+
+    def __init__(self, api_keys: Collection[str]) -> None:
+        self._expected = [f"Bearer {key}".encode() for key in api_keys]
+
+    async def on_start(self, ctx: Any) -> None:
+        given = ctx.request_headers.get("authorization", "").encode()
+        # Every key is compared, in constant time, so that the time taken tells nothing.
+        if not any([hmac.compare_digest(given, key) for key in self._expected]):  # noqa: C419
+            raise ConnectError(
+                ConnectCode.UNAUTHENTICATED,
+                "the API key is not valid" if given else "there is no API key in the request",
+            )
+
+    async def on_end(self, token: None, ctx: Any, error: Exception | None) -> None:
+        pass
+
+
+class _Service:
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def dispatch(self, request: DispatchRequest, ctx: Any) -> DispatchResponse:
+        metadata = {
+            key: value for key, value in ctx.request_headers.items() if key != "authorization"
+        }
+        try:
+            for index, call in enumerate(request.calls):
+                check_call(call, index)
+            return await self._handler.dispatch(request, metadata)
+        except InvalidCallError as error:
+            raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
+        except RPCError as error:
+            raise ConnectError(_connect_code(error.code), error.message) from error
+        except Exception as error:
+            logger.exception("the handler failed")
+            raise ConnectError(ConnectCode.INTERNAL, "internal error") from error
+
+
+def _connect_code(code: Code) -> ConnectCode:
+    return ConnectCode["CANCELED" if code is Code.CANCELLED else code.name]
