@@ -43,8 +43,9 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: Number of times that a request is sent at most, from 2 to 5 (gRPC's bound).
-        initial_backoff: Bound of the wait before the second attempt; doubles with each.
-        max_backoff: Bound of every wait.
+        initial_backoff: Bound of the wait before the second attempt; doubles with each. 10 ms
+            or more.
+        max_backoff: Bound of every wait. 10 ms or more.
     """
 
     max_attempts: int = 5
@@ -59,9 +60,10 @@ class RetryPolicy:
             )
         for name in ("initial_backoff", "max_backoff"):
             value = getattr(self, name)
-            if not isinstance(value, timedelta) or value < timedelta(milliseconds=1):
+            # Below, gRPC's own retries may hang until the deadline: grpc/grpc issue 41036.
+            if not isinstance(value, timedelta) or value < timedelta(milliseconds=10):
                 raise ConfigurationError(
-                    f"{name}: a timedelta of a millisecond or more is required; got {value!r}"
+                    f"{name}: a timedelta of 10 milliseconds or more is required; got {value!r}"
                 )
 
 

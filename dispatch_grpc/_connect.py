@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 try:
     from connectrpc.client import ResponseMetadata
+    from connectrpc.code import Code as ConnectCode
     from connectrpc.codec import Codec
     from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
     from connectrpc.errors import ConnectError
@@ -34,6 +35,7 @@ from dispatch_grpc.errors import (
     MarshalError,
     ProtocolError,
     RPCError,
+    http_error,
     rpc_error,
 )
 
@@ -53,7 +55,6 @@ class ConnectTransport:
         max_message_bytes: int,
         http_client: SyncClient | None,
     ) -> None:
-        self._target = target
         self._opened: SyncHTTPTransport | None = None
         if http_client is None:
             self._opened = _open(SyncHTTPTransport, target, credentials)
@@ -85,7 +86,7 @@ class ConnectTransport:
                     request, headers=headers, timeout_ms=_remaining_ms(deadline)
                 )
             except ConnectError as error:
-                raise _translate(error, response, self._target) from error
+                raise _translate(error, response) from error
 
     def close(self) -> None:
         if self._opened is not None:
@@ -105,7 +106,6 @@ class AsyncConnectTransport:
         max_message_bytes: int,
         http_client: Client | None,
     ) -> None:
-        self._target = target
         self._opened: HTTPTransport | None = None
         if http_client is None:
             self._opened = _open(HTTPTransport, target, credentials)
@@ -139,7 +139,7 @@ class AsyncConnectTransport:
             except ConnectError as error:
                 if isinstance(error.__cause__, asyncio.CancelledError):
                     raise error.__cause__ from None  # a cancelled task stays cancelled
-                raise _translate(error, response, self._target) from error
+                raise _translate(error, response) from error
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -217,28 +217,18 @@ def _remaining_ms(deadline: float | None) -> int | None:
     return min(max(round((deadline - time.monotonic()) * 1000), 0), _MAX_TIMEOUT_MS)
 
 
-def _translate(error: ConnectError, response: ResponseMetadata, target: Target) -> DispatchError:
-    cause, status = error.__cause__, response.http_status
-    if isinstance(cause, DispatchError):
-        return cause
-    name = error.code.name
-    code = Code["CANCELLED" if name == "CANCELED" else name]
-    message = error.message or "the service gave no reason"
+def _translate(error: ConnectError, response: ResponseMetadata) -> DispatchError:
+    if isinstance(error.__cause__, DispatchError):
+        return error.__cause__
+    status, message = response.http_status, error.message or "no reason given"
+    code = Code["CANCELLED" if error.code is ConnectCode.CANCELED else error.code.name]
+    if status == 200:
+        return ProtocolError(message, code=Code.INTERNAL)
+    is_connect = response.headers.get("content-type", "").startswith("application/json")
+    if status is not None and not (is_connect and status >= 400):
+        return http_error(status, code, message)
     details = [
-        AnyProto(type_url=f"type.googleapis.com/{d.type_name}", value=d.message_bytes)
-        for d in error.details
+        AnyProto(type_url=f"type.googleapis.com/{detail.type_name}", value=detail.message_bytes)
+        for detail in error.details
     ]
-    if status is None:
-        if code is Code.DEADLINE_EXCEEDED:
-            message = f"no answer from {target.url} in time"
-        else:
-            message = f"{target.url} is not available: {message}"
-    elif status < 400:
-        return ProtocolError(
-            f"{target.url} answered HTTP {status} with something that is no answer of a Dispatch "
-            f"service ({message}): is the API URL right?",
-            code=code,
-        )
-    elif not response.headers.get("content-type", "").startswith("application/json"):
-        message = f"{target.url} answered HTTP {status} {message}"
     return rpc_error(code, message, details)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.json_format import MessageToJson
+
 from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
@@ -14,15 +16,22 @@ from dispatch_grpc.errors import (
     AuthenticationError,
     Code,
     ConfigurationError,
+    DeadlineExceededError,
     ProtocolError,
     RequestTooLargeError,
     RPCError,
+    UnavailableError,
 )
 
 logger = logging.getLogger("dispatch_grpc")
 
 # How servers of gRPC and Connect say that a request is too large, and for what limit.
-_TOO_LARGE = re.compile(r"^(?!CLIENT).*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)")
+_TOO_LARGE = re.compile(r"^.*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)")
+
+
+_NEVER_SPLIT = (
+    "calls that are dispatched together are never split: dispatch fewer, or make inputs smaller"
+)
 
 
 class Core:
@@ -83,9 +92,7 @@ class Core:
         if size > self.max_message_bytes:
             raise RequestTooLargeError(
                 f"the request of {len(request.calls)} calls has {size} bytes, more than the "
-                f"{self.max_message_bytes} allowed; calls that are dispatched together are never "
-                f"split: dispatch fewer, make inputs smaller, or raise max_message_bytes= if the "
-                f"service takes more",
+                f"{self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
                 code=Code.RESOURCE_EXHAUSTED,
                 idempotency_key=key,
             )
@@ -109,25 +116,44 @@ class Core:
 
     def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
         """Add to an error of the transport what only the client knows."""
-        error.idempotency_key = key
-        if isinstance(error, AuthenticationError):
+        url, limit = self.target.url, _TOO_LARGE.search(error.message)
+        if isinstance(error, ProtocolError):
             error.message = (
-                f"{self.target.url} rejected the API key {self.key.redacted} "
-                f"(from {self.key.source}): {error.message}"
+                f"{url} answered something that is no answer of a Dispatch service "
+                f"({error.message}): is the API URL right?"
             )
-        elif limit := _TOO_LARGE.search(error.message):
-            explained = RequestTooLargeError(
-                f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more "
-                f"than the {limit[1]} that {self.target.url} takes; calls that are dispatched "
-                f"together are never split: dispatch fewer, or make inputs smaller",
-                code=error.code,
+        elif limit or isinstance(error, RequestTooLargeError):
+            cause = error.__cause__
+            error = RequestTooLargeError(
+                f"the request of {len(request.calls)} calls has {self._size(request)} bytes, more "
+                f"than the {limit[1] if limit else 'number'} that {url} takes "
+                f"({error.message}); {_NEVER_SPLIT}",
+                code=Code.RESOURCE_EXHAUSTED,
                 details=error.details,
-                idempotency_key=key,
             )
-            explained.__cause__ = error.__cause__
-            error = explained
+            error.__cause__ = cause
+        elif isinstance(error, AuthenticationError):
+            error.message = (
+                f"{url} rejected the API key {self.key.redacted} (from {self.key.source}): "
+                f"{error.message}"
+            )
+        elif isinstance(error, DeadlineExceededError):
+            error.message = f"no answer from {url} in time: {error.message}"
+        elif isinstance(error, UnavailableError):
+            error.message = f"{url} is not available: {error.message}"
+        elif error.code is Code.UNIMPLEMENTED:
+            error.message = f"{url} is no Dispatch service ({error.message}): is the URL right?"
+        else:
+            error.message = f"{url} answered: {error.message}"
+        error.idempotency_key = key
         logger.debug("dispatching %d calls failed: %s", len(request.calls), error)
         return error
+
+    def _size(self, request: DispatchRequest) -> int:
+        """Bytes of a request as it is sent."""
+        if self.protocol == "connect+json":
+            return len(MessageToJson(request, indent=None))
+        return request.ByteSize()
 
     def __repr__(self) -> str:
         return (

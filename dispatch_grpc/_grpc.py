@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,14 @@ from google.protobuf.message import DecodeError
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
 from dispatch_grpc._transport import Metadata
-from dispatch_grpc.errors import ClientStateError, Code, RPCError, rpc_error
+from dispatch_grpc.errors import (
+    ClientStateError,
+    Code,
+    ProtocolError,
+    RPCError,
+    http_error,
+    rpc_error,
+)
 
 _RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
@@ -34,7 +42,6 @@ class GRPCTransport:
         max_message_bytes: int,
         channel: grpc.Channel | None,
     ) -> None:
-        self._target = target
         self._owned = channel is None
         if channel is None:
             options = _options(retry, max_message_bytes)
@@ -57,7 +64,7 @@ class GRPCTransport:
                 except grpc.RpcError as error:
                     wait = again.wait(error)
                     if wait is None:
-                        raise _translate(error, self._target) from error
+                        raise _translate(error) from error
                 time.sleep(wait)
         except ValueError as error:  # grpcio's way to say that the channel is closed
             raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
@@ -79,7 +86,6 @@ class AsyncGRPCTransport:
         max_message_bytes: int,
         channel: grpc.aio.Channel | None,
     ) -> None:
-        self._target = target
         self._owned = channel is None
         if channel is None:
             options = _options(retry, max_message_bytes)
@@ -98,11 +104,17 @@ class AsyncGRPCTransport:
         try:
             while True:
                 try:
-                    return await self._dispatch(request, timeout=again.left(), metadata=metadata)
+                    response = await self._dispatch(
+                        request, timeout=again.left(), metadata=metadata
+                    )
                 except grpc.aio.AioRpcError as error:
                     wait = again.wait(error)
                     if wait is None:
-                        raise _translate(error, self._target) from error
+                        raise _translate(error) from error
+                else:
+                    if response is None:  # grpc.aio's way to say that it could not decode it
+                        raise ProtocolError("malformed message", code=Code.INTERNAL)
+                    return response
                 await asyncio.sleep(wait)
         except grpc.aio.UsageError as error:
             raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
@@ -154,6 +166,9 @@ def _options(retry: RetryPolicy | None, max_message_bytes: int) -> list[tuple[st
         # Connections are shared by all channels of a process, and so with a forked child, where
         # they are broken; a pool of its own lets a child open new ones.
         ("grpc.use_local_subchannel_pool", 1),
+        # Connect anew soon, so that a retry finds a service that came back (default: 1 to 120 s).
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 5000),
     ]
     if retry is None:
         return [*options, ("grpc.enable_retries", 0)]
@@ -181,15 +196,17 @@ def _tls(credentials: TLSCredentials | None) -> grpc.ChannelCredentials:
     )
 
 
-def _translate(error: Any, target: Target) -> RPCError:
-    code = Code(error.code().value[0])
-    message = error.details() or "the service gave no reason"
-    details = _details(error.trailing_metadata() or ())
-    if code is Code.DEADLINE_EXCEEDED:
-        message = f"no answer from {target.url} in time ({message})"
-    elif code is Code.UNAVAILABLE:
-        message = f"{target.url} is not available: {message}"
-    return rpc_error(code, message, details)
+def _translate(error: Any) -> RPCError:
+    code, message = Code(error.code().value[0]), error.details() or "no reason given"
+    if http := re.search(r"^Received http2 header with status: (\d+)", message):
+        return http_error(int(http[1]), code)
+    if message.startswith(_NO_ANSWER):
+        return ProtocolError(message, code=Code.INTERNAL)
+    return rpc_error(code, message, _details(error.trailing_metadata() or ()))
+
+
+# What grpcio says of answers without a status of gRPC, and of bytes that are no message.
+_NO_ANSWER = ("Stream removed", "Exception deserializing response")
 
 
 def _details(trailers: Any) -> list[any_pb2.Any]:

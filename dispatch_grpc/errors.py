@@ -173,3 +173,19 @@ _CLASSES: dict[Code, type[RPCError]] = {
 def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError:
     """Make the error of a status code."""
     return _CLASSES.get(code, RPCError)(message, code=code, details=details)
+
+
+def http_error(status: int, code: Code, reason: str = "") -> RPCError:
+    """Make the error of an answer that has no status but HTTP's: a proxy's, say.
+
+    Args:
+        status: The status of HTTP.
+        code: The status code that the protocol derives from it.
+        reason: Reason phrase.
+    """
+    message = f"HTTP {status} {reason}".rstrip()
+    if status < 400:
+        return ProtocolError(message, code=Code.INTERNAL)
+    if status == 413:
+        return RequestTooLargeError(message, code=Code.RESOURCE_EXHAUSTED)
+    return rpc_error(code, message)

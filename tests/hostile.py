@@ -1,0 +1,114 @@
+"""Servers that are no good: what a client meets when the URL, the proxy or the service is wrong."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dispatch_grpc.testing import serve_app
+
+App = Callable[[Any, Any, Any], Any]
+
+
+def app(answer: Callable[[Any, bool], Any]) -> App:
+    """An ASGI application that reads the request and then does `await answer(send, is_grpc)`."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+        while (await receive()).get("more_body"):
+            pass
+        headers = dict(scope["headers"])
+        await answer(send, headers[b"content-type"].startswith(b"application/grpc"))
+
+    return application
+
+
+async def hangs(scope: Any, receive: Any, send: Any) -> None:
+    """Never answers, and waits until the client goes away."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def lifespan(receive: Any, send: Any) -> None:
+    """The part of ASGI that starts and stops an application."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+def plain(status: int, body: bytes, content_type: str, *headers: tuple[str, str]) -> App:
+    """Answers like a web server, whatever is asked."""
+    pairs = [("content-type", content_type), *headers]
+
+    async def answer(send: Any, is_grpc: bool) -> None:
+        encoded = [(key.encode(), value.encode()) for key, value in pairs]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": body})
+
+    return app(answer)
+
+
+def message(body: bytes) -> App:
+    """Answers well, by either protocol, with any bytes where the message should be."""
+
+    async def answer(send: Any, is_grpc: bool) -> None:
+        start = {"type": "http.response.start", "status": 200}
+        if not is_grpc:
+            await send({**start, "headers": [(b"content-type", b"application/proto")]})
+            await send({"type": "http.response.body", "body": body})
+            return
+        headers = [(b"content-type", b"application/grpc")]
+        await send({**start, "headers": headers, "trailers": True})
+        frame = b"\0" + len(body).to_bytes(4, "big") + body
+        await send({"type": "http.response.body", "body": frame})
+        await send({"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]})
+
+    return app(answer)
+
+
+serving = serve_app
+
+
+@contextlib.contextmanager
+def raw(answer: bytes, *, after: int = 1) -> Iterator[tuple[str, Sequence[None]]]:
+    """A TCP server that waits for some bytes, answers with others, and closes the connection.
+
+    Yields:
+        Its URL, and a list that has one element for each connection so far.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[None] = []
+
+    def run() -> None:
+        with contextlib.suppress(OSError):  # the listener is closed in the end
+            while True:
+                connection, _ = listener.accept()
+                connections.append(None)
+                with connection:
+                    connection.settimeout(5)
+                    with contextlib.suppress(OSError):
+                        connection.recv(after)
+                        connection.sendall(answer)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", connections
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def unused_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
