@@ -1,6 +1,7 @@
 """Connect, by connectrpc and its HTTP client pyqwest."""
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -20,6 +21,8 @@ try:
     from tenacity.retry import retry_if_exception
     from tenacity.stop import stop_after_attempt
     from tenacity.wait import wait_random_exponential
+
+    from dispatch_grpc._forked import ForkedTransport
 except ImportError as missing:
     raise ImportError(
         "the Connect protocol needs an extra: pip install 'dispatch-grpc[connect]'"
@@ -29,6 +32,7 @@ from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
 from dispatch_grpc._transport import Metadata
 from dispatch_grpc.errors import (
+    ClientStateError,
     Code,
     ConfigurationError,
     DispatchError,
@@ -55,9 +59,12 @@ class ConnectTransport:
         max_message_bytes: int,
         http_client: SyncClient | None,
     ) -> None:
-        self._opened: SyncHTTPTransport | None = None
+        self._opened: SyncHTTPTransport | ForkedTransport | None = None
         if http_client is None:
-            self._opened = _open(SyncHTTPTransport, target, credentials)
+            if _inherited():
+                self._opened = ForkedTransport(credentials)
+            else:
+                self._opened = _open(SyncHTTPTransport, target, credentials)
             http_client = SyncClient(self._opened)
         self._client = DispatchServiceClientSync(
             target.url,
@@ -108,6 +115,11 @@ class AsyncConnectTransport:
     ) -> None:
         self._opened: HTTPTransport | None = None
         if http_client is None:
+            if _inherited():
+                raise ClientStateError(
+                    "Connect for asyncio cannot be used in a child that was forked after its "
+                    "parent used Connect: use protocol='grpc', or the start method 'spawn'"
+                )
             self._opened = _open(HTTPTransport, target, credentials)
             http_client = Client(self._opened)
         self._client = DispatchServiceClient(
@@ -146,8 +158,20 @@ class AsyncConnectTransport:
             await self._opened.aclose()
 
 
+# The process whose threads pyqwest uses: the first that opened a transport. State of the
+# module, because it is the state of a library that has one set of threads for all clients.
+_owner: list[int] = []
+
+
+def _inherited() -> bool:
+    """Whether this is a child of a process that has used pyqwest."""
+    return bool(_owner) and _owner[0] != os.getpid()
+
+
 def _open(cls: Any, target: Target, credentials: TLSCredentials | None) -> Any:
     tls = credentials or TLSCredentials()
+    if not _owner:
+        _owner.append(os.getpid())
     try:
         return cls(
             tls_ca_cert=tls.root_certificates,

@@ -76,7 +76,7 @@ def _plain_struct(value: Any) -> Any:
 
 def to_text(value: bytes | bytearray | memoryview | timedelta) -> str:
     """The text of bytes (base64) or of a timedelta (ISO 8601), as `from_plain` reads it."""
-    text: str = msgspec.to_builtins(value)
+    text: str = msgspec.to_builtins(value if isinstance(value, timedelta) else bytes(value))
     return text
 
 

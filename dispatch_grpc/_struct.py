@@ -164,6 +164,9 @@ def _segment(key: object) -> str:
     return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.80}]"
 
 
+_AS_TEXT = frozenset({bytes, bytearray, memoryview, timedelta})
+
+
 def _fill_other(slot: Value, value: Any, levels: int) -> None:
     """Fill a slot with what is not exactly of a type of JSON."""
     if isinstance(value, Message):
@@ -173,10 +176,11 @@ def _fill_other(slot: Value, value: Any, levels: int) -> None:
         )
     from dispatch_grpc import _plain  # imports msgspec: only when needed
 
-    if isinstance(value, datetime):
+    kind = type(value)
+    if kind is datetime:
         check_aware(value)
         slot.string_value = value.isoformat()
-    elif isinstance(value, bytes | bytearray | memoryview | timedelta):
+    elif kind in _AS_TEXT:
         slot.string_value = _plain.to_text(value)
     else:
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -78,8 +79,12 @@ serving = serve_app
 
 
 @contextlib.contextmanager
-def raw(answer: bytes, *, after: int = 1) -> Iterator[tuple[str, Sequence[None]]]:
+def raw(
+    answer: bytes, *, after: int = 1, drip: bool = False
+) -> Iterator[tuple[str, Sequence[None]]]:
     """A TCP server that waits for some bytes, answers with others, and closes the connection.
+
+    With `drip` it adds a byte every 50 ms first, for ten seconds at most.
 
     Yields:
         Its URL, and a list that has one element for each connection so far.
@@ -97,6 +102,9 @@ def raw(answer: bytes, *, after: int = 1) -> Iterator[tuple[str, Sequence[None]]
                     with contextlib.suppress(OSError):
                         connection.recv(after)
                         connection.sendall(answer)
+                        for _ in range(200 if drip else 0):
+                            time.sleep(0.05)
+                            connection.send(b"x")
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
