@@ -20,7 +20,7 @@ def to_plain(value: Any) -> Any:
     Raises:
         TypeError: There is no such type; the message is for a MarshalError.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, uuid.UUID | decimal.Decimal):
@@ -37,10 +37,10 @@ def to_plain(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, datetime | timedelta):
         return _base_time(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(kind, "__pydantic_fields__"):
         return value.model_dump(mode="python", by_alias=True, round_trip=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(kind, "__struct_encode_fields__"):
         return _plain_struct(value)
     if hasattr(kind, "__attrs_attrs__"):

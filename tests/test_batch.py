@@ -156,7 +156,7 @@ def test_another_number_of_ids_is_an_error(driver: Driver, ids: int):
 def test_two_threads_never_send_a_batch_twice(protocol: str, dispatch_recorder: CallRecorder):
     handler = Slow()
     results: list[list[str]] = []
-    with serve(handler) as server, Client(KEY, api_url=server.url, protocol=protocol) as client:  # type: ignore[arg-type]
+    with serve(handler) as server, Client(KEY, api_url=server.url, protocol=protocol) as client:
         batch = client.batch()
         batch.add(A, B)
         threads = [
@@ -176,7 +176,7 @@ def test_two_tasks_never_send_a_batch_twice(protocol: str, dispatch_recorder: Ca
     from dispatch_grpc import AsyncClient
 
     async def main(url: str) -> list[list[str]]:
-        async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:  # type: ignore[arg-type]
+        async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:
             batch = client.batch()
             batch.add(A, B)
             return await asyncio.gather(*[batch.dispatch() for _ in range(8)])

@@ -97,7 +97,7 @@ def test_a_rejected_key(
 ):
     caplog.set_level(logging.DEBUG, logger="dispatch_grpc")
     with serve(dispatch_recorder, api_key=KEY) as server:
-        client = driver.client(server.url, **settings)  # type: ignore[arg-type]
+        client = driver.client(server.url, **settings)
         with pytest.raises(AuthenticationError, match=re.escape(source)) as caught:
             driver.dispatch(client, CALL)
     assert caught.value.code is Code.UNAUTHENTICATED
@@ -145,7 +145,7 @@ def test_a_call_of_the_wrong_kind_is_not_sent(
         {"metadata": ["a"]},
     ):
         with pytest.raises(ConfigurationError, match=r"idempotency_key|timeout|metadata"):
-            driver.dispatch(client, CALL, **options)  # type: ignore[arg-type]
+            driver.dispatch(client, CALL, **options)
     assert not dispatch_recorder.requests
 
 
@@ -192,13 +192,13 @@ def test_a_closed_client(driver: Driver, dispatch_recorder: CallRecorder, dispat
 
 def test_context_managers(protocol: str, dispatch_recorder: CallRecorder, dispatch_server: Server):
     options = {"api_url": dispatch_server.url, "protocol": protocol}
-    with Client(KEY, **options) as client:  # type: ignore[arg-type]
+    with Client(KEY, **options) as client:
         client.dispatch(CALL)
     with pytest.raises(ClientStateError):
         client.dispatch(CALL)
 
     async def main() -> None:
-        async with AsyncClient(KEY, **options) as client:  # type: ignore[arg-type]
+        async with AsyncClient(KEY, **options) as client:
             await client.dispatch(CALL)
         with pytest.raises(ClientStateError):
             await client.dispatch(CALL)
@@ -211,7 +211,7 @@ def test_many_threads_share_a_client(
     protocol: str, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
     ids: list[str] = []
-    with Client(KEY, api_url=dispatch_server.url, protocol=protocol) as client:  # type: ignore[arg-type]
+    with Client(KEY, api_url=dispatch_server.url, protocol=protocol) as client:
 
         def work(number: int) -> None:
             ids.extend(client.dispatch(new_call("http://x", "f", number)) for _ in range(10))
@@ -229,14 +229,14 @@ def test_many_tasks_share_a_client(
     protocol: str, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
     async def main() -> list[str]:
-        async with AsyncClient(KEY, api_url=dispatch_server.url, protocol=protocol) as client:  # type: ignore[arg-type]
+        async with AsyncClient(KEY, api_url=dispatch_server.url, protocol=protocol) as client:
             return await asyncio.gather(*[client.dispatch(CALL) for _ in range(200)])
 
     assert len(set(asyncio.run(main()))) == 200
 
 
 def test_an_async_client_belongs_to_one_event_loop(protocol: str, dispatch_server: Server):
-    client = AsyncClient(KEY, api_url=dispatch_server.url, protocol=protocol)  # type: ignore[arg-type]
+    client = AsyncClient(KEY, api_url=dispatch_server.url, protocol=protocol)
 
     async def first() -> None:
         await client.dispatch(CALL)
@@ -257,7 +257,7 @@ def test_a_cancelled_task_stays_cancelled(protocol: str):
     from tests import hostile
 
     async def main(url: str) -> None:
-        async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:  # type: ignore[arg-type]
+        async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:
             batch = client.batch()
             batch.add(CALL)
             for awaitable in (client.dispatch(CALL), batch.dispatch()):
@@ -300,7 +300,7 @@ def test_a_channel_or_http_client_of_the_caller_is_used_and_left_open(
         {"http_client": pyqwest.SyncClient(transport), "protocol": "connect"},
     ):
         for _ in range(2):
-            with Client(KEY, api_url=dispatch_server.url, **settings) as client:  # type: ignore[arg-type]
+            with Client(KEY, api_url=dispatch_server.url, **settings) as client:
                 client.dispatch(CALL)
     channel.close()
     transport.close()
@@ -316,7 +316,7 @@ def test_a_channel_or_http_client_of_the_caller_is_used_and_left_open(
             {"http_client": pyqwest.Client(transport), "protocol": "connect"},
         ):
             for _ in range(2):
-                async with AsyncClient(KEY, api_url=dispatch_server.url, **settings) as client:  # type: ignore[arg-type]
+                async with AsyncClient(KEY, api_url=dispatch_server.url, **settings) as client:
                     await client.dispatch(CALL)
         await channel.close()
         await transport.aclose()

@@ -43,7 +43,7 @@ def test_arguments_win_over_the_environment(cls: type[Client]):
     assert "'arg********'" in repr(client)
     assert "'http://[::1]:5'" in repr(client)
     assert "'grpc'" in repr(client)
-    client = cls("", api_url="", protocol="", env=env)  # type: ignore[arg-type]
+    client = cls("", api_url="", protocol="", env=env)
     assert "'env********'" in repr(client)
 
 

@@ -222,7 +222,7 @@ def test_the_policy_is_checked():
         {"max_backoff": 1.0},
     ):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-            RetryPolicy(**wrong)  # type: ignore[arg-type]
+            RetryPolicy(**wrong)
     for cls in (Client, AsyncClient):
         with pytest.raises(ConfigurationError, match="retry: a RetryPolicy or None is required"):
-            cls(KEY, retry=3)  # type: ignore[arg-type]
+            cls(KEY, retry=3)

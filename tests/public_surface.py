@@ -1,0 +1,71 @@
+"""How programs use the library, as type checkers see it: `make lint` checks this file.
+
+It is not run.
+"""
+
+from datetime import timedelta
+from typing import assert_type
+
+import grpc
+import grpc.aio
+import pyqwest
+from dispatch.sdk.v1.call_pb2 import Call
+
+from dispatch_grpc import (
+    AsyncBatch,
+    AsyncClient,
+    Batch,
+    Client,
+    Code,
+    DispatchID,
+    RetryPolicy,
+    RPCError,
+    Status,
+    TLSCredentials,
+    marshal,
+    new_call,
+    unmarshal,
+)
+from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
+
+
+def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
+    call = new_call("http://example.com", "f", {"a": 1}, expiration=timedelta(seconds=1))
+    assert_type(call, Call)
+    Client("key", channel=channel, retry=None, timeout=None)
+    Client(protocol="connect", http_client=http_client, retry=RetryPolicy(max_attempts=2))
+    with Client(api_url="https://x", credentials=TLSCredentials(), env={}) as client:
+        assert_type(client, Client)
+        assert_type(client.dispatch(call), DispatchID)
+        batch = client.batch()
+        assert_type(batch, Batch)
+        batch.add(call, call)
+        assert_type(batch.dispatch(timeout=timedelta(1), idempotency_key="k"), list[DispatchID])
+    try:
+        client.dispatch(call)
+    except RPCError as error:
+        assert_type(error.code, Code)
+        assert_type(Status.of(error), Status)
+
+
+async def asynchronous(channel: grpc.aio.Channel, http_client: pyqwest.Client) -> None:
+    AsyncClient(channel=channel)
+    async with AsyncClient(protocol="connect+json", http_client=http_client) as client:
+        assert_type(client, AsyncClient)
+        assert_type(await client.dispatch(new_call("http://x", "f")), DispatchID)
+        batch = client.batch()
+        assert_type(batch, AsyncBatch)
+        assert_type(await batch.dispatch(), list[DispatchID])
+
+
+def values() -> None:
+    any = marshal(1)
+    assert_type(unmarshal(any, int), int)
+    assert_type(unmarshal(any, list[str]), list[str])
+    assert_type(unmarshal(any, Call), Call)
+
+
+def testing(recorder: CallRecorder) -> None:
+    with serve(recorder, "key") as server:
+        assert_type(server.url, str)
+    recorder.assert_requests(RecordedRequest([new_call("http://x", "f")], {"a": "b"}))
