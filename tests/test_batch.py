@@ -23,6 +23,7 @@ def test_ids_come_in_the_order_of_the_calls(driver, batch, dispatch_recorder: Ca
     batch.add(A, B)
     batch.add(C)
     assert len(batch) == 3
+    assert repr(batch).endswith("Batch of 3 calls>")
     ids = driver.dispatch(batch)
     assert ids == dispatch_recorder.requests[0].dispatch_ids
     assert len(set(ids)) == 3

@@ -10,6 +10,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from google.protobuf.any_pb2 import Any
 
 from dispatch_grpc import (
     AsyncClient,
@@ -21,6 +22,7 @@ from dispatch_grpc import (
     ConfigurationError,
     DispatchError,
     InvalidCallError,
+    MarshalError,
     RequestTooLargeError,
     RPCError,
     marshal,
@@ -178,6 +180,32 @@ def test_large_requests_and_answers(
     ids = driver.dispatch(batch)
     assert len(set(ids)) == 10_000
     assert list(ids) == dispatch_recorder.requests[0].dispatch_ids
+
+
+def test_no_deadline(driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server):
+    """Without a deadline none is sent, neither by the client's timeout nor by the call's."""
+    client = driver.client(dispatch_server.url, timeout=None)
+    driver.dispatch(client, CALL)
+    driver.dispatch(client, CALL, timeout=timedelta(seconds=30))
+    driver.dispatch(driver.client(dispatch_server.url), CALL, timeout=None)
+    header = "grpc-timeout" if driver.protocol == "grpc" else "connect-timeout-ms"
+    sent = [request.metadata.get(header) for request in dispatch_recorder.requests]
+    assert [value is None for value in sent] == [True, False, True]
+
+
+def test_an_input_of_a_type_that_json_cannot_show(
+    driver: Driver, dispatch_recorder, dispatch_server
+):
+    """JSON needs the definition of every type in an Any; binary does not."""
+    call = new_call("http://x", "f", Any(type_url="example.com/not.Known", value=b"1"))
+    client = driver.client(dispatch_server.url)
+    if driver.protocol == "connect+json":
+        with pytest.raises(MarshalError, match=r"has no JSON form: .*not\.Known"):
+            driver.dispatch(client, call)
+        assert not dispatch_recorder.requests
+    else:
+        driver.dispatch(client, call)
+        assert dispatch_recorder.calls == [call]
 
 
 def test_a_closed_client(driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server):

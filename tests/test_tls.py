@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+import urllib3
+from pyqwest import Headers, SyncRequest
 
 from dispatch_grpc import TLSCredentials, UnavailableError, new_call
+from dispatch_grpc._forked import ForkedTransport
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from tests.conftest import Driver
@@ -104,6 +107,24 @@ def test_client_certificates(
         driver.dispatch(client, CALL)
         refuse(driver, server.url, TLSCredentials(root_certificates=authority.root))
         refuse(driver, server.url, authority.credentials(client=stranger))
+    assert len(dispatch_recorder.requests) == 1
+
+
+def test_client_certificates_in_a_forked_child(
+    authority: Authority, stranger: Authority, dispatch_recorder: CallRecorder
+):
+    request = {"content-type": "application/json"}
+    with serving(authority, dispatch_recorder, client_ca_file=authority.cafile) as server:
+        url = f"{server.url}/dispatch.sdk.v1.DispatchService/Dispatch"
+        for client, works in ((authority, True), (stranger, False)):
+            transport = ForkedTransport(authority.credentials(client=client))
+            try:
+                answer = transport.execute_sync(SyncRequest("POST", url, Headers(request), b"{}"))
+                assert works
+                assert answer.status == 200
+            except urllib3.exceptions.HTTPError:
+                assert not works
+            transport.close()
     assert len(dispatch_recorder.requests) == 1
 
 

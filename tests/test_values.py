@@ -16,7 +16,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from google.protobuf import struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
@@ -456,6 +456,18 @@ def test_a_message_class_decodes_only_its_message():
         unmarshal(Any(type_url="x/dispatch.sdk.v1.Call", value=b"\xff"), Call)
     with pytest.raises(UnmarshalError, match="an empty Any"):
         unmarshal(Any(), timestamp_pb2.Timestamp)
+
+
+class Custom:
+    pass
+
+
+def test_types_without_a_way():
+    with pytest.raises(UnmarshalError, match="there is no way from int to Custom"):
+        unmarshal(marshal(1), Custom)
+    assert unmarshal(marshal(Call(function="f")), Call | None) == Call(function="f")
+    with pytest.raises(MarshalError, match=r"^\$: .*required fields.*name_part"):
+        marshal(descriptor_pb2.UninterpretedOption.NamePart())
 
 
 class SubDatetime(datetime):
