@@ -205,8 +205,9 @@ def _translate(error: Any) -> RPCError:
     return rpc_error(code, message, _details(error.trailing_metadata() or ()))
 
 
-# What grpcio says of answers without a status of gRPC, and of bytes that are no message.
-_NO_ANSWER = ("Stream removed", "Exception deserializing response")
+# What versions of grpcio say of answers without a status of gRPC, of bytes that are no message,
+# and of messages that are too large for us.
+_NO_ANSWER = ("Stream removed", "Exception deserializing response", "CLIENT: Received message")
 
 
 def _details(trailers: Any) -> list[any_pb2.Any]:
