@@ -29,7 +29,7 @@ except ImportError as missing:
     ) from missing
 
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
-from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse, load_all
 from dispatch_grpc._transport import Metadata
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -193,6 +193,7 @@ class _JSONCodec:
     """The JSON codec, telling what could not be encoded from what could not be sent."""
 
     def __init__(self) -> None:
+        load_all()
         self._codec = google_protobuf_json_codec()
 
     def name(self) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf.json_format import MessageToJson
-
 from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
@@ -26,7 +24,7 @@ from dispatch_grpc.errors import (
 logger = logging.getLogger("dispatch_grpc")
 
 # How servers of gRPC and Connect say that a request is too large, and for what limit.
-_TOO_LARGE = re.compile(r"^.*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)")
+_TOO_LARGE = r"^.*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
 
 _NEVER_SPLIT = (
@@ -88,11 +86,10 @@ class Core:
     def prepare(
         self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
     ) -> tuple[Metadata, float | None]:
-        size = request.ByteSize()
-        if size > self.max_message_bytes:
+        if request.ByteSize() > self.max_message_bytes:
             raise RequestTooLargeError(
-                f"the request of {len(request.calls)} calls has {size} bytes, more than the "
-                f"{self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
+                f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more "
+                f"than the {self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
                 code=Code.RESOURCE_EXHAUSTED,
                 idempotency_key=key,
             )
@@ -116,7 +113,7 @@ class Core:
 
     def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
         """Add to an error of the transport what only the client knows."""
-        url, limit = self.target.url, _TOO_LARGE.search(error.message)
+        url, limit = self.target.url, re.search(_TOO_LARGE, error.message)
         if isinstance(error, ProtocolError):
             error.message = (
                 f"{url} answered something that is no answer of a Dispatch service "
@@ -152,6 +149,8 @@ class Core:
     def _size(self, request: DispatchRequest) -> int:
         """Bytes of a request as it is sent."""
         if self.protocol == "connect+json":
+            from google.protobuf.json_format import MessageToJson
+
             return len(MessageToJson(request, indent=None))
         return request.ByteSize()
 

@@ -1,8 +1,6 @@
 """gRPC, by grpcio."""
 
 import asyncio
-import json
-import random
 import re
 import time
 from functools import lru_cache
@@ -11,8 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
-from google.protobuf import any_pb2, descriptor_pb2, message_factory
-from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
@@ -56,18 +53,20 @@ class GRPCTransport:
     def send(
         self, request: DispatchRequest, metadata: Metadata, timeout: float | None
     ) -> DispatchResponse:
-        again = _Again(self._retry, timeout)
-        try:
-            while True:
-                try:
-                    return self._dispatch(request, timeout=again.left(), metadata=metadata)
-                except grpc.RpcError as error:
-                    wait = again.wait(error)
-                    if wait is None:
-                        raise _translate(error) from error
-                time.sleep(wait)
-        except ValueError as error:  # grpcio's way to say that the channel is closed
-            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+        started, left = time.monotonic(), timeout
+        again: _Again | None = None
+        while True:
+            try:
+                return self._dispatch(request, timeout=left, metadata=metadata)
+            except grpc.RpcError as error:
+                again = again or _Again(self._retry, timeout, started)
+                wait = again.wait(error)
+                if wait is None:
+                    raise _translate(error) from error
+            except ValueError as error:  # grpcio's way to say that the channel is closed
+                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+            time.sleep(wait)
+            left = again.left()
 
     def close(self) -> None:
         if self._owned:
@@ -100,24 +99,24 @@ class AsyncGRPCTransport:
     async def send(
         self, request: DispatchRequest, metadata: Metadata, timeout: float | None
     ) -> DispatchResponse:
-        again = _Again(self._retry, timeout)
-        try:
-            while True:
-                try:
-                    response = await self._dispatch(
-                        request, timeout=again.left(), metadata=metadata
-                    )
-                except grpc.aio.AioRpcError as error:
-                    wait = again.wait(error)
-                    if wait is None:
-                        raise _translate(error) from error
-                else:
-                    if response is None:  # grpc.aio's way to say that it could not decode it
-                        raise ProtocolError("malformed message", code=Code.INTERNAL)
-                    return response
-                await asyncio.sleep(wait)
-        except grpc.aio.UsageError as error:
-            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+        started, left = time.monotonic(), timeout
+        again: _Again | None = None
+        while True:
+            try:
+                response = await self._dispatch(request, timeout=left, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                again = again or _Again(self._retry, timeout, started)
+                wait = again.wait(error)
+                if wait is None:
+                    raise _translate(error) from error
+            except grpc.aio.UsageError as error:
+                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+            else:
+                if response is None:  # grpc.aio's way to say that it could not decode it
+                    raise ProtocolError("malformed message", code=Code.INTERNAL)
+                return response
+            await asyncio.sleep(wait)
+            left = again.left()
 
     async def close(self) -> None:
         if self._owned:
@@ -132,10 +131,10 @@ class _Again:
     same policy as the channel's.
     """
 
-    def __init__(self, retry: RetryPolicy | None, timeout: float | None) -> None:
+    def __init__(self, retry: RetryPolicy | None, timeout: float | None, started: float) -> None:
         self._retry = retry
         self._attempts = 1
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._deadline = None if timeout is None else started + timeout
 
     def left(self) -> float | None:
         """Seconds until the deadline."""
@@ -151,6 +150,8 @@ class _Again:
             or not error.initial_metadata()
         ):
             return None
+        import random
+
         bound = retry.initial_backoff * 2 ** (self._attempts - 1)
         wait = random.uniform(0, min(bound, retry.max_backoff).total_seconds())  # noqa: S311
         left = self.left()
@@ -172,6 +173,8 @@ def _options(retry: RetryPolicy | None, max_message_bytes: int) -> list[tuple[st
     ]
     if retry is None:
         return [*options, ("grpc.enable_retries", 0)]
+    import json
+
     policy = {
         "maxAttempts": retry.max_attempts,
         "initialBackoff": f"{retry.initial_backoff.total_seconds()}s",
@@ -225,6 +228,9 @@ def _details(trailers: Any) -> list[any_pb2.Any]:
 @lru_cache(maxsize=1)
 def _status_class() -> Any:
     """The message google.rpc.Status, in a pool of its own: programs may have their copy."""
+    from google.protobuf import descriptor_pb2, message_factory
+    from google.protobuf.descriptor_pool import DescriptorPool
+
     pool = DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(

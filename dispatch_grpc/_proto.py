@@ -3,10 +3,8 @@
 import importlib.util
 
 try:
-    from dispatch.sdk.python.v1.pickled_pb2 import Pickled
-    from dispatch.sdk.v1.call_pb2 import Call, CallResult
+    from dispatch.sdk.v1.call_pb2 import Call
     from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse
-    from dispatch.sdk.v1.status_pb2 import Status as StatusProto
 except ImportError as error:
     _spec = importlib.util.find_spec("dispatch")
     if _spec is None or not _spec.origin:  # absent, or the namespace package of the stubs
@@ -17,4 +15,10 @@ except ImportError as error:
         f"exclude each other: run 'pip uninstall dispatch-py', or use separate environments."
     ) from error
 
-__all__ = ["Call", "CallResult", "DispatchRequest", "DispatchResponse", "Pickled", "StatusProto"]
+__all__ = ["Call", "DispatchRequest", "DispatchResponse", "load_all"]
+
+
+def load_all() -> None:
+    """Make all messages of the schema known, so that they can be found by their names."""
+    import dispatch.sdk.python.v1.pickled_pb2
+    import dispatch.sdk.v1.function_pb2  # noqa: F401

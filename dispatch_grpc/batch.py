@@ -37,11 +37,12 @@ class _Calls:
             InvalidCallError: A call breaks a rule of the schema; then none is added.
         """
         with self._lock:
-            target = self._request.calls
-            start = len(target)
-            for index, call in enumerate(calls, start):
+            held = self._request.calls
+            for index, call in enumerate(calls, len(held)):
                 check_call(call, index)
-            target.extend(calls)
+            append = held.append
+            for call in calls:
+                append(call)
             self._key = None
 
     def clear(self) -> None:
@@ -55,9 +56,8 @@ class _Calls:
 
     def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
         """Take the calls out to dispatch them, with the idempotency key to use."""
-        _config.idempotency_key(key)
         with self._lock:
-            taken = self._request, key or self._key or _config.new_idempotency_key()
+            taken = self._request, _config.idempotency_key(self._key if key is None else key)
             self._request, self._key = DispatchRequest(), None
             return taken
 

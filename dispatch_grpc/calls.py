@@ -10,16 +10,16 @@ from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc._proto import Call
 from dispatch_grpc.errors import InvalidCallError
-from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, marshal
+from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
 
 _MAX_UINT64 = 2**64 - 1
-_FUNCTION = re.compile(r"[a-zA-Z_][a-zA-Z0-9_<>.]*")
+_FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"
 
 # RFC 3986, section 3 and appendix A, for the schemes that endpoints have.
 _PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 _TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
-_ENDPOINT = re.compile(
+_ENDPOINT = (
     rf"(?:https?|bridge)://"
     rf"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{{2}})*@)?"
     rf"(?:\[[0-9A-Fa-f:.]+\]|{_REG_NAME})(?::[0-9]*)?"
@@ -61,14 +61,16 @@ def new_call(
         InvalidCallError: An argument breaks one of these rules; the message names it.
         MarshalError: The input has no representation.
     """
-    if problem := _endpoint_problem(endpoint):
-        raise InvalidCallError(problem)
-    if problem := _function_problem(function):
+    if problem := _endpoint_problem(endpoint) or _function_problem(function):
         raise InvalidCallError(problem)
     call = Call()
     call.endpoint = endpoint
     call.function = function
-    call.input.CopyFrom(input if isinstance(input, AnyProto) else marshal(input))
+    slot = call.input
+    if isinstance(input, AnyProto):
+        slot.CopyFrom(input)
+    else:
+        slot.type_url, slot.value = encode(input)
     if expiration is not None:
         _set_expiration(call, expiration)
     if version != "":
@@ -111,14 +113,14 @@ def check_call(call: Call, index: int) -> None:
 
 @lru_cache(maxsize=1024)
 def _endpoint_problem(endpoint: str) -> str | None:
-    if isinstance(endpoint, str) and _ENDPOINT.fullmatch(endpoint):
+    if isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint):
         return None
     return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
 
 
 @lru_cache(maxsize=1024)
 def _function_problem(function: str) -> str | None:
-    if isinstance(function, str) and _FUNCTION.fullmatch(function):
+    if isinstance(function, str) and re.fullmatch(_FUNCTION, function):
         return None
     return f"function: {_FUNCTION_RULE}; got {_given(function)}"
 

@@ -127,10 +127,8 @@ class Client:
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
-        _config.idempotency_key(idempotency_key)
-        key = idempotency_key or _config.new_idempotency_key()
-        ids = self._send(DispatchRequest(calls=[call]), timeout, metadata, key)
-        return ids[0]
+        key = _config.idempotency_key(idempotency_key)
+        return self._send(DispatchRequest(calls=[call]), timeout, metadata, key)[0]
 
     def batch(self) -> Batch:
         """Make an empty batch: calls to record together, all or none."""
@@ -141,25 +139,25 @@ class Client:
     ) -> list[DispatchID]:
         """Send a request and return its ids. Every request of the client goes through here."""
         pairs, seconds = self._core.prepare(request, timeout, metadata, key)
-        transport = self._usable()
+        if self._closed or self._pid != os.getpid():
+            self._recover()
         try:
-            response = transport.send(request, pairs, seconds)
+            response = self._transport.send(request, pairs, seconds)
         except RPCError as error:
             explained = self._core.explain(error, request, key)
             raise explained from error.__cause__
         return self._core.ids(request, response, key)
 
-    def _usable(self) -> Transport:
+    def _recover(self) -> None:
+        """Open a connection of this process's own after a fork, unless the client is closed."""
         if self._closed:
             raise ClientStateError("the client is closed")
-        if self._pid != os.getpid():
-            if not self._core.own_connection:
-                raise ClientStateError(
-                    "the channel or http_client handed to this client belongs to the process "
-                    "that made it: make another client after a fork"
-                )
-            self._open()  # what the parent opened stays its own
-        return self._transport
+        if not self._core.own_connection:
+            raise ClientStateError(
+                "the channel or http_client handed to this client belongs to the process "
+                "that made it: make another client after a fork"
+            )
+        self._open()  # what the parent opened stays its own
 
     def _open(self) -> None:
         core = self._core
@@ -304,10 +302,8 @@ class AsyncClient:
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
-        _config.idempotency_key(idempotency_key)
-        key = idempotency_key or _config.new_idempotency_key()
-        ids = await self._send(DispatchRequest(calls=[call]), timeout, metadata, key)
-        return ids[0]
+        key = _config.idempotency_key(idempotency_key)
+        return (await self._send(DispatchRequest(calls=[call]), timeout, metadata, key))[0]
 
     def batch(self) -> AsyncBatch:
         """Make an empty batch: calls to record together, all or none."""
@@ -318,7 +314,9 @@ class AsyncClient:
     ) -> list[DispatchID]:
         """Send a request and return its ids. Every request of the client goes through here."""
         pairs, seconds = self._core.prepare(request, timeout, metadata, key)
-        transport = self._usable()
+        transport = self._transport
+        if transport is None or self._loop is not asyncio.get_running_loop():
+            transport = self._start()
         try:
             response = await transport.send(request, pairs, seconds)
         except RPCError as error:
@@ -326,17 +324,16 @@ class AsyncClient:
             raise explained from error.__cause__
         return self._core.ids(request, response, key)
 
-    def _usable(self) -> AsyncTransport:
-        loop = asyncio.get_running_loop()
+    def _start(self) -> AsyncTransport:
+        """Open the connection in the running event loop, which the client then belongs to."""
         if self._closed:
             raise ClientStateError("the client is closed")
-        if self._loop is None:
-            self._loop = loop
-            self._transport = self._open()
-        if self._loop is not loop or self._transport is None:
+        if self._loop is not None:
             raise ClientStateError(
                 "the client belongs to another event loop: make one AsyncClient for each"
             )
+        self._transport = self._open()
+        self._loop = asyncio.get_running_loop()
         return self._transport
 
     def _open(self) -> AsyncTransport:

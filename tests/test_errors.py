@@ -7,9 +7,9 @@ import socket
 import ssl
 
 import pytest
+from dispatch.sdk.v1.status_pb2 import Status as StatusProto
 
 from dispatch_grpc import Code, DispatchError, RPCError, Status, errors
-from dispatch_grpc._proto import StatusProto
 from dispatch_grpc.errors import http_error, rpc_error
 
 CLASSES = [

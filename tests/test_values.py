@@ -16,6 +16,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+from dispatch.sdk.python.v1.pickled_pb2 import Pickled
 from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -28,7 +29,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatch_grpc import MarshalError, UnmarshalError, marshal, unmarshal
-from dispatch_grpc._proto import Call, Pickled
+from dispatch_grpc._proto import Call
 
 PREFIX = "type.googleapis.com/google.protobuf."
 NOW = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
