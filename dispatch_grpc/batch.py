@@ -23,7 +23,7 @@ class _Calls:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._request = DispatchRequest()
+        self._hold(DispatchRequest())
         # The key of a dispatch that failed, as long as the calls are still the same.
         self._key: str | None = None
 
@@ -37,7 +37,7 @@ class _Calls:
             InvalidCallError: A call breaks a rule of the schema; then none is added.
         """
         with self._lock:
-            held = self._request.calls
+            held = self._calls
             for index, call in enumerate(calls, len(held)):
                 check_call(call, index)
             append = held.append
@@ -48,25 +48,31 @@ class _Calls:
     def clear(self) -> None:
         """Remove all calls."""
         with self._lock:
-            self._request = DispatchRequest()
+            self._hold(DispatchRequest())
             self._key = None
 
     def __len__(self) -> int:
-        return len(self._request.calls)
+        return len(self._calls)
+
+    def _hold(self, request: DispatchRequest) -> None:
+        self._request = request
+        self._calls = request.calls  # to get it anew for every call would take longer than adding
 
     def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
         """Take the calls out to dispatch them, with the idempotency key to use."""
         with self._lock:
             taken = self._request, _config.idempotency_key(self._key if key is None else key)
-            self._request, self._key = DispatchRequest(), None
+            self._hold(DispatchRequest())
+            self._key = None
             return taken
 
     def _put_back(self, request: DispatchRequest, key: str) -> None:
         """Keep the calls of a dispatch that failed, before those added meanwhile."""
         with self._lock:
-            added = self._request.calls
+            added = self._calls
             request.calls.extend(added)
-            self._request, self._key = request, None if added else key
+            self._hold(request)
+            self._key = None if added else key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} calls>"

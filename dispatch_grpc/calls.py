@@ -61,7 +61,7 @@ def new_call(
         InvalidCallError: An argument breaks one of these rules; the message names it.
         MarshalError: The input has no representation.
     """
-    if problem := _endpoint_problem(endpoint) or _function_problem(function):
+    if problem := _problem(endpoint, function):
         raise InvalidCallError(problem)
     call = Call()
     call.endpoint = endpoint
@@ -100,7 +100,7 @@ def check_call(call: Call, index: int) -> None:
         raise InvalidCallError(
             f"calls[{index}]: a Call is required, as new_call makes it; got {_given(call)}"
         )
-    if problem := _endpoint_problem(call.endpoint) or _function_problem(call.function):
+    if problem := _problem(call.endpoint, call.function):
         raise InvalidCallError(f"calls[{index}].{problem}")
     if call.HasField("expiration"):
         seconds, nanos = call.expiration.seconds, call.expiration.nanos
@@ -112,17 +112,13 @@ def check_call(call: Call, index: int) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _endpoint_problem(endpoint: str) -> str | None:
-    if isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint):
-        return None
-    return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
-
-
-@lru_cache(maxsize=1024)
-def _function_problem(function: str) -> str | None:
-    if isinstance(function, str) and re.fullmatch(_FUNCTION, function):
-        return None
-    return f"function: {_FUNCTION_RULE}; got {_given(function)}"
+def _problem(endpoint: str, function: str) -> str | None:
+    """What is wrong with the endpoint or the function of a call; None if nothing is."""
+    if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
+        return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
+    if not (isinstance(function, str) and re.fullmatch(_FUNCTION, function)):
+        return f"function: {_FUNCTION_RULE}; got {_given(function)}"
+    return None
 
 
 def _set_expiration(call: Call, expiration: timedelta) -> None:
