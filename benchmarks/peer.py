@@ -39,8 +39,11 @@ def main(port: str) -> None:
             **workload.conversions(dispatch_any.marshal_any, dispatch_any.unmarshal_any),
         }
         workload.obey(measurements, ["dispatch-py", "aiohttp", "protobuf"])
-        session = dispatch_function.current_session()
-        runner.run(session.close())
+
+        async def close() -> None:
+            await dispatch_function.current_session().close()
+
+        runner.run(close())
 
 
 def new_call(value: Any) -> Any:

@@ -293,10 +293,8 @@ def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def idempotency_key(value: str | None) -> str:
-    """Check an idempotency key that a caller chose; without one, make one."""
-    if value is None:
-        return new_idempotency_key()
+def idempotency_key(value: str) -> str:
+    """Check an idempotency key that a caller chose."""
     if not (isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", value)):
         raise ConfigurationError(
             f"idempotency_key: 1 to 255 printable ASCII characters without spaces are required; "

@@ -4,12 +4,10 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from dispatch_grpc import _config
-from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
-from dispatch_grpc._proto import DispatchRequest, DispatchResponse
-from dispatch_grpc._transport import Metadata
+from dispatch_grpc._config import Protocol, RetryPolicy, TLSCredentials
+from dispatch_grpc._proto import DispatchRequest
 from dispatch_grpc.errors import (
     AuthenticationError,
     Code,
@@ -78,38 +76,28 @@ class Core:
             raise ConfigurationError(
                 "credentials do not go with a channel or http_client, which has its own"
             )
-        self.metadata: Metadata = (
+        self.metadata: tuple[tuple[str, str], ...] = (
             ("authorization", f"Bearer {self.key.value}"),
             *_config.metadata(metadata),
         )
 
-    def prepare(
-        self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
-    ) -> tuple[Metadata, float | None]:
-        if request.ByteSize() > self.max_message_bytes:
-            raise RequestTooLargeError(
-                f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more "
-                f"than the {self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
-                code=Code.RESOURCE_EXHAUSTED,
-                idempotency_key=key,
-            )
-        pairs = (*self.metadata, ("idempotency-key", key))
-        if metadata is not None:
-            pairs += _config.metadata(metadata)
-        return pairs, self.timeout if timeout is NOT_GIVEN else _config.timeout(timeout)
+    def too_large(self, request: DispatchRequest, key: str) -> RequestTooLargeError:
+        """The error of a request that is larger than we allow."""
+        return RequestTooLargeError(
+            f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more than "
+            f"the {self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
+            code=Code.RESOURCE_EXHAUSTED,
+            idempotency_key=key,
+        )
 
-    def ids(self, request: DispatchRequest, response: DispatchResponse, key: str) -> list[str]:
-        ids = list(response.dispatch_ids)
-        if len(ids) != len(request.calls):
-            raise ProtocolError(
-                f"{self.target.url} answered {len(request.calls)} calls with {len(ids)} ids; "
-                f"the calls may have been recorded",
-                code=Code.INTERNAL,
-                idempotency_key=key,
-            )
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("dispatched %d calls to %s: %s", len(ids), self.target.url, ids)
-        return ids
+    def miscounted(self, request: DispatchRequest, ids: list[str], key: str) -> ProtocolError:
+        """The error of an answer that has not one id for each call."""
+        return ProtocolError(
+            f"{self.target.url} answered {len(request.calls)} calls with {len(ids)} ids; "
+            f"the calls may have been recorded",
+            code=Code.INTERNAL,
+            idempotency_key=key,
+        )
 
     def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
         """Add to an error of the transport what only the client knows."""

@@ -60,8 +60,10 @@ class _Calls:
 
     def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
         """Take the calls out to dispatch them, with the idempotency key to use."""
+        if key is not None:
+            _config.idempotency_key(key)
         with self._lock:
-            taken = self._request, _config.idempotency_key(self._key if key is None else key)
+            taken = self._request, key or self._key or _config.new_idempotency_key()
             self._hold(DispatchRequest())
             self._key = None
             return taken

@@ -1,6 +1,7 @@
 """Clients of the Dispatch API."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
-from dispatch_grpc._core import Core
+from dispatch_grpc._config import new_idempotency_key as new_key
+from dispatch_grpc._core import Core, logger
 from dispatch_grpc._grpc import AsyncGRPCTransport, GRPCTransport
 from dispatch_grpc._proto import Call, DispatchRequest
 from dispatch_grpc._transport import AsyncTransport, Transport
@@ -127,7 +129,7 @@ class Client:
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
-        key = _config.idempotency_key(idempotency_key)
+        key = new_key() if idempotency_key is None else _config.idempotency_key(idempotency_key)
         return self._send(DispatchRequest(calls=[call]), timeout, metadata, key)[0]
 
     def batch(self) -> Batch:
@@ -138,15 +140,25 @@ class Client:
         self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
     ) -> list[DispatchID]:
         """Send a request and return its ids. Every request of the client goes through here."""
-        pairs, seconds = self._core.prepare(request, timeout, metadata, key)
+        core = self._core
+        if request.ByteSize() > core.max_message_bytes:
+            raise core.too_large(request, key)
+        pairs = (*core.metadata, ("idempotency-key", key))
+        if metadata is not None:
+            pairs += _config.metadata(metadata)
+        seconds = core.timeout if timeout is NOT_GIVEN else _config.timeout(timeout)
         if self._closed or self._pid != os.getpid():
             self._recover()
         try:
             response = self._transport.send(request, pairs, seconds)
         except RPCError as error:
-            explained = self._core.explain(error, request, key)
-            raise explained from error.__cause__
-        return self._core.ids(request, response, key)
+            raise core.explain(error, request, key) from error.__cause__
+        ids = list(response.dispatch_ids)
+        if len(ids) != len(request.calls):
+            raise core.miscounted(request, ids, key)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("dispatched %d calls to %s: %s", len(ids), core.target.url, ids)
+        return ids
 
     def _recover(self) -> None:
         """Open a connection of this process's own after a fork, unless the client is closed."""
@@ -302,7 +314,7 @@ class AsyncClient:
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
-        key = _config.idempotency_key(idempotency_key)
+        key = new_key() if idempotency_key is None else _config.idempotency_key(idempotency_key)
         return (await self._send(DispatchRequest(calls=[call]), timeout, metadata, key))[0]
 
     def batch(self) -> AsyncBatch:
@@ -313,16 +325,26 @@ class AsyncClient:
         self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
     ) -> list[DispatchID]:
         """Send a request and return its ids. Every request of the client goes through here."""
-        pairs, seconds = self._core.prepare(request, timeout, metadata, key)
+        core = self._core
+        if request.ByteSize() > core.max_message_bytes:
+            raise core.too_large(request, key)
+        pairs = (*core.metadata, ("idempotency-key", key))
+        if metadata is not None:
+            pairs += _config.metadata(metadata)
+        seconds = core.timeout if timeout is NOT_GIVEN else _config.timeout(timeout)
         transport = self._transport
         if transport is None or self._loop is not asyncio.get_running_loop():
             transport = self._start()
         try:
             response = await transport.send(request, pairs, seconds)
         except RPCError as error:
-            explained = self._core.explain(error, request, key)
-            raise explained from error.__cause__
-        return self._core.ids(request, response, key)
+            raise core.explain(error, request, key) from error.__cause__
+        ids = list(response.dispatch_ids)
+        if len(ids) != len(request.calls):
+            raise core.miscounted(request, ids, key)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("dispatched %d calls to %s: %s", len(ids), core.target.url, ids)
+        return ids
 
     def _start(self) -> AsyncTransport:
         """Open the connection in the running event loop, which the client then belongs to."""
