@@ -207,10 +207,9 @@ def natural(value: Value) -> Any:
     if kind == "bool_value":
         return value.bool_value
     if kind == "struct_value":
-        items = value.struct_value.fields.items()
-        return {key: natural(item) for key, item in items}
+        return {key: natural(item) for key, item in value.struct_value.fields.items()}
     if kind == "list_value":
-        return list(map(natural, value.list_value.values))
+        return [natural(item) for item in value.list_value.values]
     if kind == "null_value":
         return None
     raise UnmarshalError("a google.protobuf.Value holds nothing: one of its kinds must be set")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN
 from dispatch_grpc._proto import Call, DispatchRequest
-from dispatch_grpc.calls import check_call
+from dispatch_grpc.calls import problem_of
+from dispatch_grpc.errors import InvalidCallError
 
 if TYPE_CHECKING:
     from dispatch_grpc.client import AsyncClient, Client
@@ -37,10 +38,10 @@ class _Calls:
             InvalidCallError: A call breaks a rule of the schema; then none is added.
         """
         with self._lock:
-            held = self._calls
-            for index, call in enumerate(calls, len(held)):
-                check_call(call, index)
-            append = held.append
+            for number, call in enumerate(calls):
+                if problem := problem_of(call):
+                    raise InvalidCallError(f"calls[{len(self._calls) + number}]{problem}")
+            append = self._calls.append
             for call in calls:
                 append(call)
             self._key = None

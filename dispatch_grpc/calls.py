@@ -87,7 +87,7 @@ def new_call(
 
 
 def check_call(call: Call, index: int) -> None:
-    """Check a call that goes into a DispatchRequest (rules: the comments of `call.proto`).
+    """Check a call that goes into a DispatchRequest.
 
     Args:
         call: The call, perhaps not made by `new_call`.
@@ -96,19 +96,24 @@ def check_call(call: Call, index: int) -> None:
     Raises:
         InvalidCallError: It is not a Call, or breaks a rule.
     """
+    if problem := problem_of(call):
+        raise InvalidCallError(f"calls[{index}]{problem}")
+
+
+def problem_of(call: Call) -> str | None:
+    """What is wrong with a call (rules: the comments of `call.proto`); None if nothing is."""
     if type(call) is not Call:
-        raise InvalidCallError(
-            f"calls[{index}]: a Call is required, as new_call makes it; got {_given(call)}"
-        )
+        return f": a Call is required, as new_call makes it; got {_given(call)}"
     if problem := _problem(call.endpoint, call.function):
-        raise InvalidCallError(f"calls[{index}].{problem}")
+        return f".{problem}"
     if call.HasField("expiration"):
         seconds, nanos = call.expiration.seconds, call.expiration.nanos
         if not (0 <= seconds <= DURATION_MAX_SECONDS and 0 <= nanos < 1_000_000_000):
-            raise InvalidCallError(
-                f"calls[{index}].expiration: a duration of zero or more is required; "
+            return (
+                f".expiration: a duration of zero or more is required; "
                 f"got seconds={seconds}, nanos={nanos}"
             )
+    return None
 
 
 @lru_cache(maxsize=1024)
