@@ -100,12 +100,14 @@ class Slow:
     def __init__(self, *, ids: int | None = None, error: Exception | None = None) -> None:
         self.arrived, self.go_on = threading.Event(), threading.Event()
         self.requests: list[DispatchRequest] = []
+        self.keys: list[str] = []
         self.ids, self.error = ids, error
 
     async def dispatch(
         self, request: DispatchRequest, metadata: Mapping[str, str]
     ) -> DispatchResponse:
         self.requests.append(request)
+        self.keys.append(metadata["idempotency-key"])
         self.arrived.set()
         await asyncio.to_thread(self.go_on.wait, 10)
         if self.error is not None:
@@ -139,6 +141,7 @@ def test_calls_added_during_a_dispatch_are_kept(driver: Driver, fails: bool):
         driver.dispatch(batch)
     sent = [[call.function for call in request.calls] for request in handler.requests]
     assert sent == ([["a"], ["a", "b"]] if fails else [["a"], ["b"]])
+    assert len(set(handler.keys)) == 2  # other calls, another key
 
 
 @pytest.mark.parametrize("ids", [0, 1, 3])

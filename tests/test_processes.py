@@ -31,11 +31,11 @@ FORK = """
     from dispatch_grpc import Client, new_call
     url, protocol, used = sys.argv[1:]
     call = new_call("http://example.com", "f")
-    client = Client(os.environ["KEY"], api_url=url, protocol=protocol)
+    client = Client(os.environ["KEY"], api_url=url, protocol=protocol, retry=None)
     if used == "used":
         client.dispatch(call)
     children = []
-    for _ in range(5):
+    for _ in range(10):
         pid = os.fork()
         if pid == 0:
             try:
@@ -63,7 +63,7 @@ def test_a_forked_child_opens_its_own_connection(
 ):
     with serve(dispatch_recorder, api_key=KEY) as server:
         python(FORK, server.url, protocol, used, KEY=KEY)
-    assert len(dispatch_recorder.requests) == 17 + (used == "used")
+    assert len(dispatch_recorder.requests) == 32 + (used == "used")
 
 
 @pytest.mark.parametrize("protocol", ["connect", "connect+json"])
