@@ -4,9 +4,10 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from dispatch_grpc import _config
-from dispatch_grpc._config import Protocol, RetryPolicy, TLSCredentials
+from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest
 from dispatch_grpc.errors import (
     AuthenticationError,
@@ -80,6 +81,10 @@ class Core:
             ("authorization", f"Bearer {self.key.value}"),
             *_config.metadata(metadata),
         )
+
+    def seconds(self, timeout: Any) -> float | None:
+        """The seconds that a dispatch may take, by its timeout or else the client's."""
+        return self.timeout if timeout is NOT_GIVEN else _config.timeout(timeout)
 
     def too_large(self, request: DispatchRequest, key: str) -> RequestTooLargeError:
         """The error of a request that is larger than we allow."""

@@ -10,7 +10,7 @@ from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN
 from dispatch_grpc._proto import Call, DispatchRequest
 from dispatch_grpc.calls import problem_of
-from dispatch_grpc.errors import InvalidCallError
+from dispatch_grpc.errors import Code, DeadlineExceededError, InvalidCallError
 
 if TYPE_CHECKING:
     from dispatch_grpc.client import AsyncClient, Client
@@ -117,7 +117,11 @@ class Batch(_Calls):
             RequestTooLargeError: The calls have too many bytes for one request.
             RPCError: Others as for `Client.dispatch`.
         """
-        with self._dispatching:
+        seconds = self._client._core.seconds(timeout)
+        patience = -1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+        if not self._dispatching.acquire(timeout=patience):
+            raise _busy()
+        try:
             request, key = self._take(idempotency_key)
             if not request.calls:
                 return []
@@ -126,6 +130,8 @@ class Batch(_Calls):
             except BaseException:
                 self._put_back(request, key)
                 raise
+        finally:
+            self._dispatching.release()
 
 
 class AsyncBatch(_Calls):
@@ -164,7 +170,12 @@ class AsyncBatch(_Calls):
             RequestTooLargeError: The calls have too many bytes for one request.
             RPCError: Others as for `AsyncClient.dispatch`.
         """
-        async with self._dispatching:
+        try:
+            async with asyncio.timeout(self._client._core.seconds(timeout)):
+                await self._dispatching.acquire()
+        except TimeoutError:
+            raise _busy() from None
+        try:
             request, key = self._take(idempotency_key)
             if not request.calls:
                 return []
@@ -173,3 +184,12 @@ class AsyncBatch(_Calls):
             except BaseException:
                 self._put_back(request, key)
                 raise
+        finally:
+            self._dispatching.release()
+
+
+def _busy() -> DeadlineExceededError:
+    return DeadlineExceededError(
+        "another dispatch of this batch did not end in time; nothing was sent",
+        code=Code.DEADLINE_EXCEEDED,
+    )

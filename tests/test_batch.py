@@ -3,10 +3,20 @@
 import asyncio
 import threading
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 
-from dispatch_grpc import Call, Client, Code, InvalidCallError, ProtocolError, RPCError, new_call
+from dispatch_grpc import (
+    Call,
+    Client,
+    Code,
+    DeadlineExceededError,
+    InvalidCallError,
+    ProtocolError,
+    RPCError,
+    new_call,
+)
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve
 from tests.conftest import KEY, Driver
@@ -155,6 +165,35 @@ def test_another_number_of_ids_is_an_error(driver: Driver, ids: int):
             driver.dispatch(batch)
     assert caught.value.idempotency_key
     assert len(batch) == 2
+
+
+def test_a_dispatch_does_not_wait_for_another_beyond_its_timeout(driver: Driver):
+    """One dispatch has no deadline and hangs; another of the same batch ends by its own."""
+    handler = Slow()
+    with serve(handler) as server:
+        batch = driver.client(server.url).batch()
+        batch.add(A)
+        short = timedelta(milliseconds=200)
+        if driver.is_async:
+
+            async def both() -> None:
+                first = asyncio.ensure_future(batch.dispatch(timeout=None))
+                assert await asyncio.to_thread(handler.arrived.wait, 10)
+                with pytest.raises(DeadlineExceededError, match="another dispatch"):
+                    await batch.dispatch(timeout=short)
+                handler.go_on.set()
+                assert len(await first) == 1
+
+            driver.run(both)
+        else:
+            first = threading.Thread(target=lambda: batch.dispatch(timeout=None))
+            first.start()
+            assert handler.arrived.wait(10)
+            with pytest.raises(DeadlineExceededError, match="another dispatch"):
+                batch.dispatch(timeout=short)
+            handler.go_on.set()
+            first.join()
+    assert len(handler.requests) == 1
 
 
 def test_two_threads_never_send_a_batch_twice(protocol: str, dispatch_recorder: CallRecorder):
