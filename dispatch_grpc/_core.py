@@ -22,9 +22,9 @@ from dispatch_grpc.errors import (
 
 logger = logging.getLogger("dispatch_grpc")
 
-# How servers of gRPC and Connect say that a request is too large, and for what limit.
-_TOO_LARGE = r"^.*larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
-
+# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
+# for what limit.
+_TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
 _NEVER_SPLIT = (
     "calls that are dispatched together are never split: dispatch fewer, or make inputs smaller"
@@ -106,7 +106,9 @@ class Core:
 
     def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
         """Add to an error of the transport what only the client knows."""
-        url, limit = self.target.url, re.search(_TOO_LARGE, error.message)
+        url, limit = self.target.url, None
+        if error.code is Code.RESOURCE_EXHAUSTED:
+            limit = re.search(_TOO_LARGE, error.message)
         if isinstance(error, ProtocolError):
             error.message = (
                 f"{url} answered something that is no answer of a Dispatch service "

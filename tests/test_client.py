@@ -171,6 +171,27 @@ def test_a_request_above_the_bound_of_the_service(driver: Driver, dispatch_recor
     assert not dispatch_recorder.requests
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "limit"),
+    [
+        (Code.RESOURCE_EXHAUSTED, "Received message larger than max (70 vs. 60)", "60"),
+        (Code.RESOURCE_EXHAUSTED, "message size 70 is larger than configured max 60", "60"),
+        (Code.RESOURCE_EXHAUSTED, "message is larger than configured max 60", "60"),
+        (Code.RESOURCE_EXHAUSTED, "the backlog is larger than max 60", None),
+        (Code.INVALID_ARGUMENT, "message is larger than configured max 60", None),
+    ],
+)
+def test_what_servers_say_of_large_requests(
+    driver: Driver, code: Code, message: str, limit: str | None, dispatch_recorder, dispatch_server
+):
+    dispatch_recorder.fail_next(code, message)
+    with pytest.raises(RPCError, match=re.escape(message)) as caught:
+        driver.dispatch(driver.client(dispatch_server.url, retry=None), CALL)
+    assert isinstance(caught.value, RequestTooLargeError) == (limit is not None)
+    if limit is not None:
+        assert f"more than the {limit} that" in str(caught.value)
+
+
 def test_large_requests_and_answers(
     driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):

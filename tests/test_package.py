@@ -233,9 +233,10 @@ def test_the_schema_is_the_contract():
 
     found = set()
     modules = (call_pb2, dispatch_pb2, error_pb2, exit_pb2, function_pb2, poll_pb2, status_pb2)
+    module: Any
     for module in (*modules, pickled_pb2):
         file = descriptor_pb2.FileDescriptorProto()
-        module.DESCRIPTOR.CopyToProto(file)  # type: ignore[attr-defined]
+        module.DESCRIPTOR.CopyToProto(file)
         assert file.syntax == "proto3"
         assert file.package == f"dispatch.sdk.{'python.' if module is pickled_pb2 else ''}v1"
         for message in file.message_type:
