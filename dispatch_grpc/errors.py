@@ -8,6 +8,8 @@
     ├── MarshalError           a value has no representation           (also a ValueError)
     ├── UnmarshalError         a representation has no such value      (also a ValueError)
     ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
+    ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)
+    ├── SignatureError         a request is not signed as it has to be: .code
     └── RPCError               a request failed: .code, .message, .details
         ├── AuthenticationError      the API key was rejected
         ├── PermissionDeniedError    the API key does not allow the request
@@ -76,6 +78,26 @@ class ClientStateError(DispatchError, RuntimeError):
     """A client is used after it was closed, or where it cannot be used."""
 
 
+class EndpointError(DispatchError, RuntimeError):
+    """A function cannot be registered, or is used where it cannot be."""
+
+
+class SignatureError(DispatchError):
+    """A request to an endpoint is not signed as it has to be.
+
+    Attributes:
+        code: UNAUTHENTICATED when the signature is missing or malformed, PERMISSION_DENIED
+            when it is not valid.
+    """
+
+    def __init__(self, message: str, *, code: Code) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), str(self), self.__dict__))
+
+
 class RPCError(DispatchError):
     """A request failed.
 
@@ -110,7 +132,7 @@ class RPCError(DispatchError):
         return (_rebuild, (type(self), self.message, self.__dict__))
 
 
-def _rebuild(cls: type[RPCError], message: str, state: dict[str, Any]) -> RPCError:
+def _rebuild(cls: type[DispatchError], message: str, state: dict[str, Any]) -> DispatchError:
     error = cls.__new__(cls, message)
     error.__dict__.update(state)
     return error
