@@ -10,6 +10,8 @@
 of what can go wrong; `testing` is for the tests of programs that use this library.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from dispatch_grpc._config import RetryPolicy, TLSCredentials
 from dispatch_grpc._proto import Call
 from dispatch_grpc.batch import AsyncBatch, Batch, DispatchID
@@ -40,6 +42,9 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.status import Status
 from dispatch_grpc.values import marshal, unmarshal
 
+if TYPE_CHECKING:
+    from dispatch_grpc.endpoint import Endpoint, Function, current_call
+
 __all__ = [
     "AlreadyExistsError",
     "AsyncBatch",
@@ -54,7 +59,9 @@ __all__ = [
     "DeadlineExceededError",
     "DispatchError",
     "DispatchID",
+    "Endpoint",
     "EndpointError",
+    "Function",
     "InvalidArgumentError",
     "InvalidCallError",
     "MarshalError",
@@ -70,7 +77,17 @@ __all__ = [
     "TLSCredentials",
     "UnavailableError",
     "UnmarshalError",
+    "current_call",
     "marshal",
     "new_call",
     "unmarshal",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what only endpoints need when it is used: clients start faster without."""
+    if name in {"Endpoint", "Function", "current_call"}:
+        from dispatch_grpc import endpoint
+
+        return getattr(endpoint, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
+from dispatch_grpc.calls import endpoint_problem
 from dispatch_grpc.errors import ConfigurationError
 
 DEFAULT_API_URL = "https://api.dispatch.run"
@@ -210,6 +211,40 @@ def api_url(
     authority = f"{host}:{port or (443 if secure else 80)}"
     netloc = authority if port else host
     return Target(f"{parts.scheme}://{netloc}{path}", authority, secure=secure)
+
+
+def endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
+    """Resolve and check the URL of an endpoint; the rule is that of calls."""
+    url, source = _setting(argument, "url", env, "DISPATCH_ENDPOINT_URL")
+    if not url:
+        raise ConfigurationError(
+            "there is no endpoint URL: set the environment variable DISPATCH_ENDPOINT_URL, "
+            "or pass url="
+        )
+    if problem := endpoint_problem(url):
+        raise ConfigurationError(f"{source} {problem}")
+    return url.rstrip("/")
+
+
+def address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
+    """Resolve the address to listen on, as its host and port."""
+    value, source = _setting(argument, "address", env, "DISPATCH_ENDPOINT_ADDR")
+    if not value:
+        return "127.0.0.1", 8000
+    host, _, port = value.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ConfigurationError(
+            f"{source} HOST:PORT is required, as 127.0.0.1:8000 or [::1]:8000; got {value!r}"
+        )
+    return host, int(port)
+
+
+def positive(name: str, value: int) -> int:
+    """Check a number that must be one or more."""
+    if not (isinstance(value, int) and value >= 1):
+        raise ConfigurationError(f"{name}: an int of 1 or more is required; got {value!r:.80}")
+    return value
 
 
 def _shown(url: str) -> str:

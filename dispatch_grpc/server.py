@@ -106,11 +106,15 @@ class _Service:
         except InvalidCallError as error:
             raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
         except RPCError as error:
-            raise ConnectError(_connect_code(error.code), error.message) from error
+            raise connect_error(error) from error
         except Exception as error:
             logger.exception("the handler failed")
             raise ConnectError(ConnectCode.INTERNAL, "internal error") from error
 
 
-def _connect_code(code: Code) -> ConnectCode:
-    return ConnectCode["CANCELED" if code is Code.CANCELLED else code.name]
+def connect_error(error: RPCError) -> ConnectError:
+    """The same error, as the server's library has it."""
+    code = error.code
+    return ConnectError(
+        ConnectCode["CANCELED" if code is Code.CANCELLED else code.name], error.message
+    )

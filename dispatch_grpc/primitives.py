@@ -1,0 +1,133 @@
+"""The answers of functions that end, suspend or replace themselves: see `Endpoint.primitive`.
+
+    @endpoint.primitive
+    def total(request: RunRequest) -> RunResponse:
+        if request.HasField("input"):
+            calls = [price.call(item) for item in unmarshal(request.input)]
+            return poll(calls, min_results=len(calls))
+        results = request.poll_result.results
+        return exit_(sum(unmarshal(result.output) for result in results))
+
+What they make keeps the rules in the comments of `exit.proto` and `poll.proto`.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from dispatch_grpc._function_proto import RunRequest, RunResponse
+from dispatch_grpc._proto import Call
+from dispatch_grpc._responses import describe, respond, status_of
+from dispatch_grpc.calls import problem_of
+from dispatch_grpc.errors import EndpointError, InvalidCallError
+from dispatch_grpc.status import Status
+from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
+
+__all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
+
+_MAX_RESULTS = 1000
+_MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECONDS)
+
+
+def exit_(
+    output: Any = None, *, error: BaseException | None = None, status: Status | None = None
+) -> RunResponse:
+    """End the function.
+
+    Args:
+        output: What it returns, as `marshal` takes it. Beside an error, a partial result.
+        error: What it failed with; None when it did not.
+        status: How it went; else OK, or what `Status.of` says of the error.
+
+    Raises:
+        EndpointError: The status is OK beside an error, or another without one.
+        MarshalError: The output has no representation.
+    """
+    if status is None:
+        status = Status.OK if error is None else status_of(error)
+    if (status is Status.OK) != (error is None):
+        raise EndpointError(
+            f"status: OK without an error, another with one; got {status!r} and {error!r:.200}"
+        )
+    response = respond(status)
+    result = response.exit.result
+    result.SetInParent()
+    if output is not None or error is None:
+        result.output.type_url, result.output.value = encode(output)
+    if error is not None:
+        result.error.CopyFrom(describe(error))
+    return response
+
+
+def tail_call(call: Call) -> RunResponse:
+    """Replace the call that runs by another, which goes on under its dispatch id.
+
+    Args:
+        call: The other call; an empty endpoint means this one.
+
+    Raises:
+        InvalidCallError: The call breaks a rule of the schema.
+    """
+    if problem := problem_of(call, nested=True):
+        raise InvalidCallError(f"tail_call{problem}")
+    response = respond(Status.OK)
+    response.exit.result.SetInParent()
+    response.exit.tail_call.CopyFrom(call)
+    return response
+
+
+def poll(
+    calls: Iterable[Call] = (),
+    *,
+    state: Any = b"",
+    min_results: int = 1,
+    max_results: int = _MAX_RESULTS,
+    max_wait: timedelta = timedelta(minutes=5),
+) -> RunResponse:
+    """Suspend the function until calls have ended.
+
+    It is run again with a `poll_result` as soon as `min_results` results are in, all calls have
+    ended, or `max_wait` has passed.
+
+    Args:
+        calls: Calls to dispatch; an empty endpoint means this one. Their correlation ids come
+            back in the results.
+        state: What comes back unchanged: bytes as `coroutine_state`, every other value as
+            `marshal` makes it, in `typed_coroutine_state`.
+        min_results: Number of results to wait for, from 1 to 1000.
+        max_results: Largest number of results to deliver at once, from `min_results` to 1000.
+        max_wait: Longest time to wait, one second or more.
+
+    Raises:
+        EndpointError: An argument is not within its bounds.
+        InvalidCallError: A call breaks a rule of the schema.
+        MarshalError: The state has no representation.
+    """
+    for name, value in (("min_results", min_results), ("max_results", max_results)):
+        if not (isinstance(value, int) and 1 <= value <= _MAX_RESULTS):
+            raise EndpointError(
+                f"{name}: an int from 1 to {_MAX_RESULTS} is required; got {value!r:.80}"
+            )
+    if min_results > max_results:
+        raise EndpointError(
+            f"max_results: min_results ({min_results}) or more is required; got {max_results}"
+        )
+    if not (isinstance(max_wait, timedelta) and _MIN_WAIT <= max_wait <= _MAX_WAIT):
+        raise EndpointError(
+            f"max_wait: a timedelta from 1 second to {_MAX_WAIT.days} days is required; "
+            f"got {max_wait!r:.80}"
+        )
+    response = respond(Status.OK)
+    message = response.poll
+    message.max_wait.FromTimedelta(max_wait)
+    message.min_results, message.max_results = min_results, max_results
+    if isinstance(state, bytes):
+        message.coroutine_state = state
+    else:
+        typed = message.typed_coroutine_state
+        typed.type_url, typed.value = encode(state)
+    for index, call in enumerate(calls):
+        if problem := problem_of(call, nested=True):
+            raise InvalidCallError(f"calls[{index}]{problem}")
+        message.calls.add().CopyFrom(call)
+    return response
