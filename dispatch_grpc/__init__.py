@@ -20,6 +20,7 @@ from dispatch_grpc.client import AsyncClient, Client
 from dispatch_grpc.errors import (
     AlreadyExistsError,
     AuthenticationError,
+    CallError,
     ClientStateError,
     Code,
     ConfigurationError,
@@ -52,6 +53,7 @@ __all__ = [
     "AuthenticationError",
     "Batch",
     "Call",
+    "CallError",
     "Client",
     "ClientStateError",
     "Code",

@@ -100,11 +100,19 @@ def check_call(call: Call, index: int) -> None:
         raise InvalidCallError(f"calls[{index}]{problem}")
 
 
-def problem_of(call: Call) -> str | None:
-    """What is wrong with a call (rules: the comments of `call.proto`); None if nothing is."""
+def problem_of(call: Call, *, nested: bool = False) -> str | None:
+    """What is wrong with a call (rules: the comments of `call.proto`); None if nothing is.
+
+    Args:
+        call: The call.
+        nested: Whether a function makes it, and may leave out its own endpoint.
+    """
     if type(call) is not Call:
         return f": a Call is required, as new_call makes it; got {_given(call)}"
-    if problem := _problem(call.endpoint, call.function):
+    endpoint = call.endpoint
+    if nested and not endpoint:
+        endpoint = "http://endpoint"
+    if problem := _problem(endpoint, call.function):
         return f".{problem}"
     if call.HasField("expiration"):
         seconds, nanos = call.expiration.seconds, call.expiration.nanos
@@ -119,8 +127,18 @@ def problem_of(call: Call) -> str | None:
 @lru_cache(maxsize=1024)
 def _problem(endpoint: str, function: str) -> str | None:
     """What is wrong with the endpoint or the function of a call; None if nothing is."""
+    return endpoint_problem(endpoint) or function_problem(function)
+
+
+def endpoint_problem(endpoint: str) -> str | None:
+    """What is wrong with the URI of an endpoint; None if nothing is."""
     if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
         return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
+    return None
+
+
+def function_problem(function: str) -> str | None:
+    """What is wrong with the name of a function; None if nothing is."""
     if not (isinstance(function, str) and re.fullmatch(_FUNCTION, function)):
         return f"function: {_FUNCTION_RULE}; got {_given(function)}"
     return None

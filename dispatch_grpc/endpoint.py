@@ -26,7 +26,7 @@ from dispatch_grpc import _config
 from dispatch_grpc._function_proto import RunRequest, RunResponse
 from dispatch_grpc._parameters import Parameters
 from dispatch_grpc._proto import Call
-from dispatch_grpc._responses import failure, respond
+from dispatch_grpc._responses import failure, problem_of_response, refusal, respond
 from dispatch_grpc._run import CurrentCall, Executor, current_call, describe_call
 from dispatch_grpc.batch import DispatchID
 from dispatch_grpc.calls import function_problem, new_call
@@ -34,6 +34,7 @@ from dispatch_grpc.client import AsyncClient, Client
 from dispatch_grpc.errors import (
     Code,
     ConfigurationError,
+    DispatchError,
     EndpointError,
     MarshalError,
     UnmarshalError,
@@ -158,11 +159,11 @@ class Function(Generic[_P, _R]):
         if self._parameters is not None:
             if request.HasField("poll_result"):
                 state_error = EndpointError(f"{self.name} has nothing to resume: it never polls")
-                return failure(self.name, state_error, Status.INCOMPATIBLE_STATE)
+                return refusal(self.name, state_error, Status.INCOMPATIBLE_STATE)
             try:
                 args, kwargs = self._parameters.decode(request.input)
             except UnmarshalError as error:
-                return failure(self.name, error, Status.INVALID_ARGUMENT)
+                return refusal(self.name, error, Status.INVALID_ARGUMENT)
             except Exception as error:  # noqa: BLE001 (types that decode themselves)
                 return failure(self.name, error)
         result, raised = await executor.run(
@@ -175,15 +176,17 @@ class Function(Generic[_P, _R]):
     def _answer(self, result: Any) -> RunResponse:
         try:
             response = self._response(result)
+        except DispatchError as error:
+            return refusal(self.name, error, Status.INVALID_RESPONSE)
         except Exception as error:  # noqa: BLE001 (results may run code of their own)
-            return failure(self.name, error, Status.INVALID_RESPONSE)
+            return failure(self.name, error)
         size, limit = response.ByteSize(), self._endpoint.max_request_bytes
         if size > limit:
             size_error = EndpointError(
                 f"the answer of {self.name} has {size} bytes, more than the {limit} that "
                 f"max_request_bytes allows"
             )
-            return failure(self.name, size_error, Status.INVALID_RESPONSE)
+            return refusal(self.name, size_error, Status.INVALID_RESPONSE)
         return response
 
     def _response(self, result: Any) -> RunResponse:
@@ -200,8 +203,8 @@ class Function(Generic[_P, _R]):
                 f"{self.name} is a primitive: a RunResponse is required; "
                 f"got {type(result).__name__}"
             )
-        if not result.status:
-            raise EndpointError(f"{self.name} answered a RunResponse without a status")
+        if problem := problem_of_response(result):
+            raise EndpointError(f"the answer of {self.name}: {problem}")
         return result
 
 

@@ -8,6 +8,7 @@
     ├── MarshalError           a value has no representation           (also a ValueError)
     ├── UnmarshalError         a representation has no such value      (also a ValueError)
     ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
+    ├── CallError              a call failed: .type, .status, .traceback, .output
     ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)
     ├── SignatureError         a request is not signed as it has to be: .code
     └── RPCError               a request failed: .code, .message, .details
@@ -30,7 +31,10 @@ without recording them twice, pass the error's ``idempotency_key`` along.
 
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dispatch_grpc.status import Status
 
 
 class Code(enum.IntEnum):
@@ -76,6 +80,40 @@ class UnmarshalError(DispatchError, ValueError):
 
 class ClientStateError(DispatchError, RuntimeError):
     """A client is used after it was closed, or where it cannot be used."""
+
+
+class CallError(DispatchError):
+    """A call has ended, and failed.
+
+    Attributes:
+        message: What happened, as the function told it.
+        type: Name of the type of the error, in the function's language.
+        status: How the call went, as a `Status`.
+        traceback: Text of where the error was raised; empty if the endpoint told nothing.
+        output: What the function returned beside the error, a partial result; None if nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str,
+        status: "Status",
+        traceback: str = "",
+        output: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type
+        self.status = status
+        self.traceback = traceback
+        self.output = output
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message} [{self.status.name}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self.__class__, self.message, self.__dict__))
 
 
 class EndpointError(DispatchError, RuntimeError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from dispatch_grpc._function_proto import RunRequest, RunResponse
 from dispatch_grpc._proto import Call
-from dispatch_grpc._responses import describe, respond, status_of
+from dispatch_grpc._responses import MAX_RESULTS, describe, problem_of_response, respond, status_of
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.errors import EndpointError, InvalidCallError
 from dispatch_grpc.status import Status
@@ -25,8 +25,7 @@ from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
 
 __all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
 
-_MAX_RESULTS = 1000
-_MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECONDS)
+_MAX_WAIT = timedelta(seconds=DURATION_MAX_SECONDS)
 
 
 def exit_(
@@ -81,7 +80,7 @@ def poll(
     *,
     state: Any = b"",
     min_results: int = 1,
-    max_results: int = _MAX_RESULTS,
+    max_results: int = MAX_RESULTS,
     max_wait: timedelta = timedelta(minutes=5),
 ) -> RunResponse:
     """Suspend the function until calls have ended.
@@ -103,16 +102,7 @@ def poll(
         InvalidCallError: A call breaks a rule of the schema.
         MarshalError: The state has no representation.
     """
-    for name, value in (("min_results", min_results), ("max_results", max_results)):
-        if not (isinstance(value, int) and 1 <= value <= _MAX_RESULTS):
-            raise EndpointError(
-                f"{name}: an int from 1 to {_MAX_RESULTS} is required; got {value!r:.80}"
-            )
-    if min_results > max_results:
-        raise EndpointError(
-            f"max_results: min_results ({min_results}) or more is required; got {max_results}"
-        )
-    if not (isinstance(max_wait, timedelta) and _MIN_WAIT <= max_wait <= _MAX_WAIT):
+    if not (isinstance(max_wait, timedelta) and max_wait <= _MAX_WAIT):
         raise EndpointError(
             f"max_wait: a timedelta from 1 second to {_MAX_WAIT.days} days is required; "
             f"got {max_wait!r:.80}"
@@ -120,7 +110,10 @@ def poll(
     response = respond(Status.OK)
     message = response.poll
     message.max_wait.FromTimedelta(max_wait)
-    message.min_results, message.max_results = min_results, max_results
+    try:
+        message.min_results, message.max_results = min_results, max_results
+    except (TypeError, ValueError) as error:
+        raise EndpointError(f"min_results, max_results: {error}") from error
     if isinstance(state, bytes):
         message.coroutine_state = state
     else:
@@ -130,4 +123,6 @@ def poll(
         if problem := problem_of(call, nested=True):
             raise InvalidCallError(f"calls[{index}]{problem}")
         message.calls.add().CopyFrom(call)
+    if problem := problem_of_response(response):
+        raise EndpointError(problem)
     return response

@@ -8,6 +8,10 @@
         client.dispatch(new_call("http://example.com", "f", 23))
     recorder.assert_requests(RecordedRequest([new_call("http://example.com", "f", 23)]))
 
+`Runner` runs the functions of endpoints without any server:
+
+    assert Runner(endpoint).run(greet.call("World")) == "Hello, World!"
+
 For pytest there are the fixtures `dispatch_recorder`, a `CallRecorder`, and
 `dispatch_server`, which serves it.
 """
@@ -19,13 +23,17 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dispatch_grpc import _asgi
 from dispatch_grpc._config import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc._proto import Call, DispatchRequest, DispatchResponse
+from dispatch_grpc._runner import Runner
 from dispatch_grpc.errors import Code, DispatchError, rpc_error
 from dispatch_grpc.server import Handler, dispatch_app
 from dispatch_grpc.values import unmarshal
+
+__all__ = ["CallRecorder", "RecordedRequest", "Runner", "Server", "serve", "serve_app"]
 
 _START_SECONDS = 10
 
@@ -205,7 +213,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def serve_app(app: _asgi.ASGIApplication, **tls: str) -> Iterator[Server]:
+def serve_app(app: _asgi.ASGIApplication, **tls: Any) -> Iterator[Server]:
     """Serve any ASGI application in a thread, like `serve`.
 
     Args:

@@ -27,7 +27,7 @@ ROOMS = [
     *("_transport", "_grpc", "_forked", "_connect", "_core", "batch", "client"),
     *("signature", "server", "_asgi"),
     *("_function_proto", "_responses", "primitives", "_parameters", "_run", "_application"),
-    *("endpoint", "testing", "_pytest", "cli", "__main__"),
+    *("endpoint", "_runner", "testing", "_pytest", "cli", "__main__"),
 ]
 
 
