@@ -1,0 +1,130 @@
+from dispatch.sdk.v1 import call_pb2 as _call_pb2
+from dispatch.sdk.v1 import error_pb2 as _error_pb2
+from dispatch.sdk.v1 import status_pb2 as _status_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CallState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CALL_STATE_UNSPECIFIED: _ClassVar[CallState]
+    CALL_STATE_QUEUED: _ClassVar[CallState]
+    CALL_STATE_RUNNING: _ClassVar[CallState]
+    CALL_STATE_WAITING: _ClassVar[CallState]
+    CALL_STATE_FINISHED: _ClassVar[CallState]
+CALL_STATE_UNSPECIFIED: CallState
+CALL_STATE_QUEUED: CallState
+CALL_STATE_RUNNING: CallState
+CALL_STATE_WAITING: CallState
+CALL_STATE_FINISHED: CallState
+
+class CallInfo(_message.Message):
+    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error")
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    ROOT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    CREATION_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRATION_TIME_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TIME_FIELD_NUMBER: _ClassVar[int]
+    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    parent_dispatch_id: str
+    root_dispatch_id: str
+    endpoint: str
+    function: str
+    version: str
+    state: CallState
+    status: _status_pb2.Status
+    runs: int
+    creation_time: _timestamp_pb2.Timestamp
+    expiration_time: _timestamp_pb2.Timestamp
+    next_time: _timestamp_pb2.Timestamp
+    finish_time: _timestamp_pb2.Timestamp
+    result: _call_pb2.CallResult
+    last_error: _error_pb2.Error
+    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class GetCallRequest(_message.Message):
+    __slots__ = ("dispatch_id",)
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    def __init__(self, dispatch_id: _Optional[str] = ...) -> None: ...
+
+class GetCallResponse(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: CallInfo
+    def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
+
+class ListCallsRequest(_message.Message):
+    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    state: CallState
+    status: _status_pb2.Status
+    function: str
+    endpoint: str
+    created_after: _timestamp_pb2.Timestamp
+    created_before: _timestamp_pb2.Timestamp
+    parent_dispatch_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListCallsResponse(_message.Message):
+    __slots__ = ("calls", "next_page_token")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[CallInfo]
+    next_page_token: str
+    def __init__(self, calls: _Optional[_Iterable[_Union[CallInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WaitCallRequest(_message.Message):
+    __slots__ = ("dispatch_id", "max_wait")
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    max_wait: _duration_pb2.Duration
+    def __init__(self, dispatch_id: _Optional[str] = ..., max_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WaitCallResponse(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: CallInfo
+    def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
+
+class CancelCallRequest(_message.Message):
+    __slots__ = ("dispatch_id",)
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    def __init__(self, dispatch_id: _Optional[str] = ...) -> None: ...
+
+class CancelCallResponse(_message.Message):
+    __slots__ = ("call", "cancelled")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    call: CallInfo
+    cancelled: int
+    def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ..., cancelled: _Optional[int] = ...) -> None: ...
