@@ -25,8 +25,16 @@ PACKAGE = ROOT / "dispatch_grpc"
 ROOMS = [
     *("errors", "_proto", "status", "_plain", "_struct", "values", "calls", "_config"),
     *("_transport", "_grpc", "_forked", "_connect", "_core", "batch", "client"),
-    *("signature", "server", "_asgi"),
-    *("_function_proto", "_responses", "primitives", "_parameters", "_run", "_application"),
+    *("_keys", "signature", "server", "_asgi"),
+    *(
+        "_function_proto",
+        "_calls_proto",
+        "_responses",
+        "primitives",
+        "_parameters",
+        "_run",
+        "_application",
+    ),
     *("endpoint", "_runner", "testing", "_pytest", "cli", "__main__"),
 ]
 
@@ -71,7 +79,7 @@ def test_imports_point_up():
 
 def test_only_one_module_imports_the_generated_messages():
     for path in PACKAGE.glob("*.py"):
-        if path.stem not in {"_proto", "_function_proto"}:
+        if path.stem not in {"_proto", "_function_proto", "_calls_proto"}:
             assert not re.search(r"from dispatch\.sdk\S*_pb2 import", path.read_text()), path
 
 
