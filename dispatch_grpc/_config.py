@@ -202,7 +202,7 @@ def api_url(
     if path and protocol == "grpc":
         raise refuse("must not have a path: gRPC has none (Connect has)")
     secure = parts.scheme == "https"
-    if not secure and not allow_plaintext and not _is_loopback(host):
+    if not secure and not allow_plaintext and not is_loopback(host):
         raise refuse(
             "would send the API key in clear text over the network: use https://, or pass "
             "allow_plaintext=True if something else protects the connection"
@@ -252,7 +252,8 @@ def _shown(url: str) -> str:
     return re.sub(r"//[^/?#]*@", "//********@", url)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     import ipaddress

@@ -66,13 +66,13 @@ def dispatch_app(
     """
     return DispatchServiceASGIApplication(
         _Service(handler),
-        interceptors=() if api_keys is None else (_Authenticate(api_keys),),
+        interceptors=() if api_keys is None else (Authenticate(api_keys),),
         read_max_bytes=max_request_bytes,
         compressions=None,
     )
 
 
-class _Authenticate:
+class Authenticate:
     """Checks the API key before the body of a request is read."""
 
     def __init__(self, api_keys: Collection[str]) -> None:

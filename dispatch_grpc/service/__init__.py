@@ -1,0 +1,5 @@
+"""The durable Dispatch service: calls are kept in PostgreSQL, and run until they finish."""
+
+from dispatch_grpc.service._service import Service, ServiceSettings
+
+__all__ = ["Service", "ServiceSettings"]

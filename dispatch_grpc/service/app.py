@@ -1,0 +1,90 @@
+"""The service as an ASGI application: both services, health, metrics, the page."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
+
+from dispatch_grpc._asgi import ASGIApplication
+from dispatch_grpc.errors import RPCError
+from dispatch_grpc.server import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.service.calls import Accepting, Watching
+from dispatch_grpc.service.metrics import Metrics
+
+
+class _CallService:
+    """CallService, with errors as the server's library has them."""
+
+    def __init__(self, watching: Watching) -> None:
+        for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
+            setattr(self, name, _translated(getattr(watching, name)))
+
+
+def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    async def call(request: Any, ctx: Any) -> Any:  # noqa: ARG001
+        try:
+            return await method(request)
+        except RPCError as error:
+            raise connect_error(error) from error
+
+    return call
+
+
+class Application:
+    """Leads each request to the one that it is for."""
+
+    def __init__(
+        self,
+        accepting: Accepting,
+        watching: Watching,
+        metrics: Metrics,
+        *,
+        api_keys: Collection[str],
+        max_request_bytes: int,
+        is_ready: Callable[[], bool],
+        page: ASGIApplication,
+    ) -> None:
+        self._dispatch = dispatch_app(
+            accepting, api_keys=api_keys, max_request_bytes=max_request_bytes
+        )
+        service: Any = _CallService(watching)
+        self._calls = CallServiceASGIApplication(
+            service,
+            interceptors=(Authenticate(api_keys),),
+            read_max_bytes=max_request_bytes,
+            compressions=None,
+        )
+        self._metrics = metrics
+        self._is_ready = is_ready
+        self._page = page
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request of ASGI."""
+        path = scope["path"]
+        if path.startswith(self._calls.path):
+            await self._calls(scope, receive, send)
+        elif path == "/healthz":
+            await answer(send, 200, b"ok\n")
+        elif path == "/readyz":
+            ready = self._is_ready()
+            await answer(send, 200 if ready else 503, b"ready\n" if ready else b"not ready\n")
+        elif path == "/metrics":
+            kind = b"text/plain; version=0.0.4; charset=utf-8"
+            await answer(send, 200, self._metrics.render(), kind)
+        elif path == "/" or path.startswith("/calls"):
+            await self._page(scope, receive, send)
+        else:
+            await self._dispatch(scope, receive, send)
+
+
+async def answer(
+    send: Any,
+    status: int,
+    body: bytes,
+    content_type: bytes = b"text/plain",
+    *headers: tuple[bytes, bytes],
+) -> None:
+    """Answer a request."""
+    fields = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

