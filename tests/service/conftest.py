@@ -1,0 +1,50 @@
+"""An embedded database for the tests of the service, one for all of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatch_grpc.service.database import Database
+
+
+class Bench:
+    """A database, and an event loop to use it in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runner = asyncio.Runner()
+        self.database = Database(None, folder)
+        self.runner.run(self.database.open())
+
+    def run(self, act: Callable[[Any], Any]) -> Any:
+        """Do something with a connection, in a transaction."""
+
+        async def main() -> Any:
+            async with self.database.transaction() as connection:
+                return await act(connection)
+
+        return self.runner.run(main())
+
+    def clear(self) -> None:
+        self.run(lambda c: c.execute("TRUNCATE calls, requests, pgqueuer, pgqueuer_log"))
+
+    def close(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.close()
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One embedded database for the session."""
+    bench = Bench(tmp_path_factory.mktemp("embedded"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def bench(embedded: Bench) -> Bench:
+    """The embedded database, empty."""
+    embedded.clear()
+    return embedded

@@ -1,0 +1,219 @@
+"""The state machine: what becomes of a call, for every answer that there can be."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatch_grpc import Call, Status, marshal, new_call
+from dispatch_grpc._function_proto import Error, RunResponse
+from dispatch_grpc.primitives import exit_, poll, tail_call
+from dispatch_grpc.service import machine
+from dispatch_grpc.service.machine import (
+    Finish,
+    Limits,
+    Replace,
+    Resume,
+    Retry,
+    Running,
+    Suspend,
+    decide,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ID = UUID("01a205bd-3140-75cf-8ee9-19a3d52fbf35")
+LIMITS = Limits()
+HERE = "http://here.example"
+
+
+def running(**settings: object) -> Running:
+    given = {"endpoint": HERE, "correlation_id": 7, "expires_at": NOW + timedelta(hours=1)}
+    return Running(ID, **{**given, **settings})  # type: ignore[arg-type]
+
+
+calls = st.builds(
+    lambda endpoint, function: Call(endpoint=endpoint, function=function),
+    st.sampled_from(["", HERE, "http://x", "bridge://x", "nonsense"]),
+    st.sampled_from(["f", "g.h", "", "no name"]),
+)
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> RunResponse:
+    """Any answer that an endpoint may give, also those that break the rules."""
+    response = RunResponse()
+    response.status = draw(st.integers(0, 20))  # type: ignore[assignment]
+    kind = draw(st.sampled_from(["nothing", "exit", "error", "tail call", "poll"]))
+    if kind == "exit":
+        response.exit.result.output.CopyFrom(marshal(draw(st.integers(0, 9))))
+    elif kind == "error":
+        response.exit.result.error.message = "why"
+    elif kind == "tail call":
+        response.exit.tail_call.CopyFrom(draw(calls))
+    elif kind == "poll":
+        response.poll.min_results = draw(st.sampled_from([0, 1, 5, 1000, 1001]))
+        response.poll.max_results = draw(st.sampled_from([0, 1, 5, 1000, 1001]))
+        response.poll.max_wait.seconds = draw(st.sampled_from([0, 1, 60, 315_576_000_000]))
+        response.poll.calls.extend(draw(st.lists(calls, max_size=3)))
+    return response
+
+
+@given(responses(), st.integers(0, 10_000), st.floats(0, 1), st.integers(0, 10**6))
+def test_every_answer_has_an_outcome(
+    response: RunResponse, failures: int, jitter: float, left: int
+):
+    call = running(failures=failures, expires_at=NOW + timedelta(seconds=left))
+    outcome = decide(call, response, NOW, LIMITS, jitter=lambda: jitter)
+    if isinstance(outcome, Finish):
+        assert outcome.result.dispatch_id == str(ID)
+        assert outcome.result.correlation_id == 7
+        assert outcome.result.HasField("error") == (
+            outcome.status is not Status.OK or response.exit.result.HasField("error")
+        )
+        assert not outcome.status.retryable
+    elif isinstance(outcome, Retry):
+        assert outcome.status.retryable
+        assert NOW <= outcome.at <= call.expires_at
+        assert outcome.at - NOW <= LIMITS.max_backoff
+        assert outcome.error.message
+        assert outcome.restart == (outcome.status is Status.INCOMPATIBLE_STATE)
+    elif isinstance(outcome, Suspend):
+        assert NOW <= outcome.wake_at <= call.expires_at
+        assert all(child.endpoint for child in outcome.calls)
+        assert not outcome.poll.calls
+    else:
+        assert isinstance(outcome, Replace)
+        assert outcome.call.endpoint
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s is not Status.UNSPECIFIED])
+def test_the_status_says_whether_the_call_ends(status: Status):
+    response = exit_(1) if status is Status.OK else exit_(error=ValueError("why"), status=status)
+    outcome = decide(running(), response, NOW, LIMITS)
+    if status.retryable:
+        assert isinstance(outcome, Retry)
+        assert (outcome.status, outcome.error.message) == (status, "why")
+    else:
+        assert isinstance(outcome, Finish)
+        assert outcome.status is status
+
+
+def test_a_partial_result_stays_beside_the_error():
+    outcome = decide(running(), exit_([1, 2], error=LookupError("rest")), NOW, LIMITS)
+    assert isinstance(outcome, Finish)
+    assert outcome.result.output == marshal([1, 2])
+    assert outcome.result.error.type == "LookupError"
+
+
+@pytest.mark.parametrize(
+    ("failures", "bound"), [(0, 0.5), (1, 1), (2, 2), (6, 32), (7, 60), (1000, 60)]
+)
+def test_the_wait_doubles_up_to_a_bound(failures: int, bound: float):
+    response = exit_(error=ConnectionError("gone"))
+    for jitter in (0.0, 0.5, 1.0):
+        outcome = decide(
+            running(failures=failures), response, NOW, LIMITS, jitter=lambda j=jitter: j
+        )
+        assert isinstance(outcome, Retry)
+        assert outcome.at - NOW == timedelta(seconds=bound * jitter)
+
+
+def test_the_jitter_is_random():
+    response = exit_(error=ConnectionError("gone"))
+    waits = {decide(running(failures=5), response, NOW, LIMITS).at for _ in range(20)}  # type: ignore[union-attr]
+    assert len(waits) > 10
+
+
+def test_nothing_is_tried_after_the_call_has_expired():
+    call = running(failures=9, expires_at=NOW + timedelta(seconds=1))
+    outcome = decide(call, exit_(error=ConnectionError()), NOW, LIMITS, jitter=lambda: 1.0)
+    assert isinstance(outcome, Retry)
+    assert outcome.at == call.expires_at
+
+
+def test_an_answer_against_the_rules_ends_the_call():
+    for response in (
+        RunResponse(),
+        RunResponse(status="STATUS_OK", poll={"min_results": 1, "max_results": 0}),
+        RunResponse(status="STATUS_OK", exit={"tail_call": {"function": "no name"}}),
+    ):
+        outcome = decide(running(), response, NOW, LIMITS)
+        assert isinstance(outcome, Finish)
+        assert outcome.status is Status.INVALID_RESPONSE
+        assert outcome.result.error.message.startswith("the answer of the endpoint: ")
+
+
+def test_an_empty_endpoint_is_that_of_the_caller():
+    calls = [Call(function="f"), new_call("http://there", "g")]
+    outcome = decide(running(), poll(calls, state=b"s"), NOW, LIMITS)
+    assert isinstance(outcome, Suspend)
+    assert [call.endpoint for call in outcome.calls] == [HERE, "http://there"]
+    assert outcome.poll.coroutine_state == b"s"
+    outcome = decide(running(), tail_call(Call(function="f")), NOW, LIMITS)
+    assert isinstance(outcome, Replace)
+    assert outcome.call.endpoint == HERE
+
+
+def refuse(call: Call) -> str | None:
+    return "endpoint: not here" if "bad" in call.endpoint else None
+
+
+def test_a_poll_with_a_call_that_is_not_accepted_is_resumed_with_the_reason():
+    calls = [new_call("http://good", "f"), new_call("http://bad", "f")]
+    response = poll(calls, state=b"s")
+    outcome = decide(running(), response, NOW, LIMITS, problem_of_call=refuse)
+    assert isinstance(outcome, Resume)
+    assert outcome.error.message == "calls[1]: endpoint: not here"
+    assert (outcome.poll.coroutine_state, len(outcome.poll.calls)) == (b"s", 0)
+
+
+def test_a_tail_call_that_is_not_accepted_ends_the_call():
+    response = tail_call(new_call("http://bad", "f"))
+    outcome = decide(running(), response, NOW, LIMITS, problem_of_call=refuse)
+    assert isinstance(outcome, Finish)
+    assert outcome.status is Status.INVALID_RESPONSE
+    assert "not here" in outcome.result.error.message
+
+
+@pytest.mark.parametrize(
+    ("max_wait", "left", "expected"),
+    [(10, 3600, 10), (7200, 3600, 3600), (315_576_000_000, 3600, 3600)],
+)
+def test_a_call_waits_no_longer_than_until_it_expires(max_wait: int, left: int, expected: int):
+    response = poll([Call(function="f")])
+    response.poll.max_wait.seconds = max_wait
+    call = running(expires_at=NOW + timedelta(seconds=left))
+    outcome = decide(call, response, NOW, LIMITS)
+    assert isinstance(outcome, Suspend)
+    assert outcome.wake_at - NOW == timedelta(seconds=expected)
+
+
+def test_the_expiration_is_bounded():
+    limits = Limits(default_expiration=timedelta(hours=1), max_expiration=timedelta(hours=2))
+    for expiration, expected in (
+        (None, timedelta(hours=1)),
+        (timedelta(0), timedelta(0)),
+        (timedelta(minutes=5), timedelta(minutes=5)),
+        (timedelta(hours=3), timedelta(hours=2)),
+        (timedelta(days=3_652_500), timedelta(hours=2)),
+    ):
+        call = new_call("http://x", "f", expiration=expiration)
+        assert limits.expires_at(call, NOW) == NOW + expected
+
+
+def test_the_ends_that_the_service_makes():
+    last = Error(type="ConnectionError", message="refused")
+    finish = machine.expire(running(last_error=last))
+    assert finish.status is Status.TIMEOUT
+    assert finish.result.error.message.endswith("failed with ConnectionError: refused")
+    assert machine.expire(running()).result.error.message == "the call expired"
+    finish = machine.park(running(pickups=6))
+    assert finish.status is Status.PERMANENT_ERROR
+    assert "begun 5 times" in finish.result.error.message
+    finish = machine.cancel(running())
+    assert finish.status is Status.PERMANENT_ERROR
+    assert finish.result.error.type == "CancelledError"
+    for finish in (machine.expire(running()), machine.park(running()), machine.cancel(running())):
+        assert (finish.result.dispatch_id, finish.result.correlation_id) == (str(ID), 7)

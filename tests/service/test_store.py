@@ -1,0 +1,483 @@
+"""The store: what is written, what follows from it, and what is left alone."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
+from dispatch_grpc._function_proto import CallResult, RunResponse
+from dispatch_grpc.primitives import exit_, poll, tail_call
+from dispatch_grpc.service import machine, store
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
+from tests.service.conftest import Bench
+
+LIMITS = Limits(first_backoff=timedelta(0))
+HERE = "http://here.example:80"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def accept(bench: Bench, *calls: Call, **settings: Any) -> list[UUID]:
+    """Record calls as if a client had dispatched them."""
+    new = [New(new_id(), call, LIMITS.expires_at(call, now()), **settings) for call in calls]
+    bench.run(lambda c: store.accept(c, new, now()))
+    return [one.id for one in new]
+
+
+def jobs(bench: Bench) -> list[Job]:
+    """The jobs in the queue that are due, in their order."""
+    rows = bench.run(
+        lambda c: c.fetch(
+            "SELECT payload FROM pgqueuer WHERE status = 'queued' AND execute_after <= now() "
+            "ORDER BY id"
+        )
+    )
+    return [Job.unpack(row["payload"]) for row in rows]
+
+
+def take(bench: Bench) -> list[Loaded]:
+    """Take all jobs that are due out of the queue, and begin their runs."""
+    found = jobs(bench)
+
+    async def act(connection: Any) -> list[Loaded]:
+        await connection.execute(
+            "DELETE FROM pgqueuer WHERE payload = ANY($1)", [job.pack() for job in found]
+        )
+        loaded = await store.load(connection, found)
+        return [loaded[job] for job in found if job in loaded]
+
+    result: list[Loaded] = bench.run(act)
+    return result
+
+
+def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
+    """Write what becomes of a run that was answered so. Returns the calls that have finished."""
+    outcome = machine.decide(loaded.running, response, now(), LIMITS)
+    _, finished = bench.run(lambda c: store.write(c, [Written(loaded, outcome)], now(), LIMITS))
+    return list(finished)
+
+
+def row(bench: Bench, id: UUID) -> Any:
+    return bench.run(lambda c: c.fetchrow("SELECT * FROM calls WHERE id = $1", id))
+
+
+CALL = new_call(HERE, "f", 23, version="v1", correlation_id=2**64 - 1)
+
+
+def test_a_call_is_recorded_with_a_job(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    assert loaded.running.id == id == loaded.root_id
+    assert loaded.running.correlation_id == 2**64 - 1
+    assert (loaded.running.endpoint, loaded.function) == (HERE, "f")
+    assert unmarshal(marshal(23)) == 23
+    call = Call()
+    call.input.ParseFromString(loaded.input)
+    assert call.input == CALL.input
+    assert row(bench, id)["state"] == store.RUNNING
+
+
+def test_ids_are_of_version_7_and_in_order():
+    ids = [new_id() for _ in range(1000)]
+    assert {(id.version, id.variant) for id in ids} == {(7, "specified in RFC 4122")}
+    assert len(set(ids)) == 1000
+    assert [id.int >> 80 for id in ids] == sorted(id.int >> 80 for id in ids)
+
+
+def test_a_stale_job_does_nothing(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    answer(bench, loaded, exit_(1))
+    for turn in (0, 1, 2):
+        assert bench.run(lambda c, t=turn: store.load(c, [Job(id, t)])) == {}
+    assert bench.run(lambda c: store.load(c, [Job(new_id(), 0)])) == {}
+
+
+def test_a_run_that_began_is_begun_again_and_counted(bench: Bench):
+    (id,) = accept(bench, CALL)
+    for number in (1, 2, 3):
+        (loaded,) = bench.run(lambda c: store.load(c, [Job(id, 0)])).values()
+        assert loaded.running.pickups == number
+    # Both answer; the first one counts.
+    first, second = loaded, loaded
+    assert answer(bench, first, exit_("first")) == [id]
+    assert answer(bench, second, exit_("second")) == []
+    result = CallResult.FromString(row(bench, id)["result"])
+    assert unmarshal(result.output) == "first"
+
+
+def test_a_retry_has_a_job_of_its_own(bench: Bench):
+    (id,) = accept(bench, CALL)
+    for number in range(1, 4):
+        (loaded,) = take(bench)
+        assert loaded.running.failures == number - 1
+        assert loaded.running.pickups == 1
+        answer(bench, loaded, exit_(error=ConnectionError(f"no {number}")))
+        found = row(bench, id)
+        assert (found["state"], found["runs"], found["failures"]) == (store.QUEUED, number, number)
+    assert loaded.running.last_error is not None
+    assert loaded.running.last_error.message == "no 2"
+
+
+def test_a_retry_waits_for_its_time(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    outcome = machine.Retry(
+        now() + timedelta(hours=1),
+        Status.TCP_ERROR,
+        exit_(error=OSError("x")).exit.result.error,
+        False,
+    )
+    bench.run(lambda c: store.write(c, [Written(loaded, outcome)], now(), LIMITS))
+    assert jobs(bench) == []
+    assert row(bench, id)["next_at"] == outcome.at
+    assert bench.run(store.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
+
+
+def test_a_tail_call_goes_on_under_the_same_id(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    answer(bench, loaded, tail_call(new_call("http://there", "g", "next", version="v2")))
+    (loaded,) = take(bench)
+    assert (loaded.running.id, loaded.running.endpoint, loaded.function) == (
+        *(id, "http://there"),
+        "g",
+    )
+    assert loaded.running.correlation_id == 2**64 - 1
+    assert loaded.created_at == row(bench, id)["created_at"]
+
+
+def test_a_poll_waits_for_its_children(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    calls = [new_call(HERE, "child", n, correlation_id=n) for n in range(3)]
+    answer(bench, parent, poll(calls, state="kept", min_results=2, max_results=2))
+    assert row(bench, id)["state"] == store.WAITING
+    children = take(bench)
+    assert [child.function for child in children] == ["child"] * 3
+    assert {(child.parent_id, child.root_id) for child in children} == {(id, id)}
+    answer(bench, children[1], exit_("b"))
+    assert jobs(bench) == []
+    answer(bench, children[0], exit_(error=KeyError("a")))
+    (resumed,) = take(bench)
+    assert resumed.poll is not None
+    assert unmarshal(resumed.poll.typed_coroutine_state) == "kept"
+    assert [result.correlation_id for result in resumed.results] == [1, 0]
+    # The last result comes with the next poll, once, with nothing else.
+    answer(bench, resumed, poll(min_results=1))
+    answer(bench, children[2], exit_("c"))
+    (resumed,) = take(bench)
+    assert [result.correlation_id for result in resumed.results] == [2]
+    answer(bench, resumed, exit_("end"))
+    assert row(bench, id)["state"] == store.FINISHED
+
+
+def test_results_are_given_again_when_the_run_that_got_them_failed(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "child")]))
+    (child,) = take(bench)
+    answer(bench, child, exit_(1))
+    for _ in range(3):
+        (resumed,) = take(bench)
+        assert len(resumed.results) == 1
+        answer(bench, resumed, exit_(error=ConnectionError()))
+
+
+def test_a_poll_for_what_has_come_already_is_resumed_at_once(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c"), new_call(HERE, "c")], max_results=1))
+    for child in take(bench):
+        answer(bench, child, exit_(1))
+    (resumed,) = take(bench)
+    assert len(resumed.results) == 1
+    answer(bench, resumed, poll())
+    (resumed,) = take(bench)
+    assert len(resumed.results) == 1
+    answer(bench, resumed, poll())  # nothing is left to wait for
+    (resumed,) = take(bench)
+    assert resumed.results == []
+    assert row(bench, id)["outstanding"] == 0
+
+
+def test_children_that_end_together_wake_their_parent_once(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 50, min_results=10))
+    items = [
+        Written(child, machine.decide(child.running, exit_(1), now(), LIMITS))
+        for child in take(bench)
+    ]
+    bench.run(lambda c: store.write(c, items, now(), LIMITS))
+    (resumed,) = take(bench)
+    assert len(resumed.results) == 50
+
+
+def test_a_call_that_starts_again_forgets_its_children(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "old"), new_call(HERE, "old")]))
+    first, second = take(bench)
+    answer(bench, first, exit_("old"))
+    (resumed,) = take(bench)
+    error = ValueError("another version")
+    answer(bench, resumed, exit_(error=error, status=Status.INCOMPATIBLE_STATE))
+    (again,) = take(bench)
+    assert (again.poll, again.results, again.generation) == (None, [], 1)
+    answer(bench, again, poll([new_call(HERE, "new")]))
+    answer(bench, second, exit_("old"))
+    assert row(bench, id)["state"] == store.WAITING
+    (new,) = take(bench)
+    answer(bench, new, exit_("new"))
+    (resumed,) = take(bench)
+    assert [unmarshal(result.output) for result in resumed.results] == ["new"]
+
+
+def test_a_poll_that_cannot_be_done_is_resumed_with_the_reason(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    outcome = machine.decide(
+        parent.running,
+        poll([new_call(HERE, "c")], state=b"kept"),
+        now(),
+        LIMITS,
+        problem_of_call=lambda _: "not here",
+    )
+    bench.run(lambda c: store.write(c, [Written(parent, outcome)], now(), LIMITS))
+    (resumed,) = take(bench)
+    assert resumed.poll_error is not None
+    assert "not here" in resumed.poll_error.message
+    answer(bench, resumed, poll([new_call(HERE, "c")]))
+    (child,) = take(bench)
+    answer(bench, child, exit_(1))
+    (resumed,) = take(bench)
+    assert resumed.poll_error is None
+
+
+def test_a_call_wakes_when_its_time_has_come(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")]))
+    take(bench)
+    bench.run(store.wake)
+    assert jobs(bench) == []
+    bench.run(lambda c: c.execute("UPDATE calls SET next_at = now() WHERE id = $1", id))
+    assert bench.run(store.wake) == {HERE}
+    bench.run(store.wake)
+    (resumed,) = take(bench)
+    assert (resumed.running.id, resumed.results) == (id, [])
+
+
+def test_a_call_that_is_given_back_has_a_job_again(bench: Bench):
+    (id,) = accept(bench, CALL)
+    for _ in range(10):
+        (loaded,) = take(bench)
+        assert loaded.running.pickups == 1  # it was not the call that ended the process
+        bench.run(lambda c, run=loaded: store.write(c, [Written(run, Release())], now(), LIMITS))
+    assert row(bench, id)["runs"] == 0
+
+
+def test_calls_without_a_job_get_one(bench: Bench):
+    lost, running, waiting, queued = accept(bench, CALL, CALL, CALL, CALL)
+    taken = {one.running.id: one for one in take(bench)}
+    answer(bench, taken[waiting], poll([new_call("http://slow", "c")]))
+    answer(bench, taken[queued], exit_(error=ConnectionError()))
+    answer(bench, taken[running], exit_(error=ConnectionError()))
+    before = {job.id for job in jobs(bench)}
+    assert lost not in before
+    assert bench.run(store.recover) == {HERE}
+    assert {job.id for job in jobs(bench)} - before == {lost}
+    assert bench.run(store.recover) == set()
+
+
+# Requests
+
+
+def test_a_key_answers_the_same_ids(bench: Bench):
+    ids, others = [new_id()], [new_id()]
+    assert bench.run(lambda c: store.remember(c, b"key", b"body", ids)) == ids
+    assert bench.run(lambda c: store.remember(c, b"key", b"body", others)) == ids
+    with pytest.raises(AlreadyExistsError, match="other calls"):
+        bench.run(lambda c: store.remember(c, b"key", b"another body", others))
+
+
+def test_requests_of_one_key_at_once(bench: Bench):
+    async def remember() -> list[UUID]:
+        async with bench.database.transaction() as connection:
+            found = await store.remember(connection, b"key", b"body", [new_id()])
+            await asyncio.sleep(0.01)
+            return list(found)
+
+    async def main() -> list[list[UUID]]:
+        return await asyncio.gather(*(remember() for _ in range(8)))
+
+    found = bench.runner.run(main())
+    assert all(ids == found[0] for ids in found)
+
+
+def test_a_key_of_a_request_that_failed_is_free(bench: Bench):
+    async def fail(connection: Any) -> None:
+        await store.remember(connection, b"key", b"body", [new_id()])
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        bench.run(fail)
+    ids = [new_id()]
+    assert bench.run(lambda c: store.remember(c, b"key", b"other", ids)) == ids
+
+
+# Cancelling
+
+
+def cancelled(id: UUID, correlation_id: int) -> machine.Finish:
+    return machine.cancel(machine.Running(id, "", correlation_id, now()))
+
+
+def test_a_call_is_cancelled_with_its_children(bench: Bench):
+    (id,) = accept(bench, CALL)
+    other = accept(bench, CALL)[0]
+    taken = {one.running.id: one for one in take(bench)}
+    answer(bench, taken[id], poll([new_call(HERE, "c"), new_call(HERE, "done")]))
+    child, done = take(bench)
+    answer(bench, done, exit_("done"))
+    answer(bench, child, poll([new_call(HERE, "grandchild")]))
+    assert bench.run(lambda c: store.cancel(c, id, cancelled, now())) == 3
+    for one in (id, child.running.id):
+        found = row(bench, one)
+        assert (found["state"], found["status"]) == (store.FINISHED, Status.PERMANENT_ERROR)
+    assert row(bench, done.running.id)["status"] == Status.OK
+    assert row(bench, other)["state"] == store.RUNNING
+    assert take(bench) == []  # the jobs that are there still are stale
+    assert bench.run(lambda c: store.cancel(c, id, cancelled, now())) == 0
+    assert bench.run(lambda c: store.cancel(c, new_id(), cancelled, now())) is None
+
+
+def test_what_a_cancelled_call_answers_is_not_used(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    bench.run(lambda c: store.cancel(c, id, cancelled, now()))
+    assert answer(bench, loaded, poll([new_call(HERE, "child")])) == []
+    assert answer(bench, loaded, exit_("late")) == []
+    assert jobs(bench) == []
+    assert CallResult.FromString(row(bench, id)["result"]).error.type == "CancelledError"
+
+
+def test_the_parent_of_a_cancelled_call_goes_on(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c", correlation_id=5)]))
+    (child,) = take(bench)
+    assert bench.run(lambda c: store.cancel(c, child.running.id, cancelled, now())) == 1
+    (resumed,) = take(bench)
+    (result,) = resumed.results
+    assert (result.correlation_id, result.error.type) == (5, "CancelledError")
+
+
+# Looking
+
+
+def test_calls_are_found_by_what_is_asked_for(bench: Bench):
+    calls = [new_call(HERE, "f"), new_call(HERE, "g"), new_call("http://there", "f")]
+    first, second, third = (accept(bench, call)[0] for call in calls)
+    (loaded,) = [one for one in take(bench) if one.running.id == second]
+    answer(bench, loaded, exit_(error=PermissionError("no")))
+
+    def find(limit: int = 10, **filters: Any) -> list[UUID]:
+        found = bench.run(lambda c: store.find(c, filters, limit))
+        return [UUID(info.dispatch_id) for info in found]
+
+    assert find() == [third, second, first]
+    assert find(2) == [third, second]
+    assert find(before=second) == [first]
+    assert find(function="f") == [third, first]
+    assert find(endpoint=HERE, function="f") == [first]
+    assert find(state=store.FINISHED) == [second]
+    assert find(status=Status.PERMISSION_DENIED.value) == [second]
+    created = row(bench, second)["created_at"]
+    assert find(created_after=created) == [third, second]
+    assert find(created_before=created) == [first]
+
+
+def test_a_call_is_told_as_it_is(bench: Bench):
+    (id,) = accept(bench, CALL)
+    info = bench.run(lambda c: store.get(c, id))
+    assert (info.function, info.version, info.runs) == ("f", "v1", 0)
+    assert not info.HasField("result")
+    (loaded,) = take(bench)
+    answer(bench, loaded, exit_(error=ConnectionError("refused")))
+    info = bench.run(lambda c: store.get(c, id))
+    assert (info.runs, info.last_error.message) == (1, "refused")
+    assert info.status == Status.TCP_ERROR
+    (loaded,) = take(bench)
+    answer(bench, loaded, exit_([1]))
+    info = bench.run(lambda c: store.get(c, id))
+    assert unmarshal(info.result.output) == [1]
+    assert info.HasField("finish_time")
+    (listed,) = bench.run(lambda c: store.find(c, {}, 10))
+    assert not listed.HasField("result")
+    assert bench.run(lambda c: store.get(c, new_id())) is None
+
+
+def test_hosts_are_those_that_have_jobs(bench: Bench):
+    for endpoint in ("http://b:1/x", "http://a", "http://b:1/y", "https://a"):
+        accept(bench, new_call(endpoint, "f"))
+    assert sorted(bench.run(store.hosts)) == ["http://a", "http://b:1", "https://a"]
+    bench.run(lambda c: c.execute("UPDATE pgqueuer SET status = 'picked'"))
+    assert len(bench.run(store.hosts)) == 3  # those of a process that has died
+    bench.clear()
+    assert bench.run(store.hosts) == []
+
+
+def test_what_is_old_is_pruned(bench: Bench):
+    keep, old, parent = accept(bench, CALL, CALL, CALL)
+    taken = {one.running.id: one for one in take(bench)}
+    for id in (keep, old):
+        answer(bench, taken[id], exit_(1))
+    answer(bench, taken[parent], poll([new_call(HERE, "c"), new_call(HERE, "c")], min_results=2))
+    child, _ = take(bench)
+    answer(bench, child, exit_("waited for"))
+    bench.run(
+        lambda c: c.execute(
+            "UPDATE calls SET finished_at = now() - interval '2 days' WHERE id = ANY($1)",
+            [old, child.running.id],
+        )
+    )
+    bench.run(lambda c: store.remember(c, b"old", b"body", []))
+    bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '2 days'"))
+    bench.run(lambda c: store.remember(c, b"new", b"body", []))
+    day = timedelta(days=1)
+    assert bench.run(lambda c: store.prune(c, day, day)) == 1
+    assert row(bench, old) is None
+    assert row(bench, child.running.id) is not None  # its parent has not been given it
+    assert bench.run(lambda c: c.fetch("SELECT key FROM requests")) == [(b"new",)]
+
+
+def test_many_processes_prepare_one_database(embedded: Bench):
+    async def main() -> None:
+        url = embedded.database._server.get_uri()
+        await asyncio.to_thread(lambda: None)
+        connection = await embedded.database.durable.acquire()
+        await connection.execute("DROP DATABASE IF EXISTS fresh")
+        await connection.execute("CREATE DATABASE fresh")
+        await embedded.database.durable.release(connection)
+        databases = [
+            Database(url.replace("/postgres?", "/fresh?"), embedded.database._data_dir)
+            for _ in range(6)
+        ]
+        await asyncio.gather(*(database.open() for database in databases))
+        for database in databases:
+            async with database.transaction() as connection:
+                assert await connection.fetchval("SELECT count(*) FROM migrations") == 1
+                assert await store.hosts(connection) == []
+            await database.close()
+
+    embedded.runner.run(main())
