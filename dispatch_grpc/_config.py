@@ -16,6 +16,8 @@ DEFAULT_API_URL = "https://api.dispatch.run"
 DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """What gRPC servers, and connectrpc's, take unless told otherwise."""
 
+_MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC takes a deadline that is much later for one past
+
 _T = TypeVar("_T")
 
 Protocol = Literal["grpc", "connect", "connect+json"]
@@ -273,7 +275,7 @@ def timeout(value: timedelta | None) -> float | None:
             f"timeout: a timedelta greater than zero, or None for no deadline, is required; "
             f"got {value!r}"
         )
-    return value.total_seconds()
+    return min(value.total_seconds(), _MAX_TIMEOUT_SECONDS)
 
 
 def max_message_bytes(value: int) -> int:

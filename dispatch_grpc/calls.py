@@ -61,7 +61,11 @@ def new_call(
         InvalidCallError: An argument breaks one of these rules; the message names it.
         MarshalError: The input has no representation.
     """
-    if problem := _problem(endpoint, function):
+    try:
+        problem = _problem(endpoint, function)
+    except TypeError:  # not even hashable
+        problem = endpoint_problem(endpoint) or function_problem(function)
+    if problem:
         raise InvalidCallError(problem)
     call = Call()
     call.endpoint = endpoint

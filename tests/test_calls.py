@@ -44,9 +44,10 @@ BAD_ENDPOINTS: list[Any] = [
     None,
     b"http://example.com",
     5,
+    ["http://example.com"],
 ]
 GOOD_FUNCTIONS = ["f", "_", "a.b.c", "Outer.<locals>.inner", "F9_", "a<b>.c"]
-BAD_FUNCTIONS: list[Any] = ["", "9f", ".f", "<f", "a b", "f\n", "é", "a-b", "f()", None, 5, b"f"]
+BAD_FUNCTIONS: list[Any] = ["", "9f", ".f", "<f", "a b", "f\n", "é", "a-b", "f()", None, 5, b"f", ["f"]]
 
 
 @pytest.mark.parametrize("endpoint", GOOD_ENDPOINTS)
