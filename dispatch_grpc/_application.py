@@ -15,7 +15,7 @@ from dispatch_grpc import _asgi
 from dispatch_grpc._asgi import ASGIApplication
 from dispatch_grpc._function_proto import RunRequest, RunResponse
 from dispatch_grpc._proto import load_all
-from dispatch_grpc.errors import Code, ConfigurationError, RPCError, SignatureError
+from dispatch_grpc.errors import Code, ConfigurationError, RPCError, SignatureError, rpc_error
 from dispatch_grpc.server import connect_error
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":  # of an application in which this one is mounted
+            await receive()
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] == "http":
             try:
                 receive = await self._check(scope, receive)
@@ -58,12 +62,12 @@ class Application:
     async def _check(self, scope: Any, receive: Any) -> Any:
         """Check the size of a request and, if there is a key for it, its signature."""
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-        if not all(length.isdigit() for length in lengths):
-            raise _RefusedError(Code.INVALID_ARGUMENT, "the Content-Length is not a number")
+        if not all(length.isdigit() and len(length) < 20 for length in lengths):
+            raise _RefusedError(Code.INVALID_ARGUMENT, "the Content-Length is not acceptable")
         if lengths and int(lengths[0]) > self._limit:
             raise self._too_large(int(lengths[0]))
         if self._key is None:
-            return receive
+            return receive if lengths else self._bounded(receive)
         if not lengths and scope["http_version"] in {"1.0", "1.1"}:
             raise _RefusedError(Code.INVALID_ARGUMENT, "a Content-Length is required")
         body = await self._read(receive)
@@ -82,6 +86,21 @@ class Application:
             if not message.get("more_body"):
                 return bytes(body)
 
+    def _bounded(self, receive: Any) -> Any:
+        """Receive a body of unknown size, up to the limit."""
+        size = 0
+
+        async def bounded() -> Any:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                refused = self._too_large(size)
+                raise connect_error(rpc_error(refused.code, str(refused)))
+            return message
+
+        return bounded
+
     def _too_large(self, size: int) -> "_RefusedError":
         return _RefusedError(
             Code.INVALID_ARGUMENT,
@@ -98,7 +117,8 @@ class Application:
         if len(hosts) != 1:
             raise _RefusedError(Code.INVALID_ARGUMENT, f"one Host is required; got {len(hosts)}")
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
-        url = f"{scope['scheme']}://{hosts[0]}{raw_path.decode('latin-1').partition('?')[0]}"
+        path = raw_path.decode("latin-1").partition("?")[0]
+        url = f"{scope.get('scheme', 'http')}://{hosts[0]}{path}"
         try:
             verify_request(scope["method"], url, headers, body, key)
         except SignatureError as error:

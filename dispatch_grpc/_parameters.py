@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from google.protobuf.any_pb2 import Any as AnyProto
@@ -56,7 +58,12 @@ class Parameters:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         if self._open:
-            arguments |= arguments.pop(next(k for k in self._parameters if k not in self._named))
+            others = arguments.pop(next(k for k in self._parameters if k not in self._named))
+            if twice := [key for key in others if key in arguments]:
+                raise TypeError(
+                    f"{self._name}() takes {twice[0]!r} by position: an input has each name once"
+                )
+            arguments |= others
         if self._single is not None:
             return arguments[self._single.name]
         return arguments or None
@@ -112,7 +119,7 @@ class Parameters:
             for key, parameter in self._named.items()
             if key not in value and parameter.default is _EMPTY
         ]
-        unknown = [key for key in value if key not in self._named] if not self._open else []
+        unknown = [] if self._open else sorted(key for key in value if key not in self._named)
         if missing or unknown:
             raise UnmarshalError(
                 f"{self._name} takes a dict of its arguments ({', '.join(self._named)}); "
@@ -125,25 +132,35 @@ class Parameters:
         args, kwargs = [], {}
         for key, item in value.items():
             try:
-                wanted = types.get(key, types.get("**", _EMPTY))
+                wanted = types.get(key if key in self._named else "**", _EMPTY)
                 kwargs[key] = _convert(item, wanted, _from_natural)
             except UnmarshalError as error:
+                # Defaults need not fit their annotation: `limit: int = None`.
+                if item is None and self._has_default(key):
+                    continue
                 raise UnmarshalError(f"{key}: {error}") from error
         for key, parameter in self._named.items():
-            if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY or key not in kwargs:
-                break
-            args.append(kwargs.pop(key))
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                args.append(kwargs.pop(key, parameter.default))
         return tuple(args), kwargs
+
+    def _has_default(self, key: str) -> bool:
+        return key in self._named and self._named[key].default is not _EMPTY
 
     def _resolve(self, *, final: bool = False) -> dict[str, Any]:
         """Find the types of the parameters, as soon as all names in them are known."""
-        function = inspect.unwrap(self._function)
-        if not inspect.isroutine(function):
-            function = getattr(function, "func", function)  # of functools.partial
-            function = function if inspect.isroutine(function) else type(function).__call__
+        annotations = {
+            key: parameter.annotation
+            for key, parameter in self._parameters.items()
+            if parameter.annotation is not _EMPTY
+        }
         try:
-            hints = get_type_hints(function, include_extras=True)
-        except NameError as error:
+            hints = get_type_hints(
+                SimpleNamespace(__annotations__=annotations),
+                _globals(self._function),
+                include_extras=True,
+            )
+        except Exception as error:  # annotations are code
             if final:
                 raise EndpointError(
                     f"function {self._name!r}: the type of a parameter is not known: {error}"
@@ -154,6 +171,16 @@ class Parameters:
                 hints["**"] = hints[key]
         self._types = hints
         return hints
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    """The names of the module in which a function is written."""
+    function = inspect.unwrap(function)
+    if isinstance(function, partial):
+        return _globals(function.func)
+    if not inspect.isroutine(function):  # a class, or an object that can be called
+        function = function.__init__ if inspect.isclass(function) else type(function).__call__
+    return getattr(inspect.unwrap(function), "__globals__", {})
 
 
 def _convert(value: Any, wanted: Any, decode: Callable[..., Any]) -> Any:

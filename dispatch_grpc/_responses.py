@@ -14,7 +14,8 @@ MAX_RESULTS = 1000
 
 logger = logging.getLogger("dispatch_grpc")
 
-_MAX_TRACEBACK_BYTES = 64 * 1024
+_MAX_TEXT_BYTES = 64 * 1024
+_STATUSES = frozenset(int(status) for status in Status if status)
 
 
 def respond(status: Status) -> RunResponse:
@@ -22,11 +23,12 @@ def respond(status: Status) -> RunResponse:
     return RunResponse(status=f"STATUS_{status.name}")
 
 
-def failure(name: str, error: BaseException) -> RunResponse:
-    """The answer of a function that raised an error."""
-    response = respond(status_of(error))
+def failure(name: str, error: BaseException, status: Status | None = None) -> RunResponse:
+    """The answer of a function that raised an error; its status is that of the error."""
+    status = status_of(error) if status is None else status
+    response = respond(status)
     response.exit.result.error.CopyFrom(describe(error))
-    logger.warning("function %s failed with %s", name, status_of(error).name, exc_info=_own(error))
+    logger.warning("function %s failed with %s", name, status.name, exc_info=_own(error))
     return response
 
 
@@ -34,7 +36,7 @@ def refusal(name: str, error: Exception, status: Status) -> RunResponse:
     """The answer when it is not the function that fails: what came in, or what it returned."""
     response = respond(status)
     response.exit.result.error.type = _type(error)
-    response.exit.result.error.message = str(error)
+    response.exit.result.error.message = _utf8(str(error)).decode()
     logger.warning("function %s failed with %s: %s", name, status.name, error)
     return response
 
@@ -43,7 +45,7 @@ def status_of(error: BaseException) -> Status:
     """The status that an error has on an endpoint; never one of success."""
     try:
         status = Status.of(error)
-    except Exception:  # noqa: BLE001 (its `status` is the function's own code)
+    except BaseException:  # noqa: BLE001 (its `status` is the function's own code)
         return Status.PERMANENT_ERROR
     return Status.PERMANENT_ERROR if status in {Status.OK, Status.UNSPECIFIED} else status
 
@@ -52,12 +54,23 @@ def describe(error: BaseException) -> Error:
     """An error as the schema has it: its type, its message, the text of its traceback."""
     try:
         message = str(error)
+    except BaseException:  # noqa: BLE001 (its `__str__` is the function's own code)
+        message = "(the error has no text: its __str__ fails)"
+    try:
         lines = "".join(traceback.format_exception(*_own(error)))
-    except Exception:  # noqa: BLE001 (its `__str__` is the function's own code)
-        message, lines = "(the error has no text: its __str__ fails)", ""
-    text = lines.encode(errors="backslashreplace")[-_MAX_TRACEBACK_BYTES:]
-    message = message.encode(errors="backslashreplace").decode()
-    return Error(type=_type(error), message=message, traceback=text)
+    except BaseException:  # noqa: BLE001 (a SyntaxError's fields may hold anything)
+        lines = ""
+    return Error(type=_type(error), message=_utf8(message).decode(), traceback=_utf8(lines))
+
+
+def _utf8(text: str) -> bytes:
+    """A text as UTF-8, without its middle if it is long."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= _MAX_TEXT_BYTES:
+        return data
+    half = _MAX_TEXT_BYTES // 2 - 20
+    ends = (part.decode(errors="ignore") for part in (data[:half], data[-half:]))
+    return "\n… (cut here) …\n".join(ends).encode()
 
 
 def _type(error: BaseException) -> str:
@@ -79,8 +92,8 @@ def _own(
 
 def problem_of_response(response: RunResponse) -> str | None:
     """What is wrong with the answer of a function (rules: `exit.proto`, `poll.proto`)."""
-    if not response.status:
-        return "status: one is required; got none"
+    if response.status not in _STATUSES:
+        return f"status: one is required; got {response.status or 'none'}"
     if response.HasField("poll"):
         return _problem_of_poll(response.poll)
     if response.exit.HasField("tail_call"):

@@ -85,25 +85,39 @@ class Threads:
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Have a function called in a thread, as soon as one is free."""
+        """Have a function called in a thread, as soon as one is free.
+
+        Raises:
+            OSError: There is no thread, and the system does not give one.
+        """
         future: Future[Any] = Future()
-        self._queue.put((future, function))
         with self._lock:
             if self._idle:
                 self._idle -= 1
             elif self._threads < self._limit:
-                self._threads += 1
-                threading.Thread(target=self._work, name="dispatch-function", daemon=True).start()
+                self._start()
+        self._queue.put((future, function))
         return future
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="dispatch-function", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:
+                raise OSError(f"no thread for the function: {error}") from error
+        else:
+            self._threads += 1
 
     def _work(self) -> None:
         while True:
             future, function = self._queue.get()
-            if future.set_running_or_notify_cancel():
-                future.set_result(function())
-            del future, function  # or an idle thread would keep them
+            result = function() if future.set_running_or_notify_cancel() else None
             with self._lock:
-                self._idle += 1
+                self._idle += 1  # before anyone who waits for the result has more to run
+            if not future.cancelled():
+                future.set_result(result)
+            del future, function, result  # or an idle thread would keep them
 
 
 class Executor:
@@ -134,9 +148,11 @@ class Executor:
             task.add_done_callback(self._tasks.discard)
             future: asyncio.Future[Outcome] = task
         else:
-            future = asyncio.wrap_future(
-                self._threads.submit(lambda: context.run(_thread_outcome, function))
-            )
+            try:
+                submitted = self._threads.submit(lambda: context.run(_thread_outcome, function))
+            except OSError as error:
+                return None, error
+            future = asyncio.wrap_future(submitted)
         try:
             done, _ = await asyncio.wait({future}, timeout=seconds)
         except asyncio.CancelledError:  # the service has gone away, or the server ends

@@ -3,15 +3,24 @@
 import asyncio
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from dispatch_grpc._config import positive
 from dispatch_grpc._function_proto import CallResult, PollResult, RunRequest, RunResponse
 from dispatch_grpc._proto import Call
 from dispatch_grpc._responses import describe, respond, status_of
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.endpoint import Endpoint
-from dispatch_grpc.errors import CallError, InvalidCallError, RPCError
+from dispatch_grpc.errors import (
+    CallError,
+    ConfigurationError,
+    EndpointError,
+    InvalidCallError,
+    RPCError,
+    UnmarshalError,
+)
 from dispatch_grpc.status import Status
 from dispatch_grpc.values import unmarshal
 
@@ -25,11 +34,17 @@ class Runner:
         endpoints: The endpoints whose functions are called, told apart by their URLs.
         max_attempts: How often a call is run at most when its status is one after which a
             service tries again.
+
+    Raises:
+        ConfigurationError: Two endpoints have one URL, or a setting is not acceptable.
     """
 
     def __init__(self, *endpoints: Endpoint, max_attempts: int = 1) -> None:
-        self._endpoints = {endpoint.url: endpoint for endpoint in endpoints}
-        self._max_attempts = max_attempts
+        self._endpoints: dict[str, Endpoint] = {}
+        for endpoint in endpoints:
+            if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
+                raise ConfigurationError(f"endpoints: two have the URL {endpoint.url}")
+        self._max_attempts = positive("max_attempts", max_attempts)
 
     def run(self, call: Call, T: Any = None) -> Any:
         """Run a call to its end. In a coroutine, use `run_async`.
@@ -45,8 +60,13 @@ class Runner:
             CallError: The call failed; it holds the type, the message and the status.
             InvalidCallError: The call breaks a rule of the schema.
             UnmarshalError: The output is no `T`.
+            EndpointError: An event loop runs here: `run_async` is for that.
         """
-        return asyncio.run(self.run_async(call, T))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.run_async(call, T))
+        raise EndpointError("Runner.run(): an event loop runs here already; await run_async()")
 
     async def run_async(self, call: Call, T: Any = None) -> Any:
         """Run a call to its end, like `run`."""
@@ -54,13 +74,12 @@ class Runner:
             raise InvalidCallError(f"call{problem}")
         status, result = await self._finish(call, _Run(str(uuid.uuid4())))
         if result.HasField("error"):
-            output = unmarshal(result.output) if result.HasField("output") else None
             error = result.error
             raise CallError(
                 error.message,
                 type=error.type,
                 status=status,
-                output=output,
+                output=_partial(result),
                 traceback=error.traceback.decode(errors="replace"),
             )
         return unmarshal(result.output, T) if result.HasField("output") else None
@@ -76,6 +95,7 @@ class Runner:
                 attempts += 1
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
+                        await run.drop_children()
                         request = run.request(call)
                 elif response.HasField("poll") and status is Status.OK:
                     attempts = 0
@@ -84,12 +104,12 @@ class Runner:
                 elif response.exit.HasField("tail_call") and status is Status.OK:
                     attempts, call = 0, response.exit.tail_call
                     endpoint = call.endpoint or endpoint
+                    await run.drop_children()
                     request = run.request(call)
                 else:
                     return status, _result(run.dispatch_id, status, response)
         finally:
-            for task in run.tasks:
-                task.cancel()  # child calls that the function did not wait for
+            await run.drop_children()
 
     async def _respond(self, url: str, request: RunRequest) -> RunResponse:
         endpoint = self._endpoints.get(url.rstrip("/"))
@@ -109,15 +129,21 @@ class Runner:
             child = Call()
             child.CopyFrom(given)
             child.endpoint = given.endpoint or endpoint
-            task = asyncio.create_task(self._follow(run, child))
-            run.tasks.add(task)
-            task.add_done_callback(run.tasks.discard)
+            run.add(asyncio.create_task(self._follow(run, child)))
 
     async def _follow(self, run: "_Run", child: Call) -> None:
         """Run a child call; its result waits until the function is resumed."""
         _, result = await self._finish(child, run.child())
         result.correlation_id = child.correlation_id
         run.results.append(result)
+
+
+def _partial(result: CallResult) -> Any:
+    """What a failed call returned nevertheless."""
+    try:
+        return unmarshal(result.output) if result.HasField("output") else None
+    except UnmarshalError:  # its failure is to be told, not this one
+        return result.output
 
 
 def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResult:
@@ -137,11 +163,30 @@ class _Run:
         self.dispatch_id = dispatch_id
         self._parent_id, self._root_id = parent_id, root_id or dispatch_id
         self._created = datetime.now(UTC)
-        self.tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
         self.results: list[CallResult] = []
 
     def child(self) -> "_Run":
         return _Run(str(uuid.uuid4()), self.dispatch_id, self._root_id)
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Take note of the task of a child call."""
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended.set()
+
+    async def drop_children(self) -> None:
+        """End the child calls for which the function does not wait any more."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self.results.clear()
 
     def request(self, call: Call) -> RunRequest:
         """The request that runs a call from its beginning."""
@@ -152,24 +197,30 @@ class _Run:
             root_dispatch_id=self._root_id,
         )
         request.creation_time.FromDatetime(self._created)
-        if call.HasField("expiration"):
-            try:
-                expires = self._created + call.expiration.ToTimedelta()
-            except OverflowError:
-                expires = datetime.max.replace(tzinfo=UTC)
+        if expires := self._expires(call):
             request.expiration_time.FromDatetime(expires)
         request.input.CopyFrom(call.input)
         return request
 
+    def _expires(self, call: Call) -> datetime | None:
+        if not call.HasField("expiration"):
+            return None
+        try:
+            return self._created + call.expiration.ToTimedelta()
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC)
+
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
         """Wait as a Poll asks, and make the request that resumes the function."""
         poll = response.poll
-        deadline = asyncio.get_running_loop().time() + poll.max_wait.ToTimedelta().total_seconds()
-        while self.tasks and len(self.results) < poll.min_results:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                break
-            await asyncio.wait(self.tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        seconds = poll.max_wait.ToTimedelta().total_seconds()
+        if expires := self._expires(call):
+            seconds = min(seconds, (expires - datetime.now(UTC)).total_seconds())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._tasks and len(self.results) < poll.min_results:
+                    self._ended.clear()
+                    await self._ended.wait()
         request = self.request(call)
         result = PollResult(results=self.results[: poll.max_results])
         del self.results[: poll.max_results]

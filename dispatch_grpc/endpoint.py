@@ -15,10 +15,10 @@ An endpoint is served by `Endpoint.serve`, or by any ASGI server: `Endpoint.app`
 import asyncio
 import inspect
 import logging
-import weakref
+import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import cached_property, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -74,9 +74,7 @@ class Function(Generic[_P, _R]):
         self._endpoint = endpoint
         self._function = function
         self._parameters = None if primitive else Parameters(function, name)
-        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 (of an object)
-        )
+        self._is_async = _is(inspect.iscoroutinefunction, function)
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the Python function."""
@@ -164,7 +162,7 @@ class Function(Generic[_P, _R]):
                 args, kwargs = self._parameters.decode(request.input)
             except UnmarshalError as error:
                 return refusal(self.name, error, Status.INVALID_ARGUMENT)
-            except Exception as error:  # noqa: BLE001 (types that decode themselves)
+            except BaseException as error:  # noqa: BLE001 (types that decode themselves)
                 return failure(self.name, error)
         result, raised = await executor.run(
             lambda: self._function(*args, **kwargs),
@@ -178,8 +176,8 @@ class Function(Generic[_P, _R]):
             response = self._response(result)
         except DispatchError as error:
             return refusal(self.name, error, Status.INVALID_RESPONSE)
-        except Exception as error:  # noqa: BLE001 (results may run code of their own)
-            return failure(self.name, error)
+        except BaseException as error:  # noqa: BLE001 (results may run code of their own)
+            return failure(self.name, error, Status.INVALID_RESPONSE)
         size, limit = response.ByteSize(), self._endpoint.max_request_bytes
         if size > limit:
             size_error = EndpointError(
@@ -254,9 +252,8 @@ class Endpoint:
             )
         self._client = client if isinstance(client, Client) else None
         self._given_async = client if isinstance(client, AsyncClient) else None
-        self._async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
+        self._clients_lock = threading.Lock()
         self._functions: dict[str, Function[..., Any]] = {}
 
     @property
@@ -322,9 +319,12 @@ class Endpoint:
             return lambda function: self._register(function, name, primitive=primitive)
         if not callable(function):
             raise EndpointError(f"a function is required; got {type(function).__name__}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        if isinstance(function, Function):  # to host it by another name, or at two endpoints
+            function = function._function
+        if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
             raise EndpointError(f"{function!r} is a generator, which has no single result")
-        own = getattr(function, "__name__", type(function).__name__)
+        kind = "" if isinstance(function, partial) else type(function).__name__
+        own: str = getattr(function, "__name__", kind)
         name = own if name is None else name
         if problem := function_problem(name):
             raise EndpointError(f"{problem}: pass name=")
@@ -340,9 +340,10 @@ class Endpoint:
         Raises:
             ConfigurationError: A setting, as the API key, is missing or not acceptable.
         """
-        if self._client is None:
-            self._client = self._make(Client)
-        return self._client
+        with self._clients_lock:
+            if self._client is None:
+                self._client = self._make(Client)
+            return self._client
 
     def async_client(self) -> AsyncClient:
         """The async client given to the endpoint, else one for the running event loop.
@@ -353,10 +354,14 @@ class Endpoint:
         if self._given_async is not None:
             return self._given_async
         loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            client = self._async_clients[loop] = self._make(AsyncClient)
-        return client
+        with self._clients_lock:
+            client = self._async_clients.get(loop)
+            if client is None:
+                client = self._make(AsyncClient)
+                for past in [loop for loop in self._async_clients if loop.is_closed()]:
+                    del self._async_clients[past]
+                self._async_clients[loop] = client
+            return client
 
     def _make(self, cls: type[_ClientType]) -> _ClientType:
         try:
@@ -393,8 +398,8 @@ class Endpoint:
     def _not_found(self, name: str) -> str:
         import difflib
 
-        message = f"there is no function {name!r} at {self.url}"
-        near = difflib.get_close_matches(name, self._functions, 1)
+        message = f"there is no function {name!r:.200} at {self.url}"
+        near = difflib.get_close_matches(name[:200], self._functions, 1)
         return f"{message}; did you mean {near[0]!r}?" if near else message
 
     @cached_property
@@ -443,11 +448,20 @@ class Endpoint:
         return f"<Endpoint {self.url} of {len(self._functions)} functions>"
 
 
+def _is(test: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a test of functions holds for what is called in the end."""
+    while isinstance(function, partial):
+        function = function.func
+    return test(function) or test(type(function).__call__)
+
+
 def _verification_key(
     argument: "str | bytes | Ed25519PublicKey | None", env: Mapping[str, str]
 ) -> "Ed25519PublicKey | None":
     source, key = "verification_key=", argument
-    if key is None or key in ("", b""):
+    if isinstance(key, str | bytes):
+        key = key.strip()
+    if not key:
         source, key = "DISPATCH_VERIFICATION_KEY", env.get("DISPATCH_VERIFICATION_KEY", "").strip()
     if not key:
         return None

@@ -15,17 +15,19 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as AnyProto
+
 from dispatch_grpc._function_proto import RunRequest, RunResponse
 from dispatch_grpc._proto import Call
 from dispatch_grpc._responses import MAX_RESULTS, describe, problem_of_response, respond, status_of
 from dispatch_grpc.calls import problem_of
-from dispatch_grpc.errors import EndpointError, InvalidCallError
+from dispatch_grpc.errors import EndpointError, InvalidCallError, MarshalError
 from dispatch_grpc.status import Status
 from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
 
 __all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
 
-_MAX_WAIT = timedelta(seconds=DURATION_MAX_SECONDS)
+_MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECONDS)
 
 
 def exit_(
@@ -39,9 +41,14 @@ def exit_(
         status: How it went; else OK, or what `Status.of` says of the error.
 
     Raises:
-        EndpointError: The status is OK beside an error, or another without one.
+        EndpointError: The error is no exception, or the status is OK beside one, or another
+            without one.
         MarshalError: The output has no representation.
     """
+    if not (error is None or isinstance(error, BaseException)):
+        raise EndpointError(f"error: an exception or None is required; got {error!r:.80}")
+    if not (status is None or isinstance(status, Status)) or status is Status.UNSPECIFIED:
+        raise EndpointError(f"status: a Status that says how it went is required; got {status!r}")
     if status is None:
         status = Status.OK if error is None else status_of(error)
     if (status is Status.OK) != (error is None):
@@ -52,7 +59,7 @@ def exit_(
     result = response.exit.result
     result.SetInParent()
     if output is not None or error is None:
-        result.output.type_url, result.output.value = encode(output)
+        _encode("output", output, result.output)
     if error is not None:
         result.error.CopyFrom(describe(error))
     return response
@@ -102,7 +109,7 @@ def poll(
         InvalidCallError: A call breaks a rule of the schema.
         MarshalError: The state has no representation.
     """
-    if not (isinstance(max_wait, timedelta) and max_wait <= _MAX_WAIT):
+    if not (isinstance(max_wait, timedelta) and _MIN_WAIT <= max_wait <= _MAX_WAIT):
         raise EndpointError(
             f"max_wait: a timedelta from 1 second to {_MAX_WAIT.days} days is required; "
             f"got {max_wait!r:.80}"
@@ -110,15 +117,17 @@ def poll(
     response = respond(Status.OK)
     message = response.poll
     message.max_wait.FromTimedelta(max_wait)
-    try:
-        message.min_results, message.max_results = min_results, max_results
-    except (TypeError, ValueError) as error:
-        raise EndpointError(f"min_results, max_results: {error}") from error
+    for name, value in (("min_results", min_results), ("max_results", max_results)):
+        try:
+            setattr(message, name, value)
+        except (TypeError, ValueError) as error:
+            raise EndpointError(
+                f"{name}: an int from 1 to {MAX_RESULTS} is required; got {value!r:.80}"
+            ) from error
     if isinstance(state, bytes):
         message.coroutine_state = state
     else:
-        typed = message.typed_coroutine_state
-        typed.type_url, typed.value = encode(state)
+        _encode("state", state, message.typed_coroutine_state)
     for index, call in enumerate(calls):
         if problem := problem_of(call, nested=True):
             raise InvalidCallError(f"calls[{index}]{problem}")
@@ -126,3 +135,13 @@ def poll(
     if problem := problem_of_response(response):
         raise EndpointError(problem)
     return response
+
+
+def _encode(name: str, value: Any, into: AnyProto) -> None:
+    if isinstance(value, AnyProto):  # `encode` would put it into another one
+        into.CopyFrom(value)
+        return
+    try:
+        into.type_url, into.value = encode(value)
+    except MarshalError as error:
+        raise MarshalError(f"{name}: {error}") from error

@@ -1,0 +1,29 @@
+"""A FastAPI application that hosts functions of Dispatch beside its own routes.
+
+    uvicorn examples.fastapi_app:app --port 8000
+
+hypercorn in its place serves gRPC as well. To be able to dispatch calls, set DISPATCH_API_KEY.
+"""
+
+from fastapi import FastAPI
+
+from dispatch_grpc import Endpoint
+
+app = FastAPI()
+endpoint = Endpoint("http://127.0.0.1:8000")  # where the Dispatch service finds this application
+
+
+@endpoint.function
+def welcome(name: str) -> str:
+    """A function that the Dispatch service calls."""
+    return f"Welcome, {name}!"
+
+
+@app.post("/signup/{name}")
+def sign_up(name: str) -> dict[str, str]:
+    """A route of the application itself: it leaves the work to the function above."""
+    return {"dispatch_id": welcome.dispatch(name)}
+
+
+# Last, since it takes every path that no route above has taken.
+app.mount("/", endpoint.app)
