@@ -96,7 +96,6 @@ class Service:
         )
         worker = Worker(database, caller, settings.worker, metrics)
         watching = Watching(database)
-        await watching.open()
         accepting = Accepting(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
@@ -129,6 +128,7 @@ class Service:
             )
         )
         working = asyncio.create_task(worker.run())
+        listening = asyncio.create_task(watching.run())
         try:
             host = f"[{host}]" if ":" in host else host
             yield Service(f"{scheme}://{host}:{port}", keys, made)
@@ -136,7 +136,8 @@ class Service:
             stopping.set()
             await serving
             await worker.stop(working)
-            await watching.close()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
             await caller.close()
             await database.close()
 

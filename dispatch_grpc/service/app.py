@@ -8,8 +8,9 @@ from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
 from dispatch_grpc._asgi import ASGIApplication
 from dispatch_grpc.errors import RPCError
 from dispatch_grpc.server import Authenticate, connect_error, dispatch_app
-from dispatch_grpc.service.calls import Accepting, Watching
+from dispatch_grpc.service.calls import Accepting, Watching, away_error
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.worker import AWAY
 
 
 class _CallService:
@@ -26,6 +27,8 @@ def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
             return await method(request)
         except RPCError as error:
             raise connect_error(error) from error
+        except AWAY as error:
+            raise connect_error(away_error(error)) from error
 
     return call
 

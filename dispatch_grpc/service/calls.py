@@ -100,7 +100,7 @@ class Accepting:
                     self._worker.expect(await store.accept(connection, calls, now))
                     self._metrics.accepted.inc(len(calls))
         except AWAY as error:
-            raise _away(error) from error
+            raise away_error(error) from error
         return ids
 
 
@@ -112,7 +112,8 @@ def _body(request: DispatchRequest) -> bytes:
     return _digest(request.SerializeToString(deterministic=True))
 
 
-def _away(error: BaseException) -> RPCError:
+def away_error(error: BaseException) -> RPCError:
+    """The error of a request that comes while the database is away."""
     logger.warning("a request is refused, since the database is away: %s", error)
     if isinstance(error, asyncpg.InsufficientResourcesError):
         return rpc_error(Code.UNAVAILABLE, "the database has no room: nothing was recorded")
@@ -125,18 +126,31 @@ class Watching:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
-        self._listener: Any = None
 
-    async def open(self) -> None:
-        """Begin to listen for calls that finish, in whichever process they do."""
-        self._listener = await self._database.relaxed.acquire()
-        await self._listener.add_listener(store.FINISHED_CHANNEL, self._notice)
+    async def run(self) -> None:
+        """Listen for calls that finish, in whichever process they do, until it is cancelled."""
+        while True:
+            try:
+                async with self._database.relaxed.acquire() as connection:
+                    await self._listen(connection)
+            except AWAY:
+                pass
+            await asyncio.sleep(1)
 
-    async def close(self) -> None:
-        """Stop listening."""
-        if self._listener is not None:
-            await self._listener.remove_listener(store.FINISHED_CHANNEL, self._notice)
-            await self._database.relaxed.release(self._listener)
+    async def _listen(self, connection: Any) -> None:
+        gone = asyncio.Event()
+
+        def tell(_: Any) -> None:
+            gone.set()
+
+        connection.add_termination_listener(tell)
+        await connection.add_listener(store.FINISHED_CHANNEL, self._notice)
+        try:
+            await gone.wait()
+        finally:
+            if not connection.is_closed():
+                connection.remove_termination_listener(tell)
+                await connection.remove_listener(store.FINISHED_CHANNEL, self._notice)
 
     def _notice(self, *notice: Any) -> None:
         for text in notice[-1].split(","):

@@ -86,7 +86,8 @@ class Database:
 
     async def revive(self) -> None:
         """Start the embedded database again if it has died."""
-        if self._url is None:
+        if self._url is None and not self._server.get_postmaster_info().is_running():
+            logger.warning("the embedded database has died, and is started again")
             await asyncio.to_thread(self._server.ensure_postgres_running)
 
     @asynccontextmanager

@@ -254,7 +254,9 @@ async def write(
 ) -> tuple[set[str], list[UUID]]:
     """Write what became of runs, and the jobs that follow from it. In a transaction.
 
-    A call that another process took over, or that was cancelled, stays as it is.
+    A call that another process was quicker with, or that was cancelled, has another turn by
+    then, and stays as it is. Its state does not matter: that it runs may be forgotten, when the
+    database was.
 
     Returns:
         The hosts for which there are new jobs, and the ids of the calls that have finished.
@@ -292,7 +294,7 @@ async def _finish(
             turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[])
             AS run (run_id, run_turn, new_status, new_result)
-        WHERE id = run_id AND turn = run_turn AND state = 2
+        WHERE id = run_id AND turn = run_turn
         RETURNING id, parent_id, parent_generation
         """,
         *_keys(items),
@@ -354,7 +356,7 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
             outstanding = CASE WHEN restart THEN 0 ELSE outstanding END
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
             $6::boolean[]) AS run (run_id, run_turn, new_status, new_error, at, restart)
-        WHERE id = run_id AND turn = run_turn AND state = 2
+        WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, next_at
         """,
         *_keys(items),
@@ -373,7 +375,7 @@ async def _release(connection: Any, items: Sequence[Written], jobs: _Jobs) -> No
         """
         UPDATE calls SET state = 1, turn = turn + 1, pickups = 0
         FROM unnest($1::uuid[], $2::int[]) AS run (run_id, run_turn)
-        WHERE id = run_id AND turn = run_turn AND state = 2
+        WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint
         """,
         *_keys(items),
@@ -400,7 +402,7 @@ async def _suspend(
         FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
             $7::timestamptz[])
             AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at)
-        WHERE id = run_id AND turn = run_turn AND state = 2
+        WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, state
         """,
         *_keys(items),
@@ -444,7 +446,7 @@ async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
         """
         UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL
-        WHERE id = $1 AND turn = $2 AND state = 2
+        WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint
         """,
         item.loaded.running.id,
@@ -471,7 +473,7 @@ async def _replace(
             expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
             ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
             pickups = 0, failures = 0, last_error = NULL
-        WHERE id = $1 AND turn = $2 AND state = 2
+        WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint
         """,
         item.loaded.running.id,
@@ -724,3 +726,181 @@ def _signed(number: int) -> int:
 
 def _unsigned(number: int) -> int:
     return number + 2**64 if number < 0 else number
+
+
+# What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
+
+CHILDREN_COUNTED = 10_000
+FINISHED_COUNTED = 10_000
+_LOOKED_AT = 20_000
+_LAST_ID = UUID(int=2**128 - 1)
+_COLUMNS = (
+    "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
+    "expires_at, next_at, finished_at"
+)
+_LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"  # not what may be large
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """All that is known of a call.
+
+    Attributes:
+        info: What everybody is told.
+        correlation_id: As in the Call that made it.
+        input: Its input, an Any; None when it is too large.
+        input_bytes: Size of the input.
+        failures: How often in a row its run has failed.
+        pickups: How often the run that is to be done has begun.
+        generation: How often it began anew, or went on as another call.
+        min_results: Number of results that it waits for, or waited for last.
+        ready: Results that it has not been given.
+        outstanding: Calls that it made and that have not finished.
+    """
+
+    info: CallInfo
+    correlation_id: int
+    input: bytes | None
+    input_bytes: int
+    failures: int
+    pickups: int
+    generation: int
+    min_results: int
+    ready: int
+    outstanding: int
+
+
+async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details | None:
+    """All that is known of a call."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT {_COLUMNS}, last_error, result, correlation_id, failures, pickups, generation,
+            min_results, ready, outstanding, octet_length(input) AS input_bytes,
+            CASE WHEN octet_length(input) <= $2 THEN input END AS input
+        FROM calls WHERE id = $1
+        """,  # noqa: S608
+        id,
+        max_input_bytes,
+    )
+    if row is None:
+        return None
+    return Details(
+        info=_info(row),
+        correlation_id=_unsigned(row["correlation_id"]),
+        input=row["input"],
+        input_bytes=row["input_bytes"],
+        failures=row["failures"],
+        pickups=row["pickups"],
+        generation=row["generation"],
+        min_results=row["min_results"],
+        ready=row["ready"],
+        outstanding=row["outstanding"],
+    )
+
+
+async def recent(
+    connection: Any, filters: dict[str, Any], limit: int
+) -> tuple[list[CallInfo], UUID | None]:
+    """Calls, the newest first. The filters are those of `find`: of one call of many, and `before`.
+
+    No index helps to find a state or a function, so only so many calls are looked at.
+
+    Returns:
+        The calls, and before which one to go on; None at the end. There may be less than asked
+        for, and still more to come.
+    """
+    place = filters.get("before", _LAST_ID)
+    values: list[Any] = [place, _LOOKED_AT, limit + 1]
+    conditions = []
+    for name, value in filters.items():
+        if name != "before":
+            values.append(value)
+            conditions.append(f"{_FILTERS[name]} ${len(values)}")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = await connection.fetch(
+        f"SELECT {_LISTED} FROM (SELECT * FROM calls WHERE id < $1 ORDER BY id DESC LIMIT $2) "  # noqa: S608
+        f"AS looked_at {where} ORDER BY id DESC LIMIT $3",
+        *values,
+    )
+    found = [_info(row, with_result=False) for row in rows[:limit]]
+    if len(rows) > limit:
+        return found, rows[limit - 1]["id"]
+    if not conditions:
+        return found, None
+    rest = await connection.fetch(
+        "SELECT id FROM calls WHERE id < $1 ORDER BY id DESC OFFSET $2 LIMIT 2",
+        place,
+        _LOOKED_AT - 1,
+    )
+    return found, rest[0]["id"] if len(rest) == 2 else None
+
+
+async def children(
+    connection: Any, id: UUID, before: UUID | None, limit: int
+) -> tuple[list[CallInfo], UUID | None]:
+    """Calls that a call made, the newest first.
+
+    Returns:
+        The calls, and before which one to go on; None at the end.
+    """
+    # Materialized, or the newest of all calls would be searched for the children.
+    rows = await connection.fetch(
+        f"""
+        WITH child AS MATERIALIZED (
+            SELECT id FROM calls WHERE parent_id = $1 AND ($2::uuid IS NULL OR id < $2)
+        )
+        SELECT {_LISTED} FROM calls
+        WHERE id IN (SELECT id FROM child ORDER BY id DESC LIMIT $3) ORDER BY id DESC
+        """,  # noqa: S608
+        id,
+        before,
+        limit + 1,
+    )
+    found = [_info(row, with_result=False) for row in rows[:limit]]
+    return found, rows[limit - 1]["id"] if len(rows) > limit else None
+
+
+async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], int]:
+    """How many calls a call made, by their state and status; of the first `CHILDREN_COUNTED`."""
+    # In the order of the index, so that it is used.
+    rows = await connection.fetch(
+        """
+        SELECT state, status, count(*) FROM (
+            SELECT state, status FROM calls WHERE parent_id = $1
+            ORDER BY parent_id, parent_generation, finished_at, id LIMIT $2
+        ) AS child
+        GROUP BY state, status ORDER BY state, status
+        """,
+        id,
+        CHILDREN_COUNTED,
+    )
+    return {(row["state"], row["status"]): row["count"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The calls that have finished last.
+
+    Attributes:
+        numbers: How many there are of each status.
+        since: When the first of them finished.
+    """
+
+    numbers: dict[int, int]
+    since: datetime | None
+
+
+async def finished_by_status(connection: Any) -> Finished:
+    """Of the `FINISHED_COUNTED` calls that have finished last: how many there are by status."""
+    rows = await connection.fetch(
+        """
+        SELECT status, count(*), min(finished_at) AS since FROM (
+            SELECT status, finished_at FROM calls WHERE finished_at IS NOT NULL
+            ORDER BY finished_at DESC LIMIT $1
+        ) AS latest
+        GROUP BY status ORDER BY status
+        """,
+        FINISHED_COUNTED,
+    )
+    since = min((row["since"] for row in rows), default=None)
+    return Finished({row["status"]: row["count"] for row in rows}, since)

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 from pgqueuer.core.executors import EntrypointExecutor, EntrypointExecutorParameters
 from pgqueuer.core.qm import QueueManager
+from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job as QueueJob
 from pgqueuer.queries import Queries
 
@@ -100,8 +101,9 @@ class Worker:
             for chore, seconds in (
                 (self._learn_hosts, 1.0),
                 (self._wake, 0.25),
+                (self._revive, 1.0),
                 (self._prune, 60.0),
-                (self._recover, 300.0),
+                (self._recover, 60.0),
             )
         ]
         try:
@@ -110,8 +112,9 @@ class Worker:
                     await self._take_jobs()
                 except AWAY as error:
                     logger.warning("the database is away: %s", error)
-                    await self._wait(1)
-                    await self._revive()
+                except Exception:
+                    logger.exception("taking jobs failed; it goes on")
+                await self._wait(1)
         finally:
             for chore in chores:
                 chore.cancel()
@@ -162,12 +165,6 @@ class Worker:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _revive(self) -> None:
-        try:
-            await self._database.revive()
-        except Exception as error:  # noqa: BLE001 (it is tried again)
-            logger.warning("the embedded database does not start: %s", error)
-
     # Chores
 
     async def _repeatedly(self, chore: Callable[[], Any], seconds: float) -> None:
@@ -191,6 +188,10 @@ class Worker:
             if lane.is_idle and host not in hosts:
                 del self._lanes[host]
         self._metrics.backlog(await self._reading(store.count))
+
+    async def _revive(self) -> None:
+        # Not by `run`, which goes on only when the runs under way have ended: they wait for it.
+        await self._database.revive()
 
     async def _wake(self) -> None:
         async with self._database.transaction() as connection:
@@ -216,13 +217,16 @@ class Worker:
     # A job
 
     async def handle(self, queue_job: QueueJob) -> None:
-        """Do what a job says. Never raises but to give it back: that would delete the job."""
-        job = Job.unpack(queue_job.payload or b"")
-        loaded = await self._loads.submit(job)
-        if loaded is None:
-            return  # stale: done by another, or cancelled
-        outcome = await self._outcome(loaded, queue_job.entrypoint)
-        await self._writes.submit(Written(loaded, outcome))
+        """Do what a job says. The job is given back when that is not possible."""
+        try:
+            loaded = await self._loads.submit(Job.unpack(queue_job.payload or b""))
+            if loaded is None:
+                return  # stale: done by another, or cancelled
+            outcome = await self._outcome(loaded, queue_job.entrypoint)
+            await self._writes.submit(Written(loaded, outcome))
+        except Exception as error:
+            logger.exception("a job cannot be done, and is tried again")
+            raise RetryRequested(timedelta(seconds=1), str(error)) from error
 
     async def _outcome(self, loaded: Loaded, host: str) -> machine.Outcome | Release:
         running, limits = loaded.running, self._settings.limits
@@ -353,7 +357,9 @@ class _Manager(QueueManager):
 
     def attach(self, worker: Worker) -> None:
         self._worker = worker
-        parameters = EntrypointExecutorParameters(func=worker.handle, concurrency_limit=0)
+        parameters = EntrypointExecutorParameters(
+            func=worker.handle, concurrency_limit=0, on_failure="hold"
+        )
         self.entrypoint_registry = _Executors(EntrypointExecutor(parameters))
 
     def entrypoints_below_capacity_limits(self) -> set[Any]:

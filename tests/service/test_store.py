@@ -481,3 +481,11 @@ def test_many_processes_prepare_one_database(embedded: Bench):
             await database.close()
 
     embedded.runner.run(main())
+
+
+def test_what_came_of_a_run_counts_when_its_beginning_is_forgotten(bench: Bench):
+    """The database crashed, and the commit of the beginning had not reached the disk."""
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    bench.run(lambda c: c.execute("UPDATE calls SET state = 1, pickups = 0"))
+    assert answer(bench, loaded, exit_("done")) == [id]

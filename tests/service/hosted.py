@@ -1,0 +1,96 @@
+"""An endpoint whose functions do what the tests of faults need. Arguments: a file, a port.
+
+Each run notes a line in the file: the function, the dispatch id.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from dispatch_grpc import Endpoint, _asgi, current_call, unmarshal
+from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll, tail_call
+
+endpoint = Endpoint("http://127.0.0.1:1")  # the port is not known yet
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def note(name: str) -> None:
+    os.write(log, f"{name} {current_call().dispatch_id}\n".encode())
+
+
+@endpoint.function
+async def square(number: int) -> int:
+    note("square")
+    return number * number
+
+
+@endpoint.function
+async def slow(seconds: float) -> float:
+    note("slow")
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@endpoint.function
+def flaky(times: int) -> int:
+    """Fails so many times, for each call."""
+    note("flaky")
+    runs = Path(sys.argv[1]).read_text().count(current_call().dispatch_id)
+    if runs <= times:
+        raise ConnectionError(f"run {runs} of {times}")
+    return runs
+
+
+@endpoint.function
+def dies() -> None:
+    """Ends the process in the middle of its answer."""
+    note("dies")
+    os._exit(1)
+
+
+@endpoint.primitive
+async def total(request: RunRequest) -> RunResponse:
+    """The sum of the squares of the numbers below the input, each a call of its own."""
+    if request.HasField("input"):
+        count = unmarshal(request.input)
+        calls = [square.call(number) for number in range(count)]
+        return poll(calls, min_results=min(count, 1000), state={"left": count, "sum": 0})
+    state = unmarshal(request.poll_result.typed_coroutine_state)
+    results = request.poll_result.results
+    left = state["left"] - len(results)
+    sum_ = state["sum"] + sum(unmarshal(result.output) for result in results)
+    if left <= 0:
+        return exit_(sum_)
+    return poll(min_results=min(left, 1000), state={"left": left, "sum": sum_})
+
+
+@endpoint.primitive
+async def nested(request: RunRequest) -> RunResponse:
+    """Calls itself to a depth, twice each time; returns how many there were at the bottom."""
+    if request.HasField("input"):
+        depth = unmarshal(request.input)
+        if depth == 0:
+            return exit_(1)
+        return poll([nested.call(depth - 1)] * 2, min_results=2)
+    return exit_(sum(unmarshal(result.output) for result in request.poll_result.results))
+
+
+@endpoint.primitive
+async def chain(request: RunRequest) -> RunResponse:
+    """Goes on as itself, so many times."""
+    note("chain")
+    left = unmarshal(request.input)
+    return exit_("end") if left == 0 else tail_call(chain.call(left - 1))
+
+
+async def main() -> None:
+    listener = _asgi.listen(port=int(sys.argv[2]))
+    endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    sys.stdout.write(f"{endpoint.url}\n")
+    sys.stdout.flush()
+    await _asgi.serve(endpoint.app, listener, until=asyncio.Event().wait)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,125 @@
+"""Processes of the service and of an endpoint, to be killed by tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+KEY = "sk-test-0123456789"
+
+SERVICE = """
+import asyncio, json, logging, pathlib, sys
+from datetime import timedelta
+from dispatch_grpc.service import Service, ServiceSettings
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.worker import Settings
+
+logging.basicConfig(level=logging.INFO)
+given = json.loads(sys.argv[1])
+limits = Limits(
+    first_backoff=timedelta(milliseconds=50),
+    max_backoff=timedelta(milliseconds=500),
+    max_pickups=given.pop("max_pickups", 5),
+)
+worker = Settings(
+    heartbeat_timeout=timedelta(seconds=2),
+    shutdown_timeout=timedelta(seconds=given.pop("shutdown_seconds", 5)),
+    limits=limits,
+    concurrency=given.pop("concurrency", 256),
+    host_concurrency=given.pop("host_concurrency", 128),
+    batch_size=given.pop("batch_size", 100),
+)
+settings = ServiceSettings(
+    data_dir=pathlib.Path(given.pop("data_dir")),
+    worker=worker,
+    api_keys=[given.pop("key")],
+    **given,
+)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(15, stop.set)
+    async with Service.open(settings) as service:
+        print(service.url, flush=True)
+        await stop.wait()
+
+asyncio.run(main())
+"""
+
+
+class Process:
+    """A process that tells its URL as its first line."""
+
+    def __init__(self, *command: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, "the process did not start"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, seconds: float = 30) -> int:
+        """End it gracefully; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@contextmanager
+def service(data_dir: Path, **settings: Any) -> Iterator[Process]:
+    """A process of the service."""
+    import json
+
+    given = json.dumps({"data_dir": str(data_dir), "port": 0, "key": KEY, **settings})
+    process = Process(sys.executable, "-c", SERVICE, given)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@contextmanager
+def endpoint(log: Path, port: int = 0) -> Iterator[Process]:
+    """A process of the endpoint in `hosted.py`; it notes in a file what it ran."""
+    process = Process(sys.executable, "-m", "tests.service.hosted", str(log), str(port))
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def until(condition: Any, seconds: float = 60) -> None:
+    """Wait until a condition holds; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.05)
