@@ -1,4 +1,4 @@
-"""Measures, and prints the report: `python -m benchmarks`, in about three minutes.
+"""Measures, and prints the report: `python -m benchmarks`, in about four minutes.
 
 Words as arguments choose the rows whose titles hold one of them.
 
@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +21,11 @@ from statistics import median
 from time import perf_counter
 from typing import IO, Any
 
+from dispatch_grpc.signature import new_key_pair
+
 ROOT = Path(__file__).resolve().parent.parent
 PEER_PYTHON = ROOT / ".venv-peer" / "bin" / "python"
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
 
 Side = tuple[str, str]
 """Who measures, and what: `("ours", "sync raw")`."""
@@ -34,6 +37,11 @@ class Child:
     def __init__(self, pid: int, stdin: IO[str], stdout: IO[str]) -> None:
         self.pid, self._stdin, self._stdout = pid, stdin, stdout
         self.hello = json.loads(stdout.readline())
+
+    def stay(self, core: int) -> None:
+        """Keep to a core the main thread, and threads that it starts from now on."""
+        if sys.platform == "linux":
+            os.sched_setaffinity(self.pid, {core})
 
     def ask(self, name: str, loops: int) -> list[float]:
         self._stdin.write(json.dumps([name, loops]) + "\n")
@@ -90,10 +98,9 @@ class Row:
     one_core: bool = False
 
     def measure(self, children: dict[str, Child]) -> str:
-        if self.one_core and sys.platform == "linux":
-            core = min(os.sched_getaffinity(0))
+        if self.one_core:
             for child in children.values():
-                os.sched_setaffinity(child.pid, {core})  # of the main thread only
+                child.stay(CORES[0])
         # A row has two sides and no third: what ran just before is the same for both.
         sides = [self.ours, self.other]
         loops = {side: self._loops(children, side) for side in sides}
@@ -160,6 +167,39 @@ ROWS = [
     *(against_peer(f"unmarshal {name}", target) for name, _, target in CONVERSIONS),
 ]
 
+
+def runs(title: str, ours: str, other: str, target: float | None = None) -> Row:
+    """A row of runs; a side is the name of an endpoint of `start_endpoints`, and a function."""
+    rounds = 20 if target is None else 40
+    return Row(title, ("load", ours), ("load", other), False, target, 0.25, rounds)
+
+
+RUN, SIGNED_RUN = "ours async", "ours signed async"
+RUN_ROWS = [
+    runs("run of a no-op function / dispatch-py", RUN, "theirs async", 1),
+    runs("run of a sync no-op function / dispatch-py", "ours sync", "theirs sync"),
+    runs("run of a signed request / unsigned", SIGNED_RUN, RUN),
+    runs("run of a signed request / dispatch-py", SIGNED_RUN, "theirs signed async"),
+]
+
+
+def start_endpoints(start: Callable[..., Child]) -> Child:
+    """Start endpoints, all on one core, and on another the process that calls them."""
+    keys = new_key_pair()
+    endpoints = {
+        "ours": start(sys.executable, "endpoint"),
+        "theirs": start(PEER_PYTHON, "peer_endpoint"),
+        "ours signed": start(sys.executable, "endpoint", keys.verification_key),
+        "theirs signed": start(PEER_PYTHON, "peer_endpoint", keys.verification_key),
+    }
+    hellos = {name: endpoint.hello for name, endpoint in endpoints.items()}
+    load = start(sys.executable, "load", keys.signing_key, json.dumps(hellos))
+    for endpoint in endpoints.values():
+        endpoint.stay(CORES[0])
+    load.stay(CORES[-1])
+    return load
+
+
 IMPORTS = {
     ("import", "ours"): "import dispatch_grpc",
     ("import", "raw"): "from dispatch.sdk.v1 import call_pb2, dispatch_pb2, dispatch_pb2_grpc",
@@ -198,6 +238,7 @@ def chosen(row: Row) -> bool:
 
 def main() -> None:
     rows = [row for row in ROWS if chosen(row)]
+    run_rows = [row for row in RUN_ROWS if chosen(row)]
     if not PEER_PYTHON.exists():
         sys.exit("dispatch-py is not there to compare with: run 'make bench', which installs it")
     print("| measured / compared with | ours | theirs | ratio | target | |")
@@ -214,6 +255,10 @@ def main() -> None:
         peer = start(PEER_PYTHON, "peer", http_port)
         for row in rows:
             print(row.measure({"ours": ours, "peer": peer}), flush=True)
+        if run_rows:
+            load = start_endpoints(start)
+            for row in run_rows:
+                print(row.measure({"load": load}), flush=True)
     if chosen(IMPORT_ROW):
         imports = measure_imports()
         print(IMPORT_ROW.render(imports[IMPORT_ROW.ours], imports[IMPORT_ROW.other]))
@@ -222,7 +267,8 @@ def main() -> None:
         "ratio is of rates (more is better). All are medians of rounds, so that a ratio is not\n"
         "quite the quotient of the numbers beside it. dispatch-py speaks Connect over HTTP/1.1.\n"
         "With 64 tasks the gRPC server is about as busy as its clients: it hides a part of what\n"
-        "differs between clients of gRPC.\n"
+        "differs between clients of gRPC. Runs are requests to endpoints, 16 at a time by Connect\n"
+        "over HTTP/1.1; that of dispatch-py is served by aiohttp.\n"
     )
     print(f"- {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {platform.system()}")
     print(f"- ours: {show(ours.hello)}")

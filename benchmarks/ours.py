@@ -72,7 +72,7 @@ def main(grpc_port: str, http_port: str) -> None:
             "batch of calls": timed(batch_of_calls, per=len(INPUTS)),
             **workload.conversions(marshal, unmarshal),
         }
-        libraries = ["dispatch-grpc", "grpcio", "protobuf", "connectrpc", "pyqwest"]
+        libraries = ["dispatch-grpc", "grpcio", "protobuf", "connectrpc", "pyqwest", "uvicorn"]
         workload.obey(measurements, libraries)
         runner.run(aio_client.close())
         runner.run(aio_connect.close())

@@ -1,14 +1,15 @@
-"""What `ours` and `peer` share: the values, the loops, and how the driver is obeyed.
+"""What the processes share: the values, the loops, and how the driver is obeyed.
 
 A measurement takes a number of loops and returns samples: seconds for each call.
 """
 
 import asyncio
 import json
+import logging
 import platform
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,11 @@ ENDPOINT, FUNCTION = "http://example.com", "myFunction"
 CONCURRENT = 64
 INPUTS: list[Any] = [number if number % 2 else f"order {number}" for number in range(1000)]
 """What the calls of a batch are made from."""
+
+INPUT = 23
+"""Input of the functions that endpoints run."""
+RUN_ID = "00000000-0000-4000-8000-000000000000"
+"""Dispatch id in a request of `run_request`, to be replaced by one of the same length."""
 
 VALUES: dict[str, Any] = {
     "int": 123_456_789,
@@ -115,3 +121,27 @@ def obey(measurements: Mapping[str, Measurement], libraries: list[str]) -> None:
     for line in sys.stdin:
         name, loops = json.loads(line)
         print(json.dumps(measurements[name](loops)), flush=True)
+
+
+def run_request(message: Any, call: Any) -> str:
+    """What a service sends to have a call run, in hex."""
+    now = datetime.now(UTC)
+    request = message(
+        function=call.function,
+        input=call.input,
+        dispatch_id=RUN_ID,
+        root_dispatch_id=RUN_ID,
+        creation_time=now,
+        expiration_time=now + timedelta(days=1),
+    )
+    return bytes(request.SerializeToString()).hex()
+
+
+def be_quiet(package: str) -> None:
+    """Have a package not warn that requests are not verified."""
+    logging.getLogger(package).setLevel(logging.ERROR)
+
+
+def announce(port: int, requests: dict[str, str]) -> None:
+    """Print where an endpoint serves, and the requests for its functions, as a line of JSON."""
+    print(json.dumps({"port": port, "requests": requests}), flush=True)
