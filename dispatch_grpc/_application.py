@@ -176,7 +176,7 @@ def serve(endpoint: "Endpoint", host: str, port: int, shutdown_timeout: timedelt
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
         ) from error
-    asyncio.run(_serve(endpoint, listener, shutdown_timeout.total_seconds()))
+    _asgi.run(_serve(endpoint, listener, shutdown_timeout.total_seconds()))
 
 
 async def _serve(endpoint: "Endpoint", listener: socket.socket, seconds: float) -> None:

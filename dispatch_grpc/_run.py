@@ -125,7 +125,7 @@ class Executor:
 
     def __init__(self, max_concurrency: int) -> None:
         self._threads = Threads(max_concurrency)
-        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(
         self, function: Callable[[], Any], call: CurrentCall, *, is_async: bool
@@ -142,35 +142,55 @@ class Executor:
                 return None, TimeoutError("the call has expired before it was run")
         context = contextvars.copy_context()
         context.run(_current.set, call)
+        loop = asyncio.get_running_loop()
+        # Of the function or of the timer, whichever is first.
+        outcome: asyncio.Future[Outcome] = loop.create_future()
+        running: asyncio.Future[Any]
         if is_async:
-            task = asyncio.create_task(_outcome(function), context=context)
+            task = loop.create_task(_outcome(function, outcome), context=context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            future: asyncio.Future[Outcome] = task
+            # It has none if it was cancelled before its start, by a function that cancels all.
+            task.add_done_callback(lambda _: outcome.cancel())
+            running = task
         else:
             try:
                 submitted = self._threads.submit(lambda: context.run(_thread_outcome, function))
             except OSError as error:
                 return None, error
-            future = asyncio.wrap_future(submitted)
+            running = asyncio.wrap_future(submitted)
+            running.add_done_callback(lambda done: _end(outcome, _result(done)))
+        timer = None
+        if seconds is not None:
+            expired = TimeoutError(
+                f"the call has expired: the function did not end by {call.expiration_time}"
+            )
+            timer = loop.call_later(seconds, _end, outcome, (None, expired))
         try:
-            done, _ = await asyncio.wait({future}, timeout=seconds)
-        except asyncio.CancelledError:  # the service has gone away, or the server ends
-            future.cancel()
-            raise
-        if done:
-            return future.result()
-        future.cancel()
-        return None, TimeoutError(
-            f"the call has expired: the function did not end by {call.expiration_time}"
-        )
+            return await outcome
+        finally:
+            if timer is not None:
+                timer.cancel()
+            running.cancel()  # the call has expired, the service has gone away, the server ends
 
 
-async def _outcome(function: Callable[[], Awaitable[Any]]) -> Outcome:
+async def _outcome(
+    function: Callable[[], Awaitable[Any]], outcome: asyncio.Future[Outcome]
+) -> None:
     try:
-        return await function(), None
+        result: Outcome = await function(), None
     except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)
-        return None, error
+        result = None, error
+    _end(outcome, result)
+
+
+def _result(done: asyncio.Future[Outcome]) -> Outcome:
+    return (None, asyncio.CancelledError()) if done.cancelled() else done.result()
+
+
+def _end(outcome: asyncio.Future[Outcome], result: Outcome) -> None:
+    if not outcome.done():
+        outcome.set_result(result)
 
 
 def _thread_outcome(function: Callable[[], Any]) -> Outcome:
