@@ -59,14 +59,13 @@ format: setup $(GEN)/.stamp ## format Python and proto files
 	$(BIN)/ruff format
 	$(GEN)/bin/buf format --write
 
-gen: $(GEN)/.stamp ## write generated/ anew from proto/
-	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate
+# Of `gen`, `check-gen` and `test-polyglot`; the default is every language whose toolchain is there.
+LANGS :=
+gen: $(GEN)/.stamp ## write generated/ anew from proto/: LANGS="python go ts java", or all
+	@$(GEN)/bin/python -m tools.generate $(LANGS)
 
 check-gen: $(GEN)/.stamp ## fail when generated/ is not what `make gen` writes
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
-	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate --output "$$tmp" && \
-	diff -r -x __pycache__ "$$tmp/generated" generated && echo "generated/ is up to date" || \
-	{ echo "generated/ differs from proto/: run 'make gen' and commit the result" >&2; exit 1; }
+	@$(GEN)/bin/python -m tools.generate --check $(LANGS)
 
 breaking: $(GEN)/.stamp ## fail when the schema breaks readers of the released one
 	$(GEN)/bin/buf breaking --against $(RELEASED)
@@ -86,5 +85,5 @@ lock: setup ## pin the development requirements anew, at their newest versions
 	$(UV) --upgrade --group gen --output-file $(REQ)/gen.txt
 
 clean: ## remove every venv and cache
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-* .gen .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -prune -exec rm -rf {} +
