@@ -16,7 +16,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest lint format gen check-gen breaking release-schema bench lock ci clean
+.PHONY: help setup run test test-lowest test-newest lint format gen check-gen breaking release-schema vectors bench lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ breaking: $(GEN)/.stamp ## fail when the schema breaks readers of the released o
 
 release-schema: $(GEN)/.stamp ## record the schema as released: part of making a release
 	$(GEN)/bin/buf build --exclude-source-info --output $(RELEASED)
+
+vectors: setup ## write tests/vectors/ anew from what marshal writes
+	$(BIN)/python -m tests.value_vectors > tests/vectors/values.json.new
+	mv tests/vectors/values.json.new tests/vectors/values.json
 
 bench: setup .venv-peer/.stamp ## measure against the raw stubs and against dispatch-py
 	$(BIN)/python -m benchmarks

@@ -254,7 +254,7 @@ class Java(Language):
         )
 
     def installed(self) -> dict[str, str]:
-        # Only protoc tells its version, and not this one: the files have it in their names.
+        # Only protoc tells its version, and numbers it otherwise: the file names have both.
         found = {}
         for program in self._programs:
             link = self.folder / program
