@@ -7,6 +7,8 @@ BIN := .venv/bin
 # The generators live in a venv of their own: they need an old protobuf.
 GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
+# For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
+LANGS :=
 # Standard steps to make a venv: $(1) folder, $(2) what pip installs.
 define venv
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -16,7 +18,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest lint format gen check-gen breaking release-schema vectors bench lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-polyglot lint format gen check-gen breaking release-schema vectors bench lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,9 @@ test-newest: setup ## run the tests with the newest dependencies that there are
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
 	.venv-newest/bin/python -m pytest
 
+test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
+	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot
+
 lint: setup $(GEN)/.stamp ## check style, types and the schema
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -59,9 +64,7 @@ format: setup $(GEN)/.stamp ## format Python and proto files
 	$(BIN)/ruff format
 	$(GEN)/bin/buf format --write
 
-# Of `gen`, `check-gen` and `test-polyglot`; the default is every language whose toolchain is there.
-LANGS :=
-gen: $(GEN)/.stamp ## write generated/ anew from proto/: LANGS="python go ts java", or all
+gen: $(GEN)/.stamp ## write generated/ anew from proto/, in every language or in LANGS
 	@$(GEN)/bin/python -m tools.generate $(LANGS)
 
 check-gen: $(GEN)/.stamp ## fail when generated/ is not what `make gen` writes
