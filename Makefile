@@ -8,7 +8,7 @@ BIN := .venv/bin
 GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
 # For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
-LANGS :=
+LANGS ?=
 # Standard steps to make a venv: $(1) folder, $(2) what pip installs.
 define venv
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -93,4 +93,5 @@ lock: setup ## pin the development requirements anew, at their newest versions
 
 clean: ## remove every venv and cache
 	rm -rf .venv .venv-* .gen .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf examples/polyglot/*/target examples/polyglot/*/node_modules generated/java/target
 	find . -name __pycache__ -prune -exec rm -rf {} +

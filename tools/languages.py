@@ -103,6 +103,7 @@ class Language(ABC):
         if not stamp.exists() or stamp.read_text() != digest.hexdigest():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
+            print(f"gen: installing the generators of {self.name}", file=sys.stderr, flush=True)
             self.install()
             stamp.write_text(digest.hexdigest())
         remedy = f"remove {self.folder.relative_to(ROOT)} and run this again"
