@@ -7,6 +7,8 @@ BIN := .venv/bin
 # The generators live in a venv of their own: they need an old protobuf.
 GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
+# For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
+LANGS ?=
 # Standard steps to make a venv: $(1) folder, $(2) what pip installs.
 define venv
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -16,7 +18,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest lint format gen check-gen breaking release-schema bench lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-polyglot lint format gen check-gen breaking release-schema vectors bench lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,9 @@ test-newest: setup ## run the tests with the newest dependencies that there are
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
 	.venv-newest/bin/python -m pytest
 
+test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
+	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot
+
 lint: setup $(GEN)/.stamp ## check style, types and the schema
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -59,20 +64,21 @@ format: setup $(GEN)/.stamp ## format Python and proto files
 	$(BIN)/ruff format
 	$(GEN)/bin/buf format --write
 
-gen: $(GEN)/.stamp ## write generated/ anew from proto/
-	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate
+gen: $(GEN)/.stamp ## write generated/ anew from proto/, in every language or in LANGS
+	@$(GEN)/bin/python -m tools.generate $(LANGS)
 
 check-gen: $(GEN)/.stamp ## fail when generated/ is not what `make gen` writes
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
-	PATH="$(CURDIR)/$(GEN)/bin:$$PATH" buf generate --output "$$tmp" && \
-	diff -r -x __pycache__ "$$tmp/generated" generated && echo "generated/ is up to date" || \
-	{ echo "generated/ differs from proto/: run 'make gen' and commit the result" >&2; exit 1; }
+	@$(GEN)/bin/python -m tools.generate --check $(LANGS)
 
 breaking: $(GEN)/.stamp ## fail when the schema breaks readers of the released one
 	$(GEN)/bin/buf breaking --against $(RELEASED)
 
 release-schema: $(GEN)/.stamp ## record the schema as released: part of making a release
 	$(GEN)/bin/buf build --exclude-source-info --output $(RELEASED)
+
+vectors: setup ## write tests/vectors/ anew from what marshal writes
+	$(BIN)/python -m tests.value_vectors > tests/vectors/values.json.new
+	mv tests/vectors/values.json.new tests/vectors/values.json
 
 bench: setup .venv-peer/.stamp ## measure against the raw stubs and against dispatch-py
 	$(BIN)/python -m benchmarks
@@ -86,5 +92,6 @@ lock: setup ## pin the development requirements anew, at their newest versions
 	$(UV) --upgrade --group gen --output-file $(REQ)/gen.txt
 
 clean: ## remove every venv and cache
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-* .gen .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf examples/polyglot/*/target examples/polyglot/*/node_modules generated/java/target
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,685 @@
+package run.dispatch.calls.v1;
+
+import static io.grpc.MethodDescriptor.generateFullMethodName;
+
+/**
+ * <pre>
+ * CallService tells what became of calls, and cancels them. It takes the same
+ * API keys as DispatchService.
+ * </pre>
+ */
+@io.grpc.stub.annotations.GrpcGenerated
+public final class CallServiceGrpc {
+
+  private CallServiceGrpc() {}
+
+  public static final java.lang.String SERVICE_NAME = "dispatch.calls.v1.CallService";
+
+  // Static method descriptors that strictly reflect the proto.
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.GetCallRequest,
+      run.dispatch.calls.v1.GetCallResponse> getGetCallMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "GetCall",
+      requestType = run.dispatch.calls.v1.GetCallRequest.class,
+      responseType = run.dispatch.calls.v1.GetCallResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.GetCallRequest,
+      run.dispatch.calls.v1.GetCallResponse> getGetCallMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.GetCallRequest, run.dispatch.calls.v1.GetCallResponse> getGetCallMethod;
+    if ((getGetCallMethod = CallServiceGrpc.getGetCallMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getGetCallMethod = CallServiceGrpc.getGetCallMethod) == null) {
+          CallServiceGrpc.getGetCallMethod = getGetCallMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.GetCallRequest, run.dispatch.calls.v1.GetCallResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "GetCall"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.GetCallRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.GetCallResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("GetCall"))
+              .build();
+        }
+      }
+    }
+    return getGetCallMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListCallsRequest,
+      run.dispatch.calls.v1.ListCallsResponse> getListCallsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ListCalls",
+      requestType = run.dispatch.calls.v1.ListCallsRequest.class,
+      responseType = run.dispatch.calls.v1.ListCallsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListCallsRequest,
+      run.dispatch.calls.v1.ListCallsResponse> getListCallsMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListCallsRequest, run.dispatch.calls.v1.ListCallsResponse> getListCallsMethod;
+    if ((getListCallsMethod = CallServiceGrpc.getListCallsMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getListCallsMethod = CallServiceGrpc.getListCallsMethod) == null) {
+          CallServiceGrpc.getListCallsMethod = getListCallsMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.ListCallsRequest, run.dispatch.calls.v1.ListCallsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListCalls"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ListCallsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ListCallsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("ListCalls"))
+              .build();
+        }
+      }
+    }
+    return getListCallsMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.WaitCallRequest,
+      run.dispatch.calls.v1.WaitCallResponse> getWaitCallMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "WaitCall",
+      requestType = run.dispatch.calls.v1.WaitCallRequest.class,
+      responseType = run.dispatch.calls.v1.WaitCallResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.WaitCallRequest,
+      run.dispatch.calls.v1.WaitCallResponse> getWaitCallMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.WaitCallRequest, run.dispatch.calls.v1.WaitCallResponse> getWaitCallMethod;
+    if ((getWaitCallMethod = CallServiceGrpc.getWaitCallMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getWaitCallMethod = CallServiceGrpc.getWaitCallMethod) == null) {
+          CallServiceGrpc.getWaitCallMethod = getWaitCallMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.WaitCallRequest, run.dispatch.calls.v1.WaitCallResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "WaitCall"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.WaitCallRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.WaitCallResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("WaitCall"))
+              .build();
+        }
+      }
+    }
+    return getWaitCallMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.CancelCallRequest,
+      run.dispatch.calls.v1.CancelCallResponse> getCancelCallMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "CancelCall",
+      requestType = run.dispatch.calls.v1.CancelCallRequest.class,
+      responseType = run.dispatch.calls.v1.CancelCallResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.CancelCallRequest,
+      run.dispatch.calls.v1.CancelCallResponse> getCancelCallMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.CancelCallRequest, run.dispatch.calls.v1.CancelCallResponse> getCancelCallMethod;
+    if ((getCancelCallMethod = CallServiceGrpc.getCancelCallMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getCancelCallMethod = CallServiceGrpc.getCancelCallMethod) == null) {
+          CallServiceGrpc.getCancelCallMethod = getCancelCallMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.CancelCallRequest, run.dispatch.calls.v1.CancelCallResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "CancelCall"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.CancelCallRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.CancelCallResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("CancelCall"))
+              .build();
+        }
+      }
+    }
+    return getCancelCallMethod;
+  }
+
+  /**
+   * Creates a new async stub that supports all call types for the service
+   */
+  public static CallServiceStub newStub(io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<CallServiceStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<CallServiceStub>() {
+        @java.lang.Override
+        public CallServiceStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new CallServiceStub(channel, callOptions);
+        }
+      };
+    return CallServiceStub.newStub(factory, channel);
+  }
+
+  /**
+   * Creates a new blocking-style stub that supports all types of calls on the service
+   */
+  public static CallServiceBlockingV2Stub newBlockingV2Stub(
+      io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<CallServiceBlockingV2Stub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<CallServiceBlockingV2Stub>() {
+        @java.lang.Override
+        public CallServiceBlockingV2Stub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new CallServiceBlockingV2Stub(channel, callOptions);
+        }
+      };
+    return CallServiceBlockingV2Stub.newStub(factory, channel);
+  }
+
+  /**
+   * Creates a new blocking-style stub that supports unary and streaming output calls on the service
+   */
+  public static CallServiceBlockingStub newBlockingStub(
+      io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<CallServiceBlockingStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<CallServiceBlockingStub>() {
+        @java.lang.Override
+        public CallServiceBlockingStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new CallServiceBlockingStub(channel, callOptions);
+        }
+      };
+    return CallServiceBlockingStub.newStub(factory, channel);
+  }
+
+  /**
+   * Creates a new ListenableFuture-style stub that supports unary calls on the service
+   */
+  public static CallServiceFutureStub newFutureStub(
+      io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<CallServiceFutureStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<CallServiceFutureStub>() {
+        @java.lang.Override
+        public CallServiceFutureStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new CallServiceFutureStub(channel, callOptions);
+        }
+      };
+    return CallServiceFutureStub.newStub(factory, channel);
+  }
+
+  /**
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public interface AsyncService {
+
+    /**
+     * <pre>
+     * GetCall returns a call as it is now. NOT_FOUND when there is none of that
+     * id: it never was, or was pruned some time after it had finished.
+     * </pre>
+     */
+    default void getCall(run.dispatch.calls.v1.GetCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.GetCallResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getGetCallMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ListCalls returns calls, the newest first.
+     * </pre>
+     */
+    default void listCalls(run.dispatch.calls.v1.ListCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListCallsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListCallsMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * WaitCall returns a call as soon as it has finished, or as it is when the
+     * time to wait is over. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    default void waitCall(run.dispatch.calls.v1.WaitCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.WaitCallResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getWaitCallMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * CancelCall ends a call that has not finished, and the calls that it made,
+     * and theirs. A function that runs right now is not stopped, but what it
+     * answers is not used. FAILED_PRECONDITION when the call has finished
+     * already.
+     * </pre>
+     */
+    default void cancelCall(run.dispatch.calls.v1.CancelCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CancelCallResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getCancelCallMethod(), responseObserver);
+    }
+  }
+
+  /**
+   * Base class for the server implementation of the service CallService.
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public static abstract class CallServiceImplBase
+      implements io.grpc.BindableService, AsyncService {
+
+    @java.lang.Override public final io.grpc.ServerServiceDefinition bindService() {
+      return CallServiceGrpc.bindService(this);
+    }
+  }
+
+  /**
+   * A stub to allow clients to do asynchronous rpc calls to service CallService.
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public static final class CallServiceStub
+      extends io.grpc.stub.AbstractAsyncStub<CallServiceStub> {
+    private CallServiceStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected CallServiceStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new CallServiceStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * GetCall returns a call as it is now. NOT_FOUND when there is none of that
+     * id: it never was, or was pruned some time after it had finished.
+     * </pre>
+     */
+    public void getCall(run.dispatch.calls.v1.GetCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.GetCallResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getGetCallMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ListCalls returns calls, the newest first.
+     * </pre>
+     */
+    public void listCalls(run.dispatch.calls.v1.ListCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListCallsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getListCallsMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * WaitCall returns a call as soon as it has finished, or as it is when the
+     * time to wait is over. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public void waitCall(run.dispatch.calls.v1.WaitCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.WaitCallResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getWaitCallMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * CancelCall ends a call that has not finished, and the calls that it made,
+     * and theirs. A function that runs right now is not stopped, but what it
+     * answers is not used. FAILED_PRECONDITION when the call has finished
+     * already.
+     * </pre>
+     */
+    public void cancelCall(run.dispatch.calls.v1.CancelCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CancelCallResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getCancelCallMethod(), getCallOptions()), request, responseObserver);
+    }
+  }
+
+  /**
+   * A stub to allow clients to do synchronous rpc calls to service CallService.
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public static final class CallServiceBlockingV2Stub
+      extends io.grpc.stub.AbstractBlockingStub<CallServiceBlockingV2Stub> {
+    private CallServiceBlockingV2Stub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected CallServiceBlockingV2Stub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new CallServiceBlockingV2Stub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * GetCall returns a call as it is now. NOT_FOUND when there is none of that
+     * id: it never was, or was pruned some time after it had finished.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.GetCallResponse getCall(run.dispatch.calls.v1.GetCallRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getGetCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ListCalls returns calls, the newest first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ListCallsResponse listCalls(run.dispatch.calls.v1.ListCallsRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getListCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * WaitCall returns a call as soon as it has finished, or as it is when the
+     * time to wait is over. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.WaitCallResponse waitCall(run.dispatch.calls.v1.WaitCallRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getWaitCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * CancelCall ends a call that has not finished, and the calls that it made,
+     * and theirs. A function that runs right now is not stopped, but what it
+     * answers is not used. FAILED_PRECONDITION when the call has finished
+     * already.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.CancelCallResponse cancelCall(run.dispatch.calls.v1.CancelCallRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getCancelCallMethod(), getCallOptions(), request);
+    }
+  }
+
+  /**
+   * A stub to allow clients to do limited synchronous rpc calls to service CallService.
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public static final class CallServiceBlockingStub
+      extends io.grpc.stub.AbstractBlockingStub<CallServiceBlockingStub> {
+    private CallServiceBlockingStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected CallServiceBlockingStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new CallServiceBlockingStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * GetCall returns a call as it is now. NOT_FOUND when there is none of that
+     * id: it never was, or was pruned some time after it had finished.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.GetCallResponse getCall(run.dispatch.calls.v1.GetCallRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getGetCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ListCalls returns calls, the newest first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ListCallsResponse listCalls(run.dispatch.calls.v1.ListCallsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getListCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * WaitCall returns a call as soon as it has finished, or as it is when the
+     * time to wait is over. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.WaitCallResponse waitCall(run.dispatch.calls.v1.WaitCallRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getWaitCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * CancelCall ends a call that has not finished, and the calls that it made,
+     * and theirs. A function that runs right now is not stopped, but what it
+     * answers is not used. FAILED_PRECONDITION when the call has finished
+     * already.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.CancelCallResponse cancelCall(run.dispatch.calls.v1.CancelCallRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getCancelCallMethod(), getCallOptions(), request);
+    }
+  }
+
+  /**
+   * A stub to allow clients to do ListenableFuture-style rpc calls to service CallService.
+   * <pre>
+   * CallService tells what became of calls, and cancels them. It takes the same
+   * API keys as DispatchService.
+   * </pre>
+   */
+  public static final class CallServiceFutureStub
+      extends io.grpc.stub.AbstractFutureStub<CallServiceFutureStub> {
+    private CallServiceFutureStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected CallServiceFutureStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new CallServiceFutureStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * GetCall returns a call as it is now. NOT_FOUND when there is none of that
+     * id: it never was, or was pruned some time after it had finished.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.GetCallResponse> getCall(
+        run.dispatch.calls.v1.GetCallRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getGetCallMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * ListCalls returns calls, the newest first.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.ListCallsResponse> listCalls(
+        run.dispatch.calls.v1.ListCallsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getListCallsMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * WaitCall returns a call as soon as it has finished, or as it is when the
+     * time to wait is over. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.WaitCallResponse> waitCall(
+        run.dispatch.calls.v1.WaitCallRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getWaitCallMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * CancelCall ends a call that has not finished, and the calls that it made,
+     * and theirs. A function that runs right now is not stopped, but what it
+     * answers is not used. FAILED_PRECONDITION when the call has finished
+     * already.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.CancelCallResponse> cancelCall(
+        run.dispatch.calls.v1.CancelCallRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getCancelCallMethod(), getCallOptions()), request);
+    }
+  }
+
+  private static final int METHODID_GET_CALL = 0;
+  private static final int METHODID_LIST_CALLS = 1;
+  private static final int METHODID_WAIT_CALL = 2;
+  private static final int METHODID_CANCEL_CALL = 3;
+
+  private static final class MethodHandlers<Req, Resp> implements
+      io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.ServerStreamingMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.ClientStreamingMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.BidiStreamingMethod<Req, Resp> {
+    private final AsyncService serviceImpl;
+    private final int methodId;
+
+    MethodHandlers(AsyncService serviceImpl, int methodId) {
+      this.serviceImpl = serviceImpl;
+      this.methodId = methodId;
+    }
+
+    @java.lang.Override
+    @java.lang.SuppressWarnings("unchecked")
+    public void invoke(Req request, io.grpc.stub.StreamObserver<Resp> responseObserver) {
+      switch (methodId) {
+        case METHODID_GET_CALL:
+          serviceImpl.getCall((run.dispatch.calls.v1.GetCallRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.GetCallResponse>) responseObserver);
+          break;
+        case METHODID_LIST_CALLS:
+          serviceImpl.listCalls((run.dispatch.calls.v1.ListCallsRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListCallsResponse>) responseObserver);
+          break;
+        case METHODID_WAIT_CALL:
+          serviceImpl.waitCall((run.dispatch.calls.v1.WaitCallRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.WaitCallResponse>) responseObserver);
+          break;
+        case METHODID_CANCEL_CALL:
+          serviceImpl.cancelCall((run.dispatch.calls.v1.CancelCallRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CancelCallResponse>) responseObserver);
+          break;
+        default:
+          throw new AssertionError();
+      }
+    }
+
+    @java.lang.Override
+    @java.lang.SuppressWarnings("unchecked")
+    public io.grpc.stub.StreamObserver<Req> invoke(
+        io.grpc.stub.StreamObserver<Resp> responseObserver) {
+      switch (methodId) {
+        default:
+          throw new AssertionError();
+      }
+    }
+  }
+
+  public static final io.grpc.ServerServiceDefinition bindService(AsyncService service) {
+    return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
+        .addMethod(
+          getGetCallMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.GetCallRequest,
+              run.dispatch.calls.v1.GetCallResponse>(
+                service, METHODID_GET_CALL)))
+        .addMethod(
+          getListCallsMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.ListCallsRequest,
+              run.dispatch.calls.v1.ListCallsResponse>(
+                service, METHODID_LIST_CALLS)))
+        .addMethod(
+          getWaitCallMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.WaitCallRequest,
+              run.dispatch.calls.v1.WaitCallResponse>(
+                service, METHODID_WAIT_CALL)))
+        .addMethod(
+          getCancelCallMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.CancelCallRequest,
+              run.dispatch.calls.v1.CancelCallResponse>(
+                service, METHODID_CANCEL_CALL)))
+        .build();
+  }
+
+  private static abstract class CallServiceBaseDescriptorSupplier
+      implements io.grpc.protobuf.ProtoFileDescriptorSupplier, io.grpc.protobuf.ProtoServiceDescriptorSupplier {
+    CallServiceBaseDescriptorSupplier() {}
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.FileDescriptor getFileDescriptor() {
+      return run.dispatch.calls.v1.CallsProto.getDescriptor();
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.ServiceDescriptor getServiceDescriptor() {
+      return getFileDescriptor().findServiceByName("CallService");
+    }
+  }
+
+  private static final class CallServiceFileDescriptorSupplier
+      extends CallServiceBaseDescriptorSupplier {
+    CallServiceFileDescriptorSupplier() {}
+  }
+
+  private static final class CallServiceMethodDescriptorSupplier
+      extends CallServiceBaseDescriptorSupplier
+      implements io.grpc.protobuf.ProtoMethodDescriptorSupplier {
+    private final java.lang.String methodName;
+
+    CallServiceMethodDescriptorSupplier(java.lang.String methodName) {
+      this.methodName = methodName;
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.MethodDescriptor getMethodDescriptor() {
+      return getServiceDescriptor().findMethodByName(methodName);
+    }
+  }
+
+  private static volatile io.grpc.ServiceDescriptor serviceDescriptor;
+
+  public static io.grpc.ServiceDescriptor getServiceDescriptor() {
+    io.grpc.ServiceDescriptor result = serviceDescriptor;
+    if (result == null) {
+      synchronized (CallServiceGrpc.class) {
+        result = serviceDescriptor;
+        if (result == null) {
+          serviceDescriptor = result = io.grpc.ServiceDescriptor.newBuilder(SERVICE_NAME)
+              .setSchemaDescriptor(new CallServiceFileDescriptorSupplier())
+              .addMethod(getGetCallMethod())
+              .addMethod(getListCallsMethod())
+              .addMethod(getWaitCallMethod())
+              .addMethod(getCancelCallMethod())
+              .build();
+        }
+      }
+    }
+    return result;
+  }
+}
