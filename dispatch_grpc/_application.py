@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +17,14 @@ from dispatch_grpc import _asgi
 from dispatch_grpc._asgi import ASGIApplication
 from dispatch_grpc._function_proto import RunRequest, RunResponse
 from dispatch_grpc._proto import load_all
-from dispatch_grpc.errors import Code, ConfigurationError, RPCError, SignatureError, rpc_error
+from dispatch_grpc.errors import (
+    Code,
+    ConfigurationError,
+    EndpointError,
+    RPCError,
+    SignatureError,
+    rpc_error,
+)
 from dispatch_grpc.server import connect_error
 
 if TYPE_CHECKING:
@@ -55,7 +64,7 @@ class Application:
             try:
                 receive = await self._check(scope, receive)
             except _RefusedError as refused:
-                await refuse(scope, send, refused.code, str(refused))
+                await refuse(send, refused.code, str(refused))
                 return
         await self._service(scope, receive, send)
 
@@ -116,6 +125,8 @@ class Application:
         hosts = [value for name, value in headers if name == "host"]
         if len(hosts) != 1:
             raise _RefusedError(Code.INVALID_ARGUMENT, f"one Host is required; got {len(hosts)}")
+        if not re.fullmatch(r"[^/?#@\\\s]+", hosts[0]):  # or a part of the path could hide in it
+            raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {hosts[0]!r:.80} is none")
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         path = raw_path.decode("latin-1").partition("?")[0]
         url = f"{scope.get('scheme', 'http')}://{hosts[0]}{path}"
@@ -153,23 +164,26 @@ def _replay(body: bytes, receive: Any) -> Any:
     return replay
 
 
-async def refuse(scope: Any, send: Any, code: Code, message: str) -> None:
+async def refuse(send: Any, code: Code, message: str) -> None:
     """Answer with an error as Connect writes it."""
     body = json.dumps({"code": code.name.lower(), "message": message}).encode()
-    await answer(scope, send, _HTTP_STATUS[code], b"application/json", body)
+    await answer(send, _HTTP_STATUS[code], b"application/json", body)
 
 
-async def answer(scope: Any, send: Any, status: int, content_type: bytes, body: bytes) -> None:
-    """Answer a request whose body may not have been read."""
+async def answer(send: Any, status: int, content_type: bytes, body: bytes) -> None:
+    """Answer a request whose body may not have been read; the server reads the rest away."""
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    if scope["http_version"] == "1.1":
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 def serve(endpoint: "Endpoint", host: str, port: int, shutdown_timeout: timedelta) -> None:
     """Serve an endpoint until a signal: see `Endpoint.serve`."""
+    if threading.current_thread() is not threading.main_thread():
+        raise EndpointError(
+            "serve() works in the main thread only, since signals end it; elsewhere run "
+            "endpoint.app by an ASGI server"
+        )
     try:
         listener = _asgi.listen(host, port)
     except OSError as error:
@@ -203,9 +217,9 @@ class _Serving:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._stop.is_set():
-            await refuse(scope, send, Code.UNAVAILABLE, "the endpoint is shutting down")
+            await refuse(send, Code.UNAVAILABLE, "the endpoint is shutting down")
         elif scope["path"] == "/healthz":
-            await answer(scope, send, 200, b"text/plain", b"ok\n")
+            await answer(send, 200, b"text/plain", b"ok\n")
         else:
             await self._app(scope, receive, send)
 

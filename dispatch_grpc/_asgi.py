@@ -52,8 +52,20 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         from uvloop import new_event_loop
     except ImportError:
         new_event_loop = None  # type: ignore[assignment]
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(main)
+    loop = asyncio.new_event_loop() if new_event_loop is None else new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(main)
+        # Not by asyncio.Runner, which waits for ever for tasks that do not let themselves be
+        # cancelled.
+        if tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 async def serve(
@@ -125,7 +137,8 @@ async def _serve(
         await config.context.terminated.set()
         # asyncio loses a connection that is between being accepted and being made when the
         # server closes: accept none, and let those be made, which closes them.
-        asyncio.get_running_loop().remove_reader(listener)
+        with suppress(NotImplementedError):  # on Windows
+            asyncio.get_running_loop().remove_reader(listener)
         for _ in range(3):
             await asyncio.sleep(0)
         server.close()

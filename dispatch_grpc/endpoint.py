@@ -41,7 +41,7 @@ from dispatch_grpc.errors import (
     rpc_error,
 )
 from dispatch_grpc.status import Status
-from dispatch_grpc.values import encode
+from dispatch_grpc.values import marshal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -190,9 +190,8 @@ class Function(Generic[_P, _R]):
     def _response(self, result: Any) -> RunResponse:
         if self._parameters is not None:
             response = respond(Status.OK)
-            output = response.exit.result.output
             try:
-                output.type_url, output.value = encode(result)
+                response.exit.result.output.CopyFrom(marshal(result))
             except MarshalError as error:
                 raise MarshalError(f"the result of {self.name}: {error}") from error
             return response

@@ -1678,3 +1678,12 @@ def test_a_primitive_that_raises_has_failed_as_a_function_has(endpoint: Endpoint
 
     assert message(run(endpoint, "f"), Status.TCP_ERROR) == "lost"
     assert "min_results" in message(run(endpoint, "g"), Status.PERMANENT_ERROR)
+
+
+def test_a_result_that_is_an_any_stays_as_it_is(endpoint: Endpoint):
+    @endpoint.function
+    def give() -> AnyProto:
+        return marshal("as it is")
+
+    response = run(endpoint, "give")
+    assert response.exit.result.output == marshal("as it is")
