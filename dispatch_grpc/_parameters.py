@@ -1,7 +1,7 @@
 """How a Python function takes the input of a call: one value, or a dict of several."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -47,6 +47,11 @@ class Parameters:
             (self._single,) = self._named.values()
         self._types: dict[str, Any] | None = None
         self._resolve()
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the parameters."""
+        return self._named.keys()
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The input for these arguments, defaults included.

@@ -107,6 +107,12 @@ class Function(Generic[_P, _R]):
             InvalidCallError: The expiration or the version is not acceptable.
         """
         if self._parameters is not None:
+            for option, given in (("expiration", expiration is not None), ("version", version)):
+                if given and option in self._parameters.names:
+                    raise TypeError(
+                        f"{self.name}() has a parameter {option!r}, and so has the call: pass the "
+                        f"parameter by position, and make the call by new_call to set its own"
+                    )
             input = self._parameters.encode(args, kwargs)
         elif kwargs or len(args) > 1:
             raise TypeError(f"{self.name}() is a primitive: it takes one argument, its input")

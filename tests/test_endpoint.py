@@ -1687,3 +1687,14 @@ def test_a_result_that_is_an_any_stays_as_it_is(endpoint: Endpoint):
 
     response = run(endpoint, "give")
     assert response.exit.result.output == marshal("as it is")
+
+
+def test_a_parameter_of_the_name_of_an_option_goes_by_position(endpoint: Endpoint):
+    @endpoint.function
+    def deploy(name: str, version: str = "1") -> None:
+        pass
+
+    assert unmarshal(deploy.call("x", "2").input) == {"name": "x", "version": "2"}
+    assert deploy.call("x", expiration=timedelta(1)).expiration.seconds == 86400
+    with pytest.raises(TypeError, match="has a parameter 'version'"):
+        deploy.call("x", version="2")
