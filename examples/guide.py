@@ -1,43 +1,65 @@
-"""The guide 'calling remote functions', against a Dispatch service on this machine.
+"""The guide 'calling remote functions', from end to end on this machine.
 
-The service is the recorder of the test kit, in a process of its own. The same calls are
-dispatched by gRPC and by Connect.
+Starts the durable service with its embedded database, and an endpoint with two functions;
+dispatches a call and a batch, by gRPC and by Connect; waits for the results.
 """
 
 import os
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
-from dispatch_grpc import Client, marshal, new_call
+from dispatch_grpc import Client, Endpoint, marshal
+from dispatch_grpc.testing import serve_app
 
 KEY = "a-key-for-this-example"
+endpoint = Endpoint("http://127.0.0.1:8000")
 
-service = subprocess.Popen(
-    [sys.executable, str(Path(__file__).with_name("recorder.py"))],
-    env={**os.environ, "DISPATCH_API_KEY": KEY},
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    text=True,
-)
-try:
-    assert service.stdout is not None
-    url = service.stdout.readline().strip()
-    print(f"A Dispatch service listens on {url}\n")
-    for protocol in ("grpc", "connect"):
-        input = marshal(23)
-        call = new_call("http://example.com", "myFunction", input)
-        with Client(KEY, api_url=url, protocol=protocol) as client:
-            dispatch_id = client.dispatch(call)
-            print(f"{protocol}: dispatched a call: {dispatch_id}")
 
-            batch = client.batch()
-            batch.add(new_call("http://example.com", "greet", {"name": "Ada"}))
-            batch.add(new_call("http://example.com", "greet", {"name": "Grace"}))
-            print(f"{protocol}: dispatched a batch: {', '.join(batch.dispatch())}\n")
-    print("What the service received:")
-    print(service.communicate(timeout=10)[0], end="")
-finally:
-    service.kill()
-    service.wait()
-sys.exit(service.returncode)
+@endpoint.function
+def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@endpoint.function(name="sum.squares")
+async def sum_squares(values: list[int]) -> int:
+    return sum(value * value for value in values)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, serve_app(endpoint.app) as server:
+        endpoint.url = server.url  # a free port, instead of 8000
+        service = subprocess.Popen(
+            [sys.executable, "-m", "dispatch_grpc", "serve", "--port=0", f"--data-dir={folder}"],
+            env={**os.environ, "DISPATCH_API_KEY": KEY},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert service.stdout is not None
+            url = service.stdout.readline().split()[-1]
+            print(f"A Dispatch service listens on {url}, an endpoint on {endpoint.url}\n")
+            for protocol in ("grpc", "connect"):
+                with Client(KEY, api_url=url, protocol=protocol) as client:
+                    dispatch_and_wait(client, protocol)
+        finally:
+            service.terminate()
+            service.wait(timeout=30)
+            assert service.stdout is not None
+            service.stdout.close()
+
+
+def dispatch_and_wait(client: Client, protocol: str) -> None:
+    dispatch_id = client.dispatch(greet.call("World"))
+    print(f"{protocol}: dispatched a call: {dispatch_id}")
+    print(f"{protocol}: its result: {client.wait(dispatch_id, str)}\n")
+
+    batch = client.batch()
+    batch.add(greet.call("Ada"), sum_squares.call([1, 2, 3]), greet.call(marshal("Grace")))
+    ids = batch.dispatch()
+    print(f"{protocol}: dispatched a batch: {', '.join(ids)}")
+    print(f"{protocol}: its results: {[client.wait(one) for one in ids]}\n")
+
+
+if __name__ == "__main__":
+    main()
