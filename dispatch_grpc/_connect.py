@@ -29,8 +29,8 @@ except ImportError as missing:
     ) from missing
 
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
-from dispatch_grpc._proto import DispatchRequest, DispatchResponse, load_all
-from dispatch_grpc._transport import Metadata
+from dispatch_grpc._proto import load_all
+from dispatch_grpc._transport import Metadata, Method
 from dispatch_grpc.errors import (
     ClientStateError,
     Code,
@@ -66,34 +66,28 @@ class ConnectTransport:
             else:
                 self._opened = _open(SyncHTTPTransport, target, credentials)
             http_client = SyncClient(self._opened)
-        self._client = DispatchServiceClientSync(
-            target.url,
-            codec=_codec(json=json),
-            accept_compression=(),
-            send_compression=None,
-            read_max_bytes=max_message_bytes,
-            http_client=http_client,
-        )
-        self._retrying = None if retry is None else Retrying(**_retrying(retry))
+        self._settings: dict[str, Any] = {
+            "address": target.url,
+            "codec": _codec(json=json),
+            "accept_compression": (),
+            "send_compression": None,
+            "read_max_bytes": max_message_bytes,
+            "http_client": http_client,
+        }
+        self._retry = retry
+        self._calls: dict[Method, _Method] = {}
+        self.send = _Method(DispatchServiceClientSync(**self._settings).dispatch, retry).send
 
-    def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._retrying is None:
-            return self._attempt(request, dict(metadata), deadline)
-        return self._retrying(self._attempt, request, dict(metadata), deadline)
+    def call(
+        self, method: Method, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        if (found := self._calls.get(method)) is None:
+            from dispatch.calls.v1.calls_connect import CallServiceClientSync
 
-    def _attempt(
-        self, request: DispatchRequest, headers: dict[str, str], deadline: float | None
-    ) -> DispatchResponse:
-        with ResponseMetadata() as response:
-            try:
-                return self._client.dispatch(
-                    request, headers=headers, timeout_ms=_remaining_ms(deadline)
-                )
-            except ConnectError as error:
-                raise _translate(error, response) from error
+            client = CallServiceClientSync(**self._settings)
+            rpc = getattr(client, _ATTRIBUTES[method])
+            found = self._calls[method] = _Method(rpc, self._retry)
+        return found.send(request, metadata, timeout)
 
     def close(self) -> None:
         if self._opened is not None:
@@ -122,40 +116,86 @@ class AsyncConnectTransport:
                 )
             self._opened = _open(HTTPTransport, target, credentials)
             http_client = Client(self._opened)
-        self._client = DispatchServiceClient(
-            target.url,
-            codec=_codec(json=json),
-            accept_compression=(),
-            send_compression=None,
-            read_max_bytes=max_message_bytes,
-            http_client=http_client,
-        )
+        self._settings: dict[str, Any] = {
+            "address": target.url,
+            "codec": _codec(json=json),
+            "accept_compression": (),
+            "send_compression": None,
+            "read_max_bytes": max_message_bytes,
+            "http_client": http_client,
+        }
+        self._retry = retry
+        self._calls: dict[Method, _AsyncMethod] = {}
+        self.send = _AsyncMethod(DispatchServiceClient(**self._settings).dispatch, retry).send
+
+    async def call(
+        self, method: Method, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        if (found := self._calls.get(method)) is None:
+            from dispatch.calls.v1.calls_connect import CallServiceClient
+
+            client = CallServiceClient(**self._settings)
+            rpc = getattr(client, _ATTRIBUTES[method])
+            found = self._calls[method] = _AsyncMethod(rpc, self._retry)
+        return await found.send(request, metadata, timeout)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.aclose()
+
+
+_ATTRIBUTES: dict[Method, str] = {
+    "GetCall": "get_call",
+    "ListCalls": "list_calls",
+    "WaitCall": "wait_call",
+    "CancelCall": "cancel_call",
+}
+
+
+class _Method:
+    """A method of a service, with its retries."""
+
+    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
+        self._rpc = rpc
+        self._retrying = None if retry is None else Retrying(**_retrying(retry))
+
+    def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._retrying is None:
+            return self._attempt(request, dict(metadata), deadline)
+        return self._retrying(self._attempt, request, dict(metadata), deadline)
+
+    def _attempt(self, request: Message, headers: dict[str, str], deadline: float | None) -> Any:
+        with ResponseMetadata() as response:
+            try:
+                return self._rpc(request, headers=headers, timeout_ms=_remaining_ms(deadline))
+            except ConnectError as error:
+                raise _translate(error, response) from error
+
+
+class _AsyncMethod:
+    """The same by `await`."""
+
+    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
+        self._rpc = rpc
         self._retrying = None if retry is None else AsyncRetrying(**_retrying(retry))
 
-    async def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
+    async def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._retrying is None:
             return await self._attempt(request, dict(metadata), deadline)
         return await self._retrying(self._attempt, request, dict(metadata), deadline)
 
     async def _attempt(
-        self, request: DispatchRequest, headers: dict[str, str], deadline: float | None
-    ) -> DispatchResponse:
+        self, request: Message, headers: dict[str, str], deadline: float | None
+    ) -> Any:
         with ResponseMetadata() as response:
             try:
-                return await self._client.dispatch(
-                    request, headers=headers, timeout_ms=_remaining_ms(deadline)
-                )
+                return await self._rpc(request, headers=headers, timeout_ms=_remaining_ms(deadline))
             except ConnectError as error:
                 if isinstance(error.__cause__, asyncio.CancelledError):
                     raise error.__cause__ from None  # a cancelled task stays cancelled
                 raise _translate(error, response) from error
-
-    async def close(self) -> None:
-        if self._opened is not None:
-            await self._opened.aclose()
 
 
 # The process whose threads pyqwest uses: the first that opened a transport. State of the

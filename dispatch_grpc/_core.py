@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.message import Message
+
 from dispatch_grpc import _config
 from dispatch_grpc._config import NOT_GIVEN, Protocol, RetryPolicy, TLSCredentials
 from dispatch_grpc._proto import DispatchRequest
@@ -21,6 +23,9 @@ from dispatch_grpc.errors import (
 )
 
 logger = logging.getLogger("dispatch_grpc")
+
+DEFAULT_TIMEOUT = timedelta(seconds=10)
+DEFAULT_RETRY = RetryPolicy()
 
 # How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
 # for what limit.
@@ -109,12 +114,7 @@ class Core:
         url, limit = self.target.url, None
         if error.code is Code.RESOURCE_EXHAUSTED:
             limit = re.search(_TOO_LARGE, error.message)
-        if isinstance(error, ProtocolError):
-            error.message = (
-                f"{url} answered something that is no answer of a Dispatch service "
-                f"({error.message}): is the API URL right?"
-            )
-        elif limit or isinstance(error, RequestTooLargeError):
+        if limit or isinstance(error, RequestTooLargeError):
             cause = error.__cause__
             error = RequestTooLargeError(
                 f"the request of {len(request.calls)} calls has {self._size(request)} bytes, more "
@@ -124,6 +124,45 @@ class Core:
                 details=error.details,
             )
             error.__cause__ = cause
+        elif error.code is Code.UNIMPLEMENTED:
+            error.message = f"{url} is no Dispatch service ({error.message}): is the URL right?"
+        else:
+            self._tell(error)
+        error.idempotency_key = key
+        logger.debug("dispatching %d calls failed: %s", len(request.calls), error)
+        return error
+
+    def explain_call(self, error: RPCError, request: Message) -> RPCError:
+        """The same for an error of CallService."""
+        url, dispatch_id = self.target.url, getattr(request, "dispatch_id", "")
+        if error.code is Code.UNIMPLEMENTED:
+            error.message = (
+                f"{url} has no CallService: dispatch.run's API does not offer wait, get, list and "
+                f"cancel, the service of this package (dispatch-grpc serve) does"
+            )
+        elif error.code is Code.NOT_FOUND and dispatch_id:
+            error.message = (
+                f"{url} has no call {dispatch_id!r:.80}: there never was one of this id, or it was "
+                f"deleted some time after it had finished"
+            )
+        elif isinstance(error, ProtocolError) and re.search(_TOO_LARGE, error.message):
+            error.message = (
+                f"the answer of {url} has more than the {self.max_message_bytes} bytes allowed by "
+                f"max_message_bytes= ({error.message})"
+            )
+        else:
+            self._tell(error)
+        logger.debug("%s failed: %s", type(request).__name__, error)
+        return error
+
+    def _tell(self, error: RPCError) -> None:
+        """Say whose error it is."""
+        url = self.target.url
+        if isinstance(error, ProtocolError):
+            error.message = (
+                f"{url} answered something that is no answer of a Dispatch service "
+                f"({error.message}): is the API URL right?"
+            )
         elif isinstance(error, AuthenticationError):
             error.message = (
                 f"{url} rejected the API key {self.key.redacted} (from {self.key.source}): "
@@ -133,13 +172,8 @@ class Core:
             error.message = f"no answer from {url} in time: {error.message}"
         elif isinstance(error, UnavailableError):
             error.message = f"{url} is not available: {error.message}"
-        elif error.code is Code.UNIMPLEMENTED:
-            error.message = f"{url} is no Dispatch service ({error.message}): is the URL right?"
         else:
             error.message = f"{url} answered: {error.message}"
-        error.idempotency_key = key
-        logger.debug("dispatching %d calls failed: %s", len(request.calls), error)
-        return error
 
     def _size(self, request: DispatchRequest) -> int:
         """Bytes of a request as it is sent."""

@@ -10,11 +10,10 @@ import grpc
 import grpc.aio
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
-from dispatch_grpc._proto import DispatchRequest, DispatchResponse
-from dispatch_grpc._transport import Metadata
+from dispatch_grpc._transport import Metadata, Method
 from dispatch_grpc.errors import (
     ClientStateError,
     Code,
@@ -48,25 +47,15 @@ class GRPCTransport:
                 channel = grpc.insecure_channel(target.authority, options)
         self._retry = retry if self._owned else None
         self._channel = channel
-        self._dispatch = DispatchServiceStub(channel).Dispatch
+        self._calls: dict[Method, _Method] = {}
+        self.send = _Method(DispatchServiceStub(channel).Dispatch, self._retry).send
 
-    def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
-        started, left = time.monotonic(), timeout
-        again: _Again | None = None
-        while True:
-            try:
-                return self._dispatch(request, timeout=left, metadata=metadata)
-            except grpc.RpcError as error:
-                again = again or _Again(self._retry, timeout, started)
-                wait = again.wait(error)
-                if wait is None:
-                    raise _translate(error) from error
-            except ValueError as error:  # grpcio's way to say that the channel is closed
-                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
-            time.sleep(wait)
-            left = again.left()
+    def call(
+        self, method: Method, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        if (found := self._calls.get(method)) is None:
+            found = self._calls[method] = _Method(_of_calls(self._channel, method), self._retry)
+        return found.send(request, metadata, timeout)
 
     def close(self) -> None:
         if self._owned:
@@ -94,16 +83,59 @@ class AsyncGRPCTransport:
                 channel = grpc.aio.insecure_channel(target.authority, options)
         self._retry = retry if self._owned else None
         self._channel = channel
-        self._dispatch = DispatchServiceStub(channel).Dispatch
+        self._calls: dict[Method, _AsyncMethod] = {}
+        self.send = _AsyncMethod(DispatchServiceStub(channel).Dispatch, self._retry).send
 
-    async def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
+    async def call(
+        self, method: Method, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        if (found := self._calls.get(method)) is None:
+            rpc = _of_calls(self._channel, method)
+            found = self._calls[method] = _AsyncMethod(rpc, self._retry)
+        return await found.send(request, metadata, timeout)
+
+    async def close(self) -> None:
+        if self._owned:
+            await self._channel.close()
+
+
+class _Method:
+    """A method of a service, with the retries that gRPC leaves to us."""
+
+    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
+        self._rpc = rpc
+        self._retry = retry
+
+    def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
         started, left = time.monotonic(), timeout
         again: _Again | None = None
         while True:
             try:
-                response = await self._dispatch(request, timeout=left, metadata=metadata)
+                return self._rpc(request, timeout=left, metadata=metadata)
+            except grpc.RpcError as error:
+                again = again or _Again(self._retry, timeout, started)
+                wait = again.wait(error)
+                if wait is None:
+                    raise _translate(error) from error
+            except ValueError as error:  # grpcio's way to say that the channel is closed
+                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+            time.sleep(wait)
+            left = again.left()
+
+
+class _AsyncMethod:
+    """The same by `await`."""
+
+    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
+        self._rpc = rpc
+        self._retry = retry
+
+    async def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
+        started, left = time.monotonic(), timeout
+        again: _Again | None = None
+        while True:
+            try:
+                response = await self._rpc(request, timeout=left, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 again = again or _Again(self._retry, timeout, started)
                 wait = again.wait(error)
@@ -118,9 +150,20 @@ class AsyncGRPCTransport:
             await asyncio.sleep(wait)
             left = again.left()
 
-    async def close(self) -> None:
-        if self._owned:
-            await self._channel.close()
+
+def _of_calls(channel: Any, method: Method) -> Any:
+    """A method of CallService, whose messages are imported when they are needed first.
+
+    Not by the generated stub: it registers its methods, which ends the process by a segmentation
+    fault when the channel is closed already.
+    """
+    from dispatch_grpc import _calls_proto
+
+    return channel.unary_unary(
+        f"/dispatch.calls.v1.CallService/{method}",
+        request_serializer=getattr(_calls_proto, f"{method}Request").SerializeToString,
+        response_deserializer=getattr(_calls_proto, f"{method}Response").FromString,
+    )
 
 
 class _Again:
@@ -182,8 +225,9 @@ def _options(retry: RetryPolicy | None, max_message_bytes: int) -> list[tuple[st
         "backoffMultiplier": 2,
         "retryableStatusCodes": sorted(code.name for code in _RETRYABLE),
     }
-    service = {"service": "dispatch.sdk.v1.DispatchService"}
-    config = {"methodConfig": [{"name": [service], "retryPolicy": policy}]}
+    names = ("dispatch.sdk.v1.DispatchService", "dispatch.calls.v1.CallService")
+    services = [{"service": name} for name in names]
+    config = {"methodConfig": [{"name": services, "retryPolicy": policy}]}
     return [
         *options,
         ("grpc.service_config", json.dumps(config)),
@@ -203,7 +247,7 @@ def _translate(error: Any) -> RPCError:
     code, message = Code(error.code().value[0]), error.details() or "no reason given"
     if http := re.search(r"^Received http2 header with status: (\d+)", message):
         return http_error(int(http[1]), code)
-    if message.startswith(_NO_ANSWER):
+    if message.startswith(_NO_ANSWER) and code is not Code.DEADLINE_EXCEEDED:
         return ProtocolError(message, code=Code.INTERNAL)
     return rpc_error(code, message, _details(error.trailing_metadata() or ()))
 

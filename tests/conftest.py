@@ -1,7 +1,13 @@
 """What the tests share: one way to drive the sync and the async client, over each protocol."""
 
 import asyncio
+import contextlib
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +67,66 @@ def driver(request: pytest.FixtureRequest, protocol: str) -> Iterator[Driver]:
     driver = Driver(protocol, is_async=request.param == "async")
     yield driver
     driver.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A service that runs: its API URL, and a key that it takes."""
+
+    url: str
+    api_key: str
+
+
+@contextlib.contextmanager
+def run_service(data_dir: Path, **settings: Any) -> Iterator[RunningService]:
+    """Run a service with its embedded database, in a thread with an event loop of its own.
+
+    Whatever goes wrong in the thread, at the start or at the end, is raised here.
+    """
+    from dispatch_grpc.service import Service, ServiceSettings
+
+    started: Future[tuple[RunningService, Callable[[], object]]] = Future()
+    ended: Future[None] = Future()
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        options = {"data_dir": data_dir, "port": 0, **settings}
+        async with Service.open(ServiceSettings(**options)) as service:
+            running = RunningService(service.url, service.api_keys[0])
+            started.set_result((running, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            (ended if started.done() else started).set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=run, name="service", daemon=True).start()
+    running, stop = started.result(60)
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(RuntimeError):  # its loop has ended: `ended` tells why
+            stop()
+        ended.result(60)
+
+
+@contextlib.contextmanager
+def data_dir() -> Iterator[Path]:
+    """A folder for an embedded database.
+
+    Not one of pytest's, to which every session that begins denies other users the access: root
+    has PostgreSQL run as another user, also while a second session begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="dispatch-grpc-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[RunningService]:
+    """One running service for the session. The calls of other tests are in it too."""
+    with data_dir() as folder, run_service(folder) as running:
+        yield running

@@ -3,18 +3,20 @@
 It is not run.
 """
 
-from datetime import timedelta
-from typing import assert_type
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
 
 import grpc
 import grpc.aio
 import pyqwest
+from dispatch.calls.v1.calls_pb2 import CallInfo
 from dispatch.sdk.v1.call_pb2 import Call
 
 from dispatch_grpc import (
     AsyncBatch,
     AsyncClient,
     Batch,
+    CallError,
     Client,
     Code,
     DispatchID,
@@ -41,8 +43,17 @@ def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
         assert_type(batch, Batch)
         batch.add(call, call)
         assert_type(batch.dispatch(timeout=timedelta(1), idempotency_key="k"), list[DispatchID])
+    assert_type(client.wait("id", list[int]), list[int])
+    assert_type(client.wait("id", Call, timeout=None), Call)
+    assert_type(client.wait("id", timeout=timedelta(1)), Any)
+    assert_type(client.get("id"), CallInfo)
+    assert_type(client.list(state="queued", status=Status.TIMEOUT), list[CallInfo])
+    client.list(function="f", endpoint="http://x", parent="id", created_after=datetime.now(UTC))
+    assert_type(client.cancel("id"), int)
     try:
         client.dispatch(call)
+    except CallError as error:
+        assert_type(error.status, Status)
     except RPCError as error:
         assert_type(error.code, Code)
         assert_type(Status.of(error), Status)
@@ -56,6 +67,11 @@ async def asynchronous(channel: grpc.aio.Channel, http_client: pyqwest.Client) -
         batch = client.batch()
         assert_type(batch, AsyncBatch)
         assert_type(await batch.dispatch(), list[DispatchID])
+        assert_type(await client.wait("id", int), int)
+        assert_type(await client.wait("id"), Any)
+        assert_type(await client.get("id"), CallInfo)
+        assert_type(await client.list(limit=5, created_before=datetime.now(UTC)), list[CallInfo])
+        assert_type(await client.cancel("id"), int)
 
 
 def values() -> None:

@@ -23,19 +23,30 @@ PACKAGE = ROOT / "dispatch_grpc"
 
 # The rooms, from the top: a module imports only from those above it.
 ROOMS = [
-    *("errors", "_proto", "status", "_plain", "_struct", "values", "calls", "_config"),
-    *("_transport", "_grpc", "_forked", "_connect", "_core", "batch", "client"),
+    *(
+        "errors",
+        "_proto",
+        "_calls_proto",
+        "status",
+        "_plain",
+        "_struct",
+        "values",
+        "calls",
+        "_config",
+    ),
+    *("_transport", "_grpc", "_forked", "_connect", "_core", "batch"),
+    *("_watch", "_async_client", "client"),
     *("_keys", "signature", "server", "_asgi"),
     *(
         "_function_proto",
-        "_calls_proto",
         "_responses",
         "primitives",
         "_parameters",
         "_run",
         "_application",
     ),
-    *("endpoint", "_runner", "testing", "_pytest", "cli", "__main__"),
+    *("endpoint", "_runner", "testing", "_pytest"),
+    *("_cli_input", "_cli_output", "_cli_calls", "_cli_service", "cli", "__main__"),
 ]
 
 
@@ -101,6 +112,7 @@ def test_only_adapters_know_the_transports():
             "_connect": {"connectrpc", "pyqwest"},
             "_forked": {"pyqwest"},
             "client": {"grpc", "pyqwest"},  # types of what a caller hands in
+            "_async_client": {"grpc", "pyqwest"},
             "server": {"connectrpc"},
         }.get(path.stem, set())
         assert modules & {"grpc", "connectrpc", "pyqwest"} <= allowed, path
@@ -119,6 +131,10 @@ def test_all_is_sorted_and_complete():
     for cls in vars(dispatch_grpc.errors).values():
         if inspect.isclass(cls) and issubclass(cls, dispatch_grpc.DispatchError):
             assert cls.__name__ in names
+
+
+# What does I/O.
+ASYNC = {"dispatch", "wait", "get", "list", "cancel", "close"}
 
 
 @pytest.mark.parametrize("pair", [(Client, AsyncClient), (Batch, AsyncBatch)])
@@ -142,7 +158,7 @@ def test_the_async_twin_differs_by_await_only(pair: tuple[type, type]):
         if name != "__init__":
             doc = (inspect.getdoc(twin) or "").replace("AsyncClient", "Client")
             assert doc == inspect.getdoc(function), name
-        assert inspect.iscoroutinefunction(twin) == (name in {"dispatch", "close"}), name
+        assert inspect.iscoroutinefunction(twin) == (name in ASYNC), name
 
 
 def test_everything_public_has_a_docstring():
