@@ -191,7 +191,7 @@ class _Settings(uvicorn.Config):
         self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
         # The default closes a connection after 1000 requests, by which concurrent gRPC calls fail.
         self.hypercorn.keep_alive_max_requests = 2**62
-        self.hypercorn.h2_max_concurrent_streams = 1000
+        self.hypercorn.h2_max_concurrent_streams = 900  # it breaks at 1000
         self.hypercorn.keep_alive_timeout = settings["timeout_keep_alive"]
         # Unbounded. With a bound, one request that its application does not read, as it has
         # refused it, stops all others of its connection.

@@ -134,8 +134,8 @@ class Service:
             yield Service(f"{scheme}://{host}:{port}", keys, made)
         finally:
             stopping.set()
-            await serving
-            await worker.stop(working)
+            watching.stop()
+            await asyncio.gather(serving, worker.stop(working))
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await caller.close()

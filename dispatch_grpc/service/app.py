@@ -1,16 +1,19 @@
 """The service as an ASGI application: both services, health, metrics, the page."""
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
 
 from dispatch_grpc._asgi import ASGIApplication
-from dispatch_grpc.errors import RPCError
+from dispatch_grpc.errors import Code, RPCError, rpc_error
 from dispatch_grpc.server import Authenticate, connect_error, dispatch_app
 from dispatch_grpc.service.calls import Accepting, Watching, away_error
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.worker import AWAY
+
+logger = logging.getLogger("dispatch_grpc.service")
 
 
 class _CallService:
@@ -29,6 +32,9 @@ def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
             raise connect_error(error) from error
         except AWAY as error:
             raise connect_error(away_error(error)) from error
+        except Exception as error:
+            logger.exception("a request failed")
+            raise connect_error(rpc_error(Code.INTERNAL, "internal error")) from error
 
     return call
 

@@ -34,13 +34,14 @@ from dispatch_grpc.service.ids import new_id, parse_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
-from dispatch_grpc.service.worker import AWAY, Settings, Worker
+from dispatch_grpc.service.worker import AGAIN, AWAY, Settings, Worker
 
 logger = logging.getLogger("dispatch_grpc.service")
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
 _PAGE_SIZE = 100
+_CANCEL_ATTEMPTS = 10
 
 
 class Accepting:
@@ -126,6 +127,7 @@ class Watching:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
+        self._stopping = False
 
     async def run(self) -> None:
         """Listen for calls that finish, in whichever process they do, until it is cancelled."""
@@ -136,6 +138,13 @@ class Watching:
             except AWAY:
                 pass
             await asyncio.sleep(1)
+
+    def stop(self) -> None:
+        """Answer those who wait with what there is: they ask again, elsewhere."""
+        self._stopping = True
+        for waiters in self._waiters.values():
+            for event in waiters:
+                event.set()
 
     async def _listen(self, connection: Any) -> None:
         gone = asyncio.Event()
@@ -185,7 +194,7 @@ class Watching:
                 event.clear()
                 info = await self._get(id)
                 left = deadline - asyncio.get_running_loop().time()
-                if info.state == CallState.CALL_STATE_FINISHED or left <= 0:
+                if info.state == CallState.CALL_STATE_FINISHED or left <= 0 or self._stopping:
                     return WaitCallResponse(call=info)
                 # A notice may get lost with its connection: look again once in a while.
                 with suppress(TimeoutError):
@@ -208,9 +217,15 @@ class Watching:
             for name in ("state", "status", "function", "endpoint")
             if getattr(request, name)
         }
+        for name in ("function", "endpoint"):
+            if "\0" in getattr(request, name):
+                raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: a text without NUL is required")
         for name in ("created_after", "created_before"):
             if request.HasField(name):
-                filters[name] = getattr(request, name).ToDatetime(tzinfo=UTC)
+                try:
+                    filters[name] = getattr(request, name).ToDatetime(tzinfo=UTC)
+                except (ValueError, OverflowError) as error:
+                    raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: {error}") from error
         if request.parent_dispatch_id:
             filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
         if request.page_token:
@@ -229,8 +244,15 @@ class Watching:
             never = datetime.max.replace(tzinfo=UTC)
             return machine.cancel(machine.Running(id, "", correlation_id, never))
 
-        async with self._database.transaction() as connection:
-            number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
+        number = None
+        for attempt in range(_CANCEL_ATTEMPTS):
+            try:
+                async with self._database.transaction() as connection:
+                    number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
+                break
+            except AGAIN:  # it met others that lock the same calls, in another order
+                if attempt == _CANCEL_ATTEMPTS - 1:
+                    raise
         if number is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
         if number == 0:

@@ -574,12 +574,41 @@ async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int 
         return None
     if state == FINISHED:
         return 0
-    rows = await connection.fetch(
+    jobs = _Jobs()
+    ids: list[UUID] = []
+    # Again and again: a child may have made calls that could not be seen before it was locked.
+    while rows := await _unfinished(connection, id):
+        finishes: list[Finish] = [
+            results(row["id"], _unsigned(row["correlation_id"])) for row in rows
+        ]
+        await connection.execute(
+            """
+            UPDATE calls SET state = 4, status = new_status, result = new_result,
+                finished_at = $4, turn = turn + 1, poll = NULL, next_at = NULL
+            FROM unnest($1::uuid[], $2::smallint[], $3::bytea[])
+                AS ended (end_id, new_status, new_result)
+            WHERE id = end_id
+            """,
+            [row["id"] for row in rows],
+            [finish.status.value for finish in finishes],
+            [finish.result.SerializeToString() for finish in finishes],
+            now,
+        )
+        ids += [row["id"] for row in rows]
+        await _wake_parents(connection, rows, jobs)
+    await jobs.write(connection)
+    await _tell(connection, ids)
+    return len(ids)
+
+
+async def _unfinished(connection: Any, id: UUID) -> list[Any]:
+    """A call and those that it made, and they, that have not finished; all locked."""
+    rows: list[Any] = await connection.fetch(
         """
         WITH RECURSIVE tree AS (
-            SELECT id, finished_at FROM calls WHERE id = $1
+            SELECT id FROM calls WHERE id = $1
             UNION ALL
-            SELECT calls.id, calls.finished_at FROM calls JOIN tree ON parent_id = tree.id
+            SELECT calls.id FROM calls JOIN tree ON parent_id = tree.id
         )
         SELECT calls.id, correlation_id, parent_id, parent_generation FROM calls
         WHERE id IN (SELECT id FROM tree) AND finished_at IS NULL
@@ -587,25 +616,7 @@ async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int 
         """,
         id,
     )
-    finishes: list[Finish] = [results(row["id"], _unsigned(row["correlation_id"])) for row in rows]
-    await connection.execute(
-        """
-        UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $4,
-            turn = turn + 1, poll = NULL, next_at = NULL
-        FROM unnest($1::uuid[], $2::smallint[], $3::bytea[])
-            AS ended (end_id, new_status, new_result)
-        WHERE id = end_id
-        """,
-        [row["id"] for row in rows],
-        [finish.status.value for finish in finishes],
-        [finish.result.SerializeToString() for finish in finishes],
-        now,
-    )
-    jobs = _Jobs()
-    await _wake_parents(connection, rows, jobs)
-    await jobs.write(connection)
-    await _tell(connection, [row["id"] for row in rows])
-    return len(rows)
+    return rows
 
 
 FINISHED_CHANNEL = "dispatch_grpc_finished"
@@ -677,6 +688,8 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
             getattr(info, field_name).FromDatetime(row[column].astimezone(UTC))
     if row["last_error"] is not None:
         info.last_error.ParseFromString(row["last_error"])
+        if not with_result:
+            info.last_error.ClearField("traceback")  # a page would be too large
     if with_result and row["result"] is not None:
         info.result.ParseFromString(row["result"])
     return info

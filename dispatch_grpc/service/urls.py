@@ -31,6 +31,8 @@ def problem_of_call(call: Call, *, allow_metadata: bool = False) -> str | None:
     """Why the service does not accept a call; None if it does."""
     if problem := problem_of(call):
         return problem.removeprefix(".")
+    if "\0" in call.version:
+        return f"version: a text without NUL is required; got {call.version!r:.80}"
     return problem_of_endpoint(call.endpoint, allow_metadata=allow_metadata)
 
 

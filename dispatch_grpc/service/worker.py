@@ -36,7 +36,7 @@ AWAY = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
 )
-_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +304,7 @@ class Worker:
             try:
                 async with pool.acquire() as connection, connection.transaction():
                     return await act(connection)
-            except _AGAIN:
+            except AGAIN:
                 continue
             except AWAY as error:
                 logger.debug("the database is away: %s", error)

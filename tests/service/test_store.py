@@ -489,3 +489,26 @@ def test_what_came_of_a_run_counts_when_its_beginning_is_forgotten(bench: Bench)
     (loaded,) = take(bench)
     bench.run(lambda c: c.execute("UPDATE calls SET state = 1, pickups = 0"))
     assert answer(bench, loaded, exit_("done")) == [id]
+
+
+def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (root,) = take(bench)
+    answer(bench, root, poll([new_call(HERE, "child")]))
+    (child,) = take(bench)
+    outcome = machine.decide(child.running, poll([new_call(HERE, "grandchild")]), now(), LIMITS)
+
+    async def main() -> int | None:
+        async def cancel() -> int | None:
+            async with bench.database.transaction() as connection:
+                return await store.cancel(connection, id, cancelled, now())
+
+        async with bench.database.transaction() as connection:
+            await store.write(connection, [Written(child, outcome)], now(), LIMITS)
+            cancelling = asyncio.create_task(cancel())
+            await asyncio.sleep(0.2)  # it has looked, and waits for the child's row
+        return await cancelling
+
+    assert bench.runner.run(main()) == 3
+    states = bench.run(lambda c: c.fetch("SELECT DISTINCT state FROM calls"))
+    assert [row["state"] for row in states] == [store.FINISHED]
