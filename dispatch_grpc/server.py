@@ -79,6 +79,7 @@ class Authenticate:
         self._expected = [f"Bearer {key}".encode() for key in api_keys]
 
     async def on_start(self, ctx: Any) -> None:
+        """Refuse the request unless it carries one of the keys."""
         given = ctx.request_headers.get("authorization", "").encode()
         # Every key is compared, in constant time, so that the time taken tells nothing.
         if not any([hmac.compare_digest(given, key) for key in self._expected]):  # noqa: C419
@@ -88,7 +89,7 @@ class Authenticate:
             )
 
     async def on_end(self, token: None, ctx: Any, error: Exception | None) -> None:
-        pass
+        """Do nothing."""
 
 
 class _Service:

@@ -47,7 +47,21 @@ BAD_ENDPOINTS: list[Any] = [
     ["http://example.com"],
 ]
 GOOD_FUNCTIONS = ["f", "_", "a.b.c", "Outer.<locals>.inner", "F9_", "a<b>.c"]
-BAD_FUNCTIONS: list[Any] = ["", "9f", ".f", "<f", "a b", "f\n", "é", "a-b", "f()", None, 5, b"f", ["f"]]
+BAD_FUNCTIONS: list[Any] = [
+    "",
+    "9f",
+    ".f",
+    "<f",
+    "a b",
+    "f\n",
+    "é",
+    "a-b",
+    "f()",
+    None,
+    5,
+    b"f",
+    ["f"],
+]
 
 
 @pytest.mark.parametrize("endpoint", GOOD_ENDPOINTS)

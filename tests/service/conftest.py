@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dispatch_grpc.service.database import Database
+from tests.conftest import data_dir
 
 
 class Bench:
@@ -36,11 +37,12 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def embedded() -> Iterator[Bench]:
     """One embedded database for the session."""
-    bench = Bench(tmp_path_factory.mktemp("embedded"))
-    yield bench
-    bench.close()
+    with data_dir() as folder:
+        bench = Bench(folder)
+        yield bench
+        bench.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The state machine: what becomes of a call, for every answer that there can be."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -113,9 +114,8 @@ def test_a_partial_result_stays_beside_the_error():
 def test_the_wait_doubles_up_to_a_bound(failures: int, bound: float):
     response = exit_(error=ConnectionError("gone"))
     for jitter in (0.0, 0.5, 1.0):
-        outcome = decide(
-            running(failures=failures), response, NOW, LIMITS, jitter=lambda j=jitter: j
-        )
+        call = running(failures=failures)
+        outcome = decide(call, response, NOW, LIMITS, jitter=partial(float, jitter))
         assert isinstance(outcome, Retry)
         assert outcome.at - NOW == timedelta(seconds=bound * jitter)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,14 @@ def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
     return list(finished)
 
 
+async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
+    return await store.load(connection, [job])
+
+
+async def release(loaded: Loaded, connection: Any) -> None:
+    await store.write(connection, [Written(loaded, Release())], now(), LIMITS)
+
+
 def row(bench: Bench, id: UUID) -> Any:
     return bench.run(lambda c: c.fetchrow("SELECT * FROM calls WHERE id = $1", id))
 
@@ -97,7 +106,7 @@ def test_a_stale_job_does_nothing(bench: Bench):
     (loaded,) = take(bench)
     answer(bench, loaded, exit_(1))
     for turn in (0, 1, 2):
-        assert bench.run(lambda c, t=turn: store.load(c, [Job(id, t)])) == {}
+        assert bench.run(partial(load, Job(id, turn))) == {}
     assert bench.run(lambda c: store.load(c, [Job(new_id(), 0)])) == {}
 
 
@@ -282,7 +291,7 @@ def test_a_call_that_is_given_back_has_a_job_again(bench: Bench):
     for _ in range(10):
         (loaded,) = take(bench)
         assert loaded.running.pickups == 1  # it was not the call that ended the process
-        bench.run(lambda c, run=loaded: store.write(c, [Written(run, Release())], now(), LIMITS))
+        bench.run(partial(release, loaded))
     assert row(bench, id)["runs"] == 0
 
 
