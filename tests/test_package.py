@@ -121,7 +121,7 @@ def test_only_adapters_know_the_transports():
 def test_all_is_sorted_and_complete():
     names = dispatch_grpc.__all__
     assert names == sorted(names)
-    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    modules = {path.stem for path in PACKAGE.iterdir()}
     lazy = {"Endpoint", "Function", "current_call"}
     typing = {"Any", "TYPE_CHECKING"}
     public = {name for name in vars(dispatch_grpc) if name[0] not in "_@"} - modules - typing
