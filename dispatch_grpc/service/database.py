@@ -74,9 +74,7 @@ class Database:
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             # It stops with the last process that uses it.
-            server = await asyncio.to_thread(
-                get_server, self._data_dir / "postgres"
-            )
+            server = await asyncio.to_thread(get_server, self._data_dir / "postgres")
         except (OSError, RuntimeError) as error:
             raise ConfigurationError(
                 f"the embedded database in {self._data_dir} does not start: {error}"

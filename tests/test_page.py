@@ -1,0 +1,928 @@
+"""The page at `/`: what it shows and to whom, by plain HTTP and in a real browser.
+
+It needs Chromium: Debian's package `chromium`, or the path of one in the environment variable
+CHROMIUM. Without it the tests in the browser are skipped, but where the variable CI is set they
+fail.
+"""
+
+import contextlib
+import http.client
+import logging
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+import trustme
+import urllib3
+from google.protobuf.any_pb2 import Any as AnyProto
+
+from dispatch_grpc import Client, Endpoint, Status, new_call
+from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.page import COOKIE, SESSION, Page, Sessions, _age, _status
+from dispatch_grpc.service.worker import Settings
+from dispatch_grpc.testing import serve_app
+from tests.conftest import run_service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Page as Tab
+
+KEY, OTHER_KEY, WRONG_KEY = "sk-page-0123456789", "sk-page-another-one", "sk-page-wrong-key"
+EVIL = "</pre></td><script>document.title = 'owned'</script><img src=x onerror=alert(1)>"
+EVIL_NAME = "evil<script>alert.name<b>"  # which the rules allow
+NO_ID = "01a20000-0000-7000-8000-000000000000"
+VALUES: dict[str, Any] = {
+    "bytes": b"\x00\xff" * 40,
+    "time": datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC),
+    "duration": timedelta(minutes=1, milliseconds=500),
+    "lines": "two\nlines",
+    "long": "x" * 30_000,
+    "large": "x" * 200_000,
+    "message": RunRequest(function="inner"),
+}
+CHILDREN = 55  # a page has 50
+QUICK = 61
+
+
+# A service with calls of every kind
+
+
+@dataclass
+class Shown:
+    """A service, its calls by name, and what it has logged."""
+
+    url: str
+    ids: dict[str, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    def get(self, path: str, method: str = "GET", **options: Any) -> "Answer":
+        """Send a request as one who has signed in."""
+        cookie = f"{COOKIE}={Sessions([KEY]).begin(KEY)}"
+        return request(self.url, path, method, {"cookie": cookie}, **options)
+
+    def call(self, name: str) -> "Answer":
+        return self.get(f"/calls/{self.ids[name]}")
+
+
+@dataclass
+class Answer:
+    """An answer of HTTP."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    text: str
+
+    def __getitem__(self, name: str) -> str:
+        (value,) = [value for key, value in self.headers if key.lower() == name]
+        return value
+
+    def has(self, name: str) -> bool:
+        return any(key.lower() == name for key, _ in self.headers)
+
+
+def request(
+    url: str,
+    path: str,
+    method: str = "GET",
+    headers: Mapping[str, Any] | None = None,
+    form: str | None = None,
+) -> Answer:
+    """Send a request as it is, and follow no redirect."""
+    headers = dict(headers or {})
+    if form is not None:
+        headers["content-type"] = "application/x-www-form-urlencoded"
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)) as http_:
+        http_.request(method, path, form, headers)
+        response = http_.getresponse()
+        return Answer(response.status, response.getheaders(), response.read().decode())
+
+
+def until(condition: Callable[[], Any], found: Callable[[], Any] = lambda: "") -> None:
+    """Wait for a condition, which only a hang keeps away."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, found()
+        time.sleep(0.05)
+
+
+class Functions:
+    """An endpoint with functions that end in every way."""
+
+    def __init__(self) -> None:
+        self.endpoint = endpoint = Endpoint("http://127.0.0.1:1", env={})
+        self.release = threading.Event()
+
+        @endpoint.function
+        def quick(number: int) -> int:
+            return number
+
+        @endpoint.function
+        def describe(values: list[Any]) -> Any:
+            return {"text": EVIL, "numbers": [1, 2.5, None], "values": values}
+
+        @endpoint.function
+        def fail(text: str) -> None:
+            raise ValueError(text)
+
+        @endpoint.function
+        def overload(text: str) -> None:
+            raise ConnectionError(text)
+
+        @endpoint.function
+        def hold() -> str:
+            self.release.wait(60)
+            return "released"
+
+        @endpoint.primitive
+        def echo(request: RunRequest) -> RunResponse:
+            return exit_(request.input)
+
+        @endpoint.primitive
+        def strange(_: RunRequest) -> RunResponse:
+            any = AnyProto(type_url="type.googleapis.com/acme.Un<b>known", value=b"12345")
+            return exit_(any, error=RuntimeError("with an output"), status=Status.PERMANENT_ERROR)
+
+        @endpoint.primitive(name=EVIL_NAME)
+        def evil(_: RunRequest) -> RunResponse:
+            return exit_(EVIL)
+
+        @endpoint.primitive
+        def parent(request: RunRequest) -> RunResponse:
+            if request.HasField("input"):
+                calls = [quick.call(number) for number in range(CHILDREN - 2)]
+                calls += [fail.call("no child of mine"), hold.call()]
+                return poll(calls, min_results=CHILDREN)
+            return exit_("all in")
+
+    def call(self, name: str, *args: Any) -> Any:
+        return self.endpoint.functions[name].call(*args)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """A service with calls. It takes two keys; what is tried again is tried again much later."""
+    never = timedelta(days=10_000)
+    worker = Settings(limits=Limits(first_backoff=never, max_backoff=never))
+    functions = Functions()
+    with (
+        serve_app(functions.endpoint.app) as server,
+        run_service(
+            tmp_path_factory.mktemp("page"), api_keys=[KEY, OTHER_KEY], worker=worker
+        ) as service,
+        logged() as log,
+    ):
+        functions.endpoint.url = server.url
+        shown = Shown(service.url, log=log)
+        try:
+            with Client(KEY, api_url=service.url, protocol="connect", env={}) as client:
+                dispatch_all(client, functions, shown)
+            yield shown
+        finally:
+            functions.release.set()
+
+
+def dispatch_all(client: Client, functions: Functions, shown: Shown) -> None:
+    batch = client.batch()
+    for number in range(QUICK):
+        batch.add(functions.call("quick", number))
+    for id in batch.dispatch():
+        client.wait(id)
+    calls = {
+        "describe": functions.call("describe", ["a", {"b": 1}]),
+        "fail": functions.call("fail", EVIL),
+        "evil": functions.call(EVIL_NAME, EVIL),
+        "overload": functions.call("overload", "come again"),
+        "named": new_call(functions.endpoint.url, "n" * 300),
+        "strange": functions.call("strange", None),
+        "secret": new_call("http://user:passw0rd@127.0.0.1:1/a", "far"),
+        "hold": functions.call("hold"),
+        "parent": functions.call("parent", None),
+        **{name: functions.call("echo", value) for name, value in VALUES.items()},
+    }
+    ends = {"overload": "TCP_ERROR", "hold": "running", "parent": "to come", "secret": "TCP"}
+    for name, call in calls.items():
+        shown.ids[name] = str(client.dispatch(call))
+    for name in calls:
+        until_shown(shown, name, ends.get(name, "Finished"))
+    until_shown(shown, "parent", f"{CHILDREN - 1} in")
+
+
+def until_shown(shown: Shown, name: str, text: str) -> None:
+    until(lambda: text in shown.call(name).text, lambda: plain(shown.call(name).text))
+
+
+def plain(text: str) -> str:
+    """The text of a page, with one space between words."""
+    return " ".join(re.sub(r"<[^>]*>", " ", text.partition("<main>")[2]).split())
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """What is logged in the meantime, by whomever."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.getMessage()} {record.__dict__}")
+
+    root, handler = logging.getLogger(), Handler(logging.DEBUG)
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+# Access
+
+
+@pytest.mark.parametrize("path", ["/", "/?state=queued", "/calls", "/calls/", "/calls/nothing"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_nothing_is_shown_without_signing_in(shown: Shown, path: str, method: str):
+    answer = request(shown.url, path, method)
+    assert (answer.status, answer["location"]) == (303, "/calls/login")
+    assert "quick" not in answer.text
+
+
+def test_a_call_is_not_shown_either_but_found_after_signing_in(shown: Shown):
+    path = f"/calls/{shown.ids['fail']}"
+    answer = request(shown.url, path)
+    assert (answer.status, answer["location"]) == (303, f"/calls/login?call={shown.ids['fail']}")
+    assert "ValueError" not in answer.text
+    form = request(shown.url, answer["location"])
+    assert f'name="call" value="{shown.ids["fail"]}"' in form.text
+    answer = sign_in(shown.url, KEY, call=shown.ids["fail"])
+    assert (answer.status, answer["location"]) == (303, path)
+
+
+def sign_in(url: str, key: str, call: str = "") -> Answer:
+    form = f"key={quote(key)}&call={quote(call)}"
+    return request(url, "/calls/login", "POST", form=form)
+
+
+@pytest.mark.parametrize("elsewhere", ["//example.com", "https://example.com", "..", "%0d%0aX: 1"])
+def test_signing_in_leads_nowhere_else(shown: Shown, elsewhere: str):
+    assert sign_in(shown.url, KEY, call=elsewhere)["location"] == "/"
+    form = request(shown.url, f"/calls/login?call={quote(elsewhere)}")
+    assert "example.com" not in form.text
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY, f"  {KEY}\n"])
+def test_signing_in_with_a_key_gives_a_cookie(shown: Shown, key: str):
+    answer = sign_in(shown.url, key)
+    assert (answer.status, answer["location"]) == (303, "/")
+    token, *attributes = answer["set-cookie"].split("; ")
+    seconds = int(SESSION.total_seconds())
+    assert sorted(attributes) == ["HttpOnly", f"Max-Age={seconds}", "Path=/", "SameSite=Strict"]
+    assert key.strip() not in answer["set-cookie"]
+    home = request(shown.url, "/", headers={"cookie": f"theme=dark; {token}; x=y"})
+    assert home.status == 200
+    assert "Backlog" in home.text
+
+
+@pytest.mark.parametrize("key", [WRONG_KEY, "", KEY[:-1], KEY + "x", KEY.upper(), "\0", "%ff", "é"])
+def test_signing_in_with_another_key_gives_none(shown: Shown, key: str):
+    answer = sign_in(shown.url, key)
+    assert answer.status == 403
+    assert not answer.has("set-cookie")
+    assert "This is not a valid API key." in answer.text
+    assert 'type="password"' in answer.text
+
+
+def test_over_https_the_cookie_is_for_https_only(tmp_path: Path):
+    ca = trustme.CA()
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    file = str(tmp_path / "own.pem")
+    page = Page(Database(None, tmp_path), Metrics(), [KEY])
+    with serve_app(page, certfile=file, keyfile=file) as server:
+        with urllib3.PoolManager(ca_cert_data=ca.cert_pem.bytes().decode()) as pool:
+            answer = pool.request(
+                "POST",
+                f"{server.url}/calls/login",
+                fields={"key": KEY},
+                encode_multipart=False,
+                redirect=False,
+            )
+    assert answer.status == 303
+    assert answer.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Secure")
+
+
+def test_a_key_is_taken_as_clients_send_it(shown: Shown):
+    for scheme in ("Bearer", "bearer"):
+        answer = request(shown.url, "/", headers={"authorization": f"{scheme} {OTHER_KEY}"})
+        assert answer.status == 200
+        assert "Backlog" in answer.text
+    for wrong in (f"Bearer {WRONG_KEY}", f"Basic {KEY}", "Bearer", KEY):
+        answer = request(shown.url, "/", headers={"authorization": wrong})
+        assert (answer.status, answer["www-authenticate"]) == (401, "Bearer")
+        assert "Backlog" not in answer.text
+
+
+def begun(keys: list[str], key: str, *, ago: timedelta = timedelta(0)) -> str:
+    token = Sessions(keys, now=lambda: time.time() - ago.total_seconds()).begin(key)
+    assert token is not None
+    return token
+
+
+def test_a_token_of_another_process_with_the_same_key_is_good(shown: Shown):
+    almost = SESSION - timedelta(minutes=1)
+    for token in (
+        begun([KEY], KEY),
+        begun(["x", OTHER_KEY], OTHER_KEY),
+        begun([KEY], KEY, ago=almost),
+    ):
+        assert request(shown.url, "/", headers={"cookie": f"{COOKIE}={token}"}).status == 200
+
+
+def test_a_token_that_was_not_made_here_is_none(shown: Shown):
+    expiry, _, signature = begun([KEY], KEY).partition(".")
+    other = "0" if signature[0] != "0" else "1"
+    expired = begun([KEY], KEY, ago=SESSION + timedelta(seconds=2))
+    for token in (
+        expired,
+        begun([WRONG_KEY], WRONG_KEY),  # made with a key that is one no longer
+        f"{int(expiry) + 1}.{signature}",
+        f"{int(expiry) + 1}.{expired.partition('.')[2]}",
+        f"{expiry}.{other}{signature[1:]}",
+        f"{expiry}.{signature[:-1]}",
+        f"{expiry}.",
+        f"{expiry}",
+        f".{signature}",
+        f"-{expiry}.{signature}",
+        "",
+        "é.é",
+        KEY,
+    ):
+        answer = request(shown.url, "/", headers={"cookie": f"{COOKIE}={token}".encode()})
+        assert (answer.status, answer["location"]) == (303, "/calls/login"), token
+
+
+def test_signing_out(shown: Shown):
+    answer = shown.get("/calls/logout", "POST")
+    assert (answer.status, answer["location"]) == (303, "/calls/login")
+    assert answer["set-cookie"].startswith(f"{COOKIE}=; Max-Age=0; Path=/; ")
+    # Another site may make a browser send this, but without the cookie: nobody is signed out.
+    answer = request(shown.url, "/calls/logout", "POST")
+    assert answer.status == 303
+    assert not answer.has("set-cookie")
+
+
+# HTTP
+
+
+PAGES = ["/", "/calls/login", "/calls/style.css", "/calls/nothing", "/?state=nothing", "/calls"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, "fail"])
+def test_every_answer_has_the_headers_that_keep_it_safe(shown: Shown, path: str):
+    path = f"/calls/{shown.ids[path]}" if path in shown.ids else path
+    wrong = {"authorization": f"Bearer {WRONG_KEY}"}
+    for answer in (
+        shown.get(path),
+        shown.get(path, "HEAD"),
+        shown.get(path, "PUT"),
+        request(shown.url, path),
+        request(shown.url, path, headers=wrong),
+        request(shown.url, path, "POST", form="key=x"),
+    ):
+        policy = dict(
+            part.strip().split(" ", 1) for part in answer["content-security-policy"].split(";")
+        )
+        assert policy == {
+            "default-src": "'none'",
+            "style-src": "'self'",
+            "form-action": "'self'",
+            "base-uri": "'none'",
+            "frame-ancestors": "'none'",
+        }
+        assert answer["x-content-type-options"] == "nosniff"
+        assert answer["x-frame-options"] == "DENY"
+        assert answer["referrer-policy"] == "no-referrer"
+        assert answer["cache-control"] == "no-store"
+        assert answer["content-type"] in {"text/html; charset=utf-8", "text/css; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "methods", "allowed"),
+    [
+        ("/", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"], "GET, HEAD"),
+        ("/calls/style.css", ["POST", "OPTIONS"], "GET, HEAD"),
+        (f"/calls/{NO_ID}", ["POST", "DELETE"], "GET, HEAD"),
+        ("/calls/login", ["PUT", "OPTIONS"], "GET, HEAD, POST"),
+        ("/calls/logout", ["GET", "HEAD", "PUT"], "POST"),
+    ],
+)
+def test_other_methods_are_not_allowed(shown: Shown, path: str, methods: list[str], allowed: str):
+    for method in methods:
+        answer = shown.get(path, method)
+        assert (answer.status, answer["allow"]) == (405, allowed)
+        assert not answer.has("set-cookie")
+
+
+@pytest.mark.parametrize("path", ["/", "/calls/login", "/calls/style.css", "fail"])
+def test_head_is_get_without_the_page(shown: Shown, path: str):
+    path = f"/calls/{shown.ids[path]}" if path in shown.ids else path
+    head, get = shown.get(path, "HEAD"), shown.get(path)
+    assert head.status == get.status == 200
+    assert head.text == ""
+    assert abs(int(head["content-length"]) - len(get.text.encode())) < 200  # the time goes on
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/calls/{NO_ID}",
+        "/calls/nothing",
+        "/calls/login/x",
+        "/callsandmore",
+        "/calls/..%2f",
+        f"/calls/{quote(EVIL)}",
+        "/calls/%00",
+        "/calls/%ff",
+    ],
+)
+def test_what_there_is_not_is_not_found(shown: Shown, path: str):
+    answer = shown.get(path)
+    assert answer.status == 404
+    assert "<h1>Not Found</h1>" in answer.text
+    assert "<script" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["state=nothing", "status=nothing", "status=1", "before=nothing", "function=%00", "&x=1" * 30],
+)
+def test_a_filter_that_makes_no_sense_is_refused(shown: Shown, query: str):
+    assert shown.get(f"/?{query}").status == 400
+
+
+def test_a_form_is_bounded(shown: Shown):
+    assert request(shown.url, "/calls/login", "POST", form="key=" + "x" * 10_000).status == 413
+    assert request(shown.url, "/calls/login", "POST", form="x=1&" * 30).status == 400
+    assert request(shown.url, "/calls/login", "POST", form="").status == 403
+
+
+def test_a_browser_that_goes_away_is_no_error(shown: Shown):
+    address = urlsplit(shown.url)
+    before = len(shown.log)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(
+            b"POST /calls/login HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\nkey="
+        )
+    until(lambda: any("wrong API key" in line for line in shown.log[before:]))
+    assert not any("Traceback" in line for line in shown.log[before:])
+
+
+def test_while_the_database_is_away_the_page_says_so():
+    database = Database(None, Path("unused"))
+    page = Page(database, Metrics(), [KEY])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if database.relaxed is None:
+            database.relaxed = await asyncpg.create_pool(
+                host="127.0.0.1", port=1, user="nobody", password="none", min_size=0
+            )
+        await page(scope, receive, send)
+
+    with serve_app(app) as server:
+        for path in ("/", f"/calls/{NO_ID}"):
+            answer = request(server.url, path, headers={"authorization": f"Bearer {KEY}"})
+            assert (answer.status, answer["retry-after"]) == (503, "5")
+            assert "The database is away" in answer.text
+
+
+# What is shown
+
+
+def test_no_key_is_in_any_answer_or_in_the_log(shown: Shown):
+    headers = {"authorization": f"Bearer {KEY}"}
+    answers = [
+        request(shown.url, "/", headers=headers),
+        request(shown.url, "/calls/login", headers=headers),
+        request(shown.url, "/", headers={"authorization": f"Bearer {WRONG_KEY}"}),
+        request(shown.url, "/calls/nothing", headers=headers),
+        sign_in(shown.url, KEY),
+        sign_in(shown.url, WRONG_KEY),
+        *[shown.get(f"/calls/{id}") for id in shown.ids.values()],
+    ]
+    logging.getLogger("dispatch_grpc.service").warning("so much for the log")
+    assert any("so much for the log" in line for line in shown.log)
+    assert any("wrong API key" in line for line in shown.log)
+    for key in (KEY, OTHER_KEY, WRONG_KEY):
+        for answer in answers:
+            assert key not in answer.text
+            assert not any(key in value for _, value in answer.headers)
+        assert not any(key in line for line in shown.log)
+
+
+TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][^\s>]*)")
+
+
+@pytest.mark.parametrize("name", ["fail", "evil", "describe", "strange", "parent"])
+def test_what_a_call_holds_is_text(shown: Shown, name: str):
+    text = shown.call(name).text
+    tags = {tag.lower() for tag in TAG.findall(text)}
+    assert tags.isdisjoint({"script", "img", "b", "style", "iframe", "object"}), tags
+    assert not re.search(r"\son\w+\s*=[^<]*>", re.sub(r"&[a-z#0-9]+;", "", text.split("<pre")[0]))
+    if name in {"fail", "evil", "describe"}:
+        assert "&lt;script&gt;document.title" in text
+
+
+def test_names_and_filters_are_text_as_well(shown: Shown):
+    home = shown.get(f"/?function={quote(EVIL_NAME)}").text
+    assert home.count("evil&lt;script&gt;alert.name&lt;b&gt;") == 2  # in the table, in the form
+    quoted = quote('" autofocus onfocus=x ' + EVIL)
+    home = shown.get(f"/?function={quoted}&refresh=on").text
+    assert "&#34; autofocus onfocus=x" in home
+    assert "http-equiv" in home
+    for text in (home, shown.get(f"/?function={quote(EVIL_NAME)}").text):
+        assert {"script", "img", "b"}.isdisjoint(TAG.findall(text))
+
+
+def test_the_password_of_an_endpoint_is_not_shown(shown: Shown):
+    for text in (shown.call("secret").text, shown.get("/?function=far").text):
+        assert "http://…@127.0.0.1:1/a" in text
+        assert "passw0rd" not in text.partition("Last error")[0]
+
+
+def test_a_value_is_shown_as_it_is_or_by_its_type_and_size(shown: Shown):
+    text = plain(shown.call("describe").text)
+    assert "Input google.protobuf.Value [ &#34;a&#34;, { &#34;b&#34;: 1 } ]" in text
+    assert "&#34;numbers&#34;: [ 1, 2.5, null ]" in text
+    for name, expected in {
+        "bytes": f"BytesValue 80 bytes: {'00 ff ' * 32}…",
+        "time": "Timestamp 2026-02-03T04:05:06+00:00",
+        "duration": "Duration 60.5 s",
+        "lines": "StringValue two lines",
+        "long": f"StringValue &#34;{'x' * 19_999} The first 20,000 of 30,002 characters.",
+        "large": "StringValue 200,004 bytes: too large to be shown here.",
+    }.items():
+        text = plain(shown.call(name).text)
+        assert f"Output google.protobuf.{expected}" in text
+        assert f"Input google.protobuf.{expected}" in text or name == "large"
+    assert re.search(r"Input 200,\d+ bytes: too large to be shown here.", text)
+    text = plain(shown.call("message").text)
+    assert "Output dispatch.sdk.v1.RunRequest function: &#34;inner&#34;" in text
+    text = plain(shown.call("parent").text)
+    assert "Input google.protobuf.Empty null" in text
+    text = plain(shown.call("strange").text)
+    assert (
+        "Output beside the error acme.Un&lt;b&gt;known 5 bytes, which are no value known here."
+        in text
+    )
+    assert "RuntimeError with an output" in text
+
+
+def test_a_name_is_not_longer_than_a_line(shown: Shown):
+    for text in (shown.call("named").text, shown.get("/?status=NOT_FOUND").text):
+        assert f">{'n' * 200}…</" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "now"),
+        (1, "1 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "120 min ago"),
+        (7200, "2 h ago"),
+        (200_000, "2 d ago"),
+        (-90.5, "in 90 s"),
+        (-86_400, "in 24 h"),
+    ],
+)
+def test_how_long_ago(seconds: float, text: str):
+    now = datetime.now(UTC)
+    assert _age(now - timedelta(seconds=seconds), now) == text
+
+
+def test_a_status_of_a_later_version_has_its_number():
+    assert _status(99).text == "99"
+
+
+def test_how_a_call_went_is_shown(shown: Shown):
+    text = plain(shown.call("fail").text)
+    assert "finished INVALID_ARGUMENT" in text
+    assert re.search(
+        r"Recorded \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\S.* ago\) Runs 1 Finished", text
+    )
+    assert "Traceback (most recent call last)" in text
+    text = plain(shown.call("overload").text)
+    assert "queued TEMPORARY_ERROR" in text or "queued TCP_ERROR" in text
+    assert "Runs 1; the last one failed Next run" in text
+    assert "Last error that did not end the call ConnectionError come again" in text
+    assert re.search(r"Expires \S+ \S+ UTC \(in (59|60) min\)", text)
+    text = plain(shown.call("hold").text)
+    assert "running no run yet" in text
+    assert "Finished" not in text
+
+
+def test_a_call_leads_to_its_children_and_back(shown: Shown):
+    parent = shown.ids["parent"]
+    page = shown.call("parent").text
+    text = plain(page)
+    assert f"Waits for {CHILDREN} results: {CHILDREN - 1} in, 1 to come" in text
+    assert f"Made {CHILDREN} calls running 1 OK {CHILDREN - 2} INVALID_ARGUMENT 1" in text
+    first = re.findall(r'<a class="id" href="/calls/([^"]+)">', page)
+    (older,) = re.findall(r'<a href="([^"]+)" rel="next">', page)
+    assert older == f"/calls/{parent}?before={first[-1]}"
+    page = shown.get(older).text
+    rest = re.findall(r'<a class="id" href="/calls/([^"]+)">', page)
+    assert "rel=" not in page.partition("<main>")[2]
+    assert f'<a href="/calls/{parent}">Newest</a>' in page
+    children = first + rest
+    assert (len(first), len(children)) == (50, CHILDREN)
+    assert children == sorted(set(children), reverse=True)
+    child = shown.get(f"/calls/{children[0]}").text
+    assert child.count(f'href="/calls/{parent}">{parent}</a>') == 2  # it is the root as well
+
+
+def listed(text: str) -> list[str]:
+    return re.findall(r'<td><a class="id" href="/calls/([^"]+)">', text)
+
+
+def test_the_newest_calls_are_shown_first_page_by_page(shown: Shown):
+    found: list[str] = []
+    path = "/"
+    while path:
+        page = shown.get(path).text
+        assert len(listed(page)) <= 50
+        found += listed(page)
+        path = "".join(re.findall(r'<a href="([^"]+)" rel="next">', page)).replace("&amp;", "&")
+    assert len(found) == QUICK + len(shown.ids) + CHILDREN
+    assert found == sorted(set(found), reverse=True)
+    assert set(shown.ids.values()) <= set(found)
+
+
+def test_filters_hold_on_every_page(shown: Shown):
+    path, found = "/?state=finished&status=OK&function=quick", 0
+    while path:
+        page = shown.get(path).text
+        rows = re.findall(r'<td class="name">([^<]+)</td>', page)
+        assert set(rows) == {"quick"}
+        assert "<option selected>finished</option>" in page
+        found += len(rows)
+        path = "".join(re.findall(r'<a href="([^"]+)" rel="next">', page)).replace("&amp;", "&")
+    assert found == QUICK + CHILDREN - 2
+    assert listed(shown.get("/?state=running&function=hold").text)[1:] == [shown.ids["hold"]]
+    assert listed(shown.get("/?state=waiting").text) == [shown.ids["parent"]]
+    assert listed(shown.get("/?status=UNSPECIFIED&state=running").text)[1:] == [shown.ids["hold"]]
+    assert "There are no such calls." in shown.get("/?function=nothing").text
+
+
+def test_only_so_many_calls_are_looked_at(shown: Shown, monkeypatch: pytest.MonkeyPatch):
+    total = QUICK + len(shown.ids) + CHILDREN
+    monkeypatch.setattr("dispatch_grpc.service.store._LOOKED_AT", total // 4)
+    assert total % 4 == 0  # so that the last page ends at the first call
+    path, pages, found = "/?function=describe", 0, []
+    while path:
+        page = shown.get(path).text
+        found += listed(page)
+        pages += 1
+        path = "".join(re.findall(r'<a href="([^"]+)" rel="next">', page)).replace("&amp;", "&")
+    assert found == [shown.ids["describe"]]
+    assert pages == 4
+    assert "None of the calls that were looked at" in shown.get("/?function=describe").text
+
+
+def test_the_page_refreshes_itself_when_asked(shown: Shown):
+    refresh = re.compile(r'<meta http-equiv="refresh" content="5; url=([^"]+)">')
+    assert not refresh.search(shown.get("/").text)
+    assert refresh.findall(shown.get("/?state=queued&refresh=on").text) == [
+        "/?state=queued&amp;refresh=on"
+    ]
+    assert not refresh.search(shown.get(f"/?refresh=on&before={shown.ids['hold']}").text)
+    path = f"/calls/{shown.ids['hold']}?refresh=on"
+    assert refresh.findall(shown.get(path).text) == [path]
+    assert not refresh.search(shown.get(f"/calls/{shown.ids['fail']}?refresh=on").text)
+
+
+def test_the_page_is_made_of_what_it_should_be(shown: Shown):
+    for path in ("/", "/calls/login", f"/calls/{shown.ids['parent']}"):
+        text = shown.get(path).text
+        assert text.startswith("<!doctype html>\n<html lang=")
+        assert " style=" not in text
+        assert "<style" not in text
+        assert "<script" not in text
+        for element in ("header", "main", "h1"):
+            assert len(re.findall(rf"<{element}[ >]", text)) == 1, element
+        for id in re.findall(r'<(?:select|input) [^>]*id="([^"]+)"', text):
+            assert f'<label for="{id}">' in text
+
+
+# In a browser
+
+
+def chromium(environment: Mapping[str, str], which: Callable[[str], str | None]) -> str:
+    """Where Chromium is. Without it the test is skipped, in CI it fails."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = environment.get("CHROMIUM") or next(filter(None, map(which, names)), None)
+    if found:
+        return found
+    reason = "there is no Chromium: apt-get install chromium, or set CHROMIUM to the path of one"
+    if environment.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def test_a_browser_may_be_missing_but_not_in_ci():
+    assert chromium({"CHROMIUM": "/x", "CI": "1"}, lambda _: None) == "/x"
+    assert chromium({}, {"google-chrome": "/usr/bin/google-chrome"}.get).endswith("chrome")
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        chromium({}, lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        chromium({"CI": "true"}, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    path = chromium(os.environ, shutil.which)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not work for root, as which containers run.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """A window of a browser, and all that it asked for and complained of."""
+
+    context: "BrowserContext"
+    tab: "Tab"
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def visiting(browser: "Browser", shown: Shown, **options: Any) -> Iterator[Visit]:
+    context = browser.new_context(base_url=shown.url, **options)
+    context.set_default_timeout(20_000)
+    visit = Visit(context, context.new_page())
+    visit.tab.on("request", lambda request: visit.asked.append(f"{request.url} {request.headers}"))
+    visit.tab.on("console", lambda message: visit.complaints.append(message.text))
+    visit.tab.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.tab.on("dialog", lambda dialog: visit.complaints.append(dialog.message))
+    yield visit
+    context.close()
+    # No script ran, and the page's own style was let through.
+    assert not visit.complaints
+    assert not any(KEY in asked for asked in visit.asked)
+
+
+@pytest.fixture
+def visit(browser: "Browser", shown: Shown) -> Iterator[Visit]:
+    with visiting(browser, shown) as visit:
+        yield visit
+
+
+def sign_in_with(tab: "Tab", key: str) -> None:
+    tab.get_by_label("API key").fill(key)
+    tab.get_by_role("button", name="Sign in").click()
+
+
+def test_signing_in_and_out_with_a_browser(visit: Visit):
+    tab = visit.tab
+    tab.goto("/")
+    assert tab.url.endswith("/calls/login")
+    assert tab.get_by_label("API key").get_attribute("type") == "password"
+    focused = tab.get_by_label("API key")
+    assert focused.evaluate("it => it === document.activeElement")
+    assert focused.evaluate("it => getComputedStyle(it).outline") == "rgb(10, 88, 181) solid 2px"
+    sign_in_with(tab, WRONG_KEY)
+    assert tab.get_by_role("alert").inner_text() == "This is not a valid API key."
+    assert tab.get_by_label("API key").input_value() == ""
+    # Chromium notes every answer of 4xx.
+    assert [text for text in visit.complaints if "403" not in text] == []
+    visit.complaints.clear()
+    sign_in_with(tab, KEY)
+    assert tab.get_by_role("heading", name="Backlog").is_visible()
+    assert tab.title() == "Calls · Dispatch"
+    (cookie,) = visit.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert KEY not in cookie["value"]
+    assert tab.evaluate("document.cookie") == ""
+    tab.get_by_role("button", name="Sign out").click()
+    assert tab.url.endswith("/calls/login")
+    assert visit.context.cookies() == []
+    tab.goto("/")
+    assert tab.url.endswith("/calls/login")
+
+
+def tiles(tab: "Tab") -> dict[str, str]:
+    names, numbers = (tab.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    return dict(zip(names, numbers, strict=True))
+
+
+def test_the_backlog_and_the_calls_in_a_browser(visit: Visit, shown: Shown):
+    tab = visit.tab
+    tab.goto("/")
+    sign_in_with(tab, KEY)
+    assert tiles(tab) == {"queued": "0", "delayed": "2", "running": "2", "waiting": "1"}
+    finished = tab.locator(".counts li").all_inner_texts()
+    good = QUICK + CHILDREN - 2 + len(VALUES) + len(["describe", "evil"])
+    others = ["INVALID_ARGUMENT 2", "PERMANENT_ERROR 1", "NOT_FOUND 1"]
+    assert finished == [f"OK {good}", *others]
+    assert tab.locator("tbody tr").count() == 50
+    tab.get_by_role("link", name="Older").click()
+    tab.get_by_role("link", name="Older").click()
+    assert tab.locator("tbody tr").count() == QUICK + len(shown.ids) + CHILDREN - 100
+    tab.get_by_role("link", name="Newest").click()
+    tab.get_by_label("State").select_option("finished")
+    tab.get_by_label("Status").select_option("INVALID_ARGUMENT")
+    tab.get_by_role("button", name="Show").click()
+    rows = tab.locator("tbody tr").all_inner_texts()
+    assert [row.split("\t")[1] for row in rows] == ["fail", "fail"]
+    tab.get_by_label("Function").fill(EVIL_NAME)
+    tab.get_by_label("Status").select_option("any")
+    tab.get_by_label("Function").press("Enter")
+    (row,) = tab.locator("tbody tr").all_inner_texts()
+    assert row.split("\t")[1:6] == [EVIL_NAME, row.split("\t")[2], "finished", "OK", "1"]
+    assert tab.get_by_label("Function").input_value() == EVIL_NAME
+    tab.get_by_role("link", name="Show all").click()
+    assert tab.get_by_label("Function").input_value() == ""
+    assert tab.locator("tbody tr").count() == 50
+
+
+def test_a_call_in_a_browser(visit: Visit, shown: Shown):
+    tab = visit.tab
+    tab.goto(f"/calls/{shown.ids['fail']}")
+    sign_in_with(tab, OTHER_KEY)
+    assert tab.get_by_role("heading", level=1).inner_text() == "fail"
+    assert tab.get_by_label("Message", exact=True).inner_text() == EVIL
+    assert EVIL in tab.get_by_label("Traceback", exact=True).inner_text()
+    assert tab.locator("script, img").count() == 0
+    assert tab.title() == f"fail {shown.ids['fail']} · Dispatch"
+    tab.goto(f"/calls/{shown.ids['parent']}")
+    row = tab.get_by_role("region", name="Calls that it made").get_by_role("row").nth(1)
+    function = row.get_by_role("cell").nth(1).inner_text()
+    row.get_by_role("link").click()
+    assert tab.get_by_role("heading", level=1).inner_text() == function
+    tab.get_by_role("link", name=shown.ids["parent"]).first.click()
+    assert tab.get_by_role("heading", level=1).inner_text() == "parent"
+    tab.get_by_role("link", name="All calls").click()
+    assert tab.get_by_role("heading", level=1).inner_text() == "Calls"
+
+
+def test_the_page_refreshes_itself_in_a_browser(visit: Visit, shown: Shown):
+    tab = visit.tab
+    tab.goto("/")
+    sign_in_with(tab, KEY)
+    tab.get_by_label("State").select_option("waiting")
+    tab.get_by_label(re.compile("Refresh every")).check()
+    tab.get_by_role("button", name="Show").click()
+    before = tab.locator("footer").inner_text()
+    with tab.expect_event("load", timeout=60_000):
+        pass
+    assert tab.locator("footer").inner_text() > before
+    assert tab.url.endswith("/?state=waiting&refresh=on")
+    assert tab.get_by_label(re.compile("Refresh every")).is_checked()
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 375, "height": 700},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+    },
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_how_the_page_looks(browser: "Browser", shown: Shown, look: str, tmp_path: Path):
+    with visiting(browser, shown, **LOOKS[look]) as visit:
+        tab = visit.tab
+        papers = set()
+        calls = {name: f"/calls/{shown.ids[name]}" for name in ("fail", "parent")}
+        for name, path in {"login": "/", "home": "/?state=finished", **calls}.items():
+            tab.goto(path)
+            tab.screenshot(path=tmp_path / f"{look}-{name}.png", full_page=True)
+            # Only tables scroll sideways, not the page.
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            papers.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+            if name == "login":
+                sign_in_with(tab, KEY)
+        assert papers == {"rgb(21, 24, 28)" if look == "dark" else "rgb(251, 251, 250)"}
