@@ -183,7 +183,7 @@ def api_url(
     url, source = (url, source) if url else (DEFAULT_API_URL, "the default")
 
     def refuse(reason: str) -> ConfigurationError:
-        return ConfigurationError(f"the API URL {_shown(url)!r} (from {source}) {reason}")
+        return ConfigurationError(f"the API URL {shown(url)!r} (from {source}) {reason}")
 
     if re.search(r"[^\x21-\x7e]", url):
         raise refuse("has white space, control or non-ASCII characters")
@@ -249,8 +249,8 @@ def positive(name: str, value: int) -> int:
     return value
 
 
-def _shown(url: str) -> str:
-    """A URL without the credentials it may hold."""
+def shown(url: str) -> str:
+    """A text without the credentials that URLs in it may hold."""
     return re.sub(r"//[^/?#]*@", "//********@", url)
 
 

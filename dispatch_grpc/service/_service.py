@@ -86,8 +86,18 @@ class Service:
             from dispatch_grpc._keys import parse_signing_key
 
             signing_key = parse_signing_key(settings.signing_key)
+        try:
+            listener = _asgi.listen(settings.host, settings.port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+            ) from error
         database = Database(settings.database, settings.data_dir)
-        await database.open()
+        try:
+            await database.open()
+        except BaseException:
+            listener.close()
+            raise
         metrics = Metrics()
         caller = Caller(
             signing_key=signing_key,
@@ -109,12 +119,6 @@ class Service:
             is_ready=lambda: not stopping.is_set() and worker.is_connected,
             page=Page(database, metrics, keys),
         )
-        try:
-            listener = _asgi.listen(settings.host, settings.port)
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from error
         host, port = listener.getsockname()[:2]
         scheme = "https" if settings.certfile else "http"
         serving = asyncio.create_task(

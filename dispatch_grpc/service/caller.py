@@ -15,6 +15,7 @@ import pyqwest
 from google.protobuf.message import DecodeError
 from pyqwest import Client, HTTPTransport
 
+from dispatch_grpc._config import shown
 from dispatch_grpc._function_proto import PollResult, RunRequest, RunResponse
 from dispatch_grpc._responses import respond
 from dispatch_grpc.errors import Code, rpc_error
@@ -101,9 +102,10 @@ class Caller:
             text = str(error)
             is_tls = any(word in text.lower() for word in ("certificate", "tls", "handshake"))
             status = Status.TLS_ERROR if is_tls else Status.TCP_ERROR
-            return _failure(status, f"the endpoint could not be reached: {text}")
+            return _failure(status, f"the endpoint could not be reached: {shown(text)}")
         except Exception as error:  # noqa: BLE001 (of the HTTP client: a URL it does not take)
-            return _failure(Status.HTTP_ERROR, f"the endpoint could not be called: {error}")
+            text = shown(str(error))
+            return _failure(Status.HTTP_ERROR, f"the endpoint could not be called: {text}")
 
     async def _check(self, endpoint: str) -> None:
         """Check the addresses of a host, once in a while."""

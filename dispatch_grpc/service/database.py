@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import subprocess
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,7 +76,7 @@ class Database:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             # It stops with the last process that uses it.
             server = await asyncio.to_thread(get_server, self._data_dir / "postgres")
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise ConfigurationError(
                 f"the embedded database in {self._data_dir} does not start: {error}"
             ) from error

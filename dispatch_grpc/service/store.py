@@ -647,8 +647,8 @@ async def find(connection: Any, filters: dict[str, Any], limit: int) -> list[Cal
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     values.append(limit)
     rows = await connection.fetch(
-        f"SELECT *, NULL::bytea AS result FROM (SELECT * FROM calls {where} "  # noqa: S608
-        f"ORDER BY id DESC LIMIT ${len(values)}) AS page ORDER BY id DESC",
+        f"SELECT {_COLUMNS}, last_error FROM calls {where} "  # noqa: S608
+        f"ORDER BY id DESC LIMIT ${len(values)}",
         *values,
     )
     return [_info(row, with_result=False) for row in rows]

@@ -100,6 +100,7 @@ class Worker:
             asyncio.create_task(self._repeatedly(chore, seconds))
             for chore, seconds in (
                 (self._learn_hosts, 1.0),
+                (self._count, 5.0),
                 (self._wake, 0.25),
                 (self._revive, 1.0),
                 (self._prune, 60.0),
@@ -187,6 +188,8 @@ class Worker:
         for host, lane in list(self._lanes.items()):
             if lane.is_idle and host not in hosts:
                 del self._lanes[host]
+
+    async def _count(self) -> None:
         self._metrics.backlog(await self._reading(store.count))
 
     async def _revive(self) -> None:
