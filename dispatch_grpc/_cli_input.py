@@ -1,0 +1,183 @@
+"""What the command line reads: durations and times, JSON, the lines of a batch."""
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
+
+import click
+
+from dispatch_grpc import Call, InvalidCallError, MarshalError, new_call
+
+_DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms"))
+_FIELDS = ("endpoint", "function", "input", "expiration", "version")
+_PROGRESS_STEP = 256 * 1024
+
+
+class MistakeError(click.ClickException):
+    """A mistake that `--help` does not help with."""
+
+    exit_code = 2
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration; raises click.BadParameter."""
+    match = re.fullmatch(_DURATION, text)
+    if not text or match is None:
+        raise click.BadParameter(
+            f"a duration is required, of whole numbers with the units d, h, m, s and ms in this "
+            f"order, such as 30s, 1h30m or 250ms; got {text!r:.80}"
+        )
+    days, hours, minutes, seconds, milliseconds = (int(number or 0) for number in match.groups())
+    try:
+        return timedelta(days, seconds, 0, milliseconds, minutes, hours)
+    except OverflowError as error:
+        raise click.BadParameter(f"at most 999999999d are possible; got {text!r:.80}") from error
+
+
+def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | None], Any]:
+    """Make a callback for options that are a duration.
+
+    Args:
+        max_days: The most that is taken; more than zero is required then.
+    """
+
+    def read(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
+        if text is None:
+            return None
+        found = duration(text)
+        if max_days is not None and not timedelta(0) < found <= timedelta(max_days):
+            raise click.BadParameter(
+                f"more than zero and at most {max_days}d is required; got {text!r:.80}"
+            )
+        return found
+
+    return read
+
+
+def since_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    """Read an option that is a time, or how long ago that is."""
+    if text is None:
+        return None
+    try:
+        try:
+            # Without an offset it is the local time.
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except ValueError:
+            return datetime.now(UTC) - duration(text)
+    except (OverflowError, click.BadParameter) as error:
+        raise click.BadParameter(
+            f"a duration such as 1h30m, or a time such as 2026-01-31T12:00:00+01:00 is required; "
+            f"got {text!r:.80}"
+        ) from error
+
+
+def parse(data: bytes, *, one_line: bool = False) -> Any:
+    """Parse JSON (RFC 8259); raises ValueError, also for what Python would change or drop."""
+    try:
+        return json.loads(
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start + 1}") from error
+    except json.JSONDecodeError as error:
+        place = (
+            f"column {error.colno}" if one_line else f"line {error.lineno}, column {error.colno}"
+        )
+        raise ValueError(f"not valid JSON: {error.msg} ({place})") from error
+    except RecursionError as error:
+        raise ValueError("lists and objects are nested too deep") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r:.80} is twice in one object")
+        found[key] = value
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"not valid JSON: {name} is no number of JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text:.80} is larger than a double can be")
+    return number
+
+
+def read_call(line: bytes) -> Call:
+    """Make the call that a line of a batch file describes; raises ValueError."""
+    fields = parse(line.rstrip(), one_line=True)
+    if not isinstance(fields, dict):
+        raise InvalidCallError(f"an object is required, {{…}}; got {_given(fields)}")
+    for key, value in fields.items():
+        if key not in _FIELDS:
+            raise InvalidCallError(f"unknown key {key!r:.80}; the keys are {', '.join(_FIELDS)}")
+        if key != "input" and not isinstance(value, str):
+            raise InvalidCallError(f"{key}: a string is required; got {_given(value)}")
+    for key in ("endpoint", "function"):
+        if key not in fields:
+            raise InvalidCallError(f"{key}: is required; it is missing")
+    try:
+        return new_call(
+            fields["endpoint"],
+            fields["function"],
+            fields.get("input"),
+            expiration=duration(fields["expiration"]) if "expiration" in fields else None,
+            version=fields.get("version", ""),
+        )
+    except click.BadParameter as error:
+        raise InvalidCallError(f"expiration: {error.message}") from error
+    except MarshalError as error:
+        raise InvalidCallError(f"input: {error}") from error
+
+
+def _given(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"{json.dumps(value):.80}"
+
+
+class Progress:
+    """A line on stderr that is written over and over, and removed in the end."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._width = 0
+
+    def show(self, text: str) -> None:
+        """Write the line anew."""
+        if self._shown:
+            click.echo(f"\r{text.ljust(self._width)}", nl=False, err=True)
+            self._width = len(text)
+
+    def close(self) -> None:
+        """Remove the line."""
+        if self._width:
+            click.echo(f"\r{' ' * self._width}\r", nl=False, err=True)
+
+
+def lines(file: BinaryIO, progress: Progress) -> Iterator[tuple[int, bytes]]:
+    """Read a file's lines that are not blank, with their numbers."""
+    status = os.fstat(file.fileno())
+    total = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    read = reported = 0
+    for number, line in enumerate(file, 1):
+        read += len(line)
+        if read - reported >= _PROGRESS_STEP:
+            reported = read
+            part = f"{min(100, read * 100 // total)} %" if total else f"{read / 1e6:.1f} MB"
+            progress.show(f"reading: {number:,} lines, {part}")
+        if line.strip():
+            yield number, line
