@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,6 +150,16 @@ class Service:
 def _check(settings: ServiceSettings) -> None:
     if (settings.certfile is None) != (settings.keyfile is None):
         raise ConfigurationError("certfile and keyfile go together; got one of them")
+    if settings.certfile is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                settings.certfile, settings.keyfile
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"certfile, keyfile: {settings.certfile} and {settings.keyfile} cannot be used: "
+                f"{error}"
+            ) from error
     if (
         settings.certfile is None
         and not settings.allow_plaintext
@@ -168,7 +179,9 @@ def _keys(settings: ServiceSettings) -> tuple[Sequence[str], bool]:
         return [_config.api_key(key, environment).value for key in settings.api_keys], False
     file = settings.data_dir / "api-key"
     try:
-        return [file.read_text().strip()], False
+        if kept := file.read_text().strip():
+            return [_config.api_key(kept, {}).value], False
+        raise ConfigurationError(f"there is no API key in {file}: write one, or delete the file")
     except FileNotFoundError:
         pass
     except OSError as error:

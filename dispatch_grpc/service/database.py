@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import subprocess
 import warnings
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 from pgqueuer.domain.settings import Durability
 from pgqueuer.queries import Queries
 
@@ -101,7 +103,17 @@ class Database:
             if pool is not None:
                 await pool.close()
         if self._url is None:
-            await asyncio.to_thread(self._server.cleanup)
+            await asyncio.to_thread(_leave, self._server)
+
+
+def _leave(server: Any) -> None:
+    """Stop the embedded database, unless other processes use it."""
+    # Those that were killed are still on its list, and would keep it running for ever.
+    users = server.global_process_id_list
+    for pid in users.get_and_add(os.getpid()):
+        if not psutil.pid_exists(pid):
+            users.get_and_remove(pid)
+    server.cleanup()
 
 
 async def _prepare(url: str) -> None:
@@ -121,10 +133,10 @@ async def _prepare(url: str) -> None:
                 f"this version knows {len(MIGRATIONS)}"
             )
         queries = Queries.from_asyncpg_connection(connection)
+        queries.qbe.settings.durability = Durability.balanced  # its log may be lost
         if await queries.schema_is_installed():
             await queries.upgrade()
         else:
-            queries.qbe.settings.durability = Durability.balanced  # the log may be lost
             await queries.install()
         for number, statements in enumerate(MIGRATIONS[done:], done + 1):
             async with connection.transaction():

@@ -79,6 +79,7 @@ class Worker:
         self._loads: Batcher[Job, Loaded | None] = Batcher(self._load, 500)
         self._writes: Batcher[Written, None] = Batcher(self._write, 500)
         self._lanes: dict[str, _Lane] = {}
+        self._slots = asyncio.Semaphore(settings.concurrency)  # the queue may give more jobs
         self._stopping = asyncio.Event()
         self._released = asyncio.Event()
         self._manager: _Manager | None = None
@@ -238,7 +239,7 @@ class Worker:
         if datetime.now(UTC) >= running.expires_at:
             return machine.expire(running)
         self.expect([host])
-        async with self._lanes[host]:
+        async with self._lanes[host], self._slots:
             response = await self._run_or_release(loaded)
         if response is None:
             return Release()
