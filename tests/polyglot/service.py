@@ -1,10 +1,7 @@
-"""The service that the programs talk to: the one place that knows what it is."""
+"""The recorder that the programs talk to where their requests are looked at."""
 
 import contextlib
 from collections.abc import Iterator
-
-from dispatch.sdk.v1.function_connect import FunctionServiceClientSync
-from dispatch.sdk.v1.function_pb2 import RunRequest, RunResponse
 
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
 
@@ -31,25 +28,6 @@ class Service:
     def requests(self) -> list[RecordedRequest]:
         """What was recorded."""
         return self._recorder.requests
-
-    def result(self, dispatch_id: str) -> RunResponse:
-        """Have a recorded call run by its endpoint; returns what that answered."""
-        (call,) = (
-            call
-            for request in self.requests
-            for call, id in zip(request.calls, request.dispatch_ids, strict=True)
-            if id == dispatch_id
-        )
-        with FunctionServiceClientSync(call.endpoint, send_compression=None) as endpoint:
-            return endpoint.run(
-                RunRequest(
-                    function=call.function,
-                    input=call.input,
-                    dispatch_id=dispatch_id,
-                    root_dispatch_id=dispatch_id,
-                ),
-                timeout_ms=10_000,
-            )
 
 
 @contextlib.contextmanager

