@@ -23,6 +23,9 @@ from dispatch_grpc.errors import Code, InvalidCallError, RPCError
 
 logger = logging.getLogger("dispatch_grpc")
 
+RETRY_SECONDS = 1
+"""When to try again after RESOURCE_EXHAUSTED, as the answer tells."""
+
 ASGIApplication = Callable[[Any, Any, Any], Any]
 
 
@@ -42,8 +45,9 @@ class Handler(Protocol):
             One id for each call, in their order.
 
         Raises:
-            RPCError: Is answered as it is. Every other exception is logged, and answered as
-                INTERNAL without its text.
+            RPCError: Is answered as it is, RESOURCE_EXHAUSTED with the time to wait (the header
+                `retry-after`, for gRPC `grpc-retry-pushback-ms`). Every other exception is
+                logged, and answered as INTERNAL without its text.
         """
         ...
 
@@ -107,6 +111,9 @@ class _Service:
         except InvalidCallError as error:
             raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
         except RPCError as error:
+            if error.code is Code.RESOURCE_EXHAUSTED:
+                ctx.response_headers["retry-after"] = str(RETRY_SECONDS)
+                ctx.response_trailers["grpc-retry-pushback-ms"] = str(RETRY_SECONDS * 1000)
             raise connect_error(error) from error
         except Exception as error:
             logger.exception("the handler failed")

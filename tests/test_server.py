@@ -157,6 +157,20 @@ def test_a_handler_chooses_the_error(driver: Driver, code: Code):
     assert caught.value.code is code
 
 
+def test_a_handler_that_has_enough_tells_when_to_try_again():
+    with serve(Failing(RPCError("enough", code=Code.RESOURCE_EXHAUSTED))) as server:
+        response, _ = post(server.url, b"", "application/proto")
+        assert (response.status, response.headers["retry-after"]) == (429, "1")
+        with grpc.insecure_channel(server.url.removeprefix("http://")) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                DispatchServiceStub(channel).Dispatch(DispatchRequest(), timeout=10)
+        trailers = {key: value for key, value in caught.value.trailing_metadata()}  # noqa: C416
+        assert trailers["grpc-retry-pushback-ms"] == "1000"
+    with serve(Failing(RPCError("away", code=Code.UNAVAILABLE))) as server:
+        response, _ = post(server.url, b"", "application/proto")
+        assert "retry-after" not in response.headers
+
+
 def test_a_handler_that_breaks_tells_the_log_and_not_the_client(
     driver: Driver, caplog: pytest.LogCaptureFixture
 ):
