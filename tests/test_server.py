@@ -164,7 +164,7 @@ def test_a_handler_that_has_enough_tells_when_to_try_again():
         with grpc.insecure_channel(server.url.removeprefix("http://")) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 DispatchServiceStub(channel).Dispatch(DispatchRequest(), timeout=10)
-        trailers = {key: value for key, value in caught.value.trailing_metadata()}  # noqa: C416
+        trailers = {item.key: item.value for item in caught.value.trailing_metadata()}
         assert trailers["grpc-retry-pushback-ms"] == "1000"
     with serve(Failing(RPCError("away", code=Code.UNAVAILABLE))) as server:
         response, _ = post(server.url, b"", "application/proto")
