@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -164,7 +165,8 @@ def test_a_handler_that_has_enough_tells_when_to_try_again():
         with grpc.insecure_channel(server.url.removeprefix("http://")) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 DispatchServiceStub(channel).Dispatch(DispatchRequest(), timeout=10)
-        trailers = {item.key: item.value for item in caught.value.trailing_metadata()}
+        error: Any = caught.value
+        trailers = {key: value for key, value in error.trailing_metadata()}  # noqa: C416
         assert trailers["grpc-retry-pushback-ms"] == "1000"
     with serve(Failing(RPCError("away", code=Code.UNAVAILABLE))) as server:
         response, _ = post(server.url, b"", "application/proto")
