@@ -389,7 +389,9 @@ def _log(level: str, format: str) -> None:
             raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
-            JsonFormatter(["levelname", "name", "message"], rename_fields=names, timestamp="time")
+            JsonFormatter(
+                "%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time"
+            )
         )
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

