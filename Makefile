@@ -18,7 +18,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-polyglot lint format gen check-gen breaking release-schema vectors bench lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-polyglot lint format gen check-gen breaking release-schema vectors bench bench-service lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ bench: setup .venv-peer/.stamp ## measure against the raw stubs and against disp
 	$(BIN)/python -m benchmarks
 .venv-peer/.stamp: $(REQ)/peer.txt
 	$(call venv,.venv-peer,-r $(REQ)/peer.txt)
+
+bench-service: setup .venv-service-peer/.stamp ## measure the durable service against DBOS and pgqueuer alone
+	$(BIN)/python -m benchmarks.service
+.venv-service-peer/.stamp: $(REQ)/service-peer.txt
+	$(call venv,.venv-service-peer,-r $(REQ)/service-peer.txt)
 
 UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 lock: setup ## pin the development requirements anew, at their newest versions
