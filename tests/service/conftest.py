@@ -1,6 +1,9 @@
 """An embedded database for the tests of the service, one for all of them."""
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,15 @@ def embedded() -> Iterator[Bench]:
         bench = Bench(folder)
         yield bench
         bench.close()
+
+
+@pytest.fixture(autouse=True)
+def end_databases(tmp_path: Path) -> Iterator[None]:
+    """End the databases of services that were killed; a graceful end stops them itself."""
+    yield
+    for file in tmp_path.glob("*/postgres/postmaster.pid"):
+        with contextlib.suppress(OSError):  # it may have ended just now
+            os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
 
 
 @pytest.fixture

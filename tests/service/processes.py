@@ -103,6 +103,7 @@ def service(data_dir: Path, **settings: Any) -> Iterator[Process]:
     process = Process(sys.executable, "-c", SERVICE, given)
     try:
         yield process
+        process.stop()  # and with it the database, unless the process was killed
     finally:
         process.close()
 
