@@ -48,11 +48,13 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run the coroutine of a server, by uvloop where there is one: it is faster."""
+    loop: asyncio.AbstractEventLoop
     try:
-        from uvloop import new_event_loop
+        import uvloop
+
+        loop = uvloop.new_event_loop()
     except ImportError:
-        new_event_loop = None  # type: ignore[assignment]
-    loop = asyncio.new_event_loop() if new_event_loop is None else new_event_loop()
+        loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(main)

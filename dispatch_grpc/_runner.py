@@ -11,24 +11,24 @@ from dispatch_grpc._config import positive
 from dispatch_grpc._function_proto import CallResult, PollResult, RunRequest, RunResponse
 from dispatch_grpc._proto import Call
 from dispatch_grpc._responses import describe, respond, status_of
+from dispatch_grpc._watch import output_of
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.endpoint import Endpoint
 from dispatch_grpc.errors import (
-    CallError,
     ConfigurationError,
     EndpointError,
     InvalidCallError,
     RPCError,
-    UnmarshalError,
 )
 from dispatch_grpc.status import Status
-from dispatch_grpc.values import unmarshal
 
 
 class Runner:
     """Runs calls in this process until they finish: polls, child calls and tail calls included.
 
         Runner(endpoint).run(greet.call("World"))  # "Hello, World!"
+
+    Child calls that a function does not wait for end with it; a service runs them on.
 
     Args:
         endpoints: The endpoints whose functions are called, told apart by their URLs.
@@ -73,16 +73,7 @@ class Runner:
         if problem := problem_of(call):
             raise InvalidCallError(f"call{problem}")
         status, result = await self._finish(call, _Run(str(uuid.uuid4())))
-        if result.HasField("error"):
-            error = result.error
-            raise CallError(
-                error.message,
-                type=error.type,
-                status=status,
-                output=_partial(result),
-                traceback=error.traceback.decode(errors="replace"),
-            )
-        return unmarshal(result.output, T) if result.HasField("output") else None
+        return output_of(result, status, T)
 
     async def _finish(self, call: Call, run: "_Run") -> tuple[Status, CallResult]:
         """Run a call, and what it calls, until it exits."""
@@ -136,14 +127,6 @@ class Runner:
         _, result = await self._finish(child, run.child())
         result.correlation_id = child.correlation_id
         run.results.append(result)
-
-
-def _partial(result: CallResult) -> Any:
-    """What a failed call returned nevertheless."""
-    try:
-        return unmarshal(result.output) if result.HasField("output") else None
-    except UnmarshalError:  # its failure is to be told, not this one
-        return result.output
 
 
 def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResult:

@@ -8,7 +8,6 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dispatch_grpc._calls_proto import (
@@ -123,16 +122,7 @@ class Waiting:
                 f"{self._where()}",
                 code=Code.DEADLINE_EXCEEDED,
             ) from self._error
-        status, result = _status(call.status), call.result
-        if status is not Status.OK or result.HasField("error"):
-            raise CallError(
-                result.error.message or f"the call has ended with {status.name}",
-                type=result.error.type or status.name,
-                status=status,
-                traceback=result.error.traceback.decode(errors="replace"),
-                output=_partial(result.output) if result.HasField("output") else None,
-            )
-        return unmarshal(result.output, T) if result.HasField("output") else None
+        return output_of(call.result, _status(call.status), T)
 
     def _left(self) -> float | None:
         """Seconds that are left; None for ever."""
@@ -256,9 +246,26 @@ def _status(number: int) -> Status:
         return Status.PERMANENT_ERROR
 
 
-def _partial(output: AnyProto) -> Any:
-    """What a failed call returned nevertheless."""
-    try:
-        return unmarshal(output)
-    except UnmarshalError:  # its failure is to be told, not this one
-        return output
+def output_of(result: Any, status: Status, T: Any) -> Any:
+    """What a call returned, or the error that it failed with: what its CallResult means.
+
+    Raises:
+        CallError: The call failed.
+        UnmarshalError: The output is no `T`.
+    """
+    has_output = result.HasField("output")
+    if status is Status.OK and not result.HasField("error"):
+        return unmarshal(result.output, T) if has_output else None
+    partial: Any = None
+    if has_output:
+        try:
+            partial = unmarshal(result.output)
+        except UnmarshalError:  # its failure is to be told, not this one
+            partial = result.output
+    raise CallError(
+        result.error.message or f"the call has ended with {status.name}",
+        type=result.error.type or status.name,
+        status=status,
+        traceback=result.error.traceback.decode(errors="replace"),
+        output=partial,
+    )
