@@ -30,6 +30,7 @@ except ImportError as missing:
 
 from dispatch_grpc._config import RetryPolicy, Target, TLSCredentials
 from dispatch_grpc._proto import load_all
+from dispatch_grpc._settle import settle_at_exit
 from dispatch_grpc._transport import Metadata, Method
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -44,6 +45,8 @@ from dispatch_grpc.errors import (
 )
 
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
+
+settle_at_exit()
 
 
 class ConnectTransport:

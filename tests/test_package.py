@@ -34,7 +34,7 @@ ROOMS = [
         "calls",
         "_config",
     ),
-    *("_transport", "_grpc", "_forked", "_connect", "_core", "batch"),
+    *("_transport", "_grpc", "_forked", "_settle", "_connect", "_core", "batch"),
     *("_watch", "_async_client", "client"),
     *("_keys", "signature", "server", "_asgi"),
     *(

@@ -110,6 +110,35 @@ def test_connect_in_a_forked_child(protocol: str, dispatch_recorder: CallRecorde
     assert "forked after its parent used Connect" in lines[5]
 
 
+def test_a_process_ends_well_right_after_an_answer(dispatch_recorder: CallRecorder):
+    """A thread of the HTTP client may still be on its way out of Python: here for 0.1 s.
+
+    The end of the interpreter takes 0.3 s, so the thread comes back in the middle of it.
+    """
+    code = """
+        import asyncio, sys, threading, time
+        from asyncio.selector_events import BaseSelectorEventLoop
+        from dispatch_grpc import AsyncClient, new_call
+        wake = BaseSelectorEventLoop._write_to_self
+        def wake_slowly(loop):
+            wake(loop)
+            slow.append(threading.get_ident())
+            time.sleep(0.1)
+        class SlowEnd:
+            def __del__(self, sleep=time.sleep):
+                sleep(0.3)
+        BaseSelectorEventLoop._write_to_self, slow = wake_slowly, []
+        sys.end = SlowEnd()
+        async def main():
+            async with AsyncClient("key", api_url=sys.argv[1], protocol="connect") as client:
+                print(await client.dispatch(new_call("http://example.com", "f")))
+        asyncio.run(main())
+        assert set(slow) - {threading.get_ident()}
+    """
+    with serve(dispatch_recorder) as server:
+        assert len(python(code, server.url)) == 37
+
+
 def test_a_channel_of_the_caller_is_not_used_after_a_fork(dispatch_recorder: CallRecorder):
     code = """
         import os, sys, warnings

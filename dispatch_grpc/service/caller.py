@@ -18,6 +18,7 @@ from pyqwest import Client, HTTPTransport
 from dispatch_grpc._config import shown
 from dispatch_grpc._function_proto import PollResult, RunRequest, RunResponse
 from dispatch_grpc._responses import respond
+from dispatch_grpc._settle import settle_at_exit
 from dispatch_grpc.errors import Code, rpc_error
 from dispatch_grpc.service.store import Loaded
 from dispatch_grpc.service.urls import ForbiddenAddressError, check_addresses, host_of
@@ -25,6 +26,8 @@ from dispatch_grpc.status import Status
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+settle_at_exit()
 
 _PATH = "/dispatch.sdk.v1.FunctionService/Run"
 _HEADERS = {"content-type": "application/proto", "connect-protocol-version": "1"}
