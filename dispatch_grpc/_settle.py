@@ -25,5 +25,5 @@ def settle_at_exit() -> None:
 def _settle() -> None:
     end = time.monotonic() + _SECONDS
     own = {thread.ident for thread in threading.enumerate()}
-    while sys._current_frames().keys() - own and time.monotonic() < end:  # noqa: SLF001
+    while sys._current_frames().keys() - own and time.monotonic() < end:
         time.sleep(_PAUSE_SECONDS)  # which gives the lock away

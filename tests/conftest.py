@@ -129,8 +129,8 @@ def data_dir() -> Iterator[Path]:
 def service() -> Iterator[RunningService]:
     """One running service for the tests of a module. The calls of other tests are in it too.
 
-    Not for the session: its queue draws from Python's shared random numbers in the background, which
-    Hypothesis does not allow while property tests run.
+    Not for the session: its queue draws from Python's shared random numbers in the background,
+    which Hypothesis does not allow while property tests run.
     """
     with data_dir() as folder, run_service(folder) as running:
         yield running
