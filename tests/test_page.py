@@ -32,7 +32,9 @@ from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page import COOKIE, SESSION, Page, Sessions, _age, _status
+from dispatch_grpc.service.page import COOKIE, Page
+from dispatch_grpc.service.sessions import SESSION, Sessions
+from dispatch_grpc.service.shown import age, status_of
 from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
@@ -611,11 +613,11 @@ def test_a_name_is_not_longer_than_a_line(shown: Shown):
 )
 def test_how_long_ago(seconds: float, text: str):
     now = datetime.now(UTC)
-    assert _age(now - timedelta(seconds=seconds), now) == text
+    assert age(now - timedelta(seconds=seconds), now) == text
 
 
 def test_a_status_of_a_later_version_has_its_number():
-    assert _status(99).text == "99"
+    assert status_of(99).text == "99"
 
 
 def test_how_a_call_went_is_shown(shown: Shown):
@@ -690,7 +692,7 @@ def test_filters_hold_on_every_page(shown: Shown):
 
 def test_only_so_many_calls_are_looked_at(shown: Shown, monkeypatch: pytest.MonkeyPatch):
     total = QUICK + len(shown.ids) + CHILDREN
-    monkeypatch.setattr("dispatch_grpc.service.store._LOOKED_AT", total // 4)
+    monkeypatch.setattr("dispatch_grpc.service.reads._LOOKED_AT", total // 4)
     assert total % 4 == 0  # so that the last page ends at the first call
     path, pages, found = "/?function=describe", 0, []
     while path:

@@ -28,7 +28,7 @@ from dispatch_grpc._calls_proto import (
 )
 from dispatch_grpc._proto import DispatchRequest, DispatchResponse
 from dispatch_grpc.errors import Code, RPCError, rpc_error
-from dispatch_grpc.service import machine, store
+from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id, parse_id
 from dispatch_grpc.service.metrics import Metrics
@@ -172,7 +172,7 @@ class Watching:
 
     async def _get(self, id: UUID) -> CallInfo:
         async with self._database.relaxed.acquire() as connection:
-            info = await store.get(connection, id)
+            info = await reads.get(connection, id)
         if info is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
         return info
@@ -231,7 +231,7 @@ class Watching:
         if request.page_token:
             filters["before"] = _from_token(request.page_token)
         async with self._database.relaxed.acquire() as connection:
-            calls = await store.find(connection, filters, size + 1)
+            calls = await reads.find(connection, filters, size + 1)
         more = len(calls) > size
         token = _to_token(calls[size - 1].dispatch_id) if more else ""
         return ListCallsResponse(calls=calls[:size], next_page_token=token)

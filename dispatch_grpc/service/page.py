@@ -6,34 +6,38 @@ escaped by the templates.
 """
 
 import asyncio
-import hashlib
-import hmac
-import json
 import logging
-import re
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
 
-from google.protobuf.any_pb2 import Any as AnyProto
-from google.protobuf.message import Message
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dispatch_grpc._calls_proto import CallInfo, CallState
-from dispatch_grpc._function_proto import Error
-from dispatch_grpc.errors import UnmarshalError
-from dispatch_grpc.service import store
+from dispatch_grpc._calls_proto import CallState
+from dispatch_grpc.service import reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.sessions import SESSION, Sessions
+from dispatch_grpc.service.shown import (
+    MAX_SHOWN_BYTES,
+    STATES,
+    age,
+    error_of,
+    input_of,
+    row_of,
+    state_of,
+    status_of,
+    took,
+    utc,
+    value_of,
+)
 from dispatch_grpc.service.worker import AWAY
 from dispatch_grpc.status import Status
-from dispatch_grpc.values import unmarshal
 
 logger = logging.getLogger("dispatch_grpc.service")
 
@@ -45,17 +49,12 @@ HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/calls/style.css",
 )
 COOKIE = "dispatch_session"
-SESSION = timedelta(hours=12)
 
 _PAGE_SIZE = 50
 _MAX_FORM_BYTES = 8192
-_MAX_SHOWN_BYTES = 100_000  # of a value: decoding a larger one would hold up the service
-_MAX_SHOWN_CHARACTERS = 20_000
-_MAX_NAME_CHARACTERS = 200
 _MAX_SECONDS = 10
 _REFRESH_SECONDS = 5
 
-_STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}
 _HEADERS = (
     (
         b"content-security-policy",
@@ -67,62 +66,6 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-
-
-class Sessions:
-    """Those who have signed in. Nothing is kept here: it is all in the tokens they were given.
-
-    A token says when it expires, and is signed by a key made of the API key that was given for it.
-    So it is good in every process that takes this API key, and no longer than they take it.
-
-    Args:
-        keys: The API keys.
-        now: The time, in seconds since 1970.
-    """
-
-    def __init__(self, keys: Collection[str], now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._digests = [_digest(key) for key in keys]
-        self._secrets = [
-            hmac.digest(key.encode(), b"dispatch-grpc: a session of the page", "sha256")
-            for key in keys
-        ]
-
-    def takes(self, key: str) -> bool:
-        """Whether a key is an API key."""
-        return self._secret(key) is not None
-
-    def begin(self, key: str) -> str | None:
-        """Make a token for the one who gives this key; None when it is no API key."""
-        secret = self._secret(key)
-        if secret is None:
-            return None
-        expiry = str(int(self._now() + SESSION.total_seconds()))
-        return f"{expiry}.{_sign(secret, expiry)}"
-
-    def is_valid(self, token: str) -> bool:
-        """Whether a token was made by `begin`, and has not expired."""
-        expiry, _, signature = token.partition(".")
-        given = signature.encode()
-        # As for the keys: all are compared, in constant time.
-        signed = [hmac.compare_digest(given, _sign(key, expiry).encode()) for key in self._secrets]
-        return any(signed) and self._now() < int(expiry)
-
-    def _secret(self, key: str) -> bytes | None:
-        digest = _digest(key)
-        found = None
-        for own, secret in zip(self._digests, self._secrets, strict=True):
-            if hmac.compare_digest(digest, own):
-                found = secret
-        return found
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
-
-
-def _sign(secret: bytes, text: str) -> str:
-    return hmac.digest(secret, text.encode(), "sha256").hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +117,7 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(age=_age, took=_took, utc=_utc, iso=datetime.isoformat)
+        self._templates.filters.update(age=age, took=took, utc=utc, iso=datetime.isoformat)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
@@ -288,20 +231,20 @@ class Page:
     async def _home(self, query: Mapping[str, str]) -> _Answer:
         filters = _filters(query)
         async with self._database.relaxed.acquire() as connection:
-            backlog = self._metrics.counts or await store.count(connection)
-            finished = await store.finished_by_status(connection)
-            found, more = await store.recent(connection, filters, _PAGE_SIZE)
+            backlog = self._metrics.counts or await reads.count(connection)
+            finished = await reads.finished_by_status(connection)
+            found, more = await reads.recent(connection, filters, _PAGE_SIZE)
         chosen = {name: query.get(name, "") for name in ("state", "status", "function", "refresh")}
         is_first = "before" not in filters
         return self._render(
             "home.html",
             backlog=[(name, backlog.get(name, 0)) for name in _BACKLOG],
-            finished=[(_status(status), number) for status, number in finished.numbers.items()],
+            finished=[(status_of(status), number) for status, number in finished.numbers.items()],
             finished_total=sum(finished.numbers.values()),
             finished_since=finished.since,
-            rows=[_row(info) for info in found],
-            states=list(_STATES),
-            statuses=[(status.name, _status(status)) for status in Status],
+            rows=[row_of(info) for info in found],
+            states=list(STATES),
+            statuses=[(status.name, status_of(status)) for status in Status],
             chosen=chosen,
             is_filtered=any(chosen[name] for name in ("state", "status", "function")),
             newest="" if is_first else _link(HOME, **chosen),
@@ -313,31 +256,31 @@ class Page:
     async def _call(self, id: UUID, query: Mapping[str, str]) -> _Answer:
         before = _before(query)
         async with self._database.relaxed.acquire() as connection:
-            details = await store.details(connection, id, max_input_bytes=_MAX_SHOWN_BYTES)
+            details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
             if details is None:
                 raise _Refused(404, "There is no call of this id. It may have been deleted.")
-            by_state = await store.children_by_state(connection, id)
-            found, more = await store.children(connection, id, before, _PAGE_SIZE)
+            by_state = await reads.children_by_state(connection, id)
+            found, more = await reads.children(connection, id, before, _PAGE_SIZE)
         info = details.info
         here = f"{CALLS}{id}"
         is_finished = info.state == CallState.CALL_STATE_FINISHED
         refreshes = bool(query.get("refresh")) and not is_finished
         return self._render(
             "call.html",
-            call=_row(info),
+            call=row_of(info),
             info=info,
             details=details,
-            input=_input(details),
-            output=_value(info.result.output) if info.result.HasField("output") else None,
-            error_=_error(info.result.error) if info.result.HasField("error") else None,
-            last_error=_error(info.last_error) if info.HasField("last_error") else None,
+            input=input_of(details),
+            output=value_of(info.result.output) if info.result.HasField("output") else None,
+            error_=error_of(info.result.error) if info.result.HasField("error") else None,
+            last_error=error_of(info.last_error) if info.HasField("last_error") else None,
             by_state=[
-                (_state(state), _status(status) if state == store.FINISHED else None, number)
+                (state_of(state), status_of(status) if state == store.FINISHED else None, number)
                 for (state, status), number in by_state.items()
             ],
             children_counted=sum(by_state.values()),
-            children_bound=store.CHILDREN_COUNTED,
-            rows=[_row(child) for child in found],
+            children_bound=reads.CHILDREN_COUNTED,
+            rows=[row_of(child) for child in found],
             newest="" if before is None else here,
             older=_link(here, before=str(more)) if more else "",
             here=here,
@@ -397,9 +340,9 @@ def _call_of(path: str) -> UUID | None:
 def _filters(query: Mapping[str, str]) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     if state := query.get("state"):
-        if state not in _STATES:
+        if state not in STATES:
             raise _Refused(400, "There is no such state.")
-        filters["state"] = _STATES[state]
+        filters["state"] = STATES[state]
     if status := query.get("status"):
         if status not in Status.__members__:
             raise _Refused(400, "There is no such status.")
@@ -427,137 +370,3 @@ def _link(path: str, **fields: str) -> str:
 
 def _redirect(location: str, *headers: tuple[str, str]) -> _Answer:
     return _Answer(303, headers=(("location", location), *headers))
-
-
-# What is shown
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A word, and the class of style that colours it."""
-
-    text: str
-    style: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text of a call, or what is shown of it."""
-
-    text: str
-    kind: str = ""
-    note: str = ""
-
-
-def _state(state: int) -> _Word:
-    names = {number: name for name, number in _STATES.items()}
-    return _Word(names[state], names[state])
-
-
-def _status(number: int) -> _Word:
-    try:
-        status = Status(number)
-    except ValueError:  # of a later version of the schema
-        return _Word(str(number), "failed")
-    if status is Status.UNSPECIFIED:
-        return _Word("no run yet", "none")
-    style = "ok" if status is Status.OK else "retried" if status.retryable else "failed"
-    return _Word(status.name, style)
-
-
-def _row(info: CallInfo) -> dict[str, Any]:
-    return {
-        "id": info.dispatch_id,
-        "function": _short(info.function),
-        "endpoint": _short(re.sub(r"//[^/]*@", "//…@", info.endpoint)),  # without a password
-        "version": _short(info.version),
-        "state": _state(info.state),
-        "status": _status(info.status),
-        "runs": info.runs,
-        "parent": info.parent_dispatch_id,
-        "root": info.root_dispatch_id,
-        **{
-            name: getattr(info, field).ToDatetime(tzinfo=UTC) if info.HasField(field) else None
-            for name, field in (
-                ("created", "creation_time"),
-                ("expires", "expiration_time"),
-                ("next", "next_time"),
-                ("finished", "finish_time"),
-            )
-        },
-    }
-
-
-def _error(error: Error) -> dict[str, Any]:
-    return {
-        "type": _short(error.type),
-        "message": _cut(error.message),
-        "traceback": _cut(error.traceback.decode("utf-8", "replace")),
-        "value_bytes": len(error.value),
-    }
-
-
-def _input(details: store.Details) -> _Text:
-    if details.input is None:
-        return _Text("", "", f"{details.input_bytes:,} bytes: too large to be shown here.")
-    return _value(AnyProto.FromString(details.input))
-
-
-def _value(any: AnyProto) -> _Text:
-    """A value as it would be written down, or what can be said of it."""
-    kind, size = any.type_url.rpartition("/")[2], len(any.value)
-    if size > _MAX_SHOWN_BYTES:
-        return _Text("", kind, f"{size:,} bytes: too large to be shown here.")
-    try:
-        value = unmarshal(any)
-    except UnmarshalError:
-        return _Text("", kind or "no type", f"{size:,} bytes, which are no value known here.")
-    shown = _cut(_written(value))
-    return _Text(shown.text, kind, shown.note)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f"{len(value):,} bytes: {value[:64].hex(' ')}{' …' if len(value) > 64 else ''}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():g} s"
-    if isinstance(value, Message):
-        return str(value)
-    if isinstance(value, str) and "\n" in value:
-        return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _cut(text: str) -> _Text:
-    if len(text) <= _MAX_SHOWN_CHARACTERS:
-        return _Text(text)
-    note = f"The first {_MAX_SHOWN_CHARACTERS:,} of {len(text):,} characters."
-    return _Text(text[:_MAX_SHOWN_CHARACTERS], "", note)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_NAME_CHARACTERS else text[:_MAX_NAME_CHARACTERS] + "…"
-
-
-def _utc(when: datetime) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _age(when: datetime, now: datetime) -> str:
-    seconds = (now - when).total_seconds()
-    text = _took(timedelta(seconds=int(abs(seconds))))
-    if abs(seconds) < 1:
-        return "now"
-    return f"{text} ago" if seconds > 0 else f"in {text}"
-
-
-def _took(duration: timedelta) -> str:
-    seconds = max(duration.total_seconds(), 0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.3g} s"

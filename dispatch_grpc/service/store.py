@@ -1,4 +1,4 @@
-"""The calls in the database: everything that is SQL.
+"""The calls in the database: everything that is written, in SQL. `reads` has the rest.
 
 Whatever is written together is one transaction, the jobs of the queue included: a call has a job
 for as long as there is something to do for it. A job says which call, and which of its turns: a
@@ -8,13 +8,12 @@ job whose turn has passed is stale, and does nothing.
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pgqueuer.queries import Queries
 
-from dispatch_grpc._calls_proto import CallInfo, CallState
 from dispatch_grpc._function_proto import CallResult, Error, Poll
 from dispatch_grpc._proto import Call
 from dispatch_grpc.errors import Code, rpc_error
@@ -207,7 +206,7 @@ def _loaded(row: Any) -> Loaded:
         running=Running(
             id=row["id"],
             endpoint=row["endpoint"],
-            correlation_id=_unsigned(row["correlation_id"]),
+            correlation_id=unsigned(row["correlation_id"]),
             expires_at=row["expires_at"],
             failures=row["failures"],
             pickups=row["pickups"],
@@ -579,7 +578,7 @@ async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int 
     # Again and again: a child may have made calls that could not be seen before it was locked.
     while rows := await _unfinished(connection, id):
         finishes: list[Finish] = [
-            results(row["id"], _unsigned(row["correlation_id"])) for row in rows
+            results(row["id"], unsigned(row["correlation_id"])) for row in rows
         ]
         await connection.execute(
             """
@@ -632,103 +631,6 @@ async def _tell(connection: Any, ids: Sequence[UUID]) -> None:
         )
 
 
-async def get(connection: Any, id: UUID) -> CallInfo | None:
-    """A call as it is now, with its result."""
-    row = await connection.fetchrow("SELECT * FROM calls WHERE id = $1", id)
-    return None if row is None else _info(row)
-
-
-async def find(connection: Any, filters: dict[str, Any], limit: int) -> list[CallInfo]:
-    """Calls, the newest first, without their results. The filters are those of ListCalls."""
-    conditions, values = [], []
-    for name, value in filters.items():
-        values.append(value)
-        conditions.append(f"{_FILTERS[name]} ${len(values)}")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    values.append(limit)
-    rows = await connection.fetch(
-        f"SELECT {_COLUMNS}, last_error FROM calls {where} "  # noqa: S608
-        f"ORDER BY id DESC LIMIT ${len(values)}",
-        *values,
-    )
-    return [_info(row, with_result=False) for row in rows]
-
-
-_FILTERS = {
-    "state": "state =",
-    "status": "status =",
-    "function": "function =",
-    "endpoint": "endpoint =",
-    "created_after": "created_at >=",
-    "created_before": "created_at <",
-    "parent_id": "parent_id =",
-    "before": "id <",
-}
-
-
-def _info(row: Any, *, with_result: bool = True) -> CallInfo:
-    info = CallInfo(
-        dispatch_id=str(row["id"]),
-        parent_dispatch_id=str(row["parent_id"] or ""),
-        root_dispatch_id=str(row["root_id"]),
-        endpoint=row["endpoint"],
-        function=row["function"],
-        version=row["version"],
-        state=CallState.Name(row["state"]),
-        runs=row["runs"],
-    )
-    info.status = row["status"]
-    for field_name, column in (
-        ("creation_time", "created_at"),
-        ("expiration_time", "expires_at"),
-        ("next_time", "next_at"),
-        ("finish_time", "finished_at"),
-    ):
-        if row[column] is not None:
-            getattr(info, field_name).FromDatetime(row[column].astimezone(UTC))
-    if row["last_error"] is not None:
-        info.last_error.ParseFromString(row["last_error"])
-        if not with_result:
-            info.last_error.ClearField("traceback")  # a page would be too large
-    if with_result and row["result"] is not None:
-        info.result.ParseFromString(row["result"])
-    return info
-
-
-async def count(connection: Any) -> dict[str, int]:
-    """How many calls there are that have not finished: queued, delayed, running, waiting."""
-    row = await connection.fetchrow(
-        """
-        SELECT
-            count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
-            count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS delayed,
-            count(*) FILTER (WHERE status = 'picked') AS running,
-            (SELECT count(*) FROM calls WHERE next_at IS NOT NULL AND state = 3) AS waiting
-        FROM pgqueuer
-        """
-    )
-    return dict(row)
-
-
-async def hosts(connection: Any) -> list[str]:
-    """The hosts for which there are jobs, found by steps from one to the next."""
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE step AS (
-            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
-            UNION ALL
-            SELECT (SELECT entrypoint FROM pgqueuer
-                WHERE status = 'queued' AND entrypoint > step.entrypoint
-                ORDER BY entrypoint LIMIT 1)
-            FROM step WHERE step.entrypoint IS NOT NULL
-        )
-        SELECT entrypoint FROM step WHERE entrypoint IS NOT NULL
-        UNION SELECT entrypoint FROM pgqueuer WHERE status = 'picked'
-        """
-    )
-    return [row["entrypoint"] for row in rows]
-
-
 def _parse(cls: Any, data: bytes | None) -> Any:
     return None if data is None else cls.FromString(data)
 
@@ -737,183 +639,6 @@ def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def _unsigned(number: int) -> int:
+def unsigned(number: int) -> int:
+    """A correlation id, from the signed number that the database has for it."""
     return number + 2**64 if number < 0 else number
-
-
-# What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
-
-CHILDREN_COUNTED = 10_000
-FINISHED_COUNTED = 10_000
-_LOOKED_AT = 20_000
-_LAST_ID = UUID(int=2**128 - 1)
-_COLUMNS = (
-    "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
-    "expires_at, next_at, finished_at"
-)
-_LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"  # not what may be large
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """All that is known of a call.
-
-    Attributes:
-        info: What everybody is told.
-        correlation_id: As in the Call that made it.
-        input: Its input, an Any; None when it is too large.
-        input_bytes: Size of the input.
-        failures: How often in a row its run has failed.
-        pickups: How often the run that is to be done has begun.
-        generation: How often it began anew, or went on as another call.
-        min_results: Number of results that it waits for, or waited for last.
-        ready: Results that it has not been given.
-        outstanding: Calls that it made and that have not finished.
-    """
-
-    info: CallInfo
-    correlation_id: int
-    input: bytes | None
-    input_bytes: int
-    failures: int
-    pickups: int
-    generation: int
-    min_results: int
-    ready: int
-    outstanding: int
-
-
-async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details | None:
-    """All that is known of a call."""
-    row = await connection.fetchrow(
-        f"""
-        SELECT {_COLUMNS}, last_error, result, correlation_id, failures, pickups, generation,
-            min_results, ready, outstanding, octet_length(input) AS input_bytes,
-            CASE WHEN octet_length(input) <= $2 THEN input END AS input
-        FROM calls WHERE id = $1
-        """,  # noqa: S608
-        id,
-        max_input_bytes,
-    )
-    if row is None:
-        return None
-    return Details(
-        info=_info(row),
-        correlation_id=_unsigned(row["correlation_id"]),
-        input=row["input"],
-        input_bytes=row["input_bytes"],
-        failures=row["failures"],
-        pickups=row["pickups"],
-        generation=row["generation"],
-        min_results=row["min_results"],
-        ready=row["ready"],
-        outstanding=row["outstanding"],
-    )
-
-
-async def recent(
-    connection: Any, filters: dict[str, Any], limit: int
-) -> tuple[list[CallInfo], UUID | None]:
-    """Calls, the newest first. The filters are those of `find`: of one call of many, and `before`.
-
-    No index helps to find a state or a function, so only so many calls are looked at.
-
-    Returns:
-        The calls, and before which one to go on; None at the end. There may be less than asked
-        for, and still more to come.
-    """
-    place = filters.get("before", _LAST_ID)
-    values: list[Any] = [place, _LOOKED_AT, limit + 1]
-    conditions = []
-    for name, value in filters.items():
-        if name != "before":
-            values.append(value)
-            conditions.append(f"{_FILTERS[name]} ${len(values)}")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = await connection.fetch(
-        f"SELECT {_LISTED} FROM (SELECT * FROM calls WHERE id < $1 ORDER BY id DESC LIMIT $2) "  # noqa: S608
-        f"AS looked_at {where} ORDER BY id DESC LIMIT $3",
-        *values,
-    )
-    found = [_info(row, with_result=False) for row in rows[:limit]]
-    if len(rows) > limit:
-        return found, rows[limit - 1]["id"]
-    if not conditions:
-        return found, None
-    rest = await connection.fetch(
-        "SELECT id FROM calls WHERE id < $1 ORDER BY id DESC OFFSET $2 LIMIT 2",
-        place,
-        _LOOKED_AT - 1,
-    )
-    return found, rest[0]["id"] if len(rest) == 2 else None
-
-
-async def children(
-    connection: Any, id: UUID, before: UUID | None, limit: int
-) -> tuple[list[CallInfo], UUID | None]:
-    """Calls that a call made, the newest first.
-
-    Returns:
-        The calls, and before which one to go on; None at the end.
-    """
-    # Materialized, or the newest of all calls would be searched for the children.
-    rows = await connection.fetch(
-        f"""
-        WITH child AS MATERIALIZED (
-            SELECT id FROM calls WHERE parent_id = $1 AND ($2::uuid IS NULL OR id < $2)
-        )
-        SELECT {_LISTED} FROM calls
-        WHERE id IN (SELECT id FROM child ORDER BY id DESC LIMIT $3) ORDER BY id DESC
-        """,  # noqa: S608
-        id,
-        before,
-        limit + 1,
-    )
-    found = [_info(row, with_result=False) for row in rows[:limit]]
-    return found, rows[limit - 1]["id"] if len(rows) > limit else None
-
-
-async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], int]:
-    """How many calls a call made, by their state and status; of the first `CHILDREN_COUNTED`."""
-    # In the order of the index, so that it is used.
-    rows = await connection.fetch(
-        """
-        SELECT state, status, count(*) FROM (
-            SELECT state, status FROM calls WHERE parent_id = $1
-            ORDER BY parent_id, parent_generation, finished_at, id LIMIT $2
-        ) AS child
-        GROUP BY state, status ORDER BY state, status
-        """,
-        id,
-        CHILDREN_COUNTED,
-    )
-    return {(row["state"], row["status"]): row["count"] for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The calls that have finished last.
-
-    Attributes:
-        numbers: How many there are of each status.
-        since: When the first of them finished.
-    """
-
-    numbers: dict[int, int]
-    since: datetime | None
-
-
-async def finished_by_status(connection: Any) -> Finished:
-    """Of the `FINISHED_COUNTED` calls that have finished last: how many there are by status."""
-    rows = await connection.fetch(
-        """
-        SELECT status, count(*), min(finished_at) AS since FROM (
-            SELECT status, finished_at FROM calls WHERE finished_at IS NOT NULL
-            ORDER BY finished_at DESC LIMIT $1
-        ) AS latest
-        GROUP BY status ORDER BY status
-        """,
-        FINISHED_COUNTED,
-    )
-    since = min((row["since"] for row in rows), default=None)
-    return Finished({row["status"]: row["count"] for row in rows}, since)

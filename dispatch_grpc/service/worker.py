@@ -17,7 +17,7 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job as QueueJob
 from pgqueuer.queries import Queries
 
-from dispatch_grpc.service import machine, store
+from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database
@@ -123,7 +123,7 @@ class Worker:
             await asyncio.gather(*chores, return_exceptions=True)
 
     async def _take_jobs(self) -> None:
-        self.expect(await self._reading(store.hosts))
+        self.expect(await self._reading(reads.hosts))
         manager = self._manager = _Manager(Queries.from_asyncpg_pool(self._database.relaxed))
         manager.attach(self)
         if self._stopping.is_set():
@@ -184,14 +184,14 @@ class Worker:
             return await read(connection)
 
     async def _learn_hosts(self) -> None:
-        hosts = await self._reading(store.hosts)
+        hosts = await self._reading(reads.hosts)
         self.expect(hosts)
         for host, lane in list(self._lanes.items()):
             if lane.is_idle and host not in hosts:
                 del self._lanes[host]
 
     async def _count(self) -> None:
-        self._metrics.backlog(await self._reading(store.count))
+        self._metrics.backlog(await self._reading(reads.count))
 
     async def _revive(self) -> None:
         # Not by `run`, which goes on only when the runs under way have ended: they wait for it.

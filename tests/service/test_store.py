@@ -11,7 +11,7 @@ import pytest
 from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
 from dispatch_grpc._function_proto import CallResult, RunResponse
 from dispatch_grpc.primitives import exit_, poll, tail_call
-from dispatch_grpc.service import machine, store
+from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
@@ -148,7 +148,7 @@ def test_a_retry_waits_for_its_time(bench: Bench):
     bench.run(lambda c: store.write(c, [Written(loaded, outcome)], now(), LIMITS))
     assert jobs(bench) == []
     assert row(bench, id)["next_at"] == outcome.at
-    assert bench.run(store.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
+    assert bench.run(reads.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
 
 
 def test_a_tail_call_goes_on_under_the_same_id(bench: Bench):
@@ -401,7 +401,7 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     answer(bench, loaded, exit_(error=PermissionError("no")))
 
     def find(limit: int = 10, **filters: Any) -> list[UUID]:
-        found = bench.run(lambda c: store.find(c, filters, limit))
+        found = bench.run(lambda c: reads.find(c, filters, limit))
         return [UUID(info.dispatch_id) for info in found]
 
     assert find() == [third, second, first]
@@ -418,32 +418,32 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
 
 def test_a_call_is_told_as_it_is(bench: Bench):
     (id,) = accept(bench, CALL)
-    info = bench.run(lambda c: store.get(c, id))
+    info = bench.run(lambda c: reads.get(c, id))
     assert (info.function, info.version, info.runs) == ("f", "v1", 0)
     assert not info.HasField("result")
     (loaded,) = take(bench)
     answer(bench, loaded, exit_(error=ConnectionError("refused")))
-    info = bench.run(lambda c: store.get(c, id))
+    info = bench.run(lambda c: reads.get(c, id))
     assert (info.runs, info.last_error.message) == (1, "refused")
     assert info.status == Status.TCP_ERROR
     (loaded,) = take(bench)
     answer(bench, loaded, exit_([1]))
-    info = bench.run(lambda c: store.get(c, id))
+    info = bench.run(lambda c: reads.get(c, id))
     assert unmarshal(info.result.output) == [1]
     assert info.HasField("finish_time")
-    (listed,) = bench.run(lambda c: store.find(c, {}, 10))
+    (listed,) = bench.run(lambda c: reads.find(c, {}, 10))
     assert not listed.HasField("result")
-    assert bench.run(lambda c: store.get(c, new_id())) is None
+    assert bench.run(lambda c: reads.get(c, new_id())) is None
 
 
 def test_hosts_are_those_that_have_jobs(bench: Bench):
     for endpoint in ("http://b:1/x", "http://a", "http://b:1/y", "https://a"):
         accept(bench, new_call(endpoint, "f"))
-    assert sorted(bench.run(store.hosts)) == ["http://a", "http://b:1", "https://a"]
+    assert sorted(bench.run(reads.hosts)) == ["http://a", "http://b:1", "https://a"]
     bench.run(lambda c: c.execute("UPDATE pgqueuer SET status = 'picked'"))
-    assert len(bench.run(store.hosts)) == 3  # those of a process that has died
+    assert len(bench.run(reads.hosts)) == 3  # those of a process that has died
     bench.clear()
-    assert bench.run(store.hosts) == []
+    assert bench.run(reads.hosts) == []
 
 
 def test_what_is_old_is_pruned(bench: Bench):
@@ -486,7 +486,7 @@ def test_many_processes_prepare_one_database(embedded: Bench):
         for database in databases:
             async with database.transaction() as connection:
                 assert await connection.fetchval("SELECT count(*) FROM migrations") == 1
-                assert await store.hosts(connection) == []
+                assert await reads.hosts(connection) == []
             await database.close()
 
     embedded.runner.run(main())

@@ -1,0 +1,65 @@
+"""The sessions of the page: who has signed in."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Collection
+from datetime import timedelta
+
+SESSION = timedelta(hours=12)
+
+
+class Sessions:
+    """Those who have signed in. Nothing is kept here: it is all in the tokens they were given.
+
+    A token says when it expires, and is signed by a key made of the API key that was given for it.
+    So it is good in every process that takes this API key, and no longer than they take it.
+
+    Args:
+        keys: The API keys.
+        now: The time, in seconds since 1970.
+    """
+
+    def __init__(self, keys: Collection[str], now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._digests = [_digest(key) for key in keys]
+        self._secrets = [
+            hmac.digest(key.encode(), b"dispatch-grpc: a session of the page", "sha256")
+            for key in keys
+        ]
+
+    def takes(self, key: str) -> bool:
+        """Whether a key is an API key."""
+        return self._secret(key) is not None
+
+    def begin(self, key: str) -> str | None:
+        """Make a token for the one who gives this key; None when it is no API key."""
+        secret = self._secret(key)
+        if secret is None:
+            return None
+        expiry = str(int(self._now() + SESSION.total_seconds()))
+        return f"{expiry}.{_sign(secret, expiry)}"
+
+    def is_valid(self, token: str) -> bool:
+        """Whether a token was made by `begin`, and has not expired."""
+        expiry, _, signature = token.partition(".")
+        given = signature.encode()
+        # As for the keys: all are compared, in constant time.
+        signed = [hmac.compare_digest(given, _sign(key, expiry).encode()) for key in self._secrets]
+        return any(signed) and self._now() < int(expiry)
+
+    def _secret(self, key: str) -> bytes | None:
+        digest = _digest(key)
+        found = None
+        for own, secret in zip(self._digests, self._secrets, strict=True):
+            if hmac.compare_digest(digest, own):
+                found = secret
+        return found
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _sign(secret: bytes, text: str) -> str:
+    return hmac.digest(secret, text.encode(), "sha256").hex()

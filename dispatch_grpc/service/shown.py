@@ -1,0 +1,162 @@
+"""What the page shows of a call, as text."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.message import Message
+
+from dispatch_grpc._calls_proto import CallInfo
+from dispatch_grpc._function_proto import Error
+from dispatch_grpc.errors import UnmarshalError
+from dispatch_grpc.service.reads import Details
+from dispatch_grpc.status import Status
+from dispatch_grpc.values import unmarshal
+
+STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}
+
+MAX_SHOWN_BYTES = 100_000  # of a value: decoding a larger one would hold up the service
+_MAX_SHOWN_CHARACTERS = 20_000
+_MAX_NAME_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, and the class of style that colours it."""
+
+    text: str
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of a call, or what is shown of it."""
+
+    text: str
+    kind: str = ""
+    note: str = ""
+
+
+def state_of(state: int) -> Word:
+    """The state of a call."""
+    names = {number: name for name, number in STATES.items()}
+    return Word(names[state], names[state])
+
+
+def status_of(number: int) -> Word:
+    """A status, also one that is not known here."""
+    try:
+        status = Status(number)
+    except ValueError:  # of a later version of the schema
+        return Word(str(number), "failed")
+    if status is Status.UNSPECIFIED:
+        return Word("no run yet", "none")
+    style = "ok" if status is Status.OK else "retried" if status.retryable else "failed"
+    return Word(status.name, style)
+
+
+def row_of(info: CallInfo) -> dict[str, Any]:
+    """What the templates need of a call."""
+    return {
+        "id": info.dispatch_id,
+        "function": _short(info.function),
+        "endpoint": _short(re.sub(r"//[^/]*@", "//…@", info.endpoint)),  # without a password
+        "version": _short(info.version),
+        "state": state_of(info.state),
+        "status": status_of(info.status),
+        "runs": info.runs,
+        "parent": info.parent_dispatch_id,
+        "root": info.root_dispatch_id,
+        **{
+            name: getattr(info, field).ToDatetime(tzinfo=UTC) if info.HasField(field) else None
+            for name, field in (
+                ("created", "creation_time"),
+                ("expires", "expiration_time"),
+                ("next", "next_time"),
+                ("finished", "finish_time"),
+            )
+        },
+    }
+
+
+def error_of(error: Error) -> dict[str, Any]:
+    """What the templates need of an error."""
+    return {
+        "type": _short(error.type),
+        "message": _cut(error.message),
+        "traceback": _cut(error.traceback.decode("utf-8", "replace")),
+        "value_bytes": len(error.value),
+    }
+
+
+def input_of(details: Details) -> Text:
+    """The input of a call."""
+    if details.input is None:
+        return Text("", "", f"{details.input_bytes:,} bytes: too large to be shown here.")
+    return value_of(AnyProto.FromString(details.input))
+
+
+def value_of(any: AnyProto) -> Text:
+    """A value as it would be written down, or what can be said of it."""
+    kind, size = any.type_url.rpartition("/")[2], len(any.value)
+    if size > MAX_SHOWN_BYTES:
+        return Text("", kind, f"{size:,} bytes: too large to be shown here.")
+    try:
+        value = unmarshal(any)
+    except UnmarshalError:
+        return Text("", kind or "no type", f"{size:,} bytes, which are no value known here.")
+    shown = _cut(_written(value))
+    return Text(shown.text, kind, shown.note)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes: {value[:64].hex(' ')}{' …' if len(value) > 64 else ''}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g} s"
+    if isinstance(value, Message):
+        return str(value)
+    if isinstance(value, str) and "\n" in value:
+        return value
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _cut(text: str) -> Text:
+    if len(text) <= _MAX_SHOWN_CHARACTERS:
+        return Text(text)
+    note = f"The first {_MAX_SHOWN_CHARACTERS:,} of {len(text):,} characters."
+    return Text(text[:_MAX_SHOWN_CHARACTERS], "", note)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_NAME_CHARACTERS else text[:_MAX_NAME_CHARACTERS] + "…"
+
+
+def utc(when: datetime) -> str:
+    """A time."""
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age(when: datetime, now: datetime) -> str:
+    """How long ago a time was, or how far it is ahead."""
+    seconds = (now - when).total_seconds()
+    text = took(timedelta(seconds=int(abs(seconds))))
+    if abs(seconds) < 1:
+        return "now"
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def took(duration: timedelta) -> str:
+    """A duration, rounded."""
+    seconds = max(duration.total_seconds(), 0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"
