@@ -82,6 +82,11 @@ class Service:
         """
         _check(settings)
         keys, made = _keys(settings)
+        if made and settings.database is not None:
+            logger.warning(
+                "an API key was made for this machine only: give those that share the database one "
+                "key, by DISPATCH_API_KEY or a file"
+            )
         signing_key = None
         if settings.signing_key:
             from dispatch_grpc._keys import parse_signing_key
@@ -180,6 +185,8 @@ def _keys(settings: ServiceSettings) -> tuple[Sequence[str], bool]:
     file = settings.data_dir / "api-key"
     try:
         if kept := file.read_text().strip():
+            if file.stat().st_mode & 0o077:
+                logger.warning("the API key in %s can be read by others: chmod 600", file)
             return [_config.api_key(kept, {}).value], False
         raise ConfigurationError(f"there is no API key in {file}: write one, or delete the file")
     except FileNotFoundError:

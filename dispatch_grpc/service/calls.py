@@ -5,7 +5,7 @@ import base64
 import binascii
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
@@ -75,7 +75,7 @@ class Accepting:
         self._metrics.accept_seconds.observe(perf_counter() - start)
         return DispatchResponse(dispatch_ids=[str(id) for id in ids])
 
-    async def _record(self, request: DispatchRequest, key: str | None) -> Any:
+    async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
         for index, call in enumerate(request.calls):
             if problem := problem_of_call(call, allow_metadata=self._settings.allow_metadata):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
@@ -90,18 +90,18 @@ class Accepting:
         now = datetime.now(UTC)
         expires_at = self._settings.limits.expires_at
         calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
-        ids: Any = [new.id for new in calls]
+        digest = None if key is None else _digest(key.encode())
         try:
-            async with self._database.transaction() as connection:
-                if key is not None:
-                    ids = await store.remember(
-                        connection, _digest(key.encode()), _body(request), ids
-                    )
-                if not ids or ids[0] == calls[0].id:
-                    self._worker.expect(await store.accept(connection, calls, now))
-                    self._metrics.accepted.inc(len(calls))
+            # One statement, and so a transaction, of the pool whose commits are on disk.
+            async with self._database.durable.acquire() as connection:
+                ids, hosts = await store.accept(
+                    connection, calls, now, key=digest, body=_body(request)
+                )
         except AWAY as error:
             raise away_error(error) from error
+        if hosts:
+            self._worker.expect(hosts)
+            self._metrics.accepted.inc(len(calls))
         return ids
 
 

@@ -16,7 +16,7 @@ from pgqueuer.domain.settings import Durability
 from pgqueuer.queries import Queries
 
 from dispatch_grpc.errors import ConfigurationError
-from dispatch_grpc.service.schema import MIGRATIONS, SCHEMA
+from dispatch_grpc.service.schema import FUNCTIONS, MIGRATIONS, SCHEMA
 
 logger = logging.getLogger("dispatch_grpc.service")
 
@@ -65,6 +65,7 @@ class Database:
                 "application_name": "dispatch-grpc",
                 **settings,
             },
+            reset=_reset,
         )
 
     async def _start(self) -> str:
@@ -106,6 +107,16 @@ class Database:
             await asyncio.to_thread(_leave, self._server)
 
 
+async def _reset(connection: Any) -> None:
+    """Make a connection ready for the next to use it.
+
+    Nothing here leaves anything behind in a session, so that only a transaction is looked for:
+    to ask the database for more would take as long as a statement.
+    """
+    if connection.is_in_transaction():
+        await connection.reset()
+
+
 def _leave(server: Any) -> None:
     """Stop the embedded database, unless other processes use it."""
     # Those that were killed are still on its list, and would keep it running for ever.
@@ -143,5 +154,8 @@ async def _prepare(url: str) -> None:
                 await connection.execute(statements)
                 await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
             logger.info("the database has migration %d now", number)
+        await connection.execute(
+            FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())
+        )
     finally:
         await connection.close()  # which gives back the lock

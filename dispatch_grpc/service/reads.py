@@ -31,8 +31,10 @@ async def find(connection: Any, filters: dict[str, Any], limit: int) -> list[Cal
         conditions.append(f"{_FILTERS[name]} ${len(values)}")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     values.append(limit)
+    # Kept apart, or the newest of all calls would be searched for the children.
+    apart = " OFFSET 0" if "parent_id" in filters else ""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS}, last_error FROM calls {where} "  # noqa: S608
+        f"SELECT {_COLUMNS}, last_error FROM (SELECT * FROM calls {where}{apart}) AS found "  # noqa: S608
         f"ORDER BY id DESC LIMIT ${len(values)}",
         *values,
     )

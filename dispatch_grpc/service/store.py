@@ -115,28 +115,55 @@ class _Jobs:
             await queries.enqueue(self.hosts, self.payloads, [0] * len(self.hosts), self.delays)
 
 
-async def accept(connection: Any, calls: Sequence[New], now: datetime) -> list[str]:
-    """Record calls and their jobs. Returns the hosts of their endpoints."""
-    jobs = _Jobs()
-    await _insert(connection, calls, now, jobs)
-    await jobs.write(connection)
-    return jobs.hosts
+async def accept(
+    connection: Any,
+    calls: Sequence[New],
+    now: datetime,
+    *,
+    key: bytes | None = None,
+    body: bytes = b"",
+) -> tuple[Sequence[UUID], list[str]]:
+    """Record calls and their jobs, all or none.
+
+    Args:
+        connection: A connection.
+        calls: The calls of a request.
+        now: The time.
+        key: The idempotency key of the request.
+        body: What the request is told from others by.
+
+    Returns:
+        The ids to answer with, and the hosts for which there are jobs now. When the key was used
+        before, the ids are those of that request, and there is nothing new.
+
+    Raises:
+        AlreadyExistsError: The key was used for another request.
+    """
+    for _ in range(3):
+        if await _record(connection, calls, now, key, body):
+            return [new.id for new in calls], [host_of(new.call.endpoint) for new in calls]
+        row = await connection.fetchrow("SELECT body, ids FROM requests WHERE key = $1", key)
+        if row is None:
+            continue  # pruned in between
+        if row["body"] != body:
+            raise rpc_error(
+                Code.ALREADY_EXISTS, "the idempotency key was used for other calls before"
+            )
+        return row["ids"], []
+    raise rpc_error(Code.UNAVAILABLE, "the idempotency key comes and goes")
 
 
-async def _insert(connection: Any, calls: Sequence[New], now: datetime, jobs: _Jobs) -> None:
-    if not calls:
-        return
-    await connection.execute(
-        """
-        INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
-            function, version, input, created_at, expires_at)
-        SELECT id, parent_id, parent_generation, root_id, correlation_id, endpoint, function,
-            version, input, $10, expires_at
-        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::bigint[], $6::text[],
-            $7::text[], $8::text[], $9::bytea[], $11::timestamptz[])
-            AS new (id, parent_id, parent_generation, root_id, correlation_id, endpoint, function,
-            version, input, expires_at)
-        """,
+async def _record(
+    connection: Any,
+    calls: Sequence[New],
+    now: datetime,
+    key: bytes | None = None,
+    body: bytes = b"",
+) -> bool:
+    recorded: bool = await connection.fetchval(
+        "SELECT record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        key,
+        body,
         [new.id for new in calls],
         [new.parent_id for new in calls],
         [new.parent_generation for new in calls],
@@ -146,39 +173,12 @@ async def _insert(connection: Any, calls: Sequence[New], now: datetime, jobs: _J
         [new.call.function for new in calls],
         [new.call.version for new in calls],
         [new.call.input.SerializeToString() for new in calls],
-        now,
         [new.expires_at for new in calls],
+        now,
+        [host_of(new.call.endpoint) for new in calls],
+        [Job(new.id, 0).pack() for new in calls],
     )
-    for new in calls:
-        jobs.add(new.call.endpoint, Job(new.id, 0))
-
-
-async def remember(connection: Any, key: bytes, body: bytes, ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Remember a request by its idempotency key.
-
-    Returns:
-        The ids to answer with: these, or those of the request that came with this key before.
-
-    Raises:
-        AlreadyExistsError: That one was another request.
-    """
-    # When another transaction has the key, this waits for its end.
-    row = await connection.fetchrow(
-        "INSERT INTO requests (key, body, ids) VALUES ($1, $2, $3) "
-        "ON CONFLICT (key) DO NOTHING RETURNING ids",
-        key,
-        body,
-        list(ids),
-    )
-    if row is not None:
-        return ids
-    row = await connection.fetchrow("SELECT body, ids FROM requests WHERE key = $1", key)
-    if row is None:  # pruned in between
-        return await remember(connection, key, body, ids)
-    if row["body"] != body:
-        raise rpc_error(Code.ALREADY_EXISTS, "the idempotency key was used for other calls before")
-    known: list[UUID] = row["ids"]
-    return known
+    return recorded
 
 
 async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
@@ -271,8 +271,9 @@ async def write(
         await _retry(connection, found, now, jobs)
     if found := by_kind.get(Release):
         await _release(connection, found, jobs)
+    hosts: set[str] = set()
     if found := by_kind.get(Suspend):
-        await _suspend(connection, found, now, limits, jobs)
+        hosts = await _suspend(connection, found, now, limits, jobs)
     for item in by_kind.get(Resume, ()):
         await _resume(connection, item, jobs)
     for item in by_kind.get(Replace, ()):
@@ -280,7 +281,7 @@ async def write(
     await jobs.write(connection)
     if finished:
         await _tell(connection, finished)
-    return set(jobs.hosts), finished
+    return hosts.union(jobs.hosts), finished
 
 
 async def _finish(
@@ -385,7 +386,8 @@ async def _release(connection: Any, items: Sequence[Written], jobs: _Jobs) -> No
 
 async def _suspend(
     connection: Any, items: Sequence[Written], now: datetime, limits: Limits, jobs: _Jobs
-) -> None:
+) -> set[str]:
+    """Have calls wait for those that they make. Returns the hosts of these."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
     await _deliver(connection, items)
     rows = await connection.fetch(
@@ -429,7 +431,9 @@ async def _suspend(
         if item.loaded.running.id in suspended
         for call in outcome.calls
     ]
-    await _insert(connection, children, now, jobs)
+    if children:
+        await _record(connection, children, now)
+    return {host_of(child.call.endpoint) for child in children}
 
 
 async def _deliver(connection: Any, items: Sequence[Written]) -> None:

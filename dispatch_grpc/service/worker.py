@@ -81,6 +81,7 @@ class Worker:
         self._lanes: dict[str, _Lane] = {}
         self._slots = asyncio.Semaphore(settings.concurrency)  # the queue may give more jobs
         self._stopping = asyncio.Event()
+        self._runs: set[asyncio.Task[Any]] = set()
         self._released = asyncio.Event()
         self._manager: _Manager | None = None
         self._connected = False
@@ -152,7 +153,7 @@ class Worker:
         if self._manager is not None:
             self._manager.shutdown.set()
         await asyncio.wait({running}, timeout=self._settings.shutdown_timeout.total_seconds())
-        self._released.set()
+        self._release()
         # Where the database is away nothing can be given back: others take over in time.
         await asyncio.wait({running}, timeout=5)
         running.cancel()
@@ -255,20 +256,31 @@ class Worker:
 
     async def _run_or_release(self, loaded: Loaded) -> Any:
         """Run a call; None when the service has to stop before it has finished."""
+        if self._released.is_set():
+            return None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
         start = perf_counter()
-        run = asyncio.create_task(self._caller.run(loaded))
-        released = asyncio.create_task(self._released.wait())
+        self._runs.add(task)
         self._metrics.running.inc()
         try:
-            await asyncio.wait({run, released}, return_when=asyncio.FIRST_COMPLETED)
-            if not run.done():
-                return None
+            response = await self._caller.run(loaded)
+        except asyncio.CancelledError:
+            if not self._released.is_set() or task.uncancel():
+                raise
+            return None
+        else:
             self._metrics.run_seconds.observe(perf_counter() - start)
-            return run.result()
+            return response
         finally:
-            run.cancel()
-            released.cancel()
+            self._runs.discard(task)
             self._metrics.running.dec()
+
+    def _release(self) -> None:
+        """End the runs under way: their calls are given back."""
+        self._released.set()
+        for task in self._runs:
+            task.cancel()
 
     async def _load(self, jobs: Sequence[Job]) -> Sequence[Loaded | None]:
         async def load(connection: Any) -> dict[Job, Loaded]:

@@ -58,6 +58,22 @@ def test_a_key_is_made_once_and_kept_for_its_owner_only():
                 client.list()
 
 
+def test_what_to_know_of_a_key_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    away: dict[str, Any] = {"database": "postgresql://127.0.0.1:1/x", "data_dir": tmp_path}
+    refused(**away)
+    assert [record.getMessage()[:47] for record in caplog.records] == [
+        "an API key was made for this machine only: give"
+    ]
+    caplog.clear()
+    refused(**away)
+    assert not caplog.records
+    (tmp_path / "api-key").chmod(0o640)
+    refused(**away)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("can be read by others: chmod 600")
+    assert "api-key" in record.getMessage()
+
+
 @pytest.fixture
 def counting() -> Iterator[tuple[str, list[int]]]:
     """An endpoint that counts how many runs there are at once."""

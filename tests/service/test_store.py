@@ -311,37 +311,47 @@ def test_calls_without_a_job_get_one(bench: Bench):
 # Requests
 
 
+async def request(connection: Any, key: bytes, body: bytes) -> list[UUID]:
+    """Record a call, as a client asks for with an idempotency key."""
+    new = New(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
+    ids, hosts = await store.accept(connection, [new], now(), key=key, body=body)
+    assert hosts == ([HERE] if list(ids) == [new.id] else [])
+    return list(ids)
+
+
 def test_a_key_answers_the_same_ids(bench: Bench):
-    ids, others = [new_id()], [new_id()]
-    assert bench.run(lambda c: store.remember(c, b"key", b"body", ids)) == ids
-    assert bench.run(lambda c: store.remember(c, b"key", b"body", others)) == ids
+    ids = bench.run(lambda c: request(c, b"key", b"body"))
+    assert bench.run(lambda c: request(c, b"key", b"body")) == ids
     with pytest.raises(AlreadyExistsError, match="other calls"):
-        bench.run(lambda c: store.remember(c, b"key", b"another body", others))
+        bench.run(lambda c: request(c, b"key", b"another body"))
+    assert [job.id for job in jobs(bench)] == ids
+    assert bench.run(lambda c: c.fetchval("SELECT count(*) FROM calls")) == 1
 
 
 def test_requests_of_one_key_at_once(bench: Bench):
-    async def remember() -> list[UUID]:
+    async def ask() -> list[UUID]:
         async with bench.database.transaction() as connection:
-            found = await store.remember(connection, b"key", b"body", [new_id()])
+            found = await request(connection, b"key", b"body")
             await asyncio.sleep(0.01)
-            return list(found)
+            return found
 
     async def main() -> list[list[UUID]]:
-        return await asyncio.gather(*(remember() for _ in range(8)))
+        return await asyncio.gather(*(ask() for _ in range(8)))
 
     found = bench.runner.run(main())
     assert all(ids == found[0] for ids in found)
+    assert [job.id for job in jobs(bench)] == found[0]
 
 
 def test_a_key_of_a_request_that_failed_is_free(bench: Bench):
     async def fail(connection: Any) -> None:
-        await store.remember(connection, b"key", b"body", [new_id()])
+        await request(connection, b"key", b"body")
         raise LookupError
 
     with pytest.raises(LookupError):
         bench.run(fail)
-    ids = [new_id()]
-    assert bench.run(lambda c: store.remember(c, b"key", b"other", ids)) == ids
+    ids = bench.run(lambda c: request(c, b"key", b"other"))
+    assert [job.id for job in jobs(bench)] == ids
 
 
 # Cancelling
@@ -460,9 +470,9 @@ def test_what_is_old_is_pruned(bench: Bench):
             [old, child.running.id],
         )
     )
-    bench.run(lambda c: store.remember(c, b"old", b"body", []))
+    bench.run(lambda c: request(c, b"old", b"body"))
     bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '2 days'"))
-    bench.run(lambda c: store.remember(c, b"new", b"body", []))
+    bench.run(lambda c: request(c, b"new", b"body"))
     day = timedelta(days=1)
     assert bench.run(lambda c: store.prune(c, day, day)) == 1
     assert row(bench, old) is None
