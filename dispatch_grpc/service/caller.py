@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyqwest
 from google.protobuf.message import DecodeError
-from pyqwest import Client, HTTPTransport
+from pyqwest import Headers, HTTPTransport, Request, Response
 
 from dispatch_grpc._config import shown
 from dispatch_grpc._function_proto import PollResult, RunRequest, RunResponse
@@ -75,7 +75,6 @@ class Caller:
             enable_brotli=False,
             enable_zstd=False,
         )
-        self._client = Client(self._transport)
         self._resolved: dict[str, float] = {}
 
     async def close(self) -> None:
@@ -127,18 +126,33 @@ class Caller:
             from dispatch_grpc.signature import sign_request
 
             headers |= sign_request("POST", url, headers, body, self._signing_key)
-        async with self._client.stream("POST", url, headers=headers, content=body) as response:
-            content = bytearray()
+        response = await self._transport.execute(
+            Request("POST", url, headers=Headers(headers.items()), content=body)
+        )
+        content = await self._read(response)
+        if content is None:
+            return _failure(
+                Status.INVALID_RESPONSE,
+                f"the answer of the endpoint has more than {self._limit} bytes",
+            )
+        return _answer(response.status, response.headers.get("content-type", ""), content)
+
+    async def _read(self, response: Response) -> bytes | None:
+        """The body of an answer; None when it is too large."""
+        length = int(response.headers.get("content-length", -1))
+        content, is_whole = bytearray(), False
+        try:
             async for chunk in response.content:
                 content += chunk
-                if len(content) > self._limit:
-                    return _failure(
-                        Status.INVALID_RESPONSE,
-                        f"the answer of the endpoint has more than {self._limit} bytes",
-                    )
-            return _answer(
-                response.status, response.headers.get("content-type", ""), bytes(content)
-            )
+                if max(len(content), length) > self._limit:
+                    return None
+                if len(content) == length:
+                    break  # to wait for the end too would take as long again
+            is_whole = True
+        finally:
+            if not is_whole:
+                await response.aclose()
+        return bytes(content)
 
 
 def _request(loaded: Loaded) -> RunRequest:

@@ -193,6 +193,7 @@ GARBAGE = {
         "later",
     ),
     "/large": (200, "application/proto", b"." * 20_000_000, "more than 16000000 bytes"),
+    "/flood": (200, "application/proto", b"." * 20_000_000, "more than 16000000 bytes"),
 }
 
 
@@ -203,7 +204,8 @@ class Garbage(http.server.BaseHTTPRequestHandler):
         status, kind, body, _ = GARBAGE[path]
         self.send_response(status)
         self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
+        if path != "/flood":  # which ends with its connection
+            self.send_header("content-length", str(len(body)))
         self.send_header("location", "http://169.254.169.254/")
         self.end_headers()
         with suppress(OSError):  # the client may have seen enough
