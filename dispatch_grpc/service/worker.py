@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,9 @@ from dispatch_grpc.service.urls import problem_of_call
 from dispatch_grpc.status import Status
 
 logger = logging.getLogger("dispatch_grpc.service")
+
+# Jobs that come within this time are taken together; and what accepted them can answer meanwhile.
+_GATHER_SECONDS = 0.003
 
 # What a database raises that is away for a while, or has no room for a while.
 AWAY = (
@@ -380,3 +383,8 @@ class _Manager(QueueManager):
 
     def entrypoints_below_capacity_limits(self) -> set[Any]:
         return self._worker.hosts_with_room()
+
+    async def fetch_jobs(self, *args: Any, **settings: Any) -> AsyncGenerator[QueueJob, None]:
+        await asyncio.sleep(_GATHER_SECONDS)
+        async for job in super().fetch_jobs(*args, **settings):
+            yield job
