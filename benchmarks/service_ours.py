@@ -6,6 +6,7 @@ profiled, and what took longest is written to this file.
 
 import asyncio
 import cProfile
+import gc
 import json
 import pstats
 import sys
@@ -19,6 +20,7 @@ from dispatch_grpc.service import Service, ServiceSettings
 async def main(database: str, key: str) -> None:
     settings = ServiceSettings(database=database, port=0, api_keys=[key])
     async with Service.open(settings) as service:
+        gc.freeze()
         print(json.dumps({"url": service.url}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -1,6 +1,7 @@
 """The command that runs the durable service."""
 
 import asyncio
+import gc
 import logging
 import os
 import shlex
@@ -295,6 +296,9 @@ async def _serve(settings: "ServiceSettings", source: str) -> int:
         try:
             async with Service.open(settings) as service:
                 signals.started = True
+                # What is there by now stays: the garbage collector need not look at it any more,
+                # as it would for every few thousand calls.
+                gc.freeze()
                 print_lines(_announcement(settings, service, source))
                 await signals.stop.wait()
                 logger.info("stopping")
