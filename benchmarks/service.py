@@ -1,6 +1,6 @@
 """Measures the durable service, and prints the report: `python -m benchmarks.service`.
 
-It takes about three minutes. With the argument `memory` it has 100,000 calls run instead, and
+It takes about four minutes. With the argument `memory` it has 100,000 calls run instead, and
 tells the memory that the service's process has; with `profile`, what takes its time.
 
 There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
@@ -35,8 +35,8 @@ from dispatch_grpc._config import Protocol
 PEER_PYTHON = ROOT / ".venv-service-peer" / "bin" / "python"
 KEY = "benchmark-key"
 CALLS, DBOS_CALLS, BATCH = 3000, 300, 1000
-SINGLES, BATCHES = 50, 3
-PAUSE = 0.005
+SINGLES, ALONE, BATCHES = 50, 12, 3
+PAUSE = 0.12  # the queue needs about as long to be empty again
 CHILDREN = 500
 PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
 
@@ -74,7 +74,7 @@ class Postgres:
         await connection.execute(statement)
         await connection.close()
 
-    def insert(self, pause: float) -> float:
+    def insert(self, count: int, pause: float) -> float:
         """The time of an INSERT that is a transaction of its own."""
 
         async def insert() -> float:
@@ -83,7 +83,7 @@ class Postgres:
             )
 
             times = []
-            for _ in range(SINGLES):
+            for _ in range(count):
                 start = perf_counter()
                 await statement.fetch(b"input")
                 times.append(perf_counter() - start)
@@ -175,15 +175,14 @@ class Load:
         return took
 
     def single(self, protocol: Protocol, *, alone: bool) -> float:
-        """The time to dispatch one call: when those before it have finished, or while they run."""
+        """The time to dispatch one call: when those before it are gone, or while they run."""
         times = []
-        for number in range(SINGLES):
+        for number in range(ALONE if alone else SINGLES):
             call = self.call(number)
             self._expected += 1
             times.append(timed(partial(self._clients[protocol].dispatch, call)))
-            if alone:
-                self.settle()
-                time.sleep(PAUSE)
+            while alone and not self._queue_is_empty():
+                time.sleep(0.01)
         self.settle()
         return median(times)
 
@@ -207,13 +206,13 @@ class Load:
         return perf_counter() - start
 
 
-def dispatching(url: str, protocol: Protocol) -> Callable[[float], float]:
+def dispatching(url: str, protocol: Protocol) -> Callable[[int, float], float]:
     """The time to dispatch one call to something that does not run it."""
     client = Client(KEY, api_url=url, protocol=protocol)
 
-    def single(pause: float) -> float:
+    def single(count: int, pause: float) -> float:
         times = []
-        for number in range(SINGLES):
+        for number in range(count):
             call = new_call("http://127.0.0.1:1", "f", number)
             times.append(timed(partial(client.dispatch, call)))
             if pause:
@@ -271,57 +270,74 @@ def milliseconds(seconds: float) -> str:
 
 def report(server: Postgres, start: Callable[..., Child]) -> None:
     port = start(sys.executable, "service_endpoint").hello
-    endpoint = f"http://127.0.0.1:{port}"
     recorder = start(sys.executable, "service_recorder", KEY).hello["url"]
     url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
-    load = Load(url, endpoint, server.watch_queue())
+    load = Load(url, f"http://127.0.0.1:{port}", server.watch_queue())
     print("| measured / compared with | ours | theirs | ratio (of rounds) | target | |")
     print("|---|--:|--:|--:|--:|---|", flush=True)
-
+    versions = {"PostgreSQL": server.version, "Python": platform.python_version()}
+    # The peers look at their queues now and then: each is there only while it is measured.
+    with started(PEER_PYTHON, "service_dbos", server.url("dbos"), str(port)) as dbos:
+        versions |= dbos.hello
+        jobs = partial(dbos.ask, "queued", DBOS_CALLS)
+        report_completion("DBOS", load, jobs, 5)
+    with started(sys.executable, "service_pgqueuer", server.url("pgqueuer")) as pgqueuer:
+        versions |= pgqueuer.hello
+        jobs = partial(pgqueuer.ask, "jobs", CALLS)
+        report_completion("empty jobs of pgqueuer alone", load, jobs, 0.2)
     for protocol, name in PROTOCOLS.items():
-        rpc = dispatching(recorder, protocol)
-        # The others pause where the first does: what waits for work is slower than what has some.
-        samples = measure(
-            7,
-            {
-                "alone": partial(load.single, protocol, alone=True),
-                "alone, bare": lambda rpc=rpc: rpc(PAUSE) + server.insert(PAUSE),  # type: ignore[misc]
-                "in a row": partial(load.single, protocol, alone=False),
-                "in a row, bare": lambda rpc=rpc: rpc(0) + server.insert(0),  # type: ignore[misc]
-                "batch": partial(load.batches, protocol),
-            },
+        report_accept(
+            name,
+            partial(load.single, protocol),
+            partial(load.batches, protocol),
+            server,
+            dispatching(recorder, protocol),
         )
-        for what in ("alone", "in a row"):
-            title = f"accept of a call by {name}, {what}, p50 / an RPC to the recorder + an INSERT"
-            row(title, samples[what], samples[f"{what}, bare"], 2, milliseconds, at_most=True)
-        title = f"accept of a call in a batch of 1,000 by {name} / alone"
-        row(title, samples["batch"], samples["alone"], 25, milliseconds, at_most=False)
-
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
-
-    # These look at their queues now and then: each starts when the rest has been measured.
-    pgqueuer = start(sys.executable, "service_pgqueuer", server.url("pgqueuer"))
-    empty = {"ours": load.complete, "theirs": lambda: pgqueuer.ask("jobs", CALLS)[0]}
-    samples = measure(7, empty)
-    title = "no-op calls to completion / empty jobs of pgqueuer alone"
-    row(title, samples["ours"], samples["theirs"], 0.2, rate, at_most=False)
-    dbos = start(PEER_PYTHON, "service_dbos", server.url("dbos"), str(port))
-    queued = {"ours": load.complete, "theirs": lambda: dbos.ask("queued", DBOS_CALLS)[0]}
-    samples = measure(5, queued)
-    title = "no-op calls to completion / DBOS"
-    row(title, samples["ours"], samples["theirs"], 5, rate, at_most=False)
     print(
         f"\nRatios are medians of rounds, so that they are not quite the quotients of the numbers\n"
-        f"beside them. Alone: nothing else runs. In a row: those before it run meanwhile. To\n"
-        f"completion: from the first request until the queue is empty, {CALLS:,} calls in\n"
-        f"batches of {BATCH:,}, the client included. DBOS: {DBOS_CALLS} workflows on a queue,\n"
-        f"each with one step, which sends a POST to the same endpoint.\n"
+        f"beside them. To completion: from the first request until the queue is empty, {CALLS:,}\n"
+        f"calls in batches of {BATCH:,}, the client included. DBOS: {DBOS_CALLS} workflows on a\n"
+        f"queue, each with one step, which sends a POST to the same endpoint. Alone: nothing else\n"
+        f"runs. In a row: those before it run meanwhile.\n"
     )
     print(f"- {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {platform.system()}")
-    versions = {"PostgreSQL": server.version, "Python": platform.python_version()}
-    print(f"- {show({**versions, **pgqueuer.hello, **dbos.hello})}")
+    print(f"- {show(versions)}")
+
+
+def report_completion(
+    name: str, load: Load, peer: Callable[[], Sequence[float]], target: float
+) -> None:
+    samples = measure(7, {"ours": load.complete, "theirs": lambda: peer()[0]})
+    title = f"no-op calls to completion / {name}"
+    row(title, samples["ours"], samples["theirs"], target, rate, at_most=False)
+
+
+def report_accept(
+    name: str,
+    single: Callable[..., float],
+    batches: Callable[[], float],
+    server: Postgres,
+    rpc: Callable[[int, float], float],
+) -> None:
+    samples = measure(
+        7,
+        {
+            "alone": partial(single, alone=True),
+            # These pause where those do: what waits for work is slower than what has some.
+            "alone, bare": lambda: rpc(ALONE, PAUSE) + server.insert(ALONE, PAUSE),
+            "in a row": partial(single, alone=False),
+            "in a row, bare": lambda: rpc(SINGLES, 0) + server.insert(SINGLES, 0),
+            "batch": batches,
+        },
+    )
+    for what in ("alone", "in a row"):
+        title = f"accept of a call by {name}, {what}, p50 / an RPC to the recorder + an INSERT"
+        row(title, samples[what], samples[f"{what}, bare"], 2, milliseconds, at_most=True)
+    title = f"accept of a call in a batch of 1,000 by {name} / alone"
+    row(title, samples["batch"], samples["alone"], 25, milliseconds, at_most=False)
 
 
 def memory(server: Postgres, start: Callable[..., Child]) -> None:

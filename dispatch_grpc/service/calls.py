@@ -92,6 +92,7 @@ class Accepting:
         calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
         digest = None if key is None else _digest(key.encode())
         try:
+            self._worker.make_way()
             # One statement, and so a transaction, of the pool whose commits are on disk.
             async with self._database.durable.acquire() as connection:
                 ids, hosts = await store.accept(
@@ -99,6 +100,7 @@ class Accepting:
                 )
         except AWAY as error:
             raise away_error(error) from error
+        self._worker.make_way()
         if hosts:
             self._worker.expect(hosts)
             self._metrics.accepted.inc(len(calls))

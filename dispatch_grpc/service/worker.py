@@ -28,8 +28,10 @@ from dispatch_grpc.status import Status
 
 logger = logging.getLogger("dispatch_grpc.service")
 
-# Jobs that come within this time are taken together; and what accepted them can answer meanwhile.
+# Jobs that come within the first time are taken together, and as long as more keep coming, up to
+# the second: meanwhile what accepts them can answer.
 _GATHER_SECONDS = 0.003
+_MAX_GATHER_SECONDS = 0.03
 
 # What a database raises that is away for a while, or has no room for a while.
 AWAY = (
@@ -88,6 +90,19 @@ class Worker:
         self._released = asyncio.Event()
         self._manager: _Manager | None = None
         self._connected = False
+        self._accepting_until = 0.0
+
+    def make_way(self) -> None:
+        """Let a request go first: take jobs a little later."""
+        self._accepting_until = asyncio.get_running_loop().time() + _GATHER_SECONDS
+
+    async def gather(self) -> None:
+        """Wait for jobs that come together."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _MAX_GATHER_SECONDS
+        await asyncio.sleep(_GATHER_SECONDS)
+        while (now := loop.time()) < min(self._accepting_until, end):
+            await asyncio.sleep(self._accepting_until - now)
 
     def expect(self, hosts: Sequence[str] | set[str]) -> None:
         """Learn of hosts for which there are jobs."""
@@ -385,6 +400,6 @@ class _Manager(QueueManager):
         return self._worker.hosts_with_room()
 
     async def fetch_jobs(self, *args: Any, **settings: Any) -> AsyncGenerator[QueueJob, None]:
-        await asyncio.sleep(_GATHER_SECONDS)
+        await self._worker.gather()
         async for job in super().fetch_jobs(*args, **settings):
             yield job
