@@ -48,7 +48,7 @@ class Database:
         url = await self._start()
         try:
             await _prepare(url)
-            self.durable = await self._pool(url)
+            self.durable = await self._pool(url, **await _durability(url))
             self.relaxed = await self._pool(url, synchronous_commit="off")
         except (OSError, asyncpg.PostgresError, ValueError) as error:
             raise ConfigurationError(
@@ -125,6 +125,18 @@ def _leave(server: Any) -> None:
         if not psutil.pid_exists(pid):
             users.get_and_remove(pid)
     server.cleanup()
+
+
+async def _durability(url: str) -> dict[str, str]:
+    """What a session needs so that what it commits is on disk: nothing, as PostgreSQL comes."""
+    connection = await asyncpg.connect(url)
+    try:
+        if await connection.fetchval("SHOW fsync") == "off":
+            logger.warning("the database has fsync off: when its machine dies, calls may be lost")
+        is_off = await connection.fetchval("SHOW synchronous_commit") == "off"
+        return {"synchronous_commit": "on"} if is_off else {}
+    finally:
+        await connection.close()
 
 
 async def _prepare(url: str) -> None:

@@ -480,6 +480,39 @@ def test_what_is_old_is_pruned(bench: Bench):
     assert bench.run(lambda c: c.fetch("SELECT key FROM requests")) == [(b"new",)]
 
 
+def test_commits_reach_the_disk_where_a_database_says_otherwise(
+    embedded: Bench, caplog: pytest.LogCaptureFixture
+):
+    async def system(connection: Any, statement: str, fsync: str) -> None:
+        await connection.execute(statement)
+        await connection.execute("SELECT pg_reload_conf()")
+        while await connection.fetchval("SHOW fsync") != fsync:
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        connection = await embedded.database.durable.acquire()
+        await connection.execute("DROP DATABASE IF EXISTS careless")
+        await connection.execute("CREATE DATABASE careless")
+        await connection.execute("ALTER DATABASE careless SET synchronous_commit = off")
+        url = embedded.database._server.get_uri().replace("/postgres?", "/careless?")
+        database = Database(url, embedded.database._data_dir)
+        try:
+            await system(connection, "ALTER SYSTEM SET fsync = off", "off")
+            await database.open()
+            commits = [
+                await pool.fetchval("SHOW synchronous_commit")
+                for pool in (database.durable, database.relaxed)
+            ]
+        finally:
+            await system(connection, "ALTER SYSTEM RESET fsync", "on")
+            await embedded.database.durable.release(connection)
+        assert commits == ["on", "off"]
+        await database.close()
+
+    embedded.runner.run(main())
+    assert "fsync off" in caplog.text
+
+
 def test_many_processes_prepare_one_database(embedded: Bench):
     async def main() -> None:
         url = embedded.database._server.get_uri()
