@@ -5,7 +5,6 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,10 @@ import psutil
 import pytest
 
 from dispatch_grpc import Client, ConfigurationError, Endpoint, RPCError, new_call
-from dispatch_grpc._calls_proto import CancelCallRequest
-from dispatch_grpc.service import Service, ServiceSettings, store
-from dispatch_grpc.service.calls import Watching
-from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.store import New
-from dispatch_grpc.service.worker import Settings, Worker
+from dispatch_grpc.service import Service, ServiceSettings
+from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
-from tests.service.conftest import Bench
 from tests.service.processes import service as service_process
 from tests.service.processes import until
 
@@ -112,51 +104,6 @@ def test_no_more_run_at_once_than_allowed(
             for one in batch.dispatch():
                 client.wait(one, timeout=None)
     assert most == [3]
-
-
-def test_requests_do_not_keep_jobs_waiting_for_ever():
-    """Jobs are taken while requests go on, though these go first."""
-
-    async def main() -> None:
-        unused: Any = None
-        worker = Worker(unused, unused, Settings(), Metrics())
-
-        async def ask() -> None:
-            while True:
-                worker.make_way()
-                await asyncio.sleep(0)
-
-        asking = asyncio.create_task(ask())
-        await asyncio.wait_for(worker.gather(), 60)
-        asking.cancel()
-
-    asyncio.run(main())
-
-
-def test_a_cancellation_that_meets_a_deadlock_is_tried_again(embedded: Bench):
-    """A child is locked by one who wants its parent next: PostgreSQL ends who waits for longest."""
-    endpoint = "http://127.0.0.1:1"
-    call = new_call(endpoint, "f")
-    limits = Limits()
-
-    async def main() -> None:
-        now = datetime.now(UTC)
-        parent = New(new_id(), call, limits.expires_at(call, now))
-        child = New(new_id(), call, limits.expires_at(call, now), parent_id=parent.id)
-        database = embedded.database
-        async with database.transaction() as connection:
-            await store.accept(connection, [parent, child], now)
-        lock = "SELECT FROM calls WHERE id = $1 FOR UPDATE"
-        async with database.transaction() as other:
-            await other.execute(lock, child.id)
-            request = CancelCallRequest(dispatch_id=str(parent.id))
-            cancelling = asyncio.create_task(Watching(database).cancel_call(request))
-            while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.01)
-            await other.execute(lock, parent.id)
-        assert (await cancelling).cancelled == 2
-
-    embedded.runner.run(main())
 
 
 def test_what_is_told_without_a_key(service: RunningService):

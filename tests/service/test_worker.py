@@ -1,0 +1,130 @@
+"""The worker and the requests beside it, where they meet each other or what cannot be written."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dispatch_grpc import Call, Status, new_call
+from dispatch_grpc._calls_proto import CallInfo, CallState, CancelCallRequest
+from dispatch_grpc._function_proto import RunResponse
+from dispatch_grpc.primitives import exit_
+from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service.calls import Watching
+from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.machine import Limits, Replace
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.store import Job, Loaded, New, Written
+from dispatch_grpc.service.worker import Settings, Worker
+from tests.service.conftest import Bench
+
+CALL = new_call("http://here.example", "f")
+LOCK = "SELECT FROM calls WHERE id = $1 FOR UPDATE"
+LIMITS = Limits()
+UNUSED: Any = None
+
+
+def worker(bench: Bench) -> Worker:
+    """One that calls no endpoint."""
+    return Worker(bench.database, UNUSED, Settings(), Metrics())
+
+
+async def record(bench: Bench, *new: New) -> list[Loaded]:
+    """Record calls, and begin their runs."""
+    async with bench.database.transaction() as connection:
+        await store.accept(connection, new, datetime.now(UTC))
+        loaded = await store.load(connection, [Job(one.id, 0) for one in new])
+    return [loaded[Job(one.id, 0)] for one in new]
+
+
+def new(**settings: Any) -> New:
+    return New(new_id(), CALL, LIMITS.expires_at(CALL, datetime.now(UTC)), **settings)
+
+
+def answered(loaded: Loaded, response: RunResponse) -> Written:
+    outcome = machine.decide(loaded.running, response, datetime.now(UTC), LIMITS)
+    return Written(loaded, outcome)
+
+
+async def found(bench: Bench, loaded: Loaded) -> CallInfo:
+    async with bench.database.relaxed.acquire() as connection:
+        info = await reads.get(connection, loaded.running.id)
+    assert info is not None
+    return info
+
+
+async def deadlock(
+    bench: Bench, first: Loaded, second: Loaded, act: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """Have something lock two calls while another does in the opposite order.
+
+    It begins to wait first, and is the one that PostgreSQL ends.
+    """
+    async with bench.database.transaction() as other:
+        await other.execute(LOCK, second.running.id)
+        acting = asyncio.create_task(act())
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await other.execute(LOCK, first.running.id)
+    return await acting
+
+
+def test_a_cancellation_that_meets_a_deadlock_is_tried_again(bench: Bench):
+    async def main() -> None:
+        root = new()
+        parent, child = await record(bench, root, new(parent_id=root.id))
+        request = CancelCallRequest(dispatch_id=str(root.id))
+        watching = Watching(bench.database)
+        answer = await deadlock(bench, parent, child, lambda: watching.cancel_call(request))
+        assert answer.cancelled == 2
+
+    bench.runner.run(main())
+
+
+def test_an_outcome_that_meets_a_deadlock_is_tried_again(bench: Bench):
+    async def main() -> None:
+        root = new()
+        parent, child = await record(bench, root, new(parent_id=root.id))
+        items = [answered(child, exit_("done"))]
+        await deadlock(bench, child, parent, lambda: worker(bench)._write(items))
+        assert Status((await found(bench, child)).status) is Status.OK
+
+    bench.runner.run(main())
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_outcome_that_cannot_be_written_ends_its_call_and_no_other(bench: Bench, place: int):
+    async def main() -> None:
+        runs = await record(bench, new(), new(), new())
+        items = [answered(one, exit_("done")) for one in runs]
+        unwritable = Call(endpoint="http://here.example", function="no\0name")
+        items[place] = Written(runs[place], Replace(unwritable))
+        await worker(bench)._write(items)
+        infos = [await found(bench, one) for one in runs]
+        assert all(info.state == CallState.CALL_STATE_FINISHED for info in infos)
+        bad = infos.pop(place)
+        assert [Status(info.status) for info in infos] == [Status.OK, Status.OK]
+        assert Status(bad.status) is Status.INVALID_RESPONSE
+        assert "cannot be written" in bad.result.error.message
+
+    bench.runner.run(main())
+
+
+def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
+    """Jobs are taken while requests go on, though these go first."""
+
+    async def main() -> None:
+        one = worker(bench)
+
+        async def ask() -> None:
+            while True:
+                one.make_way()
+                await asyncio.sleep(0)
+
+        asking = asyncio.create_task(ask())
+        await asyncio.wait_for(one.gather(), 60)
+        asking.cancel()
+
+    bench.runner.run(main())
