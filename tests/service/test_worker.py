@@ -12,6 +12,7 @@ from dispatch_grpc._calls_proto import CallInfo, CallState, CancelCallRequest
 from dispatch_grpc._function_proto import RunResponse
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Watching
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits, Replace
@@ -108,6 +109,22 @@ def test_an_outcome_that_cannot_be_written_ends_its_call_and_no_other(bench: Ben
         assert [Status(info.status) for info in infos] == [Status.OK, Status.OK]
         assert Status(bad.status) is Status.INVALID_RESPONSE
         assert "cannot be written" in bad.result.error.message
+
+    bench.runner.run(main())
+
+
+def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
+    """It is looked at again when it has been resolved, as a name's owner may have changed it."""
+
+    async def main() -> None:
+        call = Call(endpoint="http://①⑥⑨.254.169.254", function="f")
+        expires_at = LIMITS.expires_at(call, datetime.now(UTC))
+        (run,) = await record(bench, New(new_id(), call, expires_at))
+        caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
+        response = await caller.run(run)
+        await caller.close()
+        assert Status(response.status) is Status.PERMISSION_DENIED
+        assert "has the link-local or metadata address" in response.exit.result.error.message
 
     bench.runner.run(main())
 
