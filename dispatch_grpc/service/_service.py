@@ -82,11 +82,6 @@ class Service:
         """
         _check(settings)
         keys, made = _keys(settings)
-        if made and settings.database is not None:
-            logger.warning(
-                "an API key was made for this machine only: give those that share the database one "
-                "key, by DISPATCH_API_KEY or a file"
-            )
         signing_key = None
         if settings.signing_key:
             from dispatch_grpc._keys import parse_signing_key
@@ -104,6 +99,11 @@ class Service:
         except BaseException:
             listener.close()
             raise
+        if made and settings.database is not None:
+            logger.warning(
+                "an API key was made for this machine only: give those that share the database one "
+                "key, by DISPATCH_API_KEY or a file"
+            )
         metrics = Metrics()
         caller = Caller(
             signing_key=signing_key,

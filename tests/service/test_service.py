@@ -16,6 +16,7 @@ from dispatch_grpc.service import Service, ServiceSettings
 from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
+from tests.service.conftest import Bench
 from tests.service.processes import service as service_process
 from tests.service.processes import until
 
@@ -58,20 +59,25 @@ def test_a_key_is_made_once_and_kept_for_its_owner_only():
                 client.list()
 
 
-def test_what_to_know_of_a_key_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    away: dict[str, Any] = {"database": "postgresql://127.0.0.1:1/x", "data_dir": tmp_path}
-    refused(**away)
-    assert [record.getMessage()[:47] for record in caplog.records] == [
-        "an API key was made for this machine only: give"
-    ]
-    caplog.clear()
-    refused(**away)
-    assert not caplog.records
+def test_what_to_know_of_a_key_is_told(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    url = bench.database._server.get_uri()
+
+    def told() -> list[str]:
+        async def main() -> None:
+            async with Service.open(ServiceSettings(database=url, data_dir=tmp_path, port=0)):
+                pass
+
+        caplog.clear()
+        asyncio.run(main())
+        return [one.getMessage() for one in caplog.records if "API key" in one.getMessage()]
+
+    (message,) = told()
+    assert message.startswith("an API key was made for this machine only: give")
+    assert told() == []
     (tmp_path / "api-key").chmod(0o640)
-    refused(**away)
-    (record,) = caplog.records
-    assert record.getMessage().endswith("can be read by others: chmod 600")
-    assert "api-key" in record.getMessage()
+    assert told() == [f"the API key in {tmp_path / 'api-key'} can be read by others: chmod 600"]
 
 
 @pytest.fixture
