@@ -31,6 +31,7 @@ settle_at_exit()
 
 _PATH = "/dispatch.sdk.v1.FunctionService/Run"
 _HEADERS = {"content-type": "application/proto", "connect-protocol-version": "1"}
+_CONNECT_SECONDS = 10.0
 _RESOLVED_SECONDS = 30
 
 # What an HTTP status stands for that comes without an error of Connect: a proxy's, say.
@@ -68,7 +69,7 @@ class Caller:
         self._limit = max_response_bytes
         self._transport = HTTPTransport(
             tls_include_system_certs=True,
-            connect_timeout=10,
+            connect_timeout=_CONNECT_SECONDS,
             pool_max_idle_per_host=64,
             follow_redirects=False,
             enable_gzip=False,
@@ -87,13 +88,18 @@ class Caller:
         seconds = (loaded.running.expires_at - datetime.now(UTC)).total_seconds()
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
+        expiry = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with expiry:
                 if not self._allow_metadata:
                     await self._check(loaded.running.endpoint)
                 return await self._post(loaded.running.endpoint, request, seconds)
         except TimeoutError:
-            return _failure(Status.TIMEOUT, "the endpoint did not answer before the call expired")
+            if expiry.expired():
+                text = "the endpoint did not answer before the call expired"
+                return _failure(Status.TIMEOUT, text)
+            text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
+            return _failure(Status.TCP_ERROR, text)
         except socket.gaierror as error:
             return _failure(Status.DNS_ERROR, f"the host of the endpoint is not known: {error}")
         except ForbiddenAddressError as error:
@@ -102,7 +108,9 @@ class Caller:
             return _failure(Status.HTTP_ERROR, f"the endpoint does not speak HTTP: {error}")
         except (ConnectionError, OSError, pyqwest.StreamError) as error:
             text = str(error)
-            is_tls = any(word in text.lower() for word in ("certificate", "tls", "handshake"))
+            # When it connects: what goes wrong below TLS is told by the operating system.
+            is_tls = "(Connect)" in text and "os error" not in text
+            is_tls = is_tls and loaded.running.endpoint.startswith("https")
             status = Status.TLS_ERROR if is_tls else Status.TCP_ERROR
             return _failure(status, f"the endpoint could not be reached: {shown(text)}")
         except Exception as error:  # noqa: BLE001 (of the HTTP client: a URL it does not take)

@@ -1,7 +1,9 @@
 """The worker and the requests beside it, where they meet each other or what cannot be written."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ from dispatch_grpc._calls_proto import CallInfo, CallState, CancelCallRequest
 from dispatch_grpc._function_proto import RunResponse
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Watching
 from dispatch_grpc.service.ids import new_id
@@ -19,6 +22,7 @@ from dispatch_grpc.service.machine import Limits, Replace
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import Job, Loaded, New, Written
 from dispatch_grpc.service.worker import Settings, Worker
+from tests import hostile
 from tests.service.conftest import Bench
 
 CALL = new_call("http://here.example", "f")
@@ -127,6 +131,71 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
         assert "has the link-local or metadata address" in response.exit.result.error.message
 
     bench.runner.run(main())
+
+
+@contextmanager
+def full() -> Iterator[int]:
+    """A port that takes no more connections: those who wait for one are as many as may be."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(5):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+UNREACHABLE = {
+    "http://127.0.0.1:{full}": (Status.TCP_ERROR, "could not be reached within 1 s"),
+    "https://127.0.0.1:{unused}": (Status.TCP_ERROR, "could not be reached"),
+    "http://no.invalid": (Status.DNS_ERROR, "the host of the endpoint is not known"),
+    "http://127.0.0.1:{unused}": (Status.TCP_ERROR, "could not be reached"),
+    "https://127.0.0.1:{other}": (Status.TLS_ERROR, "could not be reached"),
+    "http://127.0.0.1:{other}": (Status.HTTP_ERROR, "does not speak HTTP"),
+}
+
+
+@pytest.mark.parametrize("endpoint", UNREACHABLE)
+def test_an_endpoint_that_cannot_be_reached(
+    bench: Bench, endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dispatch_grpc.service.caller._CONNECT_SECONDS", 1.0)
+
+    async def main(**ports: int) -> None:
+        call = Call(endpoint=endpoint.format(**ports), function="f")
+        expires_at = LIMITS.expires_at(call, datetime.now(UTC))
+        (run,) = await record(bench, New(new_id(), call, expires_at))
+        caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
+        response = await caller.run(run)
+        await caller.close()
+        status, message = UNREACHABLE[endpoint]
+        assert Status(response.status) is status
+        assert message in response.exit.result.error.message
+
+    with hostile.raw(b"SSH-2.0-OpenSSH\r\n") as (url, _), full() as port:
+        other = int(url.rpartition(":")[2])
+        bench.runner.run(main(unused=hostile.unused_port(), other=other, full=port))
+
+
+def test_a_batch_that_fails_is_told_to_all_of_it_and_the_next_goes_on():
+    async def main() -> None:
+        sizes: list[int] = []
+
+        async def handle(items: Sequence[int]) -> Sequence[int]:
+            sizes.append(len(items))
+            if 13 in items:
+                raise LookupError
+            return [-item for item in items]
+
+        batcher = Batcher(handle, 2)
+        found = await asyncio.gather(
+            *(batcher.submit(item) for item in (1, 13, 2, 3, 4)), return_exceptions=True
+        )
+        assert [type(one) for one in found[:2]] == [LookupError, LookupError]
+        assert found[2:] == [-2, -3, -4]
+        assert sizes == [2, 2, 1]
+
+    asyncio.run(main())
 
 
 def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
