@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from dispatch_grpc import AsyncClient, Client
+
+# What a shell runs in its background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROTOCOLS = ("grpc", "connect", "connect+json")
 KEY = "sk-test-0123456789"

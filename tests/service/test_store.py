@@ -513,6 +513,19 @@ def test_commits_reach_the_disk_where_a_database_says_otherwise(
     assert "fsync off" in caplog.text
 
 
+def test_a_connection_leaves_no_transaction_to_the_next(embedded: Bench):
+    async def main() -> None:
+        pool = embedded.database.relaxed
+        async with pool.acquire() as connection:
+            pid = connection.get_server_pid()
+            await connection.execute("BEGIN")
+        async with pool.acquire() as connection:
+            assert connection.get_server_pid() == pid
+            assert not connection.is_in_transaction()
+
+    embedded.runner.run(main())
+
+
 def test_many_processes_prepare_one_database(embedded: Bench):
     async def main() -> None:
         url = embedded.database._server.get_uri()

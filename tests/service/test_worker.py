@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from dispatch_grpc import Call, Status, new_call
-from dispatch_grpc._calls_proto import CallInfo, CallState, CancelCallRequest
+from dispatch_grpc._calls_proto import (
+    CallInfo,
+    CallState,
+    CancelCallRequest,
+    WaitCallRequest,
+)
 from dispatch_grpc._function_proto import RunResponse
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.service import machine, reads, store
@@ -196,6 +201,23 @@ def test_a_batch_that_fails_is_told_to_all_of_it_and_the_next_goes_on():
         assert sizes == [2, 2, 1]
 
     asyncio.run(main())
+
+
+def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
+    """They ask again, elsewhere: a stop does not take as long as they would wait."""
+
+    async def main() -> None:
+        (run,) = await record(bench, new())
+        watching = Watching(bench.database)
+        request = WaitCallRequest(dispatch_id=str(run.running.id))
+        waiting = asyncio.create_task(watching.wait_call(request))
+        while not watching._waiters:
+            await asyncio.sleep(0)
+        watching.stop()
+        answer = await asyncio.wait_for(waiting, 20)
+        assert answer.call.state == CallState.CALL_STATE_RUNNING
+
+    bench.runner.run(main())
 
 
 def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
