@@ -220,6 +220,27 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
     bench.runner.run(main())
 
 
+def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):
+    """By the database, whichever process has finished it."""
+
+    async def main() -> None:
+        (run,) = await record(bench, new())
+        watching, told = Watching(bench.database), asyncio.Event()
+        watching._waiters[run.running.id] = {told}
+        listening = asyncio.create_task(watching.run())
+        async with bench.database.relaxed.acquire() as connection:
+            # A service listens before it takes requests; here the two begin at once.
+            listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            while not await connection.fetchval(listens):
+                await asyncio.sleep(0.01)
+        await worker(bench)._write([answered(run, exit_("done"))])
+        await asyncio.wait_for(told.wait(), 60)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+    bench.runner.run(main())
+
+
 def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
     """Jobs are taken while requests go on, though these go first."""
 
