@@ -40,7 +40,7 @@ from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser, BrowserContext, Locator
     from playwright.sync_api import Page as Tab
 
 KEY, OTHER_KEY, WRONG_KEY = "sk-page-0123456789", "sk-page-another-one", "sk-page-wrong-key"
@@ -798,9 +798,15 @@ def visit(browser: "Browser", shown: Shown) -> Iterator[Visit]:
         yield visit
 
 
+def follow(tab: "Tab", what: "Locator") -> None:
+    """Click, and wait for the page that it leads to."""
+    with tab.expect_navigation(timeout=60_000):
+        what.click()
+
+
 def sign_in_with(tab: "Tab", key: str) -> None:
     tab.get_by_label("API key").fill(key)
-    tab.get_by_role("button", name="Sign in").click()
+    follow(tab, tab.get_by_role("button", name="Sign in"))
 
 
 def test_signing_in_and_out_with_a_browser(visit: Visit):
@@ -824,7 +830,7 @@ def test_signing_in_and_out_with_a_browser(visit: Visit):
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
     assert KEY not in cookie["value"]
     assert tab.evaluate("document.cookie") == ""
-    tab.get_by_role("button", name="Sign out").click()
+    follow(tab, tab.get_by_role("button", name="Sign out"))
     assert tab.url.endswith("/calls/login")
     assert visit.context.cookies() == []
     tab.goto("/")
@@ -847,13 +853,13 @@ def test_the_backlog_and_the_calls_in_a_browser(visit: Visit, shown: Shown):
     others = ["INVALID_ARGUMENT 2", "PERMANENT_ERROR 1", "NOT_FOUND 1"]
     assert finished == [f"OK {good}", *others]
     assert tab.locator("tbody tr").count() == 50
-    tab.get_by_role("link", name="Older").click()
-    tab.get_by_role("link", name="Older").click()
+    follow(tab, tab.get_by_role("link", name="Older"))
+    follow(tab, tab.get_by_role("link", name="Older"))
     assert tab.locator("tbody tr").count() == QUICK + len(shown.ids) + CHILDREN - 100
-    tab.get_by_role("link", name="Newest").click()
+    follow(tab, tab.get_by_role("link", name="Newest"))
     tab.get_by_label("State").select_option("finished")
     tab.get_by_label("Status").select_option("INVALID_ARGUMENT")
-    tab.get_by_role("button", name="Show").click()
+    follow(tab, tab.get_by_role("button", name="Show"))
     rows = tab.locator("tbody tr").all_inner_texts()
     assert [row.split("\t")[1] for row in rows] == ["fail", "fail"]
     tab.get_by_label("Function").fill(EVIL_NAME)
@@ -862,7 +868,7 @@ def test_the_backlog_and_the_calls_in_a_browser(visit: Visit, shown: Shown):
     (row,) = tab.locator("tbody tr").all_inner_texts()
     assert row.split("\t")[1:6] == [EVIL_NAME, row.split("\t")[2], "finished", "OK", "1"]
     assert tab.get_by_label("Function").input_value() == EVIL_NAME
-    tab.get_by_role("link", name="Show all").click()
+    follow(tab, tab.get_by_role("link", name="Show all"))
     assert tab.get_by_label("Function").input_value() == ""
     assert tab.locator("tbody tr").count() == 50
 
@@ -879,11 +885,11 @@ def test_a_call_in_a_browser(visit: Visit, shown: Shown):
     tab.goto(f"/calls/{shown.ids['parent']}")
     row = tab.get_by_role("region", name="Calls that it made").get_by_role("row").nth(1)
     function = row.get_by_role("cell").nth(1).inner_text()
-    row.get_by_role("link").click()
+    follow(tab, row.get_by_role("link"))
     assert tab.get_by_role("heading", level=1).inner_text() == function
-    tab.get_by_role("link", name=shown.ids["parent"]).first.click()
+    follow(tab, tab.get_by_role("link", name=shown.ids["parent"]).first)
     assert tab.get_by_role("heading", level=1).inner_text() == "parent"
-    tab.get_by_role("link", name="All calls").click()
+    follow(tab, tab.get_by_role("link", name="All calls"))
     assert tab.get_by_role("heading", level=1).inner_text() == "Calls"
 
 
@@ -893,7 +899,7 @@ def test_the_page_refreshes_itself_in_a_browser(visit: Visit, shown: Shown):
     sign_in_with(tab, KEY)
     tab.get_by_label("State").select_option("waiting")
     tab.get_by_label(re.compile("Refresh every")).check()
-    tab.get_by_role("button", name="Show").click()
+    follow(tab, tab.get_by_role("button", name="Show"))
     tab.wait_for_url("**/?state=waiting&status=&function=&refresh=on")
     before = tab.locator("footer").inner_text()
     tab.wait_for_url("**/?state=waiting&refresh=on", timeout=60_000)  # by itself, to a shorter one
