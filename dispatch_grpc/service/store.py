@@ -150,7 +150,9 @@ async def accept(
                 Code.ALREADY_EXISTS, "the idempotency key was used for other calls before"
             )
         return row["ids"], []
-    raise rpc_error(Code.UNAVAILABLE, "the idempotency key was forgotten while it was looked up: try again")
+    raise rpc_error(
+        Code.UNAVAILABLE, "the idempotency key was forgotten while it was looked up: try again"
+    )
 
 
 async def _record(
