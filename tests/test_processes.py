@@ -111,29 +111,31 @@ def test_connect_in_a_forked_child(protocol: str, dispatch_recorder: CallRecorde
 
 
 def test_a_process_ends_well_right_after_an_answer(dispatch_recorder: CallRecorder):
-    """A thread of the HTTP client may still be on its way out of Python: here for 0.1 s.
+    """The process must not abort although a thread of the HTTP client is still leaving Python.
 
-    The end of the interpreter takes 0.3 s, so the thread comes back in the middle of it.
+    Threads that wake the event loop take 0.1 s to return, and the interpreter takes 0.3 s to
+    end, so they return in the middle of that. Whether a foreign thread wakes the loop is up to
+    the HTTP client: what is promised is an exit code of 0.
     """
     code = """
         import asyncio, sys, threading, time
         from asyncio.selector_events import BaseSelectorEventLoop
         from dispatch_grpc import AsyncClient, new_call
         wake = BaseSelectorEventLoop._write_to_self
+        main_thread = threading.get_ident()
         def wake_slowly(loop):
             wake(loop)
-            slow.append(threading.get_ident())
-            time.sleep(0.1)
+            if threading.get_ident() != main_thread:
+                time.sleep(0.1)
         class SlowEnd:
             def __del__(self, sleep=time.sleep):
                 sleep(0.3)
-        BaseSelectorEventLoop._write_to_self, slow = wake_slowly, []
+        BaseSelectorEventLoop._write_to_self = wake_slowly
         sys.end = SlowEnd()
         async def main():
             async with AsyncClient("key", api_url=sys.argv[1], protocol="connect") as client:
                 print(await client.dispatch(new_call("http://example.com", "f")))
         asyncio.run(main())
-        assert set(slow) - {threading.get_ident()}
     """
     with serve(dispatch_recorder) as server:
         assert len(python(code, server.url)) == 37
