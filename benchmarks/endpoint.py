@@ -10,8 +10,8 @@ import time
 from benchmarks import workload
 from benchmarks.workload import INPUT
 from dispatch_grpc import Endpoint
-from dispatch_grpc._asgi import listen
-from dispatch_grpc._function_proto import RunRequest
+from dispatch_grpc.schema import RunRequest
+from dispatch_grpc.serving.one_port import listen
 
 
 async def noop(value: int) -> int:

@@ -30,7 +30,7 @@ import uvloop
 
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
 from dispatch_grpc import Call, Client, new_call
-from dispatch_grpc._config import Protocol
+from dispatch_grpc.client.settings import Protocol
 
 PEER_PYTHON = ROOT / ".venv-service-peer" / "bin" / "python"
 KEY = "benchmark-key"

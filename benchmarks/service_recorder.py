@@ -9,20 +9,20 @@ import sys
 
 import uvloop
 
-from dispatch_grpc import _asgi
 from dispatch_grpc.server import dispatch_app
+from dispatch_grpc.serving import one_port
 from dispatch_grpc.testing import CallRecorder
 
 
 async def main(key: str) -> None:
-    listener = _asgi.listen()
+    listener = one_port.listen()
     print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)
     app = dispatch_app(CallRecorder(), api_keys=[key])
 
     async def until() -> None:
         await asyncio.to_thread(sys.stdin.read)
 
-    await _asgi.serve(app, listener, until=until)
+    await one_port.serve(app, listener, until=until)
 
 
 if __name__ == "__main__":

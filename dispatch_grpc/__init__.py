@@ -2,49 +2,48 @@
 
     from dispatch_grpc import Client, new_call
 
-    client = Client()  # the key from DISPATCH_API_KEY
+    client = Client()  # the key comes from DISPATCH_API_KEY
     dispatch_id = client.dispatch(new_call("https://example.com", "myFunction", 23))
 
-`Client` and `AsyncClient` dispatch calls that `new_call` makes, one by one or as a batch;
-`marshal` and `unmarshal` turn Python values into the schema's and back; `errors` is the tree
-of what can go wrong; `testing` is for the tests of programs that use this library.
+`Client` and `AsyncClient` dispatch the calls that `new_call` makes, one by one or as a batch;
+`marshal` and `unmarshal` convert Python values to the schema's and back; `Endpoint` hosts
+functions; `errors` is the tree of exceptions; `testing` is for the tests of programs that use
+this library.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from dispatch_grpc._config import RetryPolicy, TLSCredentials
-from dispatch_grpc._proto import Call
-from dispatch_grpc.batch import AsyncBatch, Batch, DispatchID
-from dispatch_grpc.calls import new_call
-from dispatch_grpc.client import AsyncClient, Client
-from dispatch_grpc.errors import (
-    AlreadyExistsError,
-    AuthenticationError,
-    CallError,
-    ClientStateError,
-    Code,
-    ConfigurationError,
-    DeadlineExceededError,
-    DispatchError,
-    EndpointError,
-    InvalidArgumentError,
-    InvalidCallError,
-    MarshalError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RequestTooLargeError,
-    ResourceExhaustedError,
-    RPCError,
-    SignatureError,
-    UnavailableError,
-    UnmarshalError,
-)
-from dispatch_grpc.status import Status
-from dispatch_grpc.values import marshal, unmarshal
-
 if TYPE_CHECKING:
+    from dispatch_grpc.calls import new_call
+    from dispatch_grpc.client import AsyncBatch, AsyncClient, Batch, Client, DispatchID
+    from dispatch_grpc.codes import Code, Status
     from dispatch_grpc.endpoint import Endpoint, Function, current_call
+    from dispatch_grpc.errors import (
+        AlreadyExistsError,
+        AuthenticationError,
+        CallError,
+        ClientStateError,
+        ConfigurationError,
+        DeadlineExceededError,
+        DispatchError,
+        EndpointError,
+        InvalidArgumentError,
+        InvalidCallError,
+        MarshalError,
+        NotFoundError,
+        PermissionDeniedError,
+        ProtocolError,
+        RequestTooLargeError,
+        ResourceExhaustedError,
+        RPCError,
+        SignatureError,
+        UnavailableError,
+        UnmarshalError,
+    )
+    from dispatch_grpc.schema import Call
+    from dispatch_grpc.transport import RetryPolicy, TLSCredentials
+    from dispatch_grpc.values import marshal, unmarshal
 
 __all__ = [
     "AlreadyExistsError",
@@ -79,17 +78,35 @@ __all__ = [
     "TLSCredentials",
     "UnavailableError",
     "UnmarshalError",
+    "__version__",
     "current_call",
     "marshal",
     "new_call",
     "unmarshal",
 ]
 
+__version__ = "0.1.0"
+
+# Which room each name comes from; all others are errors.
+_ROOMS = {
+    **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
+    **dict.fromkeys(("Endpoint", "Function", "current_call"), "endpoint"),
+    **dict.fromkeys(("Code", "Status"), "codes"),
+    **dict.fromkeys(("RetryPolicy", "TLSCredentials"), "transport"),
+    **dict.fromkeys(("marshal", "unmarshal"), "values"),
+    "Call": "schema",
+    "new_call": "calls",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what only endpoints need when it is used: clients start faster without."""
-    if name in {"Endpoint", "Function", "current_call"}:
-        from dispatch_grpc import endpoint
+    """Import a public name when it is used first, so that each program pays for what it uses."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = importlib.import_module(f"dispatch_grpc.{_ROOMS.get(name, 'errors')}")
+    value = globals()[name] = getattr(room, name)
+    return value
 
-        return getattr(endpoint, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,8 @@ from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc._proto import Call
 from dispatch_grpc.errors import InvalidCallError
+from dispatch_grpc.schema import Call
 from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
 
 _MAX_UINT64 = 2**64 - 1

@@ -29,33 +29,36 @@ after a DeadlineExceededError or an UnavailableError they may have been. To try 
 without recording them twice, pass the error's ``idempotency_key`` along.
 """
 
-import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dispatch_grpc.status import Status
+from dispatch_grpc.codes import Code, Status
 
-
-class Code(enum.IntEnum):
-    """The status codes of gRPC, which Connect shares."""
-
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+__all__ = [
+    "AlreadyExistsError",
+    "AuthenticationError",
+    "CallError",
+    "ClientStateError",
+    "Code",
+    "ConfigurationError",
+    "DeadlineExceededError",
+    "DispatchError",
+    "EndpointError",
+    "InvalidArgumentError",
+    "InvalidCallError",
+    "MarshalError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RPCError",
+    "RequestTooLargeError",
+    "ResourceExhaustedError",
+    "SignatureError",
+    "UnavailableError",
+    "UnmarshalError",
+    "http_error",
+    "rpc_error",
+]
 
 
 class DispatchError(Exception):
@@ -98,7 +101,7 @@ class CallError(DispatchError):
         message: str,
         *,
         type: str,
-        status: "Status",
+        status: Status,
         traceback: str = "",
         output: Any = None,
     ) -> None:

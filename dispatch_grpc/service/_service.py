@@ -1,7 +1,6 @@
 """A process of the service: its settings, its parts, its life."""
 
 import asyncio
-import logging
 import os
 import secrets
 import ssl
@@ -10,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dispatch_grpc import _asgi, _config
+from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES, api_key
 from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Accepting, Watching
@@ -19,8 +19,8 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.worker import Settings, Worker
-
-logger = logging.getLogger("dispatch_grpc.service")
+from dispatch_grpc.serving import one_port
+from dispatch_grpc.transport import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class ServiceSettings:
     keyfile: str | None = None
     allow_plaintext: bool = False
     signing_key: str | None = field(default=None, repr=False)
-    max_request_bytes: int = _config.DEFAULT_MAX_MESSAGE_BYTES
+    max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     max_response_bytes: int = 16_000_000
     max_backlog: int = 1_000_000
     worker: Settings = field(default_factory=Settings)
@@ -84,11 +84,11 @@ class Service:
         keys, made = _keys(settings)
         signing_key = None
         if settings.signing_key:
-            from dispatch_grpc._keys import parse_signing_key
+            from dispatch_grpc.endpoint.keys import parse_signing_key
 
             signing_key = parse_signing_key(settings.signing_key)
         try:
-            listener = _asgi.listen(settings.host, settings.port)
+            listener = one_port.listen(settings.host, settings.port)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
@@ -128,7 +128,7 @@ class Service:
         host, port = listener.getsockname()[:2]
         scheme = "https" if settings.certfile else "http"
         serving = asyncio.create_task(
-            _asgi.serve(
+            one_port.serve(
                 app,
                 listener,
                 until=stopping.wait,
@@ -168,7 +168,7 @@ def _check(settings: ServiceSettings) -> None:
     if (
         settings.certfile is None
         and not settings.allow_plaintext
-        and not _config.is_loopback(settings.host)
+        and not is_loopback(settings.host)
     ):
         raise ConfigurationError(
             f"host: {settings.host!r} is no loopback address, and without TLS API keys would be "
@@ -181,13 +181,13 @@ def _keys(settings: ServiceSettings) -> tuple[Sequence[str], bool]:
     """The API keys, and whether one was made."""
     if settings.api_keys:
         environment: Mapping[str, str] = {}
-        return [_config.api_key(key, environment).value for key in settings.api_keys], False
+        return [api_key(key, environment).value for key in settings.api_keys], False
     file = settings.data_dir / "api-key"
     try:
         if kept := file.read_text().strip():
             if file.stat().st_mode & 0o077:
                 logger.warning("the API key in %s can be read by others: chmod 600", file)
-            return [_config.api_key(kept, {}).value], False
+            return [api_key(kept, {}).value], False
         raise ConfigurationError(f"there is no API key in {file}: write one, or delete the file")
     except FileNotFoundError:
         pass

@@ -1,19 +1,18 @@
 """The service as an ASGI application: both services, health, metrics, the page."""
 
-import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
 
-from dispatch_grpc._asgi import ASGIApplication
-from dispatch_grpc.errors import Code, RPCError, rpc_error
-from dispatch_grpc.server import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import RPCError, rpc_error
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.calls import Accepting, Watching, away_error
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.worker import AWAY
-
-logger = logging.getLogger("dispatch_grpc.service")
+from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
 
 
 class _CallService:

@@ -15,14 +15,14 @@ import pyqwest
 from google.protobuf.message import DecodeError
 from pyqwest import Headers, HTTPTransport, Request, Response
 
-from dispatch_grpc._config import shown
-from dispatch_grpc._function_proto import PollResult, RunRequest, RunResponse
-from dispatch_grpc._responses import respond
-from dispatch_grpc._settle import settle_at_exit
-from dispatch_grpc.errors import Code, rpc_error
+from dispatch_grpc.client.settings import shown
+from dispatch_grpc.codes import Code, Status
+from dispatch_grpc.endpoint.answers import respond
+from dispatch_grpc.errors import rpc_error
+from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
 from dispatch_grpc.service.store import Loaded
 from dispatch_grpc.service.urls import ForbiddenAddressError, check_addresses, host_of
-from dispatch_grpc.status import Status
+from dispatch_grpc.transport.thread_exit import settle_at_exit
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -131,7 +131,7 @@ class Caller:
         headers = dict(_HEADERS)
         headers["connect-timeout-ms"] = str(min(max(round(seconds * 1000), 1), 9_999_999_999))
         if self._signing_key is not None:
-            from dispatch_grpc.signature import sign_request
+            from dispatch_grpc.endpoint.signature import sign_request
 
             headers |= sign_request("POST", url, headers, body, self._signing_key)
         response = await self._transport.execute(

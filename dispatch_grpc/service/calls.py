@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,11 +13,16 @@ from uuid import UUID
 
 import asyncpg
 
-from dispatch_grpc._calls_proto import (
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import RPCError, rpc_error
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.schema import (
     CallInfo,
     CallState,
     CancelCallRequest,
     CancelCallResponse,
+    DispatchRequest,
+    DispatchResponse,
     GetCallRequest,
     GetCallResponse,
     ListCallsRequest,
@@ -26,8 +30,6 @@ from dispatch_grpc._calls_proto import (
     WaitCallRequest,
     WaitCallResponse,
 )
-from dispatch_grpc._proto import DispatchRequest, DispatchResponse
-from dispatch_grpc.errors import Code, RPCError, rpc_error
 from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id, parse_id
@@ -35,8 +37,6 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
 from dispatch_grpc.service.worker import AGAIN, AWAY, Settings, Worker
-
-logger = logging.getLogger("dispatch_grpc.service")
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000

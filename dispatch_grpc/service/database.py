@@ -1,7 +1,6 @@
 """The database: embedded, started for you, or your own by its URL."""
 
 import asyncio
-import logging
 import os
 import subprocess
 import warnings
@@ -16,9 +15,8 @@ from pgqueuer.domain.settings import Durability
 from pgqueuer.queries import Queries
 
 from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.schema import FUNCTIONS, MIGRATIONS, SCHEMA
-
-logger = logging.getLogger("dispatch_grpc.service")
 
 # One number for all processes that prepare the same database.
 _LOCK = 0x6469_7370_6174_6368

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from dispatch_grpc._function_proto import CallResult, Error, Poll, RunResponse
-from dispatch_grpc._proto import Call
-from dispatch_grpc._responses import problem_of_response
-from dispatch_grpc.status import Status
+from dispatch_grpc.codes import Status
+from dispatch_grpc.endpoint.answers import problem_of_response
+from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ escaped by the templates.
 """
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,9 @@ from uuid import UUID
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dispatch_grpc._calls_proto import CallState
+from dispatch_grpc.codes import Status
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import parse_id
@@ -37,9 +38,6 @@ from dispatch_grpc.service.shown import (
     value_of,
 )
 from dispatch_grpc.service.worker import AWAY
-from dispatch_grpc.status import Status
-
-logger = logging.getLogger("dispatch_grpc.service")
 
 HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/",

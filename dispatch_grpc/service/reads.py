@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from dispatch_grpc._calls_proto import CallInfo, CallState
+from dispatch_grpc.schema import CallInfo, CallState
 from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (

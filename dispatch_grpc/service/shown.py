@@ -9,11 +9,10 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import Message
 
-from dispatch_grpc._calls_proto import CallInfo
-from dispatch_grpc._function_proto import Error
+from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
+from dispatch_grpc.schema import CallInfo, Error
 from dispatch_grpc.service.reads import Details
-from dispatch_grpc.status import Status
 from dispatch_grpc.values import unmarshal
 
 STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}

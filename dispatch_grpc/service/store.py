@@ -14,9 +14,9 @@ from uuid import UUID
 
 from pgqueuer.queries import Queries
 
-from dispatch_grpc._function_proto import CallResult, Error, Poll
-from dispatch_grpc._proto import Call
-from dispatch_grpc.errors import Code, rpc_error
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import rpc_error
+from dispatch_grpc.schema import Call, CallResult, Error, Poll
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import (
     Finish,

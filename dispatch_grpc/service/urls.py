@@ -6,8 +6,8 @@ import socket
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from dispatch_grpc._proto import Call
 from dispatch_grpc.calls import problem_of
+from dispatch_grpc.schema import Call
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -1,7 +1,6 @@
 """Running calls: jobs of the queue, their runs on endpoints, and what becomes of them."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job as QueueJob
 from pgqueuer.queries import Queries
 
+from dispatch_grpc.codes import Status
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
@@ -24,9 +25,6 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import Job, Loaded, Release, Written
 from dispatch_grpc.service.urls import problem_of_call
-from dispatch_grpc.status import Status
-
-logger = logging.getLogger("dispatch_grpc.service")
 
 # Jobs that come within the first time are taken together, and as long as more keep coming, up to
 # the second: meanwhile what accepts them can answer.

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
 
-from dispatch_grpc._proto import load_all
+from dispatch_grpc.schema import load_all
 from tests.polyglot.languages import ROOT, Programs
 
 pytestmark = pytest.mark.timeout(600)

@@ -8,8 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from dispatch_grpc import Endpoint, _asgi, current_call, unmarshal
+from dispatch_grpc import Endpoint, current_call, unmarshal
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll, tail_call
+from dispatch_grpc.serving import one_port
 
 endpoint = Endpoint("http://127.0.0.1:1")  # the port is not known yet
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -85,11 +86,11 @@ async def chain(request: RunRequest) -> RunResponse:
 
 
 async def main() -> None:
-    listener = _asgi.listen(port=int(sys.argv[2]))
+    listener = one_port.listen(port=int(sys.argv[2]))
     endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     sys.stdout.write(f"{endpoint.url}\n")
     sys.stdout.flush()
-    await _asgi.serve(endpoint.app, listener, until=asyncio.Event().wait)
+    await one_port.serve(endpoint.app, listener, until=asyncio.Event().wait)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch_grpc import Call, Status, marshal, new_call
-from dispatch_grpc._function_proto import Error, RunResponse
 from dispatch_grpc.primitives import exit_, poll, tail_call
+from dispatch_grpc.schema import Error, RunResponse
 from dispatch_grpc.service import machine
 from dispatch_grpc.service.machine import (
     Finish,

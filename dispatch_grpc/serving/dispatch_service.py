@@ -1,0 +1,126 @@
+"""DispatchService as an ASGI application: gRPC, Connect and gRPC-Web on one port.
+
+The application checks API keys and calls; what becomes of the calls is up to a `Handler`.
+gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
+"""
+
+import hmac
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+try:
+    from connectrpc.code import Code as ConnectCode
+    from connectrpc.errors import ConnectError
+    from dispatch.sdk.v1.dispatch_connect import DispatchServiceASGIApplication
+except ImportError as missing:
+    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+
+from dispatch_grpc.calls import check_call
+from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import InvalidCallError, RPCError
+from dispatch_grpc.log import logger
+from dispatch_grpc.schema import DispatchRequest, DispatchResponse
+from dispatch_grpc.serving import ASGIApplication
+
+RETRY_SECONDS = 1
+"""When to try again after RESOURCE_EXHAUSTED, as the answer tells."""
+
+
+class Handler(Protocol):
+    """What becomes of the calls that a server accepts."""
+
+    async def dispatch(
+        self, request: DispatchRequest, metadata: Mapping[str, str]
+    ) -> DispatchResponse:
+        """Record the calls of a request, all or none.
+
+        Args:
+            request: Calls that keep the rules of the schema.
+            metadata: Metadata of the request by lower-case key, without the API key.
+
+        Returns:
+            One id for each call, in their order.
+
+        Raises:
+            RPCError: Is answered as it is, RESOURCE_EXHAUSTED with the time to wait (the header
+                `retry-after`, for gRPC `grpc-retry-pushback-ms`). Every other exception is
+                logged, and answered as INTERNAL without its text.
+        """
+        ...
+
+
+def dispatch_app(
+    handler: Handler,
+    *,
+    api_keys: Collection[str] | None = None,
+    max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+) -> ASGIApplication:
+    """Make the ASGI application.
+
+    Args:
+        handler: What becomes of the calls.
+        api_keys: Keys of which a request must carry one; None lets everybody in.
+        max_request_bytes: Largest request to read.
+
+    Returns:
+        An ASGI 3 application.
+    """
+    return DispatchServiceASGIApplication(
+        _Service(handler),
+        interceptors=() if api_keys is None else (Authenticate(api_keys),),
+        read_max_bytes=max_request_bytes,
+        compressions=None,
+    )
+
+
+class Authenticate:
+    """Checks the API key before the body of a request is read."""
+
+    def __init__(self, api_keys: Collection[str]) -> None:
+        self._expected = [f"Bearer {key}".encode() for key in api_keys]
+
+    async def on_start(self, ctx: Any) -> None:
+        """Refuse the request unless it carries one of the keys."""
+        given = ctx.request_headers.get("authorization", "").encode()
+        # Every key is compared, in constant time, so that the time taken tells nothing.
+        if not any([hmac.compare_digest(given, key) for key in self._expected]):  # noqa: C419
+            raise ConnectError(
+                ConnectCode.UNAUTHENTICATED,
+                "the API key is not valid" if given else "there is no API key in the request",
+            )
+
+    async def on_end(self, token: None, ctx: Any, error: Exception | None) -> None:
+        """Do nothing."""
+
+
+class _Service:
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def dispatch(self, request: DispatchRequest, ctx: Any) -> DispatchResponse:
+        metadata = {
+            key: value for key, value in ctx.request_headers.items() if key != "authorization"
+        }
+        try:
+            for index, call in enumerate(request.calls):
+                check_call(call, index)
+            return await self._handler.dispatch(request, metadata)
+        except InvalidCallError as error:
+            raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
+        except RPCError as error:
+            if error.code is Code.RESOURCE_EXHAUSTED:
+                ctx.response_headers["retry-after"] = str(RETRY_SECONDS)
+                ctx.response_trailers["grpc-retry-pushback-ms"] = str(RETRY_SECONDS * 1000)
+            raise connect_error(error) from error
+        except Exception as error:
+            logger.exception("the handler failed")
+            raise ConnectError(ConnectCode.INTERNAL, "internal error") from error
+
+
+def connect_error(error: RPCError) -> ConnectError:
+    """The same error, as the server's library has it."""
+    code = error.code
+    return ConnectError(
+        ConnectCode["CANCELED" if code is Code.CANCELLED else code.name], error.message
+    )

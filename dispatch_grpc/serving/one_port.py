@@ -1,0 +1,370 @@
+"""Serving an ASGI application: HTTP/1.1 and HTTP/2, and so Connect and gRPC, on one port.
+
+Each connection is told by its first bytes: HTTP/1.1 is served by uvicorn, which is the faster by
+far, HTTP/2 by hypercorn, which has what gRPC needs of it.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from email.utils import formatdate
+from typing import Any
+
+try:
+    import httptools
+    import uvicorn
+    from h2.events import DataReceived, StreamReset
+    from h2.events import Event as HTTP2Event
+    from hypercorn.app_wrappers import ASGIWrapper
+    from hypercorn.asyncio.task_group import TaskGroup
+    from hypercorn.asyncio.tcp_server import TCPServer
+    from hypercorn.asyncio.worker_context import WorkerContext
+    from hypercorn.config import Config
+    from hypercorn.events import Closed, Event, Updated
+    from hypercorn.protocol.h2 import H2Protocol
+    from hypercorn.typing import ConnectionState
+    from hypercorn.utils import parse_socket_addr
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.server import ServerState
+except ImportError as missing:
+    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+
+from dispatch_grpc.log import logger
+from dispatch_grpc.serving import ASGIApplication
+
+_MAX_HEAD_BYTES = 64 * 1024
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how HTTP/2 begins: RFC 9113, section 3.4
+
+
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Open a listening socket; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run the coroutine of a server, by uvloop where there is one: it is faster."""
+    loop: asyncio.AbstractEventLoop
+    try:
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(main)
+        # Not by asyncio.Runner, which waits for ever for tasks that do not let themselves be
+        # cancelled.
+        if tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def serve(
+    app: ASGIApplication,
+    listener: socket.socket,
+    *,
+    until: Callable[[], Awaitable[Any]],
+    certfile: str | None = None,
+    keyfile: str | None = None,
+    client_ca_file: str | None = None,
+    graceful_seconds: float = 5,
+) -> None:
+    """Serve an application until `until` returns; closes the listening socket.
+
+    Args:
+        app: The application.
+        listener: A socket of `listen`.
+        until: Awaited while serving.
+        certfile: File of the certificate chain (PEM), to serve `https` instead of `http`.
+        keyfile: File of the certificate's key.
+        client_ca_file: File of the authorities of which clients must have a certificate.
+        graceful_seconds: How long requests that are under way at the end may take to finish,
+            and their answers to be read.
+    """
+    config = _Settings(
+        app,
+        http=_Connection,
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+        ssl_ca_certs=client_ca_file,
+        ssl_cert_reqs=ssl.CERT_NONE if client_ca_file is None else ssl.CERT_REQUIRED,
+    )
+    try:
+        await _serve(config, listener, until, graceful_seconds)
+    finally:
+        listener.close()
+
+
+async def _serve(
+    config: "_Settings",
+    listener: socket.socket,
+    until: Callable[[], Awaitable[Any]],
+    graceful_seconds: float,
+) -> None:
+    config.load()
+    if config.ssl is not None:
+        config.ssl.set_alpn_protocols(["h2", "http/1.1"])
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(config, state, {}),
+        sock=listener,
+        ssl=config.ssl,
+        ssl_shutdown_timeout=None if config.ssl is None else 1,
+        backlog=1024,
+    )
+    clock = asyncio.create_task(_keep_time(state))
+    try:
+        await until()
+    finally:
+        clock.cancel()
+        await config.context.terminated.set()
+        # asyncio loses a connection that is between being accepted and being made when the
+        # server closes: accept none, and let those be made, which closes them.
+        with suppress(NotImplementedError):  # on Windows
+            asyncio.get_running_loop().remove_reader(listener)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()  # at once if it is idle, else after its answer
+        await _finish(config, state, graceful_seconds)
+
+
+async def _keep_time(state: ServerState) -> None:
+    """Keep the Date header of answers current (RFC 9110, section 6.6.1)."""
+    while True:
+        state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        await asyncio.sleep(1)
+
+
+async def _finish(config: "_Settings", state: ServerState, seconds: float) -> None:
+    """Wait until the requests under way are answered, and end those that take longer."""
+
+    def pending() -> list[asyncio.Future[None]]:
+        return [*state.tasks, *(connection.closed for connection in config.connections)]
+
+    if futures := pending():
+        # Not for the tasks alone: an answer may be on its way for long after its task has ended,
+        # and a request that waits for another one of its connection has none yet.
+        await asyncio.wait(futures, timeout=seconds)
+    if state.tasks:
+        logger.warning("not all requests were answered within %g s: they are ended", seconds)
+    for connection in list(config.connections):
+        connection.transport.abort()
+    await asyncio.sleep(0)  # now the applications know that nobody waits for their answers
+    for task in state.tasks:
+        task.cancel()
+    if futures := pending():
+        await asyncio.wait(futures, timeout=1)
+
+
+class _Settings(uvicorn.Config):
+    """The settings of uvicorn and, beside them, those of hypercorn."""
+
+    def __init__(self, app: ASGIApplication, **settings: Any) -> None:
+        async def cancellable(scope: Any, receive: Any, send: Any) -> None:
+            with suppress(asyncio.CancelledError):  # which uvicorn would log as an error
+                await app(scope, receive, send)
+
+        super().__init__(cancellable, **settings)
+        self.hypercorn_app = ASGIWrapper(app)
+        self.context = WorkerContext(None)
+        self.connections: set[_Connection] = set()  # also those that hypercorn serves
+        self.hypercorn = Config()
+        self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
+        # The default closes a connection after 1000 requests, by which concurrent gRPC calls fail.
+        self.hypercorn.keep_alive_max_requests = 2**62
+        self.hypercorn.h2_max_concurrent_streams = 900  # it breaks at 1000
+        self.hypercorn.keep_alive_timeout = settings["timeout_keep_alive"]
+        # Unbounded. With a bound, one request that its application does not read, as it has
+        # refused it, stops all others of its connection.
+        self.hypercorn.max_app_queue_size = 0
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection of HTTP/1.1, until its first bytes say otherwise."""
+
+    config: _Settings
+    _received: bytes | None = b""
+    _unparsed = 0  # bytes since the last that were the end of a head, or of a body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.closed = self.loop.create_future()
+        self.config.connections.add(self)
+        # asyncio itself does it only for sockets that name their protocol, which ours do not.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().connection_made(transport)
+        if self.config.context.terminated.is_set():
+            self.shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._closed()
+
+    def _closed(self) -> None:
+        self.config.connections.discard(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._received is not None:
+            data = self._received + data
+            if _PREFACE.startswith(data[: len(_PREFACE)]):
+                self._received = data
+                if len(data) >= len(_PREFACE):
+                    self._switch(data)
+                return
+            self._received = None
+        self._unset_keepalive_if_required()
+        before, self._unparsed = self._unparsed, self._unparsed + len(data)
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("The request is not one of HTTP.")
+        else:
+            if self._unparsed > before > _MAX_HEAD_BYTES:
+                self.send_400_response("The head of the request is too large.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse bytes, and return those that are to be parsed instead of the last ones."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._without_upgrade() + data[upgrade.args[0] :]
+        return b""
+
+    def on_headers_complete(self) -> None:
+        self._unparsed = 0
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _without_upgrade(self) -> bytes:
+        """The head of a request that asks for another protocol, as if it did not.
+
+        A server may ignore it (RFC 9110, section 7.8). The parser cannot: it takes the body for
+        that protocol. Java's client asks for HTTP/2 in this way unless it is told otherwise.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # always asks for another one
+            raise httptools.HttpParserError
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(t for t in tokens if t.lower() != b"upgrade")  # noqa: PLW2901
+            if name != b"upgrade":
+                lines.append(b"%s: %s" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _switch(self, data: bytes) -> None:
+        """Hand the connection to hypercorn."""
+        self.connections.discard(self)
+        reader = asyncio.StreamReader(loop=self.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
+        config = self.config
+        server = _HTTP2Server(
+            config.hypercorn_app, self.loop, config.hypercorn, config.context, {}, reader, writer
+        )
+        protocol.data_received(data)
+        task = self.loop.create_task(server.run())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(lambda _: self._closed())
+
+
+class _HTTP2Server(TCPServer):
+    """A connection of HTTP/2, as hypercorn serves it but for what is said here."""
+
+    async def run(self) -> None:
+        address = self.writer.get_extra_info("socket")
+        try:
+            async with TaskGroup(self.loop) as task_group:
+                self._task_group = task_group
+                self._http2 = self.protocol = _HTTP2(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    # Not that of the server, by whose end it would reset new requests, and the
+                    # connection with them. They are answered until no one is under way.
+                    WorkerContext(None),
+                    task_group,
+                    ConnectionState(self.state),
+                    self.writer.get_extra_info("ssl_object") is not None,
+                    parse_socket_addr(address.family, address.getpeername()),
+                    parse_socket_addr(address.family, address.getsockname()),
+                    self.protocol_send,
+                )
+                await self._http2.initiate()
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                try:
+                    await self._read_data()
+                    await self.idle_task.stop()
+                except asyncio.CancelledError:
+                    await self._http2.handle(Closed())  # what is cancelled answers nothing
+                    raise
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        # An answer after the end of the connection must not start the wait for another request.
+        if not (isinstance(event, Updated) and self._http2.closed):
+            await super().protocol_send(event)
+
+    async def _initiate_server_close(self) -> None:
+        await self._http2.say_goodbye()
+        await super()._initiate_server_close()
+
+
+class _HTTP2(H2Protocol):
+    async def _handle_events(self, events: list[HTTP2Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                # The rest of a request that is answered already, say as it is too large.
+                self.connection.acknowledge_received_data(
+                    event.flow_controlled_length, event.stream_id
+                )
+                await self._flush()
+            else:
+                await super()._handle_events([event])
+            if isinstance(event, StreamReset) and self.idle:
+                await self.send(Updated(idle=True))  # or the connection counts as busy for ever
+
+    async def say_goodbye(self) -> None:
+        """Tell the client that no request is lost, but that the connection ends."""
+        if not self.closed:
+            self.connection.close_connection()
+            await self._flush()

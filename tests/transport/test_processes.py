@@ -1,0 +1,236 @@
+"""Forks, fresh interpreters, and what an import costs."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dispatch_grpc.testing import CallRecorder, serve
+from tests import hostile
+from tests.conftest import KEY, PROTOCOLS
+
+
+def python(code: str, *arguments: str, **env: str) -> str:
+    """Run code in a fresh interpreter, with warnings as errors, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FORK = """
+    import os, sys, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about fork and threads
+    from dispatch_grpc import Client, new_call
+    url, protocol, used = sys.argv[1:]
+    call = new_call("http://example.com", "f")
+    client = Client(os.environ["KEY"], api_url=url, protocol=protocol, retry=None)
+    if used == "used":
+        client.dispatch(call)
+    children = []
+    for _ in range(10):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for _ in range(3):
+                    client.dispatch(call)
+                client.batch().dispatch()
+                client.close()
+            except BaseException as error:
+                print(repr(error), error, file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    client.dispatch(call)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    client.dispatch(call)
+    client.close()
+    sys.exit(max(map(abs, codes)))
+"""
+
+
+@pytest.mark.parametrize("used", ["used", "not used"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_forked_child_opens_its_own_connection(
+    protocol: str, used: str, dispatch_recorder: CallRecorder
+):
+    with serve(dispatch_recorder, api_key=KEY) as server:
+        python(FORK, server.url, protocol, used, KEY=KEY)
+    assert len(dispatch_recorder.requests) == 32 + (used == "used")
+
+
+@pytest.mark.parametrize("protocol", ["connect", "connect+json"])
+def test_connect_in_a_forked_child(protocol: str, dispatch_recorder: CallRecorder):
+    """A child sends by another HTTP client: the same errors, deadlines and retries."""
+    code = """
+        import os, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from datetime import timedelta
+        from dispatch_grpc import *
+        good, bad, hanging, dripping, protocol = sys.argv[1:]
+        call = new_call("http://example.com", "f")
+        def client(url, key="right"):
+            return Client(key, api_url=url, protocol=protocol, timeout=timedelta(seconds=1))
+        client(good).dispatch(call)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                print(len(client(good).dispatch(call)))
+                for one in (client(good, "wrong"), client(bad), client(hanging), client(dripping)):
+                    try:
+                        one.dispatch(call)
+                    except DispatchError as error:
+                        print(type(error).__name__)
+                async def main():
+                    await AsyncClient("key", api_url=good, protocol=protocol).dispatch(call)
+                import asyncio
+                asyncio.run(main())
+            except ClientStateError as error:
+                print(error, flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\ncontent-length: 99\r\n\r\n"
+    refused = f"http://127.0.0.1:{hostile.unused_port()}"
+    with (
+        serve(dispatch_recorder, api_key="right") as server,
+        hostile.serving(hostile.hangs) as hanging,
+        hostile.raw(head, drip=True) as (dripping, _),
+    ):
+        lines = python(code, server.url, refused, hanging.url, dripping, protocol).splitlines()
+    timed_out = "DeadlineExceededError"
+    assert lines[:5] == ["36", "AuthenticationError", "UnavailableError", timed_out, timed_out]
+    assert "forked after its parent used Connect" in lines[5]
+
+
+def test_a_process_ends_well_right_after_an_answer(dispatch_recorder: CallRecorder):
+    """The process must not abort although a thread of the HTTP client is still leaving Python.
+
+    Threads that wake the event loop take 0.1 s to return, and the interpreter takes 0.3 s to
+    end, so they return in the middle of that. Whether a foreign thread wakes the loop is up to
+    the HTTP client: what is promised is an exit code of 0.
+    """
+    code = """
+        import asyncio, sys, threading, time
+        from asyncio.selector_events import BaseSelectorEventLoop
+        from dispatch_grpc import AsyncClient, new_call
+        wake = BaseSelectorEventLoop._write_to_self
+        main_thread = threading.get_ident()
+        def wake_slowly(loop):
+            wake(loop)
+            if threading.get_ident() != main_thread:
+                time.sleep(0.1)
+        class SlowEnd:
+            def __del__(self, sleep=time.sleep):
+                sleep(0.3)
+        BaseSelectorEventLoop._write_to_self = wake_slowly
+        sys.end = SlowEnd()
+        async def main():
+            async with AsyncClient("key", api_url=sys.argv[1], protocol="connect") as client:
+                print(await client.dispatch(new_call("http://example.com", "f")))
+        asyncio.run(main())
+    """
+    with serve(dispatch_recorder) as server:
+        assert len(python(code, server.url)) == 37
+
+
+def test_a_channel_of_the_caller_is_not_used_after_a_fork(dispatch_recorder: CallRecorder):
+    code = """
+        import os, sys, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import grpc
+        from dispatch_grpc import Client, ClientStateError, new_call
+        channel = grpc.insecure_channel(sys.argv[1].removeprefix("http://"))
+        client = Client("key", api_url=sys.argv[1], channel=channel)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                client.dispatch(new_call("http://example.com", "f"))
+            except ClientStateError as error:
+                print(error, flush=True)
+            client.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+    """
+    with serve(dispatch_recorder) as server:
+        assert "make another client after a fork" in python(code, server.url)
+    assert not dispatch_recorder.requests
+
+
+def test_an_import_brings_only_what_a_grpc_client_needs():
+    code = """
+        import sys, dispatch_grpc
+        for name in ("connectrpc", "pyqwest", "pgqueuer", "hypercorn", "msgspec", "tenacity"):
+            assert name not in sys.modules, name
+        dispatch_grpc.Client("key")
+        dispatch_grpc.unmarshal(dispatch_grpc.marshal({"a": [1, 2.5, "x", None]}))
+        for name in ("connectrpc", "pyqwest", "pgqueuer", "hypercorn", "msgspec", "tenacity"):
+            assert name not in sys.modules, name
+    """
+    python(code)
+
+
+def test_nothing_is_read_from_the_environment_at_import():
+    python("import dispatch_grpc", DISPATCH_API_URL="no url", DISPATCH_PROTOCOL="none")
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "extra"),
+    [
+        ("connectrpc", "Client('k', protocol='connect')", "connect"),
+        ("pyqwest", "AsyncClient('k', protocol='connect+json')", "connect"),
+        ("tenacity", "Client('k', protocol='connect')", "connect"),
+        ("hypercorn", "from dispatch_grpc.testing import serve", "endpoint"),
+        ("connectrpc", "import dispatch_grpc.server", "endpoint"),
+    ],
+)
+def test_a_missing_extra_is_named(missing: str, code: str, extra: str):
+    shown = python(
+        f"""
+        import sys
+        sys.modules[{missing!r}] = None
+        from dispatch_grpc import AsyncClient, Client
+        try:
+            {code}
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert f"pip install 'dispatch-grpc[{extra}]'" in shown
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [("", "pip uninstall dispatch-py"), (None, "No module named 'dispatch.sdk'")],
+)
+def test_another_distribution_that_owns_the_package(tmp_path, init: str | None, message: str):
+    """dispatch-py also has a top-level package `dispatch`."""
+    (tmp_path / "dispatch").mkdir()
+    if init is not None:
+        (tmp_path / "dispatch" / "__init__.py").write_text(init)
+    shown = python(
+        """
+        import sys
+        sys.path[:] = [sys.argv[1], *[p for p in sys.path if not p.endswith("generated/python")]]
+        sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+        from pathlib import Path
+        import importlib.util
+        path = Path(sys.argv[2])
+        sys.path.append(sys.argv[2])
+        try:
+            import dispatch_grpc
+        except ImportError as error:
+            print(error)
+        """,
+        str(tmp_path),
+        str(Path(__file__).parents[2]),
+    )
+    assert message in shown
