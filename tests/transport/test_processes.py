@@ -226,7 +226,7 @@ def test_another_distribution_that_owns_the_package(tmp_path, init: str | None, 
         path = Path(sys.argv[2])
         sys.path.append(sys.argv[2])
         try:
-            import dispatch_grpc
+            from dispatch_grpc import Client
         except ImportError as error:
             print(error)
         """,
