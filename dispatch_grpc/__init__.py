@@ -99,13 +99,15 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is used first, so that each program pays for what it uses."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = importlib.import_module(f"dispatch_grpc.{_ROOMS.get(name, 'errors')}")
-    value = globals()[name] = getattr(room, name)
-    return value
+if not TYPE_CHECKING:  # or type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is used first: programs pay for what they use."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        room = importlib.import_module(f"dispatch_grpc.{_ROOMS.get(name, 'errors')}")
+        value = globals()[name] = getattr(room, name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -75,13 +75,15 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module of a message when the message is used first."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
-    value = globals()[name] = getattr(module, name)
-    return value
+if not TYPE_CHECKING:  # or type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import the module of a message when the message is used first."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
+        value = globals()[name] = getattr(module, name)
+        return value
 
 
 def load_all() -> None:

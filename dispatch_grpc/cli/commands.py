@@ -356,7 +356,7 @@ def _load(target: str) -> object:
 def _show_traceback(error: Exception) -> None:
     """Show the traceback of a module that cannot be imported, without our own part of it."""
     first = error.__traceback__
-    ours = {"importlib", __package__}
+    ours = {"importlib", "dispatch_grpc"}
     while first and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         first = first.tb_next
     traceback.print_exception(type(error), error, first)

@@ -46,11 +46,6 @@ class Host(Protocol):
     verification_key: "Ed25519PublicKey | None"
 
     @property
-    def app(self) -> ASGIApplication:
-        """The application."""
-        ...
-
-    @property
     def functions(self) -> Mapping[str, Any]:
         """The functions by name."""
         ...
@@ -194,7 +189,9 @@ async def answer(send: Any, status: int, content_type: bytes, body: bytes) -> No
     await send({"type": "http.response.body", "body": body})
 
 
-def serve(endpoint: Host, host: str, port: int, shutdown_timeout: timedelta) -> None:
+def serve(
+    endpoint: Host, app: ASGIApplication, host: str, port: int, shutdown_timeout: timedelta
+) -> None:
     """Serve an endpoint until a signal: see `Endpoint.serve`."""
     if threading.current_thread() is not threading.main_thread():
         raise EndpointError(
@@ -207,12 +204,14 @@ def serve(endpoint: Host, host: str, port: int, shutdown_timeout: timedelta) -> 
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
         ) from error
-    one_port.run(_serve(endpoint, listener, shutdown_timeout.total_seconds()))
+    one_port.run(_serve(endpoint, app, listener, shutdown_timeout.total_seconds()))
 
 
-async def _serve(endpoint: Host, listener: socket.socket, seconds: float) -> None:
+async def _serve(
+    endpoint: Host, app: ASGIApplication, listener: socket.socket, seconds: float
+) -> None:
     stop = asyncio.Event()
-    serving = _Serving(endpoint.app, stop)
+    serving = _Serving(app, stop)
     host, port = listener.getsockname()[:2]
     with _signals(stop):
         logger.info(

@@ -266,7 +266,7 @@ class Endpoint:
         from dispatch_grpc.endpoint.app import serve
 
         host, port = settings.address(address, settings.environment(self._env))
-        serve(self, host, port, shutdown_timeout)
+        serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url} of {len(self._functions)} functions>"

@@ -29,10 +29,12 @@ __all__ = ["CallRecorder", "RecordedRequest", "Runner", "Server", "serve", "serv
 _MODULES = {"CallRecorder": "recorder", "RecordedRequest": "recorder", "Runner": "runner"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name when it is used first: pytest loads the fixtures in every run."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"dispatch_grpc.testing.{_MODULES.get(name, 'servers')}")
-    value = globals()[name] = getattr(module, name)
-    return value
+if not TYPE_CHECKING:  # or type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is used first: pytest loads the fixtures in every run."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f"dispatch_grpc.testing.{_MODULES.get(name, 'servers')}")
+        value = globals()[name] = getattr(module, name)
+        return value

@@ -33,13 +33,13 @@ from dispatch_grpc import (
     Endpoint,
     Status,
     TLSCredentials,
-    _cli_input,
-    _cli_output,
     cli,
     marshal,
     new_call,
     unmarshal,
 )
+from dispatch_grpc.cli import input as cli_input
+from dispatch_grpc.cli import output as cli_output
 from dispatch_grpc.cli import serve as serve_module
 from dispatch_grpc.cli.commands import commands
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_
@@ -518,7 +518,7 @@ def test_since_is_local_time_unless_it_says(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        read = _cli_input.since_option
+        read = cli_input.since_option
         found = read(click.Context(command), click.Option(["--x"]), "2026-01-31T12:00")
         assert found == datetime(2026, 1, 31, 3, tzinfo=UTC)
         found = read(click.Context(command), click.Option(["--x"]), "2026-01-31T12:00Z")
@@ -549,7 +549,7 @@ def test_columns_fit(monkeypatch, columns, function, endpoint, status):
     monkeypatch.setenv("COLUMNS", str(columns))
     calls = [info(), info()]
     calls[1].function, calls[1].endpoint, calls[1].status = function, endpoint, status
-    heads, *rows = map(click.unstyle, _cli_output.table(calls))
+    heads, *rows = map(click.unstyle, cli_output.table(calls))
     assert all(len(row) <= max(columns, 80) for row in (heads, *rows))
     names = heads.split()
     assert names[:4] == ["ID", "STATE", "AGE", "FUNCTION"]
@@ -602,7 +602,7 @@ def test_ages(seconds, text):
     now = datetime.now(UTC)
     call = info()
     call.expiration_time.FromDatetime(now - timedelta(seconds=seconds))
-    assert _cli_output._relative(now - timedelta(seconds=seconds), now) == text
+    assert cli_output._relative(now - timedelta(seconds=seconds), now) == text
 
 
 @pytest.mark.parametrize(
@@ -622,15 +622,15 @@ def test_colours(state, status, error, colour):
     if error:
         call.last_error.message = "no"
     shown = status.name.lower() if state == "FINISHED" else state.lower()
-    assert f"\x1b[{colour}m{shown}" in _cli_output.table([call])[1]
-    assert f"\x1b[{colour}m{state.lower()}\x1b[0m" in "".join(_cli_output.details(call))
+    assert f"\x1b[{colour}m{shown}" in cli_output.table([call])[1]
+    assert f"\x1b[{colour}m{state.lower()}\x1b[0m" in "".join(cli_output.details(call))
 
 
 def test_what_a_later_version_of_the_schema_has():
     call = info()
     call.MergeFromString(b"\x38\x63\x40\x62")
-    assert " 99 " in click.unstyle(_cli_output.table([call])[1])
-    assert re.search("status +98", click.unstyle("\n".join(_cli_output.details(call))))
+    assert " 99 " in click.unstyle(cli_output.table([call])[1])
+    assert re.search("status +98", click.unstyle("\n".join(cli_output.details(call))))
 
 
 def test_colours_on_a_terminal_only(serving: Serving, hosted: str):
