@@ -1,0 +1,133 @@
+"""The README and the guide for callers, followed step by step."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatch_grpc import Client
+from tests.conftest import RunningService
+from tests.hostile import unused_port
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CALLING = (ROOT / "docs/calling.md").read_text(encoding="utf-8")
+
+
+def block(page: str, heading: str, language: str) -> str:
+    """The first block of code below a heading."""
+    section = page.partition(f"\n## {heading}\n")[2]
+    found = re.search(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert found is not None, heading
+    return found[1]
+
+
+class Newcomer:
+    """A folder with `app.py`, its endpoint on a free port, and a shell's variables."""
+
+    def __init__(self, folder: Path, service: RunningService) -> None:
+        self.folder = folder
+        self.address = f"127.0.0.1:{unused_port()}"
+        self.environment = {
+            **os.environ,
+            "DISPATCH_API_URL": service.url,
+            "DISPATCH_API_KEY": service.api_key,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
+
+    def moved(self, code: str) -> str:
+        """Put the free port where the page has the default one."""
+        return code.replace("127.0.0.1:8000", self.address)
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def newcomer(
+    tmp_path_factory: pytest.TempPathFactory, service: RunningService
+) -> Iterator[Newcomer]:
+    newcomer = Newcomer(tmp_path_factory.mktemp("newcomer"), service)
+    (newcomer.folder / "app.py").write_text(newcomer.moved(block(README, "Start here", "python")))
+    endpoint = subprocess.Popen(
+        [sys.executable, "-m", "dispatch_grpc", "run", "app:endpoint"],
+        cwd=newcomer.folder,
+        env={**newcomer.environment, "DISPATCH_ENDPOINT_ADDR": newcomer.address},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield newcomer
+    finally:
+        endpoint.terminate()
+        endpoint.communicate(timeout=30)
+
+
+def test_the_readme_is_read_in_two_minutes():
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_first_call_of_the_readme(newcomer: Newcomer):
+    (line,) = re.findall(r"^dispatch-grpc call .*$", README, re.MULTILINE)
+    shown = newcomer.run(*shlex.split(newcomer.moved(line)))
+    assert "Hello, World!" in shown
+
+
+def test_calling_functions_as_the_readme_does(newcomer: Newcomer):
+    code = newcomer.moved(block(README, "Calling functions", "python"))
+    code += "print(client.wait(dispatch_id, str), [client.wait(one) for one in ids])\n"
+    assert newcomer.run(sys.executable, "-c", code) == "Hello, World! ['Hello, Ada!', 14]\n"
+
+
+def test_testing_a_program_as_the_readme_does(newcomer: Newcomer):
+    code = block(README, "Testing your program", "python")
+    (newcomer.folder / "test_signup.py").write_text(code)
+    shown = newcomer.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "1 passed" in shown
+
+
+def test_following_calls_as_the_guide_does(newcomer: Newcomer):
+    dispatch = newcomer.moved(block(README, "Calling functions", "python"))
+    follow = "\n".join(
+        line
+        for line in block(CALLING, "Following calls", "python").splitlines()
+        if not line.startswith("client.cancel")  # the call has finished by then
+    )
+    newcomer.run(sys.executable, "-c", f"{dispatch}\n{follow}")
+
+
+def test_the_first_command_of_the_guide_prints_the_id_of_a_call(newcomer: Newcomer):
+    command, _, _ = block(CALLING, "The command line", "").partition("   #")
+    dispatch_id = newcomer.run(*shlex.split(newcomer.moved(command))).strip()
+    shown = newcomer.run(*shlex.split(f"dispatch-grpc wait {dispatch_id}"))
+    assert "Hello, World!" in shown
+
+
+def test_a_call_by_curl_as_in_the_guide(newcomer: Newcomer):
+    command = block(CALLING, "Without Python, or without the facade", "")
+    shown = newcomer.run("bash", "-euo", "pipefail", "-c", newcomer.moved(command))
+    (dispatch_id,) = json.loads(shown)["dispatchIds"]
+    with Client(env=newcomer.environment) as client:
+        assert client.wait(dispatch_id) == "Hello, Ada!"
+
+
+@pytest.mark.parametrize("page", [Path("README.md"), *sorted(Path("docs").glob("*.md"))], ids=str)
+def test_links_between_pages_lead_somewhere(page: Path):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (ROOT / page.parent / target).exists(), target
