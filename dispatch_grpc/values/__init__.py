@@ -26,6 +26,8 @@ told the type. What would lose something on the way is an error, never a silent 
 
 from typing import Any
 
+from google.protobuf.message import Message
+
 from dispatch_grpc.values.arguments import decode_arguments, encode_arguments
 from dispatch_grpc.values.scalars import (
     DURATION_MAX_SECONDS,
@@ -53,6 +55,8 @@ def convert(value: Any, T: Any) -> Any:
     Raises:
         UnmarshalError: The value is not a `T`.
     """
+    if isinstance(T, type) and issubclass(T, Message):
+        return unmarshal(marshal(value), T)
     from dispatch_grpc.values import models  # imports msgspec: only when needed
 
     return models.from_plain(value, T)

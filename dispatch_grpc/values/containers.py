@@ -2,7 +2,7 @@
 
 import sys
 from array import array
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import copysign, isfinite
 from typing import Any
 
@@ -57,6 +57,19 @@ def check_aware(value: datetime) -> None:
             f"a datetime must have a time zone; got the naive {value.isoformat()} "
             f"(UTC? then use .replace(tzinfo=datetime.UTC))"
         )
+
+
+def _rfc3339(value: datetime) -> str:
+    check_aware(value)
+    offset = value.utcoffset()
+    if offset is not None and offset % timedelta(minutes=1):  # as of local mean times
+        try:
+            value = value.astimezone(UTC)
+        except OverflowError as error:
+            raise PathError(
+                f"a time must be in the years 1 to 9999 of UTC; got {value.isoformat()}"
+            ) from error
+    return value.isoformat()
 
 
 def _fill(slot: Value, value: Any, levels: int) -> None:
@@ -179,8 +192,7 @@ def _fill_other(slot: Value, value: Any, levels: int) -> None:
 
     kind = type(value)
     if kind is datetime:
-        check_aware(value)
-        slot.string_value = value.isoformat()
+        slot.string_value = _rfc3339(value)
     elif kind in _AS_TEXT:
         slot.string_value = models.to_text(value)
     else:

@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from dispatch_grpc import Call, MarshalError, UnmarshalError, marshal, unmarshal
 from dispatch_grpc.schema import DispatchRequest
 from dispatch_grpc.values import convert, decode_arguments, encode_arguments
+from tests.values.test_models import Half
 from tests.values.test_values import JSON
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -123,12 +125,16 @@ class Typed(msgspec.Struct, tag_field="@type", tag="type.googleapis.com/x"):
         (1.0, float),
         (1.0, int | float),
         (2**63, int),
+        (Half.LENGTH, Half),
+        (Half.RAW, Half),
+        (Half.WHOLE, Half),
         (Level.HIGH, Level),
         (UUID(int=1), UUID),
         (Order(1, b"\xff"), Order),
         (Typed(1), Typed),
         ({1, 2}, set[int]),
         (Call(function="f"), Call),
+        (Duration(seconds=1), Duration),
     ],
     ids=repr,
 )
@@ -136,7 +142,7 @@ def test_annotations_read_both_forms(value: typing.Any, T: typing.Any):
     back = decode_arguments(encode_arguments({"a": value, "b": 1}))
     found = convert(back["a"], T)
     assert exact(found) == exact(value)
-    if not isinstance(value, Call | Typed):
+    if not isinstance(value, Message | Typed):
         assert convert(decode_arguments(marshal({"a": value}))["a"], T) == value
 
 

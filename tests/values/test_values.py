@@ -1,23 +1,18 @@
 """marshal and unmarshal: the table, the way back, and an error for all that would be lost."""
 
-import base64
 import contextlib
 import dataclasses
 import decimal
 import enum
 import math
-import types
-import typing
 import uuid
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-import attrs
 import msgspec
-import pydantic
 import pytest
 from dispatch.sdk.python.v1.pickled_pb2 import Pickled
-from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
+from google.protobuf import struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
@@ -270,135 +265,6 @@ def test_an_empty_message():
     assert unmarshal(any) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class TD(typing.TypedDict):
-    x: int
-
-
-class NT(typing.NamedTuple):
-    a: int
-    b: str
-
-
-class Model(pydantic.BaseModel):
-    n: int = pydantic.Field(alias="theNumber")
-    when: datetime
-
-
-class Tagged(msgspec.Struct, tag="T", rename="camel"):
-    some_field: int
-
-
-class Row(msgspec.Struct, array_like=True):
-    a: int
-    b: str
-
-
-class TaggedRow(msgspec.Struct, array_like=True, tag=True):
-    a: int
-
-
-@attrs.define
-class At:
-    z: int
-
-
-@dataclasses.dataclass
-class Everything:
-    when: datetime
-    length: timedelta
-    id: uuid.UUID
-    raw: bytes
-    amount: decimal.Decimal
-    tags: set[int]
-    color: Color
-    day: date
-    inner: At
-    model: Model
-    maybe: int | None = None
-
-
-EVERYTHING = Everything(
-    when=NOW,
-    length=timedelta(seconds=-3.5),
-    id=uuid.UUID(int=1),
-    raw=b"\xff\0",
-    amount=decimal.Decimal("0.10"),
-    tags={1, 2},
-    color=Color.RED,
-    day=date(2024, 2, 29),
-    inner=At(3),
-    model=Model(theNumber=1, when=NOW),
-)
-
-
-@pytest.mark.parametrize(
-    ("value", "cls"),
-    [
-        (EVERYTHING, Everything),
-        ([EVERYTHING], list[Everything]),
-        (At(1), At),
-        (Tagged(1), Tagged),
-        (Row(1, "x"), Row),
-        (TaggedRow(1), TaggedRow),
-        (Model(theNumber=2, when=NOW), Model),
-        ({"k": Model(theNumber=2, when=NOW)}, dict[str, Model]),
-        ({"x": 1}, TD),
-        (NT(1, "x"), NT),
-        (frozenset({1, 2}), frozenset[int]),
-        (types.MappingProxyType({"a": 1}), dict[str, int]),
-        ((1, 2), tuple[int, int]),
-        ([1, 2], list[float]),
-        (Level.HIGH, Level),
-        (3, float),
-        (None, int | None),
-        (uuid.UUID(int=1), uuid.UUID),
-        (decimal.Decimal("1.10"), decimal.Decimal),
-        (Call(function="f"), Call),
-        (2**64 - 1, int),
-    ],
-    ids=lambda value: repr(value)[:40],
-)
-def test_decoding_into_a_type(value: object, cls: typing.Any):
-    back = unmarshal(marshal(value), cls)
-    assert back == value
-
-
-def test_fields_have_the_names_that_peers_see():
-    assert unmarshal(marshal(Tagged(1))) == {"type": "T", "someField": 1}
-    assert unmarshal(marshal(Model(theNumber=2, when=NOW)))["theNumber"] == 2
-    inside = unmarshal(marshal([NOW, timedelta(seconds=90), b"\xff"]))
-    assert inside == [
-        "2024-02-29T23:59:59.999999+00:00",
-        "PT90S",
-        base64.b64encode(b"\xff").decode(),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "cls", "message"),
-    [
-        (1.5, int, r"Expected `int`, got `float`"),
-        ("1", int, r"Expected `int`, got `str`"),
-        (1, bool, r"Expected `bool`"),
-        (True, int, r"Expected `int`"),
-        (None, int, r"Expected `int`, got `null`"),
-        (b"x", str, r"Expected `str`, got `bytes`"),
-        (2**53 + 1, float, r"a double cannot hold 9007199254740993 exactly"),
-        ([1, "a"], list[int], r"not list\[int\]: .* `\$\[1\]`"),
-        ({"x": 1}, At, r"missing required field `z`"),
-        ({"theNumber": "z"}, Model, r"theNumber"),
-        (1, lambda: 1, r"not a type to decode into"),
-        (1, Node, r"Expected `object`, got `int`"),
-        (Call(), At, r"Expected `object`, got `Call`|not a type|no way"),
-        (1, Call, r"expected the message dispatch\.sdk\.v1\.Call, found google\.protobuf\.Int64"),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_what_is_not_of_the_type_is_an_error(value: object, cls: typing.Any, message: str):
-    with pytest.raises(UnmarshalError, match=message):
-        unmarshal(marshal(value), cls)
-
-
 @pytest.mark.parametrize(
     ("message", "value"),
     [
@@ -451,18 +317,6 @@ def test_a_message_class_decodes_only_its_message():
         unmarshal(Any(type_url="x/dispatch.sdk.v1.Call", value=b"\xff"), Call)
     with pytest.raises(UnmarshalError, match="an empty Any"):
         unmarshal(Any(), timestamp_pb2.Timestamp)
-
-
-class Custom:
-    pass
-
-
-def test_types_without_a_way():
-    with pytest.raises(UnmarshalError, match="there is no way from int to Custom"):
-        unmarshal(marshal(1), Custom)
-    assert unmarshal(marshal(Call(function="f")), Call | None) == Call(function="f")
-    with pytest.raises(MarshalError, match=r"^\$: .*required fields.*name_part"):
-        marshal(descriptor_pb2.UninterpretedOption.NamePart())
 
 
 class SubDatetime(datetime):

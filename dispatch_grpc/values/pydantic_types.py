@@ -1,0 +1,147 @@
+"""Types of pydantic, by pydantic's own JSON mode.
+
+Two things differ from it, so that nothing is lost: bytes are base64, as they are everywhere
+else in a Value, unless a model's configuration says otherwise; secrets are written as they are,
+not masked. pydantic is imported only for its types.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from dispatch_grpc.errors import UnmarshalError
+
+# Parts of a core schema that hold no other schemas.
+_LEAVES = frozenset({"cls", "config", "default", "expected", "function", "metadata", "members"})
+_MODELS = frozenset({"model", "dataclass", "typed-dict"})
+_BYTES_MODES = frozenset({"ser_json_bytes", "val_json_bytes"})
+
+
+def is_pydantic(wanted: Any) -> bool:
+    """Return whether a type is one of pydantic, or is annotated for pydantic."""
+    return (
+        hasattr(wanted, "__pydantic_core_schema__")
+        or hasattr(wanted, "__get_pydantic_core_schema__")
+        or any(
+            type(extra).__module__.startswith(("pydantic.", "annotated_types"))
+            for extra in getattr(wanted, "__metadata__", ())
+        )
+    )
+
+
+def encode(value: Any) -> Any:
+    """Return what pydantic's JSON mode makes of a value.
+
+    Raises:
+        TypeError: It cannot be written as JSON.
+    """
+    kind: Any = type(value)
+    dump, _ = _codec(kind)
+    try:
+        return dump(value, mode="json", by_alias=True, round_trip=True, warnings="error")
+    except ValueError as error:
+        raise TypeError(f"{kind.__qualname__} cannot be written as JSON: {error}") from error
+
+
+def decoder(wanted: Any) -> Callable[[Any], Any] | None:
+    """Return what decodes a type by pydantic; None if pydantic does not support it."""
+    try:
+        from pydantic import PydanticSchemaGenerationError, ValidationError
+    except ImportError:  # annotated for another library
+        return None
+    try:
+        _, validate = _codec(wanted)
+    except PydanticSchemaGenerationError:
+        return None
+
+    def decode(value: Any) -> Any:
+        try:
+            return validate(json.dumps(value, default=msgspec.to_builtins))
+        except ValidationError as error:
+            raise UnmarshalError(f"not {_name(wanted)}: {_problems(error)}") from error
+        except (TypeError, UnicodeError) as error:  # a message; the text of a validator's error
+            raise UnmarshalError(f"not {_name(wanted)}: {error}") from error
+
+    return decode
+
+
+def _problems(error: Any) -> str:
+    """Return on one line what a ValidationError found, without the values."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    texts = [f"{'.'.join(map(str, one['loc'])) or '$'}: {one['msg']}" for one in found[:5]]
+    if len(found) > len(texts):
+        texts.append(f"and {len(found) - len(texts)} more")
+    return "; ".join(texts)
+
+
+def _name(wanted: Any) -> str:
+    return wanted.__qualname__ if isinstance(wanted, type) else str(wanted)
+
+
+@lru_cache(maxsize=1024)
+def _codec(wanted: Any) -> tuple[Callable[..., Any], Callable[[str], Any]]:
+    """Return what dumps a type to plain values, and what validates its JSON."""
+    from pydantic import TypeAdapter
+    from pydantic_core import SchemaSerializer, SchemaValidator
+
+    adapter = TypeAdapter(wanted)
+    schema: Any = _exact(adapter.core_schema, text=True)
+    if schema == adapter.core_schema:
+        return adapter.dump_python, adapter.validate_json
+    # Without this argument, models inside keep the serializers that they have already.
+    try:
+        options: Any = {"_use_prebuilt": False}
+        serializer = SchemaSerializer(schema, **options)
+    except TypeError:  # older versions know neither the argument nor the shortcut
+        options = {}
+        serializer = SchemaSerializer(schema)
+    return serializer.to_python, SchemaValidator(schema, **options).validate_json
+
+
+def _exact(schema: Any, *, text: bool) -> Any:
+    """Return a core schema with bytes as base64 text, and secrets as they are."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_exact(one, text=text) for one in schema)
+    if not isinstance(schema, Mapping):
+        return schema
+    kind = schema.get("type")
+    if not isinstance(kind, str):  # schemas by the names of fields, or by tags
+        return {key: _exact(one, text=text) for key, one in schema.items()}
+    if kind in _MODELS:
+        text = _BYTES_MODES.isdisjoint(schema.get("config") or {})
+    changed = dict(schema)
+    if serialization := schema.get("serialization"):
+        name = getattr(serialization.get("function"), "__name__", "")
+        if name.startswith("_serialize_secret"):
+            changed["serialization"] = {**serialization, "function": _reveal}
+        else:
+            text = False  # the type has a form of its own
+    elif kind == "bytes" and text:
+        changed.pop("ref", None)
+        return {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": _from_base64},
+            "schema": changed,
+            "serialization": {"type": "function-plain", "function": _to_base64},
+            **({"ref": schema["ref"]} if "ref" in schema else {}),
+        }
+    for key, one in changed.items():
+        if key not in _LEAVES and key != "serialization":
+            changed[key] = _exact(one, text=text)
+    return changed
+
+
+def _to_base64(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _from_base64(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+def _reveal(value: Any, *_: Any) -> Any:
+    return _to_base64(value.get_secret_value())
