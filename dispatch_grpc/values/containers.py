@@ -210,22 +210,40 @@ def _fill_other(slot: Value, value: Any, levels: int) -> None:
 
 
 def natural(value: Value) -> Any:
-    """The natural Python value of a Value."""
+    """Return the natural Python value of a Value."""
     kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        return value.string_value
+    if kind == "struct_value":
+        return _natural_struct(value.struct_value)
+    if kind == "list_value":
+        return [
+            text if (text := item.string_value) else natural(item)
+            for item in value.list_value.values
+        ]
     if kind == "number_value":
         number = value.number_value
         return (int(number) or _zero(number)) if number.is_integer() else number
     if kind == "bool_value":
         return value.bool_value
-    if kind == "struct_value":
-        return {key: natural(item) for key, item in value.struct_value.fields.items()}
-    if kind == "list_value":
-        return [natural(item) for item in value.list_value.values]
     if kind == "null_value":
         return None
+    if kind == "string_value":
+        return value.string_value
     raise UnmarshalError("a google.protobuf.Value holds nothing: one of its kinds must be set")
+
+
+def _natural_struct(struct: Struct) -> dict[str, Any]:
+    fields = struct.fields
+    result: dict[str, Any] = {}
+    for key in fields:  # faster than items()
+        item = fields[key]
+        # A field that is not set reads as its default: to ask for the kind first is slower.
+        if text := item.string_value:
+            result[key] = text
+        elif number := item.number_value:
+            result[key] = int(number) if number.is_integer() else number
+        else:
+            result[key] = natural(item)
+    return result
 
 
 def _zero(number: float) -> int | float:
