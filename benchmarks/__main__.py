@@ -151,9 +151,9 @@ CONVERSIONS = [
     ("str", 1.7, 3),
     ("bytes", 1.7, 3),
     ("datetime", 1.6, 2.3),
-    ("dict of 20", 2.4, 1.2),
+    ("dict of 20", 2.4, 1.5),
     ("list of 1,000 floats", 8, 8),
-    ("10 KB document", 3.3, 1.1),
+    ("10 KB document", 3.3, 1.5),
 ]
 ROWS = [
     Row("dispatch, p50 / raw gRPC stub", ("ours", "sync"), RAW, True, 1.05, rounds=80),

@@ -38,7 +38,7 @@ def main(grpc_port: str, http_port: str) -> None:
     def batch_of_values() -> None:
         batch = client.batch()
         for value in INPUTS:
-            batch.add(new_call(ENDPOINT, FUNCTION, value))
+            batch.new_call(ENDPOINT, FUNCTION, value)
         assert len(batch.dispatch()) == len(INPUTS)
 
     def batch_of_calls() -> None:

@@ -61,17 +61,34 @@ def new_call(
         InvalidCallError: An argument breaks one of these rules; the message names it.
         MarshalError: The input has no representation.
     """
+    call = Call()
+    fill_call(call, endpoint, function, input, expiration, version, correlation_id)
+    return call
+
+
+def fill_call(  # noqa: PLR0917 (keywords would cost time)
+    call: Call,
+    endpoint: str,
+    function: str,
+    input: Any,
+    expiration: timedelta | None,
+    version: str,
+    correlation_id: int,
+) -> None:
+    """Set the fields of an empty call; arguments and errors are those of `new_call`.
+
+    After an error, the call may hold some of them.
+    """
     try:
         problem = _problem(endpoint, function)
     except TypeError:  # not even hashable
         problem = endpoint_problem(endpoint) or function_problem(function)
     if problem:
         raise InvalidCallError(problem)
-    call = Call()
     call.endpoint = endpoint
     call.function = function
     slot = call.input
-    if isinstance(input, AnyProto):
+    if type(input) is AnyProto:
         slot.CopyFrom(input)
     else:
         slot.type_url, slot.value = encode(input)
@@ -87,7 +104,6 @@ def new_call(
             lambda v: isinstance(v, int) and 0 <= v <= _MAX_UINT64,
             "an int from 0 to 2**64 - 1 is required",
         )
-    return call
 
 
 def check_call(call: Call, index: int) -> None:

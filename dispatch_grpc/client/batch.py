@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from dispatch_grpc.calls import problem_of
+from dispatch_grpc.calls import fill_call, problem_of
 from dispatch_grpc.client import settings
 from dispatch_grpc.client.settings import NOT_GIVEN
 from dispatch_grpc.codes import Code
@@ -46,6 +46,40 @@ class _Calls:
             append = self._calls.append
             for call in calls:
                 append(call)
+            self._key = None
+
+    def new_call(
+        self,
+        endpoint: str,
+        function: str,
+        input: Any = None,
+        *,
+        expiration: timedelta | None = None,
+        version: str = "",
+        correlation_id: int = 0,
+    ) -> None:
+        """Make a call in the batch; faster than `add(new_call(...))`, which copies it.
+
+        Args:
+            endpoint: As for `dispatch_grpc.new_call`, and so are all others.
+            function: Name of the function.
+            input: Argument of the function.
+            expiration: Longest time that the function may take.
+            version: Version of the application that the call is meant for.
+            correlation_id: Number that comes back in the CallResult.
+
+        Raises:
+            InvalidCallError: An argument breaks a rule of the schema; no call is added.
+            MarshalError: The input has no representation; no call is added.
+        """
+        with self._lock:
+            calls = self._calls
+            call = calls.add()
+            try:
+                fill_call(call, endpoint, function, input, expiration, version, correlation_id)
+            except BaseException:
+                del calls[-1]
+                raise
             self._key = None
 
     def clear(self) -> None:

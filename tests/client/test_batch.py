@@ -1,9 +1,11 @@
 """Batches: recorded together or not at all, sent once, and kept when it fails."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,10 @@ from dispatch_grpc import (
     Code,
     DeadlineExceededError,
     InvalidCallError,
+    MarshalError,
     ProtocolError,
     RPCError,
+    marshal,
     new_call,
 )
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
@@ -65,6 +69,45 @@ def test_adding_copies(driver, batch, dispatch_recorder: CallRecorder):
     call.function = "after"
     driver.dispatch(batch)
     assert [call.function for call in dispatch_recorder.calls] == ["before"]
+
+
+def test_calls_made_in_the_batch(driver, batch, dispatch_recorder: CallRecorder):
+    options = {"expiration": timedelta(0), "version": "v", "correlation_id": 7}
+    batch.new_call("http://example.com", "f")
+    batch.new_call("http://example.com", "g", [1], **options)
+    batch.add(A)
+    batch.new_call("http://example.com", "f", marshal(2))
+    driver.dispatch(batch)
+    assert dispatch_recorder.calls == [
+        new_call("http://example.com", "f"),
+        new_call("http://example.com", "g", [1], **options),
+        A,
+        new_call("http://example.com", "f", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("example.com", "f"), {}),
+        (("http://example.com", "f()"), {}),
+        (("http://example.com", ["f"]), {}),
+        (("http://example.com", "f", object()), {}),
+        (("http://example.com", "f"), {"expiration": timedelta(-1)}),
+        (("http://example.com", "f"), {"version": "\ud800"}),
+        (("http://example.com", "f"), {"correlation_id": -1}),
+    ],
+    ids=repr,
+)
+def test_no_half_made_call_stays_in_the_batch(
+    batch, arguments: tuple[Any, ...], options: dict[str, Any]
+):
+    batch.add(A)
+    with pytest.raises((InvalidCallError, MarshalError)) as caught:
+        batch.new_call(*arguments, **options)
+    assert len(batch) == 1
+    with pytest.raises(type(caught.value), match=re.escape(str(caught.value))):
+        new_call(*arguments, **options)
 
 
 def test_a_failed_batch_keeps_its_calls_and_its_key(driver, batch, dispatch_recorder: CallRecorder):
