@@ -105,8 +105,10 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
         """Import a public name when it is used first: programs pay for what they use."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        room = importlib.import_module(f"dispatch_grpc.{_ROOMS.get(name, 'errors')}")
-        value = globals()[name] = getattr(room, name)
+        room = _ROOMS.get(name, "errors")
+        if room not in {"codes", "errors"}:
+            importlib.import_module("dispatch_grpc.schema")  # says which module hides its packages
+        value = globals()[name] = getattr(importlib.import_module(f"dispatch_grpc.{room}"), name)
         return value
 
 

@@ -1,25 +1,55 @@
-"""The only door to the generated messages; the service stubs are imported by the transports.
+"""The only door to the generated messages; `transport` imports the service stubs itself.
 
-The messages of DispatchService are imported with this module, all others when they are used
-first: most programs only dispatch.
+The messages of DispatchService are imported with this module, all others on first use: most
+programs only dispatch.
 """
 
 import importlib
 import importlib.util
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-try:
-    from dispatch.sdk.v1.call_pb2 import Call
-    from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse
-except ImportError as error:
-    _spec = importlib.util.find_spec("dispatch")
-    if _spec is None or not _spec.origin:  # absent, or the namespace package of the stubs
-        raise
-    raise ImportError(
-        f"dispatch-grpc needs the top-level package 'dispatch' for its generated stubs, but "
-        f"another distribution has installed it at {_spec.origin} (dispatch-py does). The two "
-        f"exclude each other: run 'pip uninstall dispatch-py', or use separate environments."
-    ) from error
+
+def _check_for_impostors() -> None:
+    """Raise an ImportError if another module hides a package that the messages need."""
+    for package, needed in (("dispatch", "dispatch.sdk"), ("google", "google.protobuf")):
+        try:
+            spec = importlib.util.find_spec(package)
+        except ValueError:  # made by hand, without a spec
+            continue
+        if spec is None or not spec.origin:  # absent, or a namespace package, as it should be
+            continue
+        path = Path(spec.origin)
+        is_package = bool(spec.submodule_search_locations)
+        if package == "google" and is_package and importlib.util.find_spec(needed):
+            continue
+        if package == "dispatch" and path in _files_of_dispatch_py():
+            raise ImportError(
+                f"dispatch-grpc and dispatch-py cannot be installed together: both have a "
+                f"top-level package 'dispatch', here {path}. Run 'pip uninstall dispatch-py', or "
+                f"use separate environments."
+            )
+        if path.name == "__init__.py":
+            path = path.parent
+        raise ImportError(
+            f"{path} hides the installed package {needed!r}, which dispatch-grpc needs. Rename it, "
+            f"for example to {path.with_stem(f'my_{path.stem}').name}."
+        )
+
+
+def _files_of_dispatch_py() -> set[Path]:
+    try:
+        files = metadata.files("dispatch-py") or []
+    except metadata.PackageNotFoundError:
+        return set()
+    return {Path(str(file.locate())) for file in files}
+
+
+_check_for_impostors()
+
+from dispatch.sdk.v1.call_pb2 import Call  # noqa: E402
+from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse  # noqa: E402
 
 if TYPE_CHECKING:
     from dispatch.calls.v1.calls_pb2 import (
@@ -78,7 +108,7 @@ _MODULES = {
 if not TYPE_CHECKING:  # or type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Import the module of a message when the message is used first."""
+        """Import the module of a message on its first use."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
@@ -87,6 +117,6 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
 
 
 def load_all() -> None:
-    """Register all messages of the schema, so that they can be found by their names."""
+    """Register all messages of the schema, so that they can be found by name."""
     import dispatch.sdk.python.v1.pickled_pb2
     import dispatch.sdk.v1.function_pb2  # noqa: F401

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -205,32 +204,3 @@ def test_a_missing_extra_is_named(missing: str, code: str, extra: str):
         """
     )
     assert f"pip install 'dispatch-grpc[{extra}]'" in shown
-
-
-@pytest.mark.parametrize(
-    ("init", "message"),
-    [("", "pip uninstall dispatch-py"), (None, "No module named 'dispatch.sdk'")],
-)
-def test_another_distribution_that_owns_the_package(tmp_path, init: str | None, message: str):
-    """dispatch-py also has a top-level package `dispatch`."""
-    (tmp_path / "dispatch").mkdir()
-    if init is not None:
-        (tmp_path / "dispatch" / "__init__.py").write_text(init)
-    shown = python(
-        """
-        import sys
-        sys.path[:] = [sys.argv[1], *[p for p in sys.path if not p.endswith("generated/python")]]
-        sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
-        from pathlib import Path
-        import importlib.util
-        path = Path(sys.argv[2])
-        sys.path.append(sys.argv[2])
-        try:
-            from dispatch_grpc import Client
-        except ImportError as error:
-            print(error)
-        """,
-        str(tmp_path),
-        str(Path(__file__).parents[2]),
-    )
-    assert message in shown
