@@ -454,12 +454,12 @@ class Opaque(pydantic.BaseModel, arbitrary_types_allowed=True):
         (
             [{"x": "5"}],
             list[Checked],
-            r"^not list\[.*: Expected `int`, got `str` - at `\$\.x` - at `\$\[0\]`",
+            r"^not list.* got `str` - at `\$\.x` - at `\$\[0\]`",
         ),
         (
             {"a": {"x": "5"}},
             dict[str, Checked],
-            r"^not dict\[.*: Expected `int`, got `str` - at `\$\.x` - at `\$\[\.\.\.\]`",
+            r"^not dict.* got `str` - at `\$\.x` - at `\$\[",
         ),
         (1, Checked, r"^not Checked: Expected `object`, got `int`"),
         ([1], tuple[A | B, float], r"Expected `array` of length 2, got 1"),
