@@ -50,7 +50,7 @@ class Host(Protocol):
         """The functions by name."""
         ...
 
-    async def run(self, request: RunRequest) -> RunResponse:
+    async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
         """Run a function."""
         ...
 
@@ -153,9 +153,11 @@ class _Service:
     def __init__(self, endpoint: Host) -> None:
         self._endpoint = endpoint
 
-    async def run(self, request: RunRequest, ctx: Any) -> RunResponse:  # noqa: ARG002
+    async def run(self, request: RunRequest, ctx: Any) -> RunResponse:
+        attempt = ctx.request_headers.get("dispatch-attempt", "")
+        number = int(attempt) if re.fullmatch("[1-9][0-9]{0,8}", attempt) else None
         try:
-            return await self._endpoint.run(request)
+            return await self._endpoint.run(request, attempt=number)
         except RPCError as error:
             raise connect_error(error) from error
 

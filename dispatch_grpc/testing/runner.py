@@ -80,9 +80,9 @@ class Runner:
         request = run.request(call)
         try:
             while True:
-                response = await self._respond(endpoint, request)
-                status = Status(response.status)
                 attempts += 1
+                response = await self._respond(endpoint, request, attempts)
+                status = Status(response.status)
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
                         await run.drop_children()
@@ -101,13 +101,13 @@ class Runner:
         finally:
             await run.drop_children()
 
-    async def _respond(self, url: str, request: RunRequest) -> RunResponse:
+    async def _respond(self, url: str, request: RunRequest, attempt: int) -> RunResponse:
         endpoint = self._endpoints.get(url.rstrip("/"))
         try:
             if endpoint is None:
                 known = ", ".join(self._endpoints) or "none"
                 raise LookupError(f"the runner has no endpoint {url!r}; it has: {known}")
-            return await endpoint.run(request)
+            return await endpoint.run(request, attempt=attempt)
         except (LookupError, RPCError) as error:
             status = status_of(error) if isinstance(error, RPCError) else Status.NOT_FOUND
             response = respond(status)

@@ -200,6 +200,20 @@ def test_a_request_may_be_compressed(url: str):
     assert str(LIMIT) in refused(response, content, 429, "resource_exhausted")
 
 
+@pytest.mark.parametrize(
+    ("header", "attempt"),
+    [("1", 1), ("17", 17), ("", None), ("0", None), ("-1", None), ("x", None), ("1" * 50, None)],
+)
+def test_a_function_knows_its_attempt(
+    endpoint: Endpoint, url: str, header: str, attempt: int | None
+):
+    endpoint.function(name="f")(lambda: current_call().attempt)
+    body = RunRequest(function="f", input=marshal(None)).SerializeToString()
+    response, content = post(url, body, PROTO, PATH, dispatch_attempt=header)
+    assert response.status == 200
+    assert output(RunResponse.FromString(content)) == attempt
+
+
 # Requests that are none
 
 
@@ -445,7 +459,7 @@ def test_whatever_a_function_does_the_endpoint_goes_on(endpoint: Endpoint, url: 
     endpoint.function(name="large")(lambda: "." * LIMIT)
     expires = datetime.now(UTC) + timedelta(seconds=0.1)
     expected = {
-        "exits": Status.PERMANENT_ERROR,
+        "exits": Status.TEMPORARY_ERROR,
         "never": Status.TIMEOUT,
         "odd": Status.INVALID_RESPONSE,
         "large": Status.INVALID_RESPONSE,
