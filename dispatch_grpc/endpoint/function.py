@@ -149,6 +149,7 @@ class Function(Generic[_P, _R]):
             MarshalError: An argument has no representation.
             InvalidCallError: An option is not acceptable.
         """
+        input: Any
         if self._parameters is not None:
             input = self._parameters.encode(args, kwargs)
         elif kwargs or len(args) > 1:
