@@ -339,7 +339,7 @@ class Endpoint:
             EndpointError: This is not the main thread, or an event loop runs in it.
             ImportError: The extra `endpoint` is not installed.
         """
-        from dispatch_grpc.endpoint.app import serve
+        from dispatch_grpc.endpoint.server import serve
 
         host, port = settings.address(address, settings.environment(self._env))
         serve(self, self.app, host, port, shutdown_timeout)
