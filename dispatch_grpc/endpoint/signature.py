@@ -25,6 +25,7 @@ except ImportError as missing:
         "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
     ) from missing
 
+from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.keys import (
     KeyPair,
@@ -144,7 +145,7 @@ def verify_request(
         raise _invalid(f"the signature does not cover {', '.join(absent)}")
     for name, _ in components:
         _refuse_repeated(fields, name)
-    covered = {name: fields[name][0] for name, _ in components if name in fields}
+    covered: dict[str, str] = {name: fields[name][0] for name, _ in components if name in fields}
     refusal = None
     for candidate in (url, *other_urls):
         base = plain and plain_base(method, candidate, covered, plain, inner)
@@ -161,7 +162,7 @@ def verify_request(
         except (InvalidSignature, HTTPMessageSignaturesException) as error:
             refusal = refusal or error
     else:
-        urls = " or ".join(f"{tried!r:.200}" for tried in (url, *other_urls))
+        urls = " or ".join(f"{shown(tried)!r:.200}" for tried in (url, *other_urls))
         raise _unfit(refusal, method, urls, components) from refusal
     _check_digest(covered["content-digest"], body)
 

@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from dispatch_grpc import (
     AsyncClient,
     Call,
+    CallError,
     Client,
     Code,
     ConfigurationError,
@@ -52,7 +53,7 @@ from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
 from dispatch_grpc.signature import new_key_pair, parse_verification_key
-from dispatch_grpc.testing import CallRecorder, Server
+from dispatch_grpc.testing import CallRecorder, Runner, Server
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]
@@ -1894,3 +1895,33 @@ def test_a_function_knows_its_attempt(endpoint: Endpoint):
     endpoint.function(name="f")(lambda: current_call().attempt)
     assert output(asyncio.run(endpoint.run(request("f"), attempt=3))) == 3
     assert output(run(endpoint, "f")) is None
+
+
+def test_passwords_in_urls_are_not_shown(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    url = "http://user:sesame@127.0.0.1:8000/x"
+    endpoint = Endpoint(url, env={})
+    hosted = endpoint.function(one)
+    assert hosted.call(1).endpoint == url
+    _ = endpoint.app
+    texts = [repr(endpoint), repr(hosted), repr(hosted.with_options(version="2")), caplog.text]
+    with pytest.raises(NotFoundError) as missing:
+        run(endpoint, "other")
+    texts.append(str(missing.value))
+    with pytest.raises(ConfigurationError) as twice:
+        Runner(endpoint, Endpoint(url, env={}))
+    texts.append(str(twice.value))
+    for call in (new_call(url + "/y", "one"), new_call(url, "other")):
+        with pytest.raises(CallError) as failed:
+            Runner(endpoint).run(call)
+        texts.append(str(failed.value))
+    for bad in ("http://user:sesame@", "ftp://user:sesame@x", " http://user:sesame@a b"):
+        with pytest.raises(ConfigurationError) as refused:
+            Endpoint(bad, env={})
+        texts.append(str(refused.value))
+        with pytest.raises(InvalidCallError) as invalid:
+            new_call(bad, "f")
+        texts.append(str(invalid.value))
+    for text in texts:
+        assert "sesame" not in text
+        assert "********@" in text
