@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,6 +299,24 @@ def test_a_function_that_cannot_be_found_by_its_name_is_not_pickled(endpoint: En
     ):
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pickle.dumps(hosted)
+
+
+def test_the_page_about_hosting():
+    page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code, "hosting.md", "exec"), names)
+    assert names["call"].expiration.seconds == 300
+    response = asyncio.run(
+        names["endpoint"].run(
+            RunRequest(function="charge", input=names["call"].input, dispatch_id="7")
+        )
+    )
+    assert output(response) == "Ada paid 250 EUR for call 7"
+    for name, input in (("charge", {"customer": "x", "cents": 0}), ("report", "x")):
+        request = RunRequest(function=name, input=marshal(input))
+        response = asyncio.run(names["endpoint"].run(request))
+        assert Status(response.status) is Status.PERMANENT_ERROR
 
 
 # Forks
