@@ -167,7 +167,7 @@ def verify_request(
 
 
 def _check_digest(header: str, body: bytes) -> None:
-    """Compare a body with its digest: last, so that only who has the key gets it hashed."""
+    """Compare a body with its digest, after the signature: hashing for strangers costs time."""
     if header == _digest(body):
         return
     try:
@@ -251,7 +251,7 @@ def _member(value: str, header: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _refuse_repeated(fields: Mapping[str, list[str]], header: str) -> None:
-    # RFC 9421 joins repeated headers; who reads them later may take the first one or the last.
+    # RFC 9421 joins repeated headers; later readers may take the first or the last one.
     if (times := len(fields.get(header, ()))) > 1:
         raise _invalid(f"the header {header} occurs {times} times; once is allowed")
 

@@ -32,7 +32,7 @@ class Runner:
     Child calls that a function does not wait for end with it; a service runs them on.
 
     Args:
-        endpoints: The endpoints whose functions are called, told apart by their URLs.
+        endpoints: The endpoints of the functions, each with a URL of its own.
         max_attempts: Number of times that a call is run at most while it fails with a status
             after which a service tries again.
 
