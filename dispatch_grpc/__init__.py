@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dispatch_grpc.calls import new_call
-    from dispatch_grpc.client import AsyncBatch, AsyncClient, Batch, Client, DispatchID
+    from dispatch_grpc.client import (
+        AsyncBatch,
+        AsyncClient,
+        Batch,
+        CallInfo,
+        CallState,
+        Client,
+        DispatchID,
+    )
     from dispatch_grpc.codes import Code, Status
     from dispatch_grpc.endpoint import Endpoint, Function, current_call
     from dispatch_grpc.errors import (
@@ -53,6 +61,8 @@ __all__ = [
     "Batch",
     "Call",
     "CallError",
+    "CallInfo",
+    "CallState",
     "Client",
     "ClientStateError",
     "Code",
@@ -90,6 +100,7 @@ __version__ = "0.1.0"
 # Which room each name comes from; all others are errors.
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
+    **dict.fromkeys(("CallInfo", "CallState"), "client"),
     **dict.fromkeys(("Endpoint", "Function", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),
     **dict.fromkeys(("RetryPolicy", "TLSCredentials"), "transport"),

@@ -6,6 +6,7 @@ first: most programs only dispatch.
 
 import importlib
 import importlib.util
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -62,6 +63,7 @@ __all__ = [
     "WaitCallRequest",
     "WaitCallResponse",
     "load_all",
+    "time_of",
 ]
 
 _MODULES = {
@@ -84,6 +86,15 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
         module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
         value = globals()[name] = getattr(module, name)
         return value
+
+
+def time_of(message: Any, field: str) -> datetime | None:
+    """Return the Timestamp in a field, in UTC; None if it is unset or beyond the year 9999."""
+    try:
+        time: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    except (OverflowError, ValueError):
+        return None
+    return time if message.HasField(field) else None
 
 
 def load_all() -> None:

@@ -12,7 +12,6 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from dispatch_grpc import AsyncClient, CallError, DispatchError, Status
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
-    call_json,
     complain,
     details,
     error_json,
@@ -112,7 +111,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """
     client = _reader(settings)
     call = with_client(client, lambda: client.get(dispatch_id))
-    print_lines([json.dumps(call_json(call))] if as_json else details(call))
+    print_lines([json.dumps(call.to_dict())] if as_json else details(call))
 
 
 @click.command("list")
@@ -179,7 +178,7 @@ def list_(
     if not calls:
         complain("there are no such calls", 0)
     else:
-        print_lines([json.dumps(call_json(call)) for call in calls] if as_json else table(calls))
+        print_lines([json.dumps(call.to_dict()) for call in calls] if as_json else table(calls))
 
 
 @click.command()

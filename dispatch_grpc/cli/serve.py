@@ -19,7 +19,7 @@ import click
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, duration_option
 from dispatch_grpc.cli.output import print_lines
-from dispatch_grpc.client.settings import api_key
+from dispatch_grpc.client.settings import resolve_api_key
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.transport import is_loopback
 
@@ -172,13 +172,13 @@ def _api_keys(given: Sequence[str], file: Path | None, environment: Mapping[str,
     sources = []
     found: list[str] = []
     if given := [key for key in given if key.strip()]:
-        found += [api_key(key, {}).value for key in given]
+        found += [resolve_api_key(key, {}).value for key in given]
         sources.append("--api-key")
     if file is not None:
         found += _keys_of(file)
         sources.append(str(file))
     if not found and environment.get("DISPATCH_API_KEY", "").strip():
-        found.append(api_key(None, environment).value)
+        found.append(resolve_api_key(None, environment).value)
         sources.append("DISPATCH_API_KEY")
     return _Keys(found, " and ".join(sources))
 
@@ -190,7 +190,7 @@ def _keys_of(file: Path) -> list[str]:
         if not key or key.startswith("#"):
             continue
         try:
-            found.append(api_key(key, {}).value)
+            found.append(resolve_api_key(key, {}).value)
         except ConfigurationError as error:
             text = str(error).replace("api_key=", "this line")
             raise MistakeError(f"{file}:{number}: {text}") from error

@@ -1,18 +1,14 @@
-"""What `Client` and `AsyncClient` do the same: settings, and both ends of a request. No I/O."""
+"""Explain errors of the transport: add what only the client knows, such as its URL and key."""
 
 import re
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
 
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.settings import NOT_GIVEN, Protocol
+from dispatch_grpc.client.settings import ClientSettings
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
     AuthenticationError,
-    ConfigurationError,
     DeadlineExceededError,
     ProtocolError,
     RequestTooLargeError,
@@ -21,169 +17,130 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest
-from dispatch_grpc.transport import RetryPolicy, TLSCredentials
-
-DEFAULT_TIMEOUT = timedelta(seconds=10)
-DEFAULT_RETRY = RetryPolicy()
 
 # How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
-# for what limit.
+# what their limit is.
 _TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
-_NEVER_SPLIT = (
-    "calls that are dispatched together are never split: dispatch fewer, or make inputs smaller"
-)
+_NEVER_SPLIT = "a batch is never split: dispatch fewer calls at once, or make their inputs smaller"
 
 
-class Core:
-    """The settings of a client, checked, and what it does with them."""
+def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> RequestTooLargeError:
+    """Return the error for a request that exceeds the client's own limit."""
+    return RequestTooLargeError(
+        f"{_request(request, request.ByteSize())} is larger than the {client.max_message_bytes} "
+        f"bytes allowed by max_message_bytes=; {_NEVER_SPLIT}",
+        code=Code.RESOURCE_EXHAUSTED,
+        idempotency_key=key,
+    )
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None,
-        api_url: str | None,
-        protocol: Protocol | None,
-        timeout: timedelta | None,
-        metadata: Mapping[str, str] | None,
-        retry: RetryPolicy | None,
-        credentials: TLSCredentials | None,
-        allow_plaintext: bool,
-        max_message_bytes: int,
-        env: Mapping[str, str] | None,
-        channel: object,
-        http_client: object,
-    ) -> None:
-        env = settings.environment(env)
-        self.key = settings.api_key(api_key, env)
-        self.protocol = settings.protocol(protocol, env)
-        self.target = settings.api_url(
-            api_url, env, protocol=self.protocol, allow_plaintext=allow_plaintext
-        )
-        self.timeout = settings.timeout(timeout)
-        self.max_message_bytes = settings.max_message_bytes(max_message_bytes)
-        self.credentials = settings.instance("credentials", credentials, TLSCredentials)
-        self.retry = settings.instance("retry", retry, RetryPolicy)
-        if credentials is not None and not self.target.secure:
-            raise ConfigurationError(
-                f"credentials are for https, but the API URL is {self.target.url}"
-            )
-        for name, given, wanted in (
-            ("channel", channel, self.protocol == "grpc"),
-            ("http_client", http_client, self.protocol != "grpc"),
-        ):
-            if given is not None and not wanted:
-                raise ConfigurationError(f"{name} does not go with protocol={self.protocol!r}")
-        if self.protocol != "grpc":
-            import dispatch_grpc.transport.connect  # noqa: F401 (is the extra installed?)
-        self.own_connection = channel is None and http_client is None
-        if credentials is not None and not self.own_connection:
-            raise ConfigurationError(
-                "credentials do not go with a channel or http_client, which has its own"
-            )
-        self.metadata: tuple[tuple[str, str], ...] = (
-            ("authorization", f"Bearer {self.key.value}"),
-            *settings.metadata(metadata),
-        )
 
-    def seconds(self, timeout: Any) -> float | None:
-        """The seconds that a dispatch may take, by its timeout or else the client's."""
-        return self.timeout if timeout is NOT_GIVEN else settings.timeout(timeout)
+def miscounted(
+    client: ClientSettings, request: DispatchRequest, ids: int, key: str
+) -> ProtocolError:
+    """Return the error for an answer whose number of ids is not the number of calls."""
+    return ProtocolError(
+        f"{client.target.url} returned {ids} ids for {_calls(request)}; "
+        f"the calls may have been recorded",
+        code=Code.INTERNAL,
+        idempotency_key=key,
+    )
 
-    def too_large(self, request: DispatchRequest, key: str) -> RequestTooLargeError:
-        """The error of a request that is larger than we allow."""
-        return RequestTooLargeError(
-            f"the request of {len(request.calls)} calls has {request.ByteSize()} bytes, more than "
-            f"the {self.max_message_bytes} allowed by max_message_bytes=; {_NEVER_SPLIT}",
+
+def explain_dispatch(
+    client: ClientSettings, error: RPCError, request: DispatchRequest, key: str
+) -> RPCError:
+    """Add context to the error of a DispatchService request; return the error to raise."""
+    url, limit = client.target.url, None
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        limit = re.search(_TOO_LARGE, error.message)
+    if limit or isinstance(error, RequestTooLargeError):
+        cause = error.__cause__
+        error = RequestTooLargeError(
+            f"{_request(request, _sent_bytes(client, request))} is larger than "
+            f"{f'the {limit[1]} bytes that {url} accepts' if limit else f'{url} accepts'} "
+            f"({error.message}); {_NEVER_SPLIT}",
             code=Code.RESOURCE_EXHAUSTED,
-            idempotency_key=key,
+            details=error.details,
         )
+        error.__cause__ = cause
+    elif error.code is Code.UNIMPLEMENTED:
+        error.message = f"{url} is not a Dispatch service ({error.message}): {_check_url(client)}"
+    else:
+        _add_url(client, error)
+    error.idempotency_key = key
+    logger.debug("dispatching %s failed: %s", _calls(request), error)
+    return error
 
-    def miscounted(self, request: DispatchRequest, ids: list[str], key: str) -> ProtocolError:
-        """The error of an answer that has not one id for each call."""
-        return ProtocolError(
-            f"{self.target.url} answered {len(request.calls)} calls with {len(ids)} ids; "
-            f"the calls may have been recorded",
-            code=Code.INTERNAL,
-            idempotency_key=key,
+
+def explain_call(client: ClientSettings, error: RPCError, request: Message) -> RPCError:
+    """Add context to the error of a CallService request; return the error to raise."""
+    url, dispatch_id = client.target.url, getattr(request, "dispatch_id", "")
+    if error.code is Code.UNIMPLEMENTED:
+        error.message = (
+            f"{url} has no CallService, which wait, get, list and cancel need; "
+            f"the service that 'dispatch-grpc serve' runs has it"
         )
-
-    def explain(self, error: RPCError, request: DispatchRequest, key: str) -> RPCError:
-        """Add to an error of the transport what only the client knows."""
-        url, limit = self.target.url, None
-        if error.code is Code.RESOURCE_EXHAUSTED:
-            limit = re.search(_TOO_LARGE, error.message)
-        if limit or isinstance(error, RequestTooLargeError):
-            cause = error.__cause__
-            error = RequestTooLargeError(
-                f"the request of {len(request.calls)} calls has {self._size(request)} bytes, more "
-                f"than the {limit[1] if limit else 'number'} that {url} takes "
-                f"({error.message}); {_NEVER_SPLIT}",
-                code=Code.RESOURCE_EXHAUSTED,
-                details=error.details,
-            )
-            error.__cause__ = cause
-        elif error.code is Code.UNIMPLEMENTED:
-            error.message = f"{url} is no Dispatch service ({error.message}): is the URL right?"
-        else:
-            self._tell(error)
-        error.idempotency_key = key
-        logger.debug("dispatching %d calls failed: %s", len(request.calls), error)
-        return error
-
-    def explain_call(self, error: RPCError, request: Message) -> RPCError:
-        """The same for an error of CallService."""
-        url, dispatch_id = self.target.url, getattr(request, "dispatch_id", "")
-        if error.code is Code.UNIMPLEMENTED:
-            error.message = (
-                f"{url} has no CallService: dispatch.run's API does not offer wait, get, list and "
-                f"cancel, the service of this package (dispatch-grpc serve) does"
-            )
-        elif error.code is Code.NOT_FOUND and dispatch_id:
-            error.message = (
-                f"{url} has no call {dispatch_id!r:.80}: there never was one of this id, or it was "
-                f"deleted some time after it had finished"
-            )
-        elif isinstance(error, ProtocolError) and re.search(_TOO_LARGE, error.message):
-            error.message = (
-                f"the answer of {url} has more than the {self.max_message_bytes} bytes allowed by "
-                f"max_message_bytes= ({error.message})"
-            )
-        else:
-            self._tell(error)
-        logger.debug("%s failed: %s", type(request).__name__, error)
-        return error
-
-    def _tell(self, error: RPCError) -> None:
-        """Say whose error it is."""
-        url = self.target.url
-        if isinstance(error, ProtocolError):
-            error.message = (
-                f"{url} answered something that is no answer of a Dispatch service "
-                f"({error.message}): is the API URL right?"
-            )
-        elif isinstance(error, AuthenticationError):
-            error.message = (
-                f"{url} rejected the API key {self.key.redacted} (from {self.key.source}): "
-                f"{error.message}"
-            )
-        elif isinstance(error, DeadlineExceededError):
-            error.message = f"no answer from {url} in time: {error.message}"
-        elif isinstance(error, UnavailableError):
-            error.message = f"{url} is not available: {error.message}"
-        else:
-            error.message = f"{url} answered: {error.message}"
-
-    def _size(self, request: DispatchRequest) -> int:
-        """Bytes of a request as it is sent."""
-        if self.protocol == "connect+json":
-            from google.protobuf.json_format import MessageToJson
-
-            return len(MessageToJson(request, indent=None))
-        return request.ByteSize()
-
-    def __repr__(self) -> str:
-        return (
-            f"api_url={self.target.url!r}, protocol={self.protocol!r}, "
-            f"api_key={self.key.redacted!r}"
+    elif error.code is Code.NOT_FOUND and dispatch_id:
+        error.message = (
+            f"{url} has no call {dispatch_id!r:.80}: the id is wrong, or the service has deleted "
+            f"the call some time after it finished"
         )
+    elif isinstance(error, ProtocolError) and re.search(_TOO_LARGE, error.message):
+        error.message = (
+            f"the answer of {url} is larger than the {client.max_message_bytes} bytes allowed by "
+            f"max_message_bytes= ({error.message})"
+        )
+    else:
+        _add_url(client, error)
+    logger.debug("%s failed: %s", type(request).__name__, error)
+    return error
+
+
+def _add_url(client: ClientSettings, error: RPCError) -> None:
+    """Add to the message who answered, or did not, and what to do about it."""
+    url, message = client.target.url, error.message
+    if isinstance(error, ProtocolError):
+        text = f"the answer of {url} is not that of a Dispatch service ({message})"
+        error.message = f"{text}: {_check_url(client)}"
+    elif isinstance(error, AuthenticationError):
+        key = client.key
+        error.message = f"{url} rejected the API key {key.redacted} (from {key.source}): {message}"
+    elif isinstance(error, DeadlineExceededError):
+        error.message = f"no answer from {url} in time: {message}{_own_service(client)}"
+    elif isinstance(error, UnavailableError):
+        error.message = f"{url} is not available: {message}{_own_service(client)}"
+    else:
+        error.message = f"{url} answered: {message}"
+
+
+def _check_url(client: ClientSettings) -> str:
+    return f"check the API URL{_own_service(client)}"
+
+
+def _own_service(client: ClientSettings) -> str:
+    """Say how to run a service, to someone whose client uses the default URL."""
+    if client.target.url != settings.DEFAULT_API_URL:
+        return ""
+    return (
+        "; this is the default API URL, whose API no longer answers: run a service of your own by "
+        "'dispatch-grpc serve', and set DISPATCH_API_URL to its URL (or pass api_url=)"
+    )
+
+
+def _calls(request: DispatchRequest) -> str:
+    number = len(request.calls)
+    return f"{number} call{'s'[: number != 1]}"
+
+
+def _request(request: DispatchRequest, size: int) -> str:
+    return f"the request of {_calls(request)} ({size} bytes)"
+
+
+def _sent_bytes(client: ClientSettings, request: DispatchRequest) -> int:
+    """Return the size of a request as it is sent."""
+    if client.protocol == "connect+json":
+        from google.protobuf.json_format import MessageToJson
+
+        return len(MessageToJson(request, indent=None))
+    return request.ByteSize()

@@ -64,7 +64,7 @@ class Endpoint:
     ) -> None:
         self._env = env
         variables = settings.environment(env)
-        self.url = settings.endpoint_url(url, variables)
+        self.url = settings.resolve_endpoint_url(url, variables)
         self.verification_key = _verification_key(verification_key, variables)
         self.max_request_bytes = settings.positive("max_request_bytes", max_request_bytes)
         self._executor = Executor(settings.positive("max_concurrency", max_concurrency))
@@ -265,7 +265,7 @@ class Endpoint:
         """
         from dispatch_grpc.endpoint.app import serve
 
-        host, port = settings.address(address, settings.environment(self._env))
+        host, port = settings.resolve_address(address, settings.environment(self._env))
         serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:

@@ -106,7 +106,7 @@ class Function(Generic[_P, _R]):
         expiration: timedelta | None = None,
         version: str = "",
         **kwargs: Any,
-    ) -> DispatchID:
+    ) -> DispatchID[Any]:
         """Dispatch a call of this function, by the endpoint's client.
 
         Arguments and errors are those of `call` and of `Client.dispatch`.
@@ -115,7 +115,7 @@ class Function(Generic[_P, _R]):
             The id that the service gave to the call.
         """
         call = self.call(*args, expiration=expiration, version=version, **kwargs)
-        return self._endpoint.client().dispatch(call)
+        return DispatchID(self._endpoint.client().dispatch(call))
 
     async def dispatch_async(
         self,
@@ -123,7 +123,7 @@ class Function(Generic[_P, _R]):
         expiration: timedelta | None = None,
         version: str = "",
         **kwargs: Any,
-    ) -> DispatchID:
+    ) -> DispatchID[Any]:
         """Dispatch a call of this function, by the endpoint's async client.
 
         Arguments and errors are those of `call` and of `AsyncClient.dispatch`.
@@ -132,7 +132,7 @@ class Function(Generic[_P, _R]):
             The id that the service gave to the call.
         """
         call = self.call(*args, expiration=expiration, version=version, **kwargs)
-        return await self._endpoint.async_client().dispatch(call)
+        return DispatchID(await self._endpoint.async_client().dispatch(call))
 
     async def _run(self, request: RunRequest, executor: Executor) -> RunResponse:
         """Run the function, and answer how that went, whatever it does."""

@@ -29,7 +29,7 @@ from tests import hostile
 from tests.conftest import KEY
 
 URL = "https://example.com"
-NO_KEY = "there is no API key: set the environment variable DISPATCH_API_KEY, or pass --api-key"
+NO_KEY = "an API key is required: set the environment variable DISPATCH_API_KEY or pass --api-key"
 
 
 class Done(NamedTuple):
@@ -354,7 +354,7 @@ def test_the_time_for_a_request(command):
 
 def test_what_is_no_service(command):
     with hostile.serving(hostile.plain(200, b"<html>", "text/html")) as server:
-        says(command("call", URL, "f", "--api-url", server.url), 1, "is the API URL right?")
+        says(command("call", URL, "f", "--api-url", server.url), 1, "check the API URL")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")

@@ -322,11 +322,11 @@ def test_a_call_that_does_not_finish_in_time(serving: Serving, hosted: str):
     assert (done.code, done.out) == (1, "")
     told, complaint = done.err.splitlines()
     id = told.removeprefix("dispatch id: ")
-    assert complaint.startswith(f"dispatch-grpc: the call {id} has not finished within ")
+    assert complaint.startswith(f"dispatch-grpc: the call {id} did not finish within ")
     assert complaint.endswith("[DEADLINE_EXCEEDED]")
     assert "idempotency" not in complaint
     done = serving("wait", id, "--timeout", "200ms", "--json")
-    says(done, 1, f"the call {id} has not finished within 0.2 s: it is running after ")
+    says(done, 1, f"the call {id} did not finish within 0.2 s: its first attempt is running")
     assert serving("cancel", id) == (0, "cancelled 1 call\n", "")
     says(serving("wait", id), 1, "the call failed: CancelledError: the call was cancelled [PERM")
     says(serving("cancel", id), 1, f"the call {id} has finished already [FAILED_PRECONDITION]")

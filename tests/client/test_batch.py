@@ -161,7 +161,7 @@ def test_another_number_of_ids_is_an_error(driver: Driver, ids: int):
     with serve(handler) as server:
         batch = driver.client(server.url).batch()
         batch.add(A, B)
-        with pytest.raises(ProtocolError, match=f"answered 2 calls with {ids} ids") as caught:
+        with pytest.raises(ProtocolError, match=f"returned {ids} ids for 2 calls") as caught:
             driver.dispatch(batch)
     assert caught.value.idempotency_key
     assert len(batch) == 2

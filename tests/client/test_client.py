@@ -105,7 +105,7 @@ def test_a_rejected_key(
     assert caught.value.code is Code.UNAUTHENTICATED
     assert "sk-********" in str(caught.value)
     shown = "".join(traceback.format_exception(caught.value)) + repr(client) + caplog.text
-    assert "dispatching 1 calls failed" in caplog.text
+    assert "dispatching 1 call failed" in caplog.text
     assert "wrong-999" not in shown
     assert not dispatch_recorder.requests
 
@@ -137,7 +137,10 @@ def test_a_call_of_the_wrong_kind_is_not_sent(
         {"idempotency_key": ""},
         {"idempotency_key": "two words"},
         {"timeout": timedelta(0)},
-        {"timeout": 5},
+        {"timeout": -5},
+        {"timeout": "5"},
+        {"timeout": True},
+        {"timeout": float("nan")},
         {"metadata": {"authorization": "Bearer other"}},
         {"metadata": {"idempotency-key": "x"}},
         {"metadata": {"grpc-timeout": "1S"}},
@@ -155,7 +158,7 @@ def test_a_request_above_our_own_bound_is_not_sent(
     driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
     client = driver.client(dispatch_server.url, max_message_bytes=1000)
-    with pytest.raises(RequestTooLargeError, match=r"has 10\d\d bytes, more than the 1000 "):
+    with pytest.raises(RequestTooLargeError, match=r"\(10\d\d bytes\) is larger than the 1000 "):
         driver.dispatch(client, new_call("http://x", "f", b"." * 1000))
     assert not dispatch_recorder.requests
 
@@ -165,7 +168,9 @@ def test_a_request_above_the_bound_of_the_service(driver: Driver, dispatch_recor
         client = driver.client(server.url, retry=None)
         batch = client.batch()
         batch.add(*[new_call("http://x", "f", b"." * 600)] * 2)
-        with pytest.raises(RequestTooLargeError, match=r"has \d{4} bytes, more than the 1000 "):
+        with pytest.raises(
+            RequestTooLargeError, match=r"\(\d{4} bytes\) is larger than the 1000 bytes that http"
+        ):
             driver.dispatch(batch)
     assert len(batch) == 2
     assert not dispatch_recorder.requests
@@ -189,7 +194,7 @@ def test_what_servers_say_of_large_requests(
         driver.dispatch(driver.client(dispatch_server.url, retry=None), CALL)
     assert isinstance(caught.value, RequestTooLargeError) == (limit is not None)
     if limit is not None:
-        assert f"more than the {limit} that" in str(caught.value)
+        assert f"larger than the {limit} bytes that" in str(caught.value)
 
 
 def test_large_requests_and_answers(
