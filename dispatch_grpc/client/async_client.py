@@ -230,7 +230,7 @@ class AsyncClient:
     ) -> "builtins.list[Any]":
         """Wait until calls have finished, and return their outputs.
 
-        `Client` waits for one call after the other, `AsyncClient` for 64 at once.
+        The sync client waits for one call after the other, the async client for 64 at once.
 
         Args:
             dispatch_ids: Ids of the calls.

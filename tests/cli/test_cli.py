@@ -230,7 +230,7 @@ def test_usage(command, arguments, problem, dispatch_recorder: CallRecorder):
         ([URL, "f", "--idempotency-key", "a b"], "--idempotency-key: 1 to 255 printable ASCII"),
         ([URL, "f", "--api-url", "ftp://x"], "'ftp://x' (from --api-url) must begin with https"),
         ([URL, "f", "--api-url", "http://example.com"], "or pass --allow-plaintext if"),
-        ([URL, "f", "--api-key", "sk\n-secret"], "the API key from --api-key has control or"),
+        ([URL, "f", "--api-key", "sk\n-secret"], "the API key from --api-key contains control or"),
     ],
 )
 def test_calls_and_settings_that_are_not_acceptable(
@@ -318,8 +318,12 @@ def test_the_largest_request(command, tmp_path: Path, dispatch_recorder: CallRec
     (tmp_path / "large").write_text(json.dumps("x" * 5_000_000))
     (tmp_path / "small").write_text(json.dumps("x" * 500))
     large, small = (["call", URL, "f", "--input-file", name] for name in ("large", "small"))
-    says(command(*large), 1, "more than the 4194304 allowed by --max-request-bytes; calls that")
-    says(command(*small, "--max-request-bytes", "500"), 1, "more than the 500 allowed by --max")
+    says(command(*large), 1, "the 4194304 bytes allowed by --max-request-bytes; a batch is")
+    says(
+        command(*small, "--max-request-bytes", "500"),
+        1,
+        "larger than the 500 bytes allowed by --max",
+    )
     assert not dispatch_recorder.requests
     with serve(dispatch_recorder, max_request_bytes=6_000_000) as server:
         options = ["--api-url", server.url, "--max-request-bytes", "6000000"]
@@ -592,7 +596,7 @@ def test_a_broken_pipe_is_quiet(process, arguments, dispatch_recorder: CallRecor
 def test_output_that_cannot_be_written(shell):
     with open("/dev/full", "wb") as full:
         done = shell("call", URL, "f", stdout=full)
-    says(done, 1, "done, but the output cannot be written: ", "No space left on device")
+    says(done, 1, "done, but the output could not be written: ", "No space left on device")
 
 
 # Keys

@@ -25,10 +25,14 @@ from dispatch_grpc import (
     MarshalError,
     RequestTooLargeError,
     RPCError,
+    UnavailableError,
     marshal,
     new_call,
 )
+from dispatch_grpc.client import settings as client_settings
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve
+from tests import hostile
+from tests.client.test_batch import milliseconds
 from tests.conftest import KEY, PROTOCOLS, Driver
 
 CALL = new_call("http://example.com", "myFunction", 23)
@@ -245,6 +249,71 @@ def test_a_closed_client(driver: Driver, dispatch_recorder: CallRecorder, dispat
     assert len(dispatch_recorder.requests) == 1
 
 
+def test_a_closed_client_is_not_entered_and_makes_no_batch(driver: Driver):
+    client = driver.client("http://127.0.0.1:1")
+    driver.run(client.close)
+    with pytest.raises(ClientStateError, match="the client is closed"):
+        client.batch()
+    with pytest.raises(ClientStateError, match="the client is closed"):
+        driver.run(client.__aenter__ if driver.is_async else client.__enter__)
+
+
+def test_timeouts_in_seconds(
+    driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    client = driver.client(dispatch_server.url, timeout=1000)
+    driver.dispatch(client, CALL)
+    driver.dispatch(client, CALL, timeout=50.5)
+    batch = client.batch()
+    batch.add(CALL)
+    driver.dispatch(batch, timeout=0.5 + 50)
+    header = "grpc-timeout" if driver.protocol == "grpc" else "connect-timeout-ms"
+    sent = [milliseconds(request.metadata[header]) for request in dispatch_recorder.requests]
+    assert sent == pytest.approx([1_000_000, 50_500, 50_500], abs=2000)
+
+
+def test_passwords_in_the_url_of_an_endpoint_are_masked(driver: Driver):
+    client = driver.client("http://127.0.0.1:1")
+    for url in (
+        "https://me:hidden@host/ path",
+        "https://me:hid/den@host/ path",
+        "https://me:hid den@host",
+        "https://me:hid#den@host/ path",
+        "ftp://me:hidden@host",
+    ):
+        with pytest.raises(InvalidCallError, match=r"//\*{8}@host") as caught:
+            new_call(url, "f")
+        assert "hid" not in str(caught.value)
+        with pytest.raises(InvalidCallError, match=r"//\*{8}@host") as caught:
+            driver.dispatch(client, Call(endpoint=url, function="f"))
+        assert "hid" not in str(caught.value)
+
+
+def test_the_default_url(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, dispatch_recorder: CallRecorder
+):
+    """Nothing answers at the default URL: its errors say what to do instead."""
+    remedy = r"'dispatch-grpc serve', and set DISPATCH_API_URL to its URL \(or pass api_url=\)"
+    monkeypatch.setattr(
+        client_settings, "DEFAULT_API_URL", f"http://127.0.0.1:{hostile.unused_port()}"
+    )
+    client = driver.client(None, retry=None)
+    with pytest.raises(UnavailableError, match=f"is not available.*{remedy}"):
+        driver.dispatch(client, CALL)
+    with hostile.serving(hostile.plain(404, b"<!doctype html>", "text/html")) as server:
+        monkeypatch.setattr(client_settings, "DEFAULT_API_URL", server.url)
+        with pytest.raises(RPCError, match=f"not a Dispatch service.*{remedy}"):
+            driver.dispatch(driver.client(""), CALL)
+    with serve(dispatch_recorder, api_key="another") as served:
+        monkeypatch.setattr(client_settings, "DEFAULT_API_URL", served.url)
+        with pytest.raises(AuthenticationError) as caught:
+            driver.dispatch(driver.client(None), CALL)
+        assert "dispatch-grpc serve" not in str(caught.value)
+    with pytest.raises(UnavailableError) as unavailable:
+        driver.dispatch(driver.client(f"http://127.0.0.1:{hostile.unused_port()}"), CALL)
+    assert "dispatch-grpc serve" not in str(unavailable.value)
+
+
 def test_context_managers(protocol: str, dispatch_recorder: CallRecorder, dispatch_server: Server):
     options = {"api_url": dispatch_server.url, "protocol": protocol}
     with Client(KEY, **options) as client:
@@ -309,8 +378,6 @@ def test_an_async_client_belongs_to_one_event_loop(protocol: str, dispatch_serve
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_cancelled_task_stays_cancelled(protocol: str):
-    from tests import hostile
-
     async def main(url: str) -> None:
         async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:
             batch = client.batch()

@@ -1,7 +1,10 @@
 """Waiting for calls, looking at them and cancelling them: real clients, service and endpoint."""
 
 import asyncio
+import copy
+import json
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +39,7 @@ from dispatch_grpc import (
     Code,
     ConfigurationError,
     DeadlineExceededError,
+    DispatchID,
     Endpoint,
     NotFoundError,
     PermissionDeniedError,
@@ -46,6 +50,7 @@ from dispatch_grpc import (
     Status,
     UnavailableError,
     UnmarshalError,
+    marshal,
     new_call,
     unmarshal,
 )
@@ -407,6 +412,108 @@ def test_wait_at_a_server_that_never_answers(driver: Driver):
             api.wait(UNKNOWN_ID, timeout=timedelta(seconds=0.3))
         assert 1 < time.monotonic() - start < 15
     assert f"its state is unknown; no answer from {server.url}" in str(caught.value)
+
+
+# wait_all
+
+
+def test_wait_for_all(api: API, functions: Functions, name: str):
+    """The outputs come in the order of the ids, whichever call finishes first."""
+    blocked = api.dispatch(functions.call("blocked", name))
+    sums = [api.dispatch(functions.call("add", number, 1)) for number in range(100)]
+    with later(lambda: functions.release(name)):
+        found = api.wait_all([blocked, *sums, blocked], timeout=PATIENCE)
+    assert found == [f"{name} is done", *range(1, 101), f"{name} is done"]
+    assert api.wait_all(iter(sums[:3]), float, timeout=PATIENCE) == [1.0, 2.0, 3.0]
+    assert api.wait_all([]) == []
+    with pytest.raises(UnmarshalError, match="not str: "):
+        api.wait_all(sums, str, timeout=PATIENCE)
+
+
+def test_wait_for_all_when_some_fail(api: API, functions: Functions, name: str):
+    blocked = api.dispatch(functions.call("blocked", name))
+    failed = api.dispatch(functions.call("fail", "one"))
+    done = api.dispatch(functions.call("add", 1, 2))
+    with pytest.raises(CallError, match="one"):  # though another is still running
+        api.wait_all([done, failed, blocked], timeout=PATIENCE)
+    assert api.get(blocked).state == "running"
+    start = time.monotonic()
+    late, error, unknown, output = api.wait_all(
+        [blocked, failed, UNKNOWN_ID, done], timeout=0.5, return_exceptions=True
+    )
+    assert time.monotonic() - start < PATIENCE.total_seconds()
+    assert (type(late), type(error), type(unknown)) == (
+        DeadlineExceededError,
+        CallError,
+        NotFoundError,
+    )
+    assert output == 3
+    with pytest.raises(DeadlineExceededError, match=r"did not finish within 0\.1 s"):
+        api.wait_all([done, blocked], timeout=0.1)
+    functions.release(name)
+
+
+def test_waiting_for_all_has_one_timeout(driver: Driver):
+    """And no more than the one second of grace, where nothing answers."""
+    with hostile.serving(hostile.hangs) as server:
+        api = API(driver, server.url, retry=None)
+        start = time.monotonic()
+        found = api.wait_all([UNKNOWN_ID] * 20, timeout=0.3, return_exceptions=True)
+        assert time.monotonic() - start < 10
+    assert [type(error) for error in found] == [DeadlineExceededError] * 20
+
+
+def test_waiting_for_all_checks_its_arguments_first(driver: Driver):
+    with scripted(DONE) as (script, server):
+        api = API(driver, server.url)
+        for ids in (["id", ""], ["id", 5]):
+            with pytest.raises(ConfigurationError, match="dispatch_id: a non-empty str"):
+                api.wait_all(ids, return_exceptions=True)
+        with pytest.raises(ConfigurationError, match="timeout"):
+            api.wait_all(["id"], timeout=0)
+    assert not script.requests
+
+
+def test_a_cancelled_wait_for_all_stays_cancelled(
+    service: RunningService, functions: Functions, name: str, protocol: str
+):
+    async def main() -> None:
+        async with AsyncClient(service.api_key, api_url=service.url, protocol=protocol) as client:
+            ids = [await client.dispatch(functions.call("blocked", name)) for _ in range(3)]
+            task = asyncio.ensure_future(client.wait_all(ids))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}  # no wait goes on
+
+    asyncio.run(main())
+
+
+# Ids that remember a type
+
+
+def test_an_id_remembers_the_type_of_the_result(api: API, functions: Functions):
+    dispatch_id = DispatchID(api.dispatch(functions.call("order")), Order)
+    assert api.wait(dispatch_id, timeout=PATIENCE) == Order(["tea"], 1.5)
+    assert api.wait_all([dispatch_id, dispatch_id]) == [Order(["tea"], 1.5)] * 2
+    assert api.wait(dispatch_id, dict[str, Any]) == {"items": ["tea"], "total": 1.5}
+    assert api.get(dispatch_id).dispatch_id == dispatch_id
+
+
+def test_an_id_is_a_str():
+    class Local:
+        pass
+
+    dispatch_id = DispatchID("id", Local)
+    assert isinstance(dispatch_id, str)
+    assert "id" in {dispatch_id}
+    assert f"{dispatch_id}" == "id"
+    assert json.dumps([dispatch_id]) == '["id"]'
+    assert marshal([dispatch_id, {"a": dispatch_id}]) == marshal(["id", {"a": "id"}])
+    assert marshal(dispatch_id) == marshal("id")
+    for plain in (pickle.loads(pickle.dumps(dispatch_id)), copy.deepcopy(dispatch_id)):
+        assert (plain, type(plain)) == ("id", str)
 
 
 # What a wait sends
