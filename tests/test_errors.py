@@ -41,6 +41,29 @@ def test_errors_of_codes(code: Code):
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(other) is type(error)
         assert vars(other) == vars(error)
+        assert other.args == error.args
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_errors_keep_their_arguments_when_they_are_pickled(cls: type[DispatchError]):
+    """Also when the message was changed since."""
+    options = {
+        errors.CallError: {"type": "T", "status": Status.TIMEOUT},
+        errors.SignatureError: {"code": Code.UNAUTHENTICATED},
+    }.get(cls, {"code": Code.INTERNAL} if issubclass(cls, RPCError) else {})
+    error = cls("first", **options)
+    error.__dict__.update({"message": "second"} if hasattr(error, "message") else {})
+    error.add_note("a note")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(other), other.args, str(other)) == (cls, ("first",), str(error))
+        assert vars(other) == vars(error)
+
+
+@pytest.mark.parametrize("member", [*Code, *Status], ids=repr)
+def test_codes_and_statuses_appear_by_name_in_texts(member: Code | Status):
+    assert f"{member}" == str(member) == "%s" % member == member.name  # noqa: UP031
+    assert f"{member:d}" == str(int(member))
+    assert pickle.loads(pickle.dumps(member)) is member
 
 
 def test_errors_are_builtin_errors_too():

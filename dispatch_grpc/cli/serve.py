@@ -20,6 +20,7 @@ from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, duration_option
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.client.settings import resolve_api_key
+from dispatch_grpc.errors import missing_extra
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.transport import is_loopback
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _MAX_DAYS = 36_500
-_EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
 
 
 def _duration(name: str, default: str, help: str) -> Callable[[_Command], _Command]:
@@ -254,8 +254,8 @@ def _settings(
         from dispatch_grpc.service import ServiceSettings
         from dispatch_grpc.service.machine import Limits
         from dispatch_grpc.service.worker import Settings
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+    except ImportError as error:
+        raise missing_extra(error, "the service", "service") from error
     _check_certificate(certfile, keyfile)
     return ServiceSettings(
         database=(database or "").strip() or None,
@@ -390,8 +390,8 @@ def _log(level: str, format: str) -> None:
     if format == "json":
         try:
             from pythonjsonlogger.json import JsonFormatter
-        except ModuleNotFoundError as error:
-            raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+        except ImportError as error:
+            raise missing_extra(error, "the service", "service") from error
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
             JsonFormatter(

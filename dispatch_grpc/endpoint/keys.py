@@ -4,6 +4,8 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -12,9 +14,7 @@ try:
         Ed25519PublicKey,
     )
 except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+    raise missing_extra(missing, "the signing of requests", "endpoint") from missing
 
 from dispatch_grpc.errors import ConfigurationError
 

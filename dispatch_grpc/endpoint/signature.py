@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     import http_sf
     from cryptography.exceptions import InvalidSignature
@@ -26,9 +28,7 @@ try:
     from http_message_signatures.resolvers import MappingKeyResolver
     from http_message_signatures.signatures import HTTPMessageSigner, HTTPMessageVerifier
 except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+    raise missing_extra(missing, "the signing of requests", "endpoint") from missing
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.keys import (

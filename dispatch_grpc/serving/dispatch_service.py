@@ -8,12 +8,14 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from connectrpc.code import Code as ConnectCode
     from connectrpc.errors import ConnectError
     from dispatch.sdk.v1.dispatch_connect import DispatchServiceASGIApplication
 except ImportError as missing:
-    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+    raise missing_extra(missing, "serving", "endpoint") from missing
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES

@@ -13,6 +13,8 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     import httptools
     import uvicorn
@@ -30,7 +32,7 @@ try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
 except ImportError as missing:
-    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+    raise missing_extra(missing, "serving", "endpoint") from missing
 
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication

@@ -9,6 +9,8 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from connectrpc.client import ResponseMetadata
     from connectrpc.code import Code as ConnectCode
@@ -24,9 +26,7 @@ try:
 
     from dispatch_grpc.transport.forked import ForkedTransport
 except ImportError as missing:
-    raise ImportError(
-        "the Connect protocol needs an extra: pip install 'dispatch-grpc[connect]'"
-    ) from missing
+    raise missing_extra(missing, "the Connect protocol", "connect") from missing
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (

@@ -847,7 +847,8 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         (
             "click",
             ["--help"],
-            "the command line needs an extra: pip install 'dispatch-grpc[cli]'\n",
+            "the command line needs an extra (click is missing): "
+            "pip install 'dispatch-grpc[cli]'\n",
         ),
         ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
         ("cryptography", ["keypair"], "pip install 'dispatch-grpc[endpoint]'\n"),
@@ -855,13 +856,13 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         (
             "asyncpg",
             ["serve"],
-            "the service needs an extra: pip install 'dispatch-grpc[service]' (asyncpg is "
-            "missing)\n",
+            "the service needs an extra (asyncpg is missing): "
+            "pip install 'dispatch-grpc[service]'\n",
         ),
         (
             "pythonjsonlogger",
             ["serve", "--log-format", "json"],
-            "pip install 'dispatch-grpc[service]' (pythonjsonlogger.json is missing)\n",
+            "extra (pythonjsonlogger is missing): pip install 'dispatch-grpc[service]'\n",
         ),
     ],
 )
@@ -880,6 +881,37 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
     *logs, last = done.stderr.splitlines(keepends=True)
     assert last.endswith(message)
     assert all(" WARNING dispatch_grpc: " in text for text in logs)  # of the endpoint
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "connect"),
+        ("cryptography", ["keypair"], "endpoint"),
+        ("hypercorn", ["run", "app:endpoint"], "endpoint"),
+        ("pythonjsonlogger", ["serve", "--log-format", "json"], "service"),
+    ],
+)
+def test_an_incompatible_dependency_is_no_missing_extra(
+    environment, app, tmp_path, package, arguments, extra
+):
+    """It is there, but has not what is needed of it."""
+    app(APP)
+    (tmp_path / "old" / package).mkdir(parents=True)
+    (tmp_path / "old" / package / "__init__.py").touch()
+    code = "import sys; from dispatch_grpc.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env={**environment, "PYTHONPATH": f"{tmp_path}/old"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert f" needs another version of {package} (" in last
+    assert last.endswith(f"): pip install --upgrade 'dispatch-grpc[{extra}]'")
 
 
 def test_another_broken_import_is_no_missing_extra(environment):
