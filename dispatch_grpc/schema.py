@@ -64,6 +64,7 @@ __all__ = [
     "WaitCallResponse",
     "load_all",
     "time_of",
+    "to_json",
 ]
 
 _MODULES = {
@@ -95,6 +96,39 @@ def time_of(message: Any, field: str) -> datetime | None:
     except (OverflowError, ValueError):
         return None
     return time if message.HasField(field) else None
+
+
+def to_json(message: Any) -> str:
+    """Return a message as JSON, with `"value": {}` for an Empty in an Any.
+
+    The Go library needs that value up to version 1.34, though Python's does not write it.
+
+    Raises:
+        TypeError: An Any holds a message of an unknown type.
+        ValueError: A message has no JSON form.
+    """
+    import json
+
+    from google.protobuf.json_format import MessageToDict
+
+    load_all()
+    found = MessageToDict(message)
+    _add_empty_values(message, found)
+    return json.dumps(found)
+
+
+def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        inner = found[field.json_name]
+        pairs = zip(value, inner, strict=True) if isinstance(inner, list) else [(value, inner)]
+        for item, item_found in pairs:
+            if field.message_type.full_name == "google.protobuf.Any":
+                if item_found["@type"].endswith("/google.protobuf.Empty"):
+                    item_found["value"] = {}
+            elif isinstance(item_found, dict):
+                _add_empty_values(item, item_found)
 
 
 def load_all() -> None:

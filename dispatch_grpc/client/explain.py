@@ -16,7 +16,7 @@ from dispatch_grpc.errors import (
     UnavailableError,
 )
 from dispatch_grpc.log import logger
-from dispatch_grpc.schema import DispatchRequest
+from dispatch_grpc.schema import DispatchRequest, to_json
 
 # How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
 # what their limit is.
@@ -140,7 +140,5 @@ def _request(request: DispatchRequest, size: int) -> str:
 def _sent_bytes(client: ClientSettings, request: DispatchRequest) -> int:
     """Return the size of a request as it is sent."""
     if client.protocol == "connect+json":
-        from google.protobuf.json_format import MessageToJson
-
-        return len(MessageToJson(request, indent=None))
+        return len(to_json(request))
     return request.ByteSize()

@@ -23,6 +23,7 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse, load_all
 from dispatch_grpc.serving import ASGIApplication, one_port
+from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import connect_error
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Application:
         self._limit = endpoint.max_request_bytes
         self._key = endpoint.verification_key
         self._service = FunctionServiceASGIApplication(
-            _Service(endpoint), read_max_bytes=self._limit, compressions=None
+            _Service(endpoint), read_max_bytes=self._limit, compressions=None, codecs=CODECS
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

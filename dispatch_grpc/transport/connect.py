@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyProto
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from dispatch_grpc.errors import missing_extra
@@ -39,7 +38,7 @@ from dispatch_grpc.errors import (
     http_error,
     rpc_error,
 )
-from dispatch_grpc.schema import load_all
+from dispatch_grpc.schema import load_all, to_json
 from dispatch_grpc.transport.protocols import Metadata, Method
 from dispatch_grpc.transport.retry import RetryPolicy
 from dispatch_grpc.transport.target import Target
@@ -250,7 +249,7 @@ class _JSONCodec:
 
     def encode(self, message: Message) -> bytes:
         try:
-            return MessageToJson(message, indent=None).encode()
+            return to_json(message).encode()
         except Exception as error:
             raise MarshalError(f"the request has no JSON form: {error}") from error
 
