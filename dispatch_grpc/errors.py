@@ -170,7 +170,7 @@ class RPCError(DispatchError):
         super().__init__(message)
         self.message = message
         self.code = code
-        self.details = tuple(details)
+        self.details: tuple[Any, ...] = tuple(details)
         self.idempotency_key = idempotency_key
 
     def __str__(self) -> str:

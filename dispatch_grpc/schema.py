@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 try:
     from dispatch.sdk.v1.call_pb2 import Call
     from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse
-except ImportError as error:
+except ImportError as _error:
     _spec = importlib.util.find_spec("dispatch")
     if _spec is None or not _spec.origin:  # absent, or the namespace package of the stubs
         raise
@@ -20,7 +20,7 @@ except ImportError as error:
         f"dispatch-grpc needs the top-level package 'dispatch' for its generated stubs, but "
         f"another distribution has installed it at {_spec.origin} (dispatch-py does). The two "
         f"exclude each other: run 'pip uninstall dispatch-py', or use separate environments."
-    ) from error
+    ) from _error
 
 if TYPE_CHECKING:
     from dispatch.calls.v1.calls_pb2 import (

@@ -64,12 +64,14 @@ def connection_options(command: _Command) -> _Command:
     return command
 
 
-timeout_option = click.option(
-    "--timeout",
-    metavar="DURATION",
-    callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time for the request and its retries; else 10s.",
-)
+def timeout_option(command: _Command) -> _Command:
+    """Add the option for the timeout of a request."""
+    return click.option(
+        "--timeout",
+        metavar="DURATION",
+        callback=duration_option(MAX_TIMEOUT_DAYS),
+        help="Time limit for the request and its retries; else 10s.",
+    )(command)
 
 
 def _json_option(help: str) -> Callable[[_Command], _Command]:

@@ -72,15 +72,17 @@ class ClientSettings:
         http_client: object,
     ) -> None:
         env = environment(env)
-        self.key = resolve_api_key(api_key, env)
-        self.protocol = resolve_protocol(protocol, env)
-        self.target = resolve_api_url(
+        self.key: APIKey = resolve_api_key(api_key, env)
+        self.protocol: str = resolve_protocol(protocol, env)
+        self.target: Target = resolve_api_url(
             api_url, env, protocol=self.protocol, allow_plaintext=allow_plaintext
         )
-        self.timeout = timeout_seconds(timeout)
-        self.max_message_bytes = check_max_message_bytes(max_message_bytes)
-        self.credentials = _instance("credentials", credentials, TLSCredentials)
-        self.retry = _instance("retry", retry, RetryPolicy)
+        self.timeout: float | None = timeout_seconds(timeout)
+        self.max_message_bytes: int = check_max_message_bytes(max_message_bytes)
+        self.credentials: TLSCredentials | None = _optional(
+            "credentials", credentials, TLSCredentials
+        )
+        self.retry: RetryPolicy | None = _optional("retry", retry, RetryPolicy)
         if credentials is not None and not self.target.secure:
             raise ConfigurationError(
                 f"credentials are for https, but the API URL is {self.target.url}"
@@ -93,7 +95,7 @@ class ClientSettings:
                 raise ConfigurationError(f"{name} cannot be used with protocol={self.protocol!r}")
         if self.protocol != "grpc":
             import dispatch_grpc.transport.connect  # noqa: F401 (is the extra installed?)
-        self.own_connection = channel is None and http_client is None
+        self.own_connection: bool = channel is None and http_client is None
         if credentials is not None and not self.own_connection:
             raise ConfigurationError(
                 "credentials cannot be used with a channel or http_client, which has its own"
@@ -250,7 +252,7 @@ def check_max_message_bytes(value: int) -> int:
     return value
 
 
-def _instance(name: str, value: _T | None, cls: type[_T]) -> _T | None:
+def _optional(name: str, value: _T | None, cls: type[_T]) -> _T | None:
     """Check that an optional setting is of its class."""
     if value is not None and not isinstance(value, cls):
         raise ConfigurationError(

@@ -64,9 +64,11 @@ class Endpoint:
     ) -> None:
         self._env = env
         variables = settings.environment(env)
-        self.url = settings.resolve_endpoint_url(url, variables)
-        self.verification_key = _verification_key(verification_key, variables)
-        self.max_request_bytes = settings.positive("max_request_bytes", max_request_bytes)
+        self.url: str = settings.resolve_endpoint_url(url, variables)
+        self.verification_key: Ed25519PublicKey | None = _verification_key(
+            verification_key, variables
+        )
+        self.max_request_bytes: int = settings.positive("max_request_bytes", max_request_bytes)
         self._executor = Executor(settings.positive("max_concurrency", max_concurrency))
         if client is not None and not isinstance(client, Client | AsyncClient):
             raise ConfigurationError(

@@ -13,8 +13,8 @@ try:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-except ImportError as missing:
-    raise missing_extra(missing, "the signing of requests", "endpoint") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
 from dispatch_grpc.errors import ConfigurationError
 

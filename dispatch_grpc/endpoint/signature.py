@@ -27,8 +27,8 @@ try:
     from http_message_signatures.exceptions import HTTPMessageSignaturesException
     from http_message_signatures.resolvers import MappingKeyResolver
     from http_message_signatures.signatures import HTTPMessageSigner, HTTPMessageVerifier
-except ImportError as missing:
-    raise missing_extra(missing, "the signing of requests", "endpoint") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.keys import (

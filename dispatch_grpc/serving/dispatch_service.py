@@ -14,8 +14,8 @@ try:
     from connectrpc.code import Code as ConnectCode
     from connectrpc.errors import ConnectError
     from dispatch.sdk.v1.dispatch_connect import DispatchServiceASGIApplication
-except ImportError as missing:
-    raise missing_extra(missing, "serving", "endpoint") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "serving", "endpoint") from _error
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES

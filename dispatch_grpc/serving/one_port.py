@@ -31,8 +31,8 @@ try:
     from hypercorn.utils import parse_socket_addr
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
-except ImportError as missing:
-    raise missing_extra(missing, "serving", "endpoint") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "serving", "endpoint") from _error
 
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication

@@ -24,8 +24,8 @@ try:
     from tenacity.wait import wait_random_exponential
 
     from dispatch_grpc.transport.forked import ForkedTransport
-except ImportError as missing:
-    raise missing_extra(missing, "the Connect protocol", "connect") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the Connect protocol", "connect") from _error
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
@@ -80,7 +80,7 @@ class ConnectTransport:
         }
         self._retry = retry
         self._calls: dict[Method, _Method] = {}
-        self.send = _Method(DispatchServiceClientSync(**self._settings).dispatch, retry).send
+        self.send: Any = _Method(DispatchServiceClientSync(**self._settings).dispatch, retry).send
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
@@ -132,7 +132,7 @@ class AsyncConnectTransport:
         }
         self._retry = retry
         self._calls: dict[Method, _AsyncMethod] = {}
-        self.send = _AsyncMethod(DispatchServiceClient(**self._settings).dispatch, retry).send
+        self.send: Any = _AsyncMethod(DispatchServiceClient(**self._settings).dispatch, retry).send
 
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None

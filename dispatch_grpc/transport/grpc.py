@@ -44,7 +44,7 @@ class GRPCTransport:
         self._retry = retry if self._owned else None
         self._channel = channel
         self._calls: dict[Method, _Method] = {}
-        self.send = _Method(DispatchServiceStub(channel).Dispatch, self._retry).send
+        self.send: Any = _Method(DispatchServiceStub(channel).Dispatch, self._retry).send
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
@@ -82,7 +82,7 @@ class AsyncGRPCTransport:
         self._retry = retry if self._owned else None
         self._channel = channel
         self._calls: dict[Method, _AsyncMethod] = {}
-        self.send = _AsyncMethod(DispatchServiceStub(channel).Dispatch, self._retry).send
+        self.send: Any = _AsyncMethod(DispatchServiceStub(channel).Dispatch, self._retry).send
 
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
