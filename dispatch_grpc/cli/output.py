@@ -31,6 +31,7 @@ _OPTIONS = {
     "allow_plaintext=True": "--allow-plaintext",
     "by max_message_bytes=": "by --max-request-bytes",
     "idempotency_key:": "--idempotency-key:",
+    "pass api_url=": "pass --api-url",
     "certfile and keyfile go": "--certfile and --keyfile go",
     "give a certificate,": "give --certfile and --keyfile,",
 }

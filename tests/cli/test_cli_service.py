@@ -489,7 +489,7 @@ def test_filters(serving: Serving, hosted: str):
         assert serving("list", "--json", *nothing) == (
             0,
             "",
-            "dispatch-grpc: there are no such calls\n",
+            "dispatch-grpc: no calls found\n",
         )
     assert ids_of(serving("list", "--json", "--since", "1h", "--limit", "3")) == [slow, bad, ok]
     assert serving("list", "--since", "0s").out == ""
