@@ -14,6 +14,8 @@ this library.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dispatch_grpc.version import __version__
+
 if TYPE_CHECKING:
     from dispatch_grpc.calls import new_call
     from dispatch_grpc.client import AsyncBatch, AsyncClient, Batch, Client, DispatchID
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         AlreadyExistsError,
         AuthenticationError,
         CallError,
+        CertificateError,
         ClientStateError,
         ConfigurationError,
         DeadlineExceededError,
@@ -53,6 +56,7 @@ __all__ = [
     "Batch",
     "Call",
     "CallError",
+    "CertificateError",
     "Client",
     "ClientStateError",
     "Code",
@@ -84,8 +88,6 @@ __all__ = [
     "new_call",
     "unmarshal",
 ]
-
-__version__ = "0.1.0"
 
 # Which room each name comes from; all others are errors.
 _ROOMS = {

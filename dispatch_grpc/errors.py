@@ -21,6 +21,7 @@
         │   └── RequestTooLargeError     the request has more bytes than are taken
         ├── DeadlineExceededError    no answer in time                 (also a TimeoutError)
         ├── UnavailableError         no connection, or it broke        (also a ConnectionError)
+        ├── CertificateError         a certificate of https is not accepted
         └── ProtocolError            the answer is not one of a Dispatch service
 
 An RPCError of no class below it is any other failure that the service reported. Whether
@@ -29,6 +30,7 @@ after a DeadlineExceededError or an UnavailableError they may have been. To try 
 without recording them twice, pass the error's ``idempotency_key`` along.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
     "CallError",
+    "CertificateError",
     "ClientStateError",
     "Code",
     "ConfigurationError",
@@ -82,7 +85,14 @@ class UnmarshalError(DispatchError, ValueError):
 
 
 class ClientStateError(DispatchError, RuntimeError):
-    """A client is used after it was closed, or where it cannot be used."""
+    """A client is used after it was closed, or where it cannot be used.
+
+    Attributes:
+        idempotency_key: The key of the dispatch that was under way when the client was closed;
+            None when nothing was sent.
+    """
+
+    idempotency_key: str | None = None
 
 
 class CallError(DispatchError):
@@ -149,7 +159,11 @@ class RPCError(DispatchError):
         idempotency_key: The key that the request carried, or None when none was sent.
             Dispatching the same calls with it again records them once, if the service
             supports idempotency keys.
+        retry_after: Seconds that the service asks to wait before a retry; negative when a
+            retry is of no use, None when nothing is known.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -204,7 +218,9 @@ class ResourceExhaustedError(RPCError):
 
 
 class RequestTooLargeError(ResourceExhaustedError):
-    """The request has more bytes than are taken; calls of a batch are never split."""
+    """The request is larger than the service accepts; calls of a batch are never split."""
+
+    retry_after = -1.0
 
 
 class DeadlineExceededError(RPCError, TimeoutError):
@@ -213,6 +229,13 @@ class DeadlineExceededError(RPCError, TimeoutError):
 
 class UnavailableError(RPCError, ConnectionError):
     """The service could not be reached, or the connection broke."""
+
+
+class CertificateError(RPCError):
+    """The certificate of the server or the client is not accepted; the message says why.
+
+    Raised at once, without a retry.
+    """
 
 
 class ProtocolError(RPCError):
@@ -233,22 +256,36 @@ _CLASSES: dict[Code, type[RPCError]] = {
 }
 
 
+_HTTP_CODES = {  # as gRPC maps them; 405, 406 and 415 are answers of web servers and endpoints
+    400: Code.INTERNAL,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.UNIMPLEMENTED,
+    413: Code.RESOURCE_EXHAUSTED,
+    429: Code.UNAVAILABLE,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.UNAVAILABLE,
+}
+
+# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a message is too large, and
+# for what limit.
+TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
+
+
 def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError:
     """Make the error of a status code."""
-    return _CLASSES.get(code, RPCError)(message, code=code, details=details)
+    cls = _CLASSES.get(code, RPCError)
+    if cls is ResourceExhaustedError and re.search(TOO_LARGE, message):
+        cls = RequestTooLargeError
+    return cls(message, code=code, details=details)
 
 
-def http_error(status: int, code: Code, reason: str = "") -> RPCError:
-    """Make the error of an answer that has no status but HTTP's: a proxy's, say.
-
-    Args:
-        status: The status of HTTP.
-        code: The status code that the protocol derives from it.
-        reason: Reason phrase.
-    """
-    message = f"HTTP {status} {reason}".rstrip()
-    if status < 400:
+def http_error(status: int) -> RPCError:
+    """Make the error of an answer that has only an HTTP status: a proxy's, say."""
+    message = f"HTTP {status}"
+    if status < 400 or status in {405, 406, 415}:
         return ProtocolError(message, code=Code.INTERNAL)
     if status == 413:
         return RequestTooLargeError(message, code=Code.RESOURCE_EXHAUSTED)
-    return rpc_error(code, message)
+    return rpc_error(_HTTP_CODES.get(status, Code.UNKNOWN), message)

@@ -59,8 +59,13 @@ class AsyncClient:
             its way and the request was sent again.
         credentials: Certificates for `https`; else the system's authorities are trusted.
         allow_plaintext: Whether the key may be sent by `http` to another machine.
-        max_message_bytes: Largest request to send and answer to read; gRPC servers take
-            4 MiB (the default) unless told otherwise.
+        max_message_bytes: Largest request to send; 4 MiB by default, which is what gRPC servers
+            accept unless configured otherwise.
+        max_response_bytes: Largest answer to read; else `max_message_bytes` if that is given,
+            else 20 MiB, since the service keeps outputs of up to 16 MB.
+        proxy: URL of an HTTP proxy to go through; it wins over the environment.
+        trust_env: Whether `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy` count. They
+            never apply to loopback; http goes through a proxy only with `allow_plaintext`.
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc.aio` to use; its options and retries are its own, and it
             is not closed with the client.
@@ -82,7 +87,10 @@ class AsyncClient:
         retry: RetryPolicy | None = DEFAULT_RETRY,
         credentials: TLSCredentials | None = None,
         allow_plaintext: bool = False,
-        max_message_bytes: int = settings.DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int = NOT_GIVEN,
+        max_response_bytes: int = NOT_GIVEN,
+        proxy: str | None = None,
+        trust_env: bool = True,
         env: Mapping[str, str] | None = None,
         channel: "grpc.aio.Channel | None" = None,
         http_client: "pyqwest.Client | None" = None,
@@ -97,6 +105,9 @@ class AsyncClient:
             credentials=credentials,
             allow_plaintext=allow_plaintext,
             max_message_bytes=max_message_bytes,
+            max_response_bytes=max_response_bytes,
+            proxy=proxy,
+            trust_env=trust_env,
             env=env,
             channel=channel,
             http_client=http_client,
@@ -145,6 +156,7 @@ class AsyncClient:
 
     def batch(self) -> AsyncBatch:
         """Make an empty batch: calls to record together, all or none."""
+        self._check_open()
         return AsyncBatch(self._send, self._core.seconds)
 
     @overload
@@ -310,6 +322,9 @@ class AsyncClient:
             response = await transport.send(request, pairs, seconds)
         except RPCError as error:
             raise core.explain(error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = key
+            raise
         ids = list(response.dispatch_ids)
         if len(ids) != len(request.calls):
             raise core.miscounted(request, ids, key)
@@ -330,8 +345,7 @@ class AsyncClient:
 
     def _start(self) -> AsyncTransport:
         """Open the connection in the running event loop, which the client then belongs to."""
-        if self._closed:
-            raise ClientStateError("the client is closed")
+        self._check_open()
         if self._loop is not None:
             raise ClientStateError(
                 "the client belongs to another event loop: make one AsyncClient for each"
@@ -343,23 +357,14 @@ class AsyncClient:
     def _open(self) -> AsyncTransport:
         core = self._core
         if core.protocol == "grpc":
-            return AsyncGRPCTransport(
-                core.target,
-                credentials=core.credentials,
-                retry=core.retry,
-                max_message_bytes=core.max_message_bytes,
-                channel=self._channel,
-            )
+            return AsyncGRPCTransport(core.connection, channel=self._channel)
         from dispatch_grpc.transport.connect import AsyncConnectTransport
 
-        return AsyncConnectTransport(
-            core.target,
-            json=core.protocol == "connect+json",
-            credentials=core.credentials,
-            retry=core.retry,
-            max_message_bytes=core.max_message_bytes,
-            http_client=self._http_client,
-        )
+        return AsyncConnectTransport(core.connection, http_client=self._http_client)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientStateError("the client is closed")
 
     async def close(self) -> None:
         """Close the connection. Closing twice is fine; dispatching afterwards is an error."""
@@ -369,6 +374,7 @@ class AsyncClient:
             await transport.close()
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         return self
 
     async def __aexit__(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
+from uuid import uuid4
 
 from dispatch_grpc.calls import endpoint_problem
 from dispatch_grpc.errors import ConfigurationError
@@ -15,7 +16,9 @@ from dispatch_grpc.transport import Target, is_loopback
 
 DEFAULT_API_URL = "https://api.dispatch.run"
 DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""What gRPC servers, and connectrpc's, take unless told otherwise."""
+"""The largest request that gRPC servers, and connectrpc's, accept by default."""
+DEFAULT_MAX_RESPONSE_BYTES = 20 * 1024 * 1024
+"""The service keeps outputs of up to 16 MB; the rest is room for what comes with them."""
 
 _MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC takes a deadline that is much later for one past
 
@@ -44,7 +47,7 @@ class APIKey:
     @property
     def redacted(self) -> str:
         """The key as it may be shown."""
-        return self.value if len(self.value) <= 3 else f"{self.value[:3]}********"
+        return f"{self.value[:3]}********" if len(self.value) >= 12 else "********"
 
 
 def environment(env: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -178,13 +181,21 @@ def timeout(value: timedelta | None) -> float | None:
     return min(value.total_seconds(), _MAX_TIMEOUT_SECONDS)
 
 
-def max_message_bytes(value: int) -> int:
-    """Check a bound of message sizes."""
-    if not (isinstance(value, int) and 1 <= value < 2**30):
-        raise ConfigurationError(
-            f"max_message_bytes: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
-        )
-    return value
+def message_bounds(sending: Any, reading: Any) -> tuple[int, int]:
+    """Check the bounds of requests and answers; a bound of requests alone is the answers' too."""
+    reading = sending if reading is NOT_GIVEN else reading
+    defaults = (DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MAX_RESPONSE_BYTES)
+    bounds = []
+    for name, value, default in zip(
+        ("max_message_bytes", "max_response_bytes"), (sending, reading), defaults, strict=True
+    ):
+        number = default if value is NOT_GIVEN else value
+        if not (isinstance(number, int) and 1 <= number < 2**30):
+            raise ConfigurationError(
+                f"{name}: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
+            )
+        bounds.append(number)
+    return bounds[0], bounds[1]
 
 
 def instance(name: str, value: _T | None, cls: type[_T]) -> _T | None:
@@ -242,9 +253,5 @@ def idempotency_key(value: str) -> str:
 
 
 def new_idempotency_key() -> str:
-    """Make an idempotency key: a random UUID (RFC 9562, version 4).
-
-    As uuid.uuid4 does but for two bits, which are fixed here, in a quarter of the time.
-    """
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+    """Make an idempotency key: a random UUID."""
+    return str(uuid4())

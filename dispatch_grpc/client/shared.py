@@ -11,7 +11,9 @@ from dispatch_grpc.client import settings
 from dispatch_grpc.client.settings import NOT_GIVEN, Protocol
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
+    TOO_LARGE,
     AuthenticationError,
+    CertificateError,
     ConfigurationError,
     DeadlineExceededError,
     ProtocolError,
@@ -21,14 +23,17 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest
-from dispatch_grpc.transport import RetryPolicy, TLSCredentials
+from dispatch_grpc.transport import (
+    ConnectionSettings,
+    RetryPolicy,
+    TLSCredentials,
+    proxy_of,
+    with_roots,
+)
+from dispatch_grpc.version import __version__
 
 DEFAULT_TIMEOUT = timedelta(seconds=10)
 DEFAULT_RETRY = RetryPolicy()
-
-# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
-# for what limit.
-_TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
 _NEVER_SPLIT = (
     "calls that are dispatched together are never split: dispatch fewer, or make inputs smaller"
@@ -50,6 +55,9 @@ class Core:
         credentials: TLSCredentials | None,
         allow_plaintext: bool,
         max_message_bytes: int,
+        max_response_bytes: int,
+        proxy: str | None,
+        trust_env: bool,
         env: Mapping[str, str] | None,
         channel: object,
         http_client: object,
@@ -61,9 +69,11 @@ class Core:
             api_url, env, protocol=self.protocol, allow_plaintext=allow_plaintext
         )
         self.timeout = settings.timeout(timeout)
-        self.max_message_bytes = settings.max_message_bytes(max_message_bytes)
-        self.credentials = settings.instance("credentials", credentials, TLSCredentials)
-        self.retry = settings.instance("retry", retry, RetryPolicy)
+        self.max_message_bytes, self.max_response_bytes = settings.message_bounds(
+            max_message_bytes, max_response_bytes
+        )
+        settings.instance("credentials", credentials, TLSCredentials)
+        settings.instance("retry", retry, RetryPolicy)
         if credentials is not None and not self.target.secure:
             raise ConfigurationError(
                 f"credentials are for https, but the API URL is {self.target.url}"
@@ -81,6 +91,30 @@ class Core:
             raise ConfigurationError(
                 "credentials do not go with a channel or http_client, which has its own"
             )
+        if proxy and not self.own_connection:
+            raise ConfigurationError(
+                "proxy does not go with a channel or http_client, which has its own"
+            )
+        roots = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+        own_tls = self.target.secure and self.own_connection
+        self.connection = ConnectionSettings(
+            target=self.target,
+            tls=with_roots(credentials, env, *roots[: 2 if self.protocol == "grpc" else 1])
+            if own_tls
+            else TLSCredentials(),
+            proxy=proxy_of(
+                self.target,
+                proxy=proxy,
+                trust_env=trust_env and self.own_connection,
+                allow_plaintext=allow_plaintext,
+                env=env,
+            ),
+            retry=retry,
+            timeout=self.timeout,
+            max_response_bytes=self.max_response_bytes,
+            user_agent=f"dispatch-grpc/{__version__}",
+            json=self.protocol == "connect+json",
+        )
         self.metadata: tuple[tuple[str, str], ...] = (
             ("authorization", f"Bearer {self.key.value}"),
             *settings.metadata(metadata),
@@ -112,7 +146,7 @@ class Core:
         """Add to an error of the transport what only the client knows."""
         url, limit = self.target.url, None
         if error.code is Code.RESOURCE_EXHAUSTED:
-            limit = re.search(_TOO_LARGE, error.message)
+            limit = re.search(TOO_LARGE, error.message)
         if limit or isinstance(error, RequestTooLargeError):
             cause = error.__cause__
             error = RequestTooLargeError(
@@ -144,10 +178,10 @@ class Core:
                 f"{url} has no call {dispatch_id!r:.80}: there never was one of this id, or it was "
                 f"deleted some time after it had finished"
             )
-        elif isinstance(error, ProtocolError) and re.search(_TOO_LARGE, error.message):
+        elif isinstance(error, ProtocolError) and re.search(TOO_LARGE, error.message):
             error.message = (
-                f"the answer of {url} has more than the {self.max_message_bytes} bytes allowed by "
-                f"max_message_bytes= ({error.message})"
+                f"the answer of {url} is larger than the {self.max_response_bytes} bytes that "
+                f"max_response_bytes= allows ({error.message})"
             )
         else:
             self._tell(error)
@@ -171,6 +205,8 @@ class Core:
             error.message = f"no answer from {url} in time: {error.message}"
         elif isinstance(error, UnavailableError):
             error.message = f"{url} is not available: {error.message}"
+        elif isinstance(error, CertificateError):
+            error.message = f"{url} cannot be used: {error.message}"
         else:
             error.message = f"{url} answered: {error.message}"
 

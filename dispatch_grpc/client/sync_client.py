@@ -60,8 +60,13 @@ class Client:
             its way and the request was sent again.
         credentials: Certificates for `https`; else the system's authorities are trusted.
         allow_plaintext: Whether the key may be sent by `http` to another machine.
-        max_message_bytes: Largest request to send and answer to read; gRPC servers take
-            4 MiB (the default) unless told otherwise.
+        max_message_bytes: Largest request to send; 4 MiB by default, which is what gRPC servers
+            accept unless configured otherwise.
+        max_response_bytes: Largest answer to read; else `max_message_bytes` if that is given,
+            else 20 MiB, since the service keeps outputs of up to 16 MB.
+        proxy: URL of an HTTP proxy to go through; it wins over the environment.
+        trust_env: Whether `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy` count. They
+            never apply to loopback; http goes through a proxy only with `allow_plaintext`.
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc` to use; its options and retries are its own, and it
             is not closed with the client.
@@ -83,7 +88,10 @@ class Client:
         retry: RetryPolicy | None = DEFAULT_RETRY,
         credentials: TLSCredentials | None = None,
         allow_plaintext: bool = False,
-        max_message_bytes: int = settings.DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int = NOT_GIVEN,
+        max_response_bytes: int = NOT_GIVEN,
+        proxy: str | None = None,
+        trust_env: bool = True,
         env: Mapping[str, str] | None = None,
         channel: "grpc.Channel | None" = None,
         http_client: "pyqwest.SyncClient | None" = None,
@@ -98,6 +106,9 @@ class Client:
             credentials=credentials,
             allow_plaintext=allow_plaintext,
             max_message_bytes=max_message_bytes,
+            max_response_bytes=max_response_bytes,
+            proxy=proxy,
+            trust_env=trust_env,
             env=env,
             channel=channel,
             http_client=http_client,
@@ -145,6 +156,7 @@ class Client:
 
     def batch(self) -> Batch:
         """Make an empty batch: calls to record together, all or none."""
+        self._check_open()
         return Batch(self._send, self._core.seconds)
 
     @overload
@@ -305,6 +317,9 @@ class Client:
             response = self._transport.send(request, pairs, seconds)
         except RPCError as error:
             raise core.explain(error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = key
+            raise
         ids = list(response.dispatch_ids)
         if len(ids) != len(request.calls):
             raise core.miscounted(request, ids, key)
@@ -324,8 +339,7 @@ class Client:
 
     def _recover(self) -> None:
         """Open a connection of this process's own after a fork, unless the client is closed."""
-        if self._closed:
-            raise ClientStateError("the client is closed")
+        self._check_open()
         if not self._core.own_connection:
             raise ClientStateError(
                 "the channel or http_client handed to this client belongs to the process "
@@ -336,25 +350,16 @@ class Client:
     def _open(self) -> None:
         core = self._core
         if core.protocol == "grpc":
-            self._transport: Transport = GRPCTransport(
-                core.target,
-                credentials=core.credentials,
-                retry=core.retry,
-                max_message_bytes=core.max_message_bytes,
-                channel=self._channel,
-            )
+            self._transport: Transport = GRPCTransport(core.connection, channel=self._channel)
         else:
             from dispatch_grpc.transport.connect import ConnectTransport
 
-            self._transport = ConnectTransport(
-                core.target,
-                json=core.protocol == "connect+json",
-                credentials=core.credentials,
-                retry=core.retry,
-                max_message_bytes=core.max_message_bytes,
-                http_client=self._http_client,
-            )
+            self._transport = ConnectTransport(core.connection, http_client=self._http_client)
         self._pid = os.getpid()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientStateError("the client is closed")
 
     def close(self) -> None:
         """Close the connection. Closing twice is fine; dispatching afterwards is an error."""
@@ -363,6 +368,7 @@ class Client:
         self._closed = True
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
