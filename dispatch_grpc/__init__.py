@@ -14,6 +14,8 @@ this library.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dispatch_grpc.version import __version__
+
 if TYPE_CHECKING:
     from dispatch_grpc.calls import new_call
     from dispatch_grpc.client import (
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         AlreadyExistsError,
         AuthenticationError,
         CallError,
+        CertificateError,
         ClientStateError,
         ConfigurationError,
         DeadlineExceededError,
@@ -63,6 +66,7 @@ __all__ = [
     "CallError",
     "CallInfo",
     "CallState",
+    "CertificateError",
     "Client",
     "ClientStateError",
     "Code",
@@ -94,8 +98,6 @@ __all__ = [
     "new_call",
     "unmarshal",
 ]
-
-__version__ = "0.1.0"
 
 # Which room each name comes from; all others are errors.
 _ROOMS = {

@@ -21,6 +21,7 @@
         │   └── RequestTooLargeError     the request is larger than the service accepts
         ├── DeadlineExceededError    no answer in time                 (also a TimeoutError)
         ├── UnavailableError         no connection, or it broke        (also a ConnectionError)
+        ├── CertificateError         a certificate is not accepted
         └── ProtocolError            the answer is not that of a Dispatch service
 
 A plain RPCError is any other failure that the service reported. After a
@@ -29,6 +30,7 @@ again without recording them twice, pass the error's ``idempotency_key`` to the 
 """
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
     "CallError",
+    "CertificateError",
     "ClientStateError",
     "Code",
     "ConfigurationError",
@@ -96,7 +99,14 @@ class UnmarshalError(DispatchError, ValueError):
 
 
 class ClientStateError(DispatchError, RuntimeError):
-    """A client cannot be used: it is closed, or it belongs to another event loop."""
+    """A client cannot be used: it is closed, or it belongs to another event loop.
+
+    Attributes:
+        idempotency_key: Idempotency key of a dispatch that was under way when the client was
+            closed; None if nothing was sent.
+    """
+
+    idempotency_key: str | None = None
 
 
 class CallError(DispatchError):
@@ -157,7 +167,11 @@ class RPCError(DispatchError):
         idempotency_key: Idempotency key of the request, or None if it had none. Dispatching
             the same calls with it again records them once, if the service supports
             idempotency keys.
+        retry_after: Seconds that the service asks to wait before a retry; negative if it asks
+            for no retry, None if it asks for nothing.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -204,6 +218,8 @@ class ResourceExhaustedError(RPCError):
 class RequestTooLargeError(ResourceExhaustedError):
     """The request is larger than the service accepts; a batch is never split."""
 
+    retry_after = -1.0
+
 
 class DeadlineExceededError(RPCError, TimeoutError):
     """There was no answer in time. The calls may have been recorded."""
@@ -211,6 +227,10 @@ class DeadlineExceededError(RPCError, TimeoutError):
 
 class UnavailableError(RPCError, ConnectionError):
     """The service could not be reached, or the connection broke."""
+
+
+class CertificateError(RPCError):
+    """The certificate of the server or the client is not accepted; it is raised without a retry."""
 
 
 class ProtocolError(RPCError):
@@ -231,25 +251,39 @@ _CLASSES: dict[Code, type[RPCError]] = {
 }
 
 
+_HTTP_CODES = {  # as gRPC maps them
+    400: Code.INTERNAL,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.UNIMPLEMENTED,
+    413: Code.RESOURCE_EXHAUSTED,
+    429: Code.UNAVAILABLE,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.UNAVAILABLE,
+}
+
+# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a message is too large, and
+# for what limit.
+TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
+
+
 def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError:
     """Make the error of a status code."""
-    return _CLASSES.get(code, RPCError)(message, code=code, details=details)
+    cls = _CLASSES.get(code, RPCError)
+    if cls is ResourceExhaustedError and re.search(TOO_LARGE, message):
+        cls = RequestTooLargeError
+    return cls(message, code=code, details=details)
 
 
-def http_error(status: int, code: Code, reason: str = "") -> RPCError:
-    """Make the error of an HTTP response without a status code of its own, as from a proxy.
-
-    Args:
-        status: HTTP status.
-        code: Status code that the protocol derives from the HTTP status.
-        reason: Reason phrase.
-    """
-    message = f"HTTP {status} {reason}".rstrip()
-    if status < 400:
+def http_error(status: int) -> RPCError:
+    """Make the error of a response that has only an HTTP status, as from a proxy."""
+    message = f"HTTP {status}"
+    if status < 400 or status in {405, 406, 415}:
         return ProtocolError(message, code=Code.INTERNAL)
     if status == 413:
         return RequestTooLargeError(message, code=Code.RESOURCE_EXHAUSTED)
-    return rpc_error(code, message)
+    return rpc_error(_HTTP_CODES.get(status, Code.UNKNOWN), message)
 
 
 def missing_extra(error: ImportError, user: str, extra: str) -> ImportError:

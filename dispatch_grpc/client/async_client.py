@@ -62,8 +62,14 @@ class AsyncClient:
         credentials: Certificates for `https`; else the system's certificate authorities are
             trusted.
         allow_plaintext: Whether to send the key by `http` to another machine.
-        max_message_bytes: Largest request to send and answer to read; gRPC servers take
-            4 MiB (the default) unless told otherwise.
+        max_message_bytes: Largest request to send; by default 4 MiB, the usual limit of gRPC
+            servers.
+        max_response_bytes: Largest answer to read; else `max_message_bytes` if that is given,
+            else 20 MiB, as the service keeps outputs of up to 16 MB.
+        proxy: URL of an HTTP proxy to use instead of the environment's.
+        trust_env: Whether to use the proxies in `https_proxy`, `http_proxy`, `all_proxy` and
+            `no_proxy`. They never apply to loopback, and to `http` only with
+            `allow_plaintext`.
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc.aio` to use, with its own options and retries. The client
             does not close it.
@@ -85,7 +91,10 @@ class AsyncClient:
         retry: RetryPolicy | None = settings.DEFAULT_RETRY,
         credentials: TLSCredentials | None = None,
         allow_plaintext: bool = False,
-        max_message_bytes: int = settings.DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int = NOT_GIVEN,
+        max_response_bytes: int = NOT_GIVEN,
+        proxy: str | None = None,
+        trust_env: bool = True,
         env: Mapping[str, str] | None = None,
         channel: "grpc.aio.Channel | None" = None,
         http_client: "pyqwest.Client | None" = None,
@@ -100,6 +109,9 @@ class AsyncClient:
             credentials=credentials,
             allow_plaintext=allow_plaintext,
             max_message_bytes=max_message_bytes,
+            max_response_bytes=max_response_bytes,
+            proxy=proxy,
+            trust_env=trust_env,
             env=env,
             channel=channel,
             http_client=http_client,
@@ -395,6 +407,9 @@ class AsyncClient:
             response = await transport.send(request, pairs, seconds)
         except RPCError as error:
             raise explain.explain_dispatch(own, error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = key
+            raise
         ids = list(response.dispatch_ids)
         if len(ids) != len(request.calls):
             raise explain.miscounted(own, request, len(ids), key)
@@ -425,25 +440,12 @@ class AsyncClient:
         return self._transport
 
     def _open(self) -> AsyncTransport:
-        own = self._settings
-        if own.protocol == "grpc":
-            return AsyncGRPCTransport(
-                own.target,
-                credentials=own.credentials,
-                retry=own.retry,
-                max_message_bytes=own.max_message_bytes,
-                channel=self._channel,
-            )
+        connection = self._settings.connection
+        if self._settings.protocol == "grpc":
+            return AsyncGRPCTransport(connection, channel=self._channel)
         from dispatch_grpc.transport.connect import AsyncConnectTransport
 
-        return AsyncConnectTransport(
-            own.target,
-            json=own.protocol == "connect+json",
-            credentials=own.credentials,
-            retry=own.retry,
-            max_message_bytes=own.max_message_bytes,
-            http_client=self._http_client,
-        )
+        return AsyncConnectTransport(connection, http_client=self._http_client)
 
     def _check_open(self) -> None:
         if self._closed:

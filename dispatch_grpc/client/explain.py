@@ -8,7 +8,9 @@ from dispatch_grpc.client import settings
 from dispatch_grpc.client.settings import ClientSettings
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
+    TOO_LARGE,
     AuthenticationError,
+    CertificateError,
     DeadlineExceededError,
     ProtocolError,
     RequestTooLargeError,
@@ -17,10 +19,6 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, to_json
-
-# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a request is too large, and
-# what their limit is.
-_TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
 _NEVER_SPLIT = "a batch is never split: dispatch fewer calls at once, or make their inputs smaller"
 
@@ -53,7 +51,7 @@ def explain_dispatch(
     """Add context to the error of a DispatchService request; return the error to raise."""
     url, limit = client.target.url, None
     if error.code is Code.RESOURCE_EXHAUSTED:
-        limit = re.search(_TOO_LARGE, error.message)
+        limit = re.search(TOO_LARGE, error.message)
     if limit or isinstance(error, RequestTooLargeError):
         cause = error.__cause__
         error = RequestTooLargeError(
@@ -86,10 +84,10 @@ def explain_call(client: ClientSettings, error: RPCError, request: Message) -> R
             f"{url} has no call {dispatch_id!r:.80}: the id is wrong, or the service has deleted "
             f"the call some time after it finished"
         )
-    elif isinstance(error, ProtocolError) and re.search(_TOO_LARGE, error.message):
+    elif isinstance(error, ProtocolError) and re.search(TOO_LARGE, error.message):
         error.message = (
-            f"the answer of {url} is larger than the {client.max_message_bytes} bytes allowed by "
-            f"max_message_bytes= ({error.message})"
+            f"the answer of {url} is larger than the {client.max_response_bytes} bytes allowed by "
+            f"max_response_bytes= ({error.message})"
         )
     else:
         _add_url(client, error)
@@ -110,6 +108,8 @@ def _add_url(client: ClientSettings, error: RPCError) -> None:
         error.message = f"no answer from {url} in time: {message}{_own_service(client)}"
     elif isinstance(error, UnavailableError):
         error.message = f"{url} is not available: {message}{_own_service(client)}"
+    elif isinstance(error, CertificateError):
+        error.message = f"{url} cannot be used: {message}"
     else:
         error.message = f"{url} answered: {message}"
 

@@ -40,6 +40,7 @@ WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2
 _MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
 _GRACE_SECONDS = 5.0  # after which an answer counts as lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
+_SHARE = 0.3  # of the timeout of a wait, for one Connect request
 _LEAST_SECONDS = 0.01  # not worth another request
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 _PAGE_SIZE = 100
@@ -92,6 +93,12 @@ class Waiting:
             if left <= _LEAST_SECONDS and (self._max_wait is not None or seconds <= 0):
                 return None
             wait = max(min(wait, left), 0)
+            if self._client.protocol != "grpc" and self._seconds is not None:
+                # HTTP/1.1 has no pings: only the end of a request reveals a silent connection,
+                # which may cost a third of the timeout.
+                share = max(_SHARE * self._seconds - _LAST_GRACE_SECONDS, _SHARE / 2)
+                wait = min(wait, share)
+                seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)
         request.max_wait.FromTimedelta(timedelta(seconds=wait))

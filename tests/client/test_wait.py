@@ -695,7 +695,7 @@ def test_an_answer_above_our_own_bound(
     api = API(driver, service.url, service.api_key, max_message_bytes=2000)
     dispatch_id = api.dispatch(functions.call("large", 5000))
     with pytest.raises(
-        ProtocolError, match="larger than the 2000 bytes allowed by max_message_byte"
+        ProtocolError, match="larger than the 2000 bytes allowed by max_response_byt"
     ):
         api.wait(dispatch_id, timeout=PATIENCE)
 
