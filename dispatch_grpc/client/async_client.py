@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
+from dispatch_grpc.client.base import BaseClient
 from dispatch_grpc.client.batch import AsyncBatch
 from dispatch_grpc.client.dispatch_id import DispatchID
-from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Protocol, Timeout
+from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -24,15 +25,14 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest
-from dispatch_grpc.transport import RetryPolicy, TLSCredentials
 from dispatch_grpc.transport.grpc import AsyncGRPCTransport
 from dispatch_grpc.transport.protocols import AsyncTransport, Method
 
 if TYPE_CHECKING:
     import builtins  # whose list is hidden by the method of that name
 
-    import grpc.aio
-    import pyqwest
+    import grpc.aio  # noqa: F401 (in the base class)
+    import pyqwest  # noqa: F401 (in the base class)
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class AsyncClient:
+class AsyncClient(BaseClient["grpc.aio.Channel", "pyqwest.Client"]):
     """A client of the Dispatch API, for asyncio.
 
     It belongs to the event loop that uses it first: make one for each event loop.
@@ -80,47 +80,8 @@ class AsyncClient:
         ImportError: The protocol is Connect, and its extra is not installed.
     """
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        api_url: str | None = None,
-        protocol: Protocol | None = None,
-        timeout: Timeout = settings.DEFAULT_TIMEOUT,
-        metadata: Mapping[str, str] | None = None,
-        retry: RetryPolicy | None = settings.DEFAULT_RETRY,
-        credentials: TLSCredentials | None = None,
-        allow_plaintext: bool = False,
-        max_message_bytes: int = NOT_GIVEN,
-        max_response_bytes: int = NOT_GIVEN,
-        proxy: str | None = None,
-        trust_env: bool = True,
-        env: Mapping[str, str] | None = None,
-        channel: "grpc.aio.Channel | None" = None,
-        http_client: "pyqwest.Client | None" = None,
-    ) -> None:
-        self._settings = ClientSettings(
-            api_key=api_key,
-            api_url=api_url,
-            protocol=protocol,
-            timeout=timeout,
-            metadata=metadata,
-            retry=retry,
-            credentials=credentials,
-            allow_plaintext=allow_plaintext,
-            max_message_bytes=max_message_bytes,
-            max_response_bytes=max_response_bytes,
-            proxy=proxy,
-            trust_env=trust_env,
-            env=env,
-            channel=channel,
-            http_client=http_client,
-        )
-        self._channel = channel
-        self._http_client = http_client
-        self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._transport: AsyncTransport | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _transport: AsyncTransport | None = None
 
     async def dispatch(
         self,
@@ -435,21 +396,17 @@ class AsyncClient:
             raise ClientStateError(
                 "the client belongs to another event loop: make an AsyncClient for each event loop"
             )
-        self._transport = self._open()
+        self._transport = self._connect()
         self._loop = asyncio.get_running_loop()
         return self._transport
 
-    def _open(self) -> AsyncTransport:
+    def _connect(self) -> AsyncTransport:
         connection = self._settings.connection
         if self._settings.protocol == "grpc":
             return AsyncGRPCTransport(connection, channel=self._channel)
         from dispatch_grpc.transport.connect import AsyncConnectTransport
 
         return AsyncConnectTransport(connection, http_client=self._http_client)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientStateError("the client is closed: make another one")
 
     async def close(self) -> None:
         """Close the connection. The client cannot be used afterwards; closing it again is fine."""
@@ -469,6 +426,3 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"<AsyncClient {self._settings!r}>"

@@ -6,6 +6,7 @@ An empty string counts as not given, in both. Surrounding whitespace is stripped
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import uuid4
@@ -14,14 +15,11 @@ from dispatch_grpc.calls import endpoint_problem, mask_url
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.transport import (
     ConnectionSettings,
+    Metadata,
     RetryPolicy,
     Target,
-    TLSCredentials,
     is_loopback,
-    proxy_of,
-    with_roots,
 )
-from dispatch_grpc.version import __version__
 
 DEFAULT_API_URL = "https://api.dispatch.run"
 DEFAULT_TIMEOUT = timedelta(seconds=10)
@@ -49,12 +47,12 @@ NOT_GIVEN: Any = _NotGiven()
 """The default of arguments for which None has a meaning."""
 
 
+@dataclass(frozen=True, slots=True)
 class APIKey:
     """An API key and its source."""
 
-    def __init__(self, value: str, source: str) -> None:
-        self.value = value
-        self.source = source
+    value: str = field(repr=False)
+    source: str
 
     @property
     def redacted(self) -> str:
@@ -62,93 +60,25 @@ class APIKey:
         return f"{self.value[:3] if len(self.value) >= 12 else ''}********"
 
 
+@dataclass(frozen=True, slots=True)
 class ClientSettings:
     """The checked settings of a client."""
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None,
-        api_url: str | None,
-        protocol: Protocol | None,
-        timeout: Timeout,
-        metadata: Mapping[str, str] | None,
-        retry: RetryPolicy | None,
-        credentials: TLSCredentials | None,
-        allow_plaintext: bool,
-        max_message_bytes: int,
-        max_response_bytes: int,
-        proxy: str | None,
-        trust_env: bool,
-        env: Mapping[str, str] | None,
-        channel: object,
-        http_client: object,
-    ) -> None:
-        env = environment(env)
-        self.key: APIKey = resolve_api_key(api_key, env)
-        self.protocol: str = resolve_protocol(protocol, env)
-        self.target: Target = resolve_api_url(
-            api_url, env, protocol=self.protocol, allow_plaintext=allow_plaintext
-        )
-        self.timeout: float | None = timeout_seconds(timeout)
-        self.max_message_bytes: int
-        self.max_response_bytes: int
-        self.max_message_bytes, self.max_response_bytes = message_bounds(
-            max_message_bytes, max_response_bytes
-        )
-        _check_type("credentials", credentials, TLSCredentials)
-        _check_type("retry", retry, RetryPolicy)
-        if credentials is not None and not self.target.secure:
-            raise ConfigurationError(
-                f"credentials are for https, but the API URL is {self.target.url}"
-            )
-        for name, given, usable in (
-            ("channel", channel, self.protocol == "grpc"),
-            ("http_client", http_client, self.protocol != "grpc"),
-        ):
-            if given is not None and not usable:
-                raise ConfigurationError(f"{name} cannot be used with protocol={self.protocol!r}")
-        if self.protocol != "grpc":
-            import dispatch_grpc.transport.connect  # noqa: F401 (is the extra installed?)
-        self.own_connection: bool = channel is None and http_client is None
-        if credentials is not None and not self.own_connection:
-            raise ConfigurationError(
-                "credentials cannot be used with a channel or http_client, which has its own"
-            )
-        if proxy and not self.own_connection:
-            raise ConfigurationError(
-                "proxy cannot be used with a channel or http_client, which has its own"
-            )
-        roots = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
-        own_tls = self.target.secure and self.own_connection
-        self.connection: ConnectionSettings = ConnectionSettings(
-            target=self.target,
-            tls=with_roots(credentials, env, *roots[: 2 if self.protocol == "grpc" else 1])
-            if own_tls
-            else TLSCredentials(),
-            proxy=proxy_of(
-                self.target,
-                proxy=proxy,
-                trust_env=trust_env and self.own_connection,
-                allow_plaintext=allow_plaintext,
-                env=env,
-            ),
-            retry=retry,
-            timeout=self.timeout,
-            max_response_bytes=self.max_response_bytes,
-            user_agent=f"dispatch-grpc/{__version__}",
-            json=self.protocol == "connect+json",
-        )
-        self.metadata: tuple[tuple[str, str], ...] = (
-            ("authorization", f"Bearer {self.key.value}"),
-            *check_metadata(metadata),
-        )
+    key: APIKey
+    protocol: str
+    target: Target
+    timeout: float | None
+    metadata: Metadata
+    max_message_bytes: int
+    max_response_bytes: int
+    connection: ConnectionSettings
+    own_connection: bool
 
     def seconds(self, timeout: Timeout) -> float | None:
         """Return a request's timeout in seconds; if it is not given, the client's."""
         return self.timeout if timeout is NOT_GIVEN else timeout_seconds(timeout)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return (
             f"api_url={self.target.url!r}, protocol={self.protocol!r}, "
             f"api_key={self.key.redacted!r}"
@@ -299,7 +229,8 @@ def message_bounds(sending: Any, reading: Any) -> tuple[int, int]:
     return bounds[0], bounds[1]
 
 
-def _check_type(name: str, value: object, cls: type) -> None:
+def check_type(name: str, value: object, cls: type) -> None:
+    """Check the type of an optional setting."""
     if value is not None and not isinstance(value, cls):
         raise ConfigurationError(
             f"{name}: a {cls.__name__} or None is required; got {type(value).__name__}"
@@ -309,7 +240,7 @@ def _check_type(name: str, value: object, cls: type) -> None:
 _RESERVED = {"authorization", "idempotency-key", "content-type", "content-length", "te", "host"}
 
 
-def check_metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+def check_metadata(value: Mapping[str, str] | None) -> Metadata:
     """Check metadata and return it as pairs of lower-case key and value."""
     if value is None:
         return ()

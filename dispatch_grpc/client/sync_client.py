@@ -12,9 +12,10 @@ from google.protobuf.message import Message
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
+from dispatch_grpc.client.base import BaseClient
 from dispatch_grpc.client.batch import Batch
 from dispatch_grpc.client.dispatch_id import DispatchID
-from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Protocol, Timeout
+from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -25,15 +26,14 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest
-from dispatch_grpc.transport import RetryPolicy, TLSCredentials
 from dispatch_grpc.transport.grpc import GRPCTransport
 from dispatch_grpc.transport.protocols import Method, Transport
 
 if TYPE_CHECKING:
     import builtins  # whose list is hidden by the method of that name
 
-    import grpc
-    import pyqwest
+    import grpc  # noqa: F401 (in the base class)
+    import pyqwest  # noqa: F401 (in the base class)
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class Client:
+class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
     """A client of the Dispatch API.
 
     Threads may share it. After `os.fork`, the child opens a connection of its own.
@@ -80,47 +80,6 @@ class Client:
         ConfigurationError: A setting is missing or invalid.
         ImportError: The protocol is Connect, and its extra is not installed.
     """
-
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        api_url: str | None = None,
-        protocol: Protocol | None = None,
-        timeout: Timeout = settings.DEFAULT_TIMEOUT,
-        metadata: Mapping[str, str] | None = None,
-        retry: RetryPolicy | None = settings.DEFAULT_RETRY,
-        credentials: TLSCredentials | None = None,
-        allow_plaintext: bool = False,
-        max_message_bytes: int = NOT_GIVEN,
-        max_response_bytes: int = NOT_GIVEN,
-        proxy: str | None = None,
-        trust_env: bool = True,
-        env: Mapping[str, str] | None = None,
-        channel: "grpc.Channel | None" = None,
-        http_client: "pyqwest.SyncClient | None" = None,
-    ) -> None:
-        self._settings = ClientSettings(
-            api_key=api_key,
-            api_url=api_url,
-            protocol=protocol,
-            timeout=timeout,
-            metadata=metadata,
-            retry=retry,
-            credentials=credentials,
-            allow_plaintext=allow_plaintext,
-            max_message_bytes=max_message_bytes,
-            max_response_bytes=max_response_bytes,
-            proxy=proxy,
-            trust_env=trust_env,
-            env=env,
-            channel=channel,
-            http_client=http_client,
-        )
-        self._channel = channel
-        self._http_client = http_client
-        self._closed = False
-        self._open()
 
     def dispatch(
         self,
@@ -434,10 +393,6 @@ class Client:
             self._transport = ConnectTransport(connection, http_client=self._http_client)
         self._pid = os.getpid()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientStateError("the client is closed: make another one")
-
     def close(self) -> None:
         """Close the connection. The client cannot be used afterwards; closing it again is fine."""
         if not self._closed and self._pid == os.getpid():
@@ -455,6 +410,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<Client {self._settings!r}>"

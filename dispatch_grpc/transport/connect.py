@@ -149,7 +149,7 @@ class ConnectTransport(_Connect):
         self._http: Any = HTTPClient(self._origin, repeat=settings.retry is not None)
         if http_client is not None:
             self._http = _GivenClient(http_client, settings.target.url)
-        self.send = self._sender("Dispatch")
+        self.send: Any = self._sender("Dispatch")
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
@@ -188,7 +188,7 @@ class AsyncConnectTransport(_Connect):
         self._http: Any = AsyncHTTPClient(self._origin, repeat=settings.retry is not None)
         if http_client is not None:
             self._http = _AsyncGivenClient(http_client, settings.target.url)
-        self.send = self._sender("Dispatch")
+        self.send: Any = self._sender("Dispatch")
 
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None

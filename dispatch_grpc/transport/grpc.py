@@ -53,7 +53,7 @@ class _GRPC:
             else:
                 channel = module.insecure_channel(address, options)
         self._channel = channel
-        self.send = self._sender(DispatchServiceStub(channel).Dispatch)
+        self.send: Any = self._sender(DispatchServiceStub(channel).Dispatch)
 
     def _sender(self, rpc: Any) -> Any:
         raise NotImplementedError

@@ -46,6 +46,12 @@ class Request(NamedTuple):
 class Answer:
     """An answer as it arrives."""
 
+    status: int
+    body: bytearray
+    begun: bool
+    complete: bool
+    keep_alive: bool
+
     def __init__(self, max_bytes: int) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -127,7 +133,7 @@ class Origin:
     ) -> None:
         self.target = target
         self.proxy = proxy
-        self.context = tls.context_of(credentials) if target.secure else None
+        self.context: ssl.SSLContext | None = tls.context_of(credentials) if target.secure else None
         self.max_bytes = max_bytes
 
     def open(self, timeout: float | None) -> socket.socket:

@@ -26,8 +26,8 @@ class AsyncConnection(asyncio.Protocol):
         self._lost = lost
         self._transport: Any = None
         self._done: asyncio.Future[Answer] | None = None
-        self.answer = Answer(max_bytes)
-        self.idle_since = 0.0
+        self.answer: Answer = Answer(max_bytes)
+        self.idle_since: float = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""

@@ -24,8 +24,8 @@ class Connection:
     def __init__(self, sock: socket.socket, max_bytes: int) -> None:
         self._sock = sock
         self._max_bytes = max_bytes
-        self.answer = Answer(max_bytes)
-        self.idle_since = 0.0
+        self.answer: Answer = Answer(max_bytes)
+        self.idle_since: float = 0.0
 
     def start(self, data: bytes, deadline: float) -> None:
         """Send a request."""
