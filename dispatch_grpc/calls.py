@@ -137,7 +137,8 @@ def _problem(endpoint: str, function: str) -> str | None:
 def endpoint_problem(endpoint: str) -> str | None:
     """What is wrong with the URI of an endpoint; None if nothing is."""
     if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
-        return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
+        shown = mask_url(endpoint) if isinstance(endpoint, str) else endpoint
+        return f"endpoint: {_ENDPOINT_RULE}; got {_given(shown)}"
     return None
 
 
@@ -175,8 +176,18 @@ def _assign(
         raise InvalidCallError(f"{field}: {rule}; got {_given(value)}") from error
 
 
+def mask_url(url: str) -> str:
+    """Return a URL, perhaps an invalid one, with its credentials masked."""
+    return re.sub(r"//.*@", "//********@", url, flags=re.DOTALL)
+
+
+def mask_urls(text: str) -> str:
+    """Return a text with the credentials of the URLs in it masked."""
+    return re.sub(r"//[^/?#\s]*@", "//********@", text)
+
+
 def _given(value: object) -> str:
-    text = re.sub(r"//[^/?#]*@", "//********@", repr(value))  # a URL may hold a password
+    text = repr(value)
     if len(text) > 200:
         text = text[:200] + "…"
     return text if isinstance(value, str) else f"{type(value).__name__} {text}"

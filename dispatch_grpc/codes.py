@@ -7,7 +7,17 @@ import ssl
 from typing import Any
 
 
-class Code(enum.IntEnum):
+class _Named(enum.IntEnum):
+    """An int that appears in texts by its name."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self), spec) if spec else self.name
+
+
+class Code(_Named):
     """The status codes of gRPC, which Connect shares."""
 
     CANCELLED = 1
@@ -28,7 +38,7 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-class Status(enum.IntEnum):
+class Status(_Named):
     """The statuses of the schema (`dispatch.sdk.v1.Status`)."""
 
     UNSPECIFIED = 0

@@ -48,6 +48,29 @@ def test_errors_of_codes(code: Code):
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(other) is type(error)
         assert vars(other) == vars(error)
+        assert other.args == error.args
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_errors_keep_their_arguments_when_they_are_pickled(cls: type[DispatchError]):
+    """Also when the message was changed since."""
+    options = {
+        errors.CallError: {"type": "T", "status": Status.TIMEOUT},
+        errors.SignatureError: {"code": Code.UNAUTHENTICATED},
+    }.get(cls, {"code": Code.INTERNAL} if issubclass(cls, RPCError) else {})
+    error = cls("first", **options)
+    error.__dict__.update({"message": "second"} if hasattr(error, "message") else {})
+    error.add_note("a note")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(other), other.args, str(other)) == (cls, ("first",), str(error))
+        assert vars(other) == vars(error)
+
+
+@pytest.mark.parametrize("member", [*Code, *Status], ids=repr)
+def test_codes_and_statuses_appear_by_name_in_texts(member: Code | Status):
+    assert f"{member}" == str(member) == "%s" % member == member.name  # noqa: UP031
+    assert f"{member:d}" == str(int(member))
+    assert pickle.loads(pickle.dumps(member)) is member
 
 
 def test_errors_are_builtin_errors_too():
@@ -67,8 +90,8 @@ def test_errors_are_builtin_errors_too():
     ],
 )
 def test_errors_of_http(status: int, kind: type[RPCError], code: Code):
-    error = http_error(status, Code.UNAVAILABLE, "Reason")
-    assert (type(error), error.code, error.message) == (kind, code, f"HTTP {status} Reason")
+    error = http_error(status)
+    assert (type(error), error.code, error.message) == (kind, code, f"HTTP {status}")
 
 
 def test_statuses_are_those_of_the_schema():

@@ -14,6 +14,7 @@ from dispatch_grpc.endpoint.function import LARGE_BYTES
 from dispatch_grpc.errors import RPCError, SignatureError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse, load_all
+from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import connect_error
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Application:
         own = endpoint.url + _PATH
         self._own_urls = [own] if own.startswith(("http://", "https://")) else []  # or bridge://
         self._service = FunctionServiceASGIApplication(
-            _Service(endpoint), read_max_bytes=self._limit, compressions=None
+            _Service(endpoint), read_max_bytes=self._limit, compressions=None, codecs=CODECS
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

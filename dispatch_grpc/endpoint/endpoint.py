@@ -9,9 +9,8 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from dispatch_grpc.calls import function_problem
+from dispatch_grpc.calls import function_problem, mask_urls
 from dispatch_grpc.client import AsyncClient, Client, settings
-from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.executor import Executor
 from dispatch_grpc.endpoint.fork import renew_in_children
@@ -69,9 +68,11 @@ class Endpoint:
     ) -> None:
         self._env = env
         variables = settings.environment(env)
-        self.url = settings.endpoint_url(url, variables)
-        self.verification_key = _verification_key(verification_key, variables)
-        self.max_request_bytes = settings.positive("max_request_bytes", max_request_bytes)
+        self.url: str = settings.resolve_endpoint_url(url, variables)
+        self.verification_key: Ed25519PublicKey | None = _verification_key(
+            verification_key, variables
+        )
+        self.max_request_bytes: int = settings.positive("max_request_bytes", max_request_bytes)
         self._executor = Executor(settings.positive("max_concurrency", max_concurrency))
         if client is not None and not isinstance(client, Client | AsyncClient):
             raise ConfigurationError(
@@ -298,7 +299,7 @@ class Endpoint:
     def _not_found(self, name: str) -> str:
         import difflib
 
-        message = f"there is no function {name!r:.200} at {shown(self.url)}"
+        message = f"there is no function {name!r:.200} at {mask_urls(self.url)}"
         near = difflib.get_close_matches(name[:200], self._functions, 1)
         return f"{message}; did you mean {near[0]!r}?" if near else message
 
@@ -315,7 +316,7 @@ class Endpoint:
             logger.warning(
                 "the endpoint %s has no verification key: anyone who can reach it can run its "
                 "functions. Set DISPATCH_VERIFICATION_KEY, or pass verification_key=",
-                shown(self.url),
+                mask_urls(self.url),
             )
         return Application(self)
 
@@ -342,11 +343,11 @@ class Endpoint:
         """
         from dispatch_grpc.endpoint.server import serve
 
-        host, port = settings.address(address, settings.environment(self._env))
+        host, port = settings.resolve_address(address, settings.environment(self._env))
         serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:
-        return f"<Endpoint {shown(self.url)} of {len(self._functions)} functions>"
+        return f"<Endpoint {mask_urls(self.url)} of {len(self._functions)} functions>"
 
 
 def _exception_types(given: Any) -> tuple[type[BaseException], ...]:

@@ -2,15 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
-from dispatch_grpc.calls import new_call
+from dispatch_grpc.calls import mask_urls, new_call
 from dispatch_grpc.client import AsyncClient, Client, DispatchID
-from dispatch_grpc.client.settings import NOT_GIVEN, shown
+from dispatch_grpc.client.settings import NOT_GIVEN
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import (
     failure,
@@ -31,7 +31,8 @@ from dispatch_grpc.schema import Call, RunRequest, RunResponse
 from dispatch_grpc.values import marshal
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+_T = TypeVar("_T")
 
 LARGE_BYTES = 256 * 1024
 """Size from which inputs are decoded, and bodies verified, in a thread beside the event loop."""
@@ -52,7 +53,7 @@ class Host(Protocol):
         ...
 
 
-class Function(Generic[_P, _R]):
+class Function(Generic[_P, _R_co]):
     """A function that an endpoint hosts: calling it calls the Python function, nothing else.
 
     `Endpoint.function` and `Endpoint.primitive` make it. It has the attributes that
@@ -66,7 +67,7 @@ class Function(Generic[_P, _R]):
     def __init__(
         self,
         endpoint: Host,
-        function: Callable[_P, _R],
+        function: Callable[_P, _R_co],
         name: str,
         *,
         primitive: bool,
@@ -90,7 +91,7 @@ class Function(Generic[_P, _R]):
         if self._is_async:
             _mark_as_coroutine_function(self, function)
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
@@ -102,7 +103,7 @@ class Function(Generic[_P, _R]):
         return self.__qualname__
 
     def __repr__(self) -> str:
-        return f"<Function {self.name} of {shown(self._endpoint.url)}>"
+        return f"<Function {self.name} of {mask_urls(self._endpoint.url)}>"
 
     def with_options(
         self,
@@ -158,30 +159,50 @@ class Function(Generic[_P, _R]):
             input = args[0] if args else None
         return new_call(self._endpoint.url, self.name, input, **self._call_options)
 
-    def dispatch(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
+    @overload
+    def dispatch(
+        self: "Function[_P, Coroutine[Any, Any, _T]]", *args: _P.args, **kwargs: _P.kwargs
+    ) -> DispatchID[_T]: ...
+    @overload
+    def dispatch(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID[_R_co]: ...
+    def dispatch(self, *args: Any, **kwargs: Any) -> DispatchID[Any]:
         """Dispatch a call of this function with the endpoint's client.
 
         Arguments and errors are those of `call` and of `Client.dispatch`; `with_options` sets
         the options of both.
 
         Returns:
-            The id that the service gave to the call.
+            The id that the service gave to the call. `Client.wait` decodes its output into the
+            type that the function returns by its annotation.
         """
         call = self.call(*args, **kwargs)
-        return self._endpoint.client().dispatch(call, **self._dispatch_options)
+        id = self._endpoint.client().dispatch(call, **self._dispatch_options)
+        return DispatchID(id, self._result_type)
 
-    async def dispatch_async(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
+    @overload
+    async def dispatch_async(
+        self: "Function[_P, Coroutine[Any, Any, _T]]", *args: _P.args, **kwargs: _P.kwargs
+    ) -> DispatchID[_T]: ...
+    @overload
+    async def dispatch_async(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID[_R_co]: ...
+    async def dispatch_async(self, *args: Any, **kwargs: Any) -> DispatchID[Any]:
         """Dispatch a call of this function with the endpoint's async client.
 
         Arguments and errors are those of `call` and of `AsyncClient.dispatch`; `with_options`
         sets the options of both.
 
         Returns:
-            The id that the service gave to the call.
+            The id that the service gave to the call. `Client.wait` decodes its output into the
+            type that the function returns by its annotation.
         """
         call = self.call(*args, **kwargs)
         client = self._endpoint.async_client()
-        return await client.dispatch(call, **self._dispatch_options)
+        id = await client.dispatch(call, **self._dispatch_options)
+        return DispatchID(id, self._result_type)
+
+    @property
+    def _result_type(self) -> Any:
+        return None if self._parameters is None else self._parameters.result_type()
 
     async def _run(
         self, request: RunRequest, executor: Executor, attempt: int | None

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -11,10 +13,8 @@ try:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
 from dispatch_grpc.errors import ConfigurationError
 

@@ -121,6 +121,16 @@ class Parameters:
                 return self._decode_several({}, types)
             raise UnmarshalError(f"{self._takes()}; {self._mismatch(value)}; {error}") from error
 
+    def result_type(self) -> Any:
+        """Return the type in the annotation of the result; None if it is not known."""
+        annotation = self._signature.return_annotation
+        if annotation is _EMPTY:
+            return None
+        try:
+            return self._hints({"return": annotation})["return"]
+        except Exception:  # noqa: BLE001 (annotations are code)
+            return None
+
     def _by_name(self, value: dict[str, Any]) -> bool:
         """Return True for a dict of arguments by name, False for one that is an argument."""
         if self._open or self._first in value:
@@ -185,11 +195,7 @@ class Parameters:
             if parameter.annotation is not _EMPTY
         }
         try:
-            hints = get_type_hints(
-                SimpleNamespace(__annotations__=annotations),
-                _globals(self._function),
-                include_extras=True,
-            )
+            hints = self._hints(annotations)
         except Exception as error:  # annotations are code
             if final:
                 raise EndpointError(
@@ -201,6 +207,13 @@ class Parameters:
                 hints["**"] = hints[key]
         self._types = hints
         return hints
+
+    def _hints(self, annotations: dict[str, Any]) -> dict[str, Any]:
+        return get_type_hints(
+            SimpleNamespace(__annotations__=annotations),
+            _globals(self._function),
+            include_extras=True,
+        )
 
 
 def _globals(function: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     import http_sf
     from cryptography.exceptions import InvalidSignature
@@ -20,12 +22,10 @@ try:
     )
     from http_message_signatures.digests import ContentDigest
     from http_message_signatures.exceptions import HTTPMessageSignaturesException
-except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
-from dispatch_grpc.client.settings import shown
+from dispatch_grpc.calls import mask_urls
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.keys import (
     KeyPair,
@@ -161,7 +161,7 @@ def verify_request(
         except (InvalidSignature, HTTPMessageSignaturesException) as error:
             refusal = refusal or error
     else:
-        urls = " or ".join(f"{shown(tried)!r:.200}" for tried in (url, *other_urls))
+        urls = " or ".join(f"{mask_urls(tried)!r:.200}" for tried in (url, *other_urls))
         raise _unfit(refusal, method, urls, components) from refusal
     _check_digest(covered["content-digest"], body)
 

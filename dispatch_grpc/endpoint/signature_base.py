@@ -12,6 +12,8 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from http_message_signatures.algorithms import (
@@ -23,10 +25,8 @@ try:
         MappingKeyResolver,
     )
     from http_message_signatures.signatures import HTTPMessageSigner, HTTPMessageVerifier
-except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
 from dispatch_grpc.errors import ConfigurationError
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
-from dispatch_grpc.calls import problem_of
+from dispatch_grpc.calls import mask_urls, problem_of
 from dispatch_grpc.client.following import output_of
-from dispatch_grpc.client.settings import positive, shown
+from dispatch_grpc.client.settings import positive
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import describe, respond, status_of
 from dispatch_grpc.endpoint.endpoint import Endpoint
@@ -44,7 +44,7 @@ class Runner:
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
-                raise ConfigurationError(f"endpoints: two have the URL {shown(endpoint.url)}")
+                raise ConfigurationError(f"endpoints: two have the URL {mask_urls(endpoint.url)}")
         self._max_attempts = positive("max_attempts", max_attempts)
 
     @overload
@@ -115,8 +115,8 @@ class Runner:
         endpoint = self._endpoints.get(url.rstrip("/"))
         try:
             if endpoint is None:
-                known = ", ".join(map(shown, self._endpoints)) or "none"
-                raise LookupError(f"the runner has no endpoint {shown(url)!r}; it has: {known}")
+                known = ", ".join(map(mask_urls, self._endpoints)) or "none"
+                raise LookupError(f"the runner has no endpoint {mask_urls(url)!r}; it has: {known}")
             return await endpoint.run(request, attempt=attempt)
         except (LookupError, RPCError) as error:
             status = status_of(error) if isinstance(error, RPCError) else Status.NOT_FOUND

@@ -48,6 +48,7 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
+from dispatch_grpc.client.dispatch_id import result_type
 from dispatch_grpc.endpoint import CurrentCall
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.primitives import exit_, poll, tail_call
@@ -444,7 +445,7 @@ def test_functions_dispatch_calls_by_the_clients_of_the_environment(
     assert endpoint.client() is endpoint.client()
     endpoint.client().close()
     with pytest.raises(TypeError):
-        hosted.dispatch()  # type: ignore[call-arg]
+        hosted.dispatch()  # type: ignore[call-overload]
 
 
 def test_clients_of_past_event_loops_are_forgotten(dispatch_server: Server):
@@ -534,7 +535,7 @@ def test_without_a_key_everything_works_but_the_client():
     assert hosted.call(1) == new_call(URL, "one", 1)
     assert output(run(endpoint, "one", 1)) is None
     missing = (
-        r"the endpoint's client: there is no API key: set .* DISPATCH_API_KEY, or pass api_key= "
+        r"the endpoint's client: an API key is required: set .* DISPATCH_API_KEY or pass api_key= "
         r"\(or make it yourself, and pass it as client= to the Endpoint\)"
     )
     with pytest.raises(ConfigurationError, match=missing):
@@ -585,7 +586,7 @@ def test_the_environment_is_the_one_of_the_process(monkeypatch: pytest.MonkeyPat
     ("settings", "reason"),
     [
         ({}, "set the environment variable DISPATCH_ENDPOINT_URL, or pass url="),
-        ({"url": "", "env": {"DISPATCH_ENDPOINT_URL": " "}}, "there is no endpoint URL"),
+        ({"url": "", "env": {"DISPATCH_ENDPOINT_URL": " "}}, "an endpoint URL is required"),
         ({"url": "ftp://a"}, "url= endpoint: a URI .* got 'ftp://a'"),
         ({"url": "HTTP://a"}, "url= endpoint: a URI"),
         ({"url": "http://"}, "url= endpoint: a URI"),
@@ -1925,3 +1926,26 @@ def test_passwords_in_urls_are_not_shown(caplog: pytest.LogCaptureFixture):
     for text in texts:
         assert "sesame" not in text
         assert "********@" in text
+
+
+def test_an_id_remembers_the_type_of_the_result(
+    dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    env = {"DISPATCH_API_KEY": "key", "DISPATCH_API_URL": dispatch_server.url}
+    endpoint = Endpoint(URL, env=env)
+
+    def unknown() -> "Unknown": ...
+    def point() -> "Point": ...  # type: ignore[empty-body]
+    async def points() -> "list[Point]": ...  # type: ignore[empty-body]
+    def nothing() -> None: ...
+
+    expected: list[Any] = [(one, None), (unknown, None), (point, Point), (points, list[Point])]
+    for function, wanted in [*expected, (nothing, type(None))]:
+        hosted = endpoint.function(function)
+        arguments = (1,) if function is one else ()
+        found: Any = hosted.dispatch(*arguments)
+        assert result_type(found) == wanted
+        assert result_type(asyncio.run(hosted.dispatch_async(*arguments))) == wanted
+        assert isinstance(found, str)
+    primitive = endpoint.primitive(name="p")(lambda request: exit_())
+    assert result_type(primitive.dispatch()) is None

@@ -985,6 +985,6 @@ def test_a_missing_extra_is_named(missing: str):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert (
-        "ImportError: signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-        in done.stderr
+        f"ImportError: the signing of requests needs an extra ({missing} is missing): "
+        f"pip install 'dispatch-grpc[endpoint]'" in done.stderr
     )
