@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import AsyncClient, Client, DispatchID
@@ -94,7 +94,11 @@ class Function(Generic[_P, _R]):
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> MethodType: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Self | MethodType:
         """Bind to an object, as a function in the body of a class does."""
         return self if instance is None else MethodType(self, instance)
 
