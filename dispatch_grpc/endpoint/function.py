@@ -95,7 +95,11 @@ class Function(Generic[_P, _R_co]):
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> MethodType: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Self | MethodType:
         """Bind to an object, as a function in the body of a class does."""
         return self if instance is None else MethodType(self, instance)
 
