@@ -56,6 +56,9 @@ lint: setup $(GEN)/.stamp ## check style, types and the schema
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pyright
+	@echo "pyright --verifytypes dispatch_grpc --ignoreexternal"; \
+	report=$$(PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes dispatch_grpc --ignoreexternal) \
+		|| { echo "$$report"; exit 1; }
 	$(GEN)/bin/buf lint
 	$(GEN)/bin/buf format --diff --exit-code
 

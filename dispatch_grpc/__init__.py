@@ -14,15 +14,26 @@ this library.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dispatch_grpc.version import __version__
+
 if TYPE_CHECKING:
     from dispatch_grpc.calls import new_call
-    from dispatch_grpc.client import AsyncBatch, AsyncClient, Batch, Client, DispatchID
+    from dispatch_grpc.client import (
+        AsyncBatch,
+        AsyncClient,
+        Batch,
+        CallInfo,
+        CallState,
+        Client,
+        DispatchID,
+    )
     from dispatch_grpc.codes import Code, Status
     from dispatch_grpc.endpoint import Endpoint, Function, current_call
     from dispatch_grpc.errors import (
         AlreadyExistsError,
         AuthenticationError,
         CallError,
+        CertificateError,
         ClientStateError,
         ConfigurationError,
         DeadlineExceededError,
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
         InvalidCallError,
         MarshalError,
         NotFoundError,
+        PermanentError,
         PermissionDeniedError,
         ProtocolError,
         RequestTooLargeError,
@@ -53,6 +65,9 @@ __all__ = [
     "Batch",
     "Call",
     "CallError",
+    "CallInfo",
+    "CallState",
+    "CertificateError",
     "Client",
     "ClientStateError",
     "Code",
@@ -67,6 +82,7 @@ __all__ = [
     "InvalidCallError",
     "MarshalError",
     "NotFoundError",
+    "PermanentError",
     "PermissionDeniedError",
     "ProtocolError",
     "RPCError",
@@ -85,11 +101,10 @@ __all__ = [
     "unmarshal",
 ]
 
-__version__ = "0.1.0"
-
 # Which room each name comes from; all others are errors.
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
+    **dict.fromkeys(("CallInfo", "CallState"), "client"),
     **dict.fromkeys(("Endpoint", "Function", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),
     **dict.fromkeys(("RetryPolicy", "TLSCredentials"), "transport"),

@@ -2,6 +2,8 @@
 
 import sys
 
+from dispatch_grpc.errors import missing_extra
+
 
 def main() -> int:
     """Run the command line.
@@ -11,10 +13,10 @@ def main() -> int:
     """
     try:
         from dispatch_grpc import cli
-    except ModuleNotFoundError as missing:
-        if missing.name != "click":
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] != "click":
             raise
-        sys.stderr.write("the command line needs an extra: pip install 'dispatch-grpc[cli]'\n")
+        sys.stderr.write(f"{missing_extra(error, 'the command line', 'cli')}\n")
         return 1
     except KeyboardInterrupt:
         return 130

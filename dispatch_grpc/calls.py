@@ -152,7 +152,8 @@ def _problem(endpoint: str, function: str) -> str | None:
 def endpoint_problem(endpoint: str) -> str | None:
     """Return the reason to reject the URI of an endpoint, or None."""
     if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
-        return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
+        shown = mask_url(endpoint) if isinstance(endpoint, str) else endpoint
+        return f"endpoint: {_ENDPOINT_RULE}; got {_given(shown)}"
     return None
 
 
@@ -188,6 +189,16 @@ def _assign(
         setattr(call, field, value)
     except UnicodeEncodeError as error:  # a lone surrogate, which UTF-8 cannot carry
         raise InvalidCallError(f"{field}: {rule}; got {_given(value)}") from error
+
+
+def mask_url(url: str) -> str:
+    """Return a URL, perhaps an invalid one, with its credentials masked."""
+    return re.sub(r"//.*@", "//********@", url, flags=re.DOTALL)
+
+
+def mask_urls(text: str) -> str:
+    """Return a text with the credentials of the URLs in it masked."""
+    return re.sub(r"//[^/?#\s]*@", "//********@", text)
 
 
 def _given(value: object) -> str:

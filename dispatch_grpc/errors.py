@@ -1,34 +1,37 @@
-"""Everything that this library raises.
+"""The errors that this library raises.
 
 ::
 
     DispatchError
-    ├── ConfigurationError     a setting is missing or not acceptable  (also a ValueError)
+    ├── ConfigurationError     a setting is missing or invalid         (also a ValueError)
     ├── InvalidCallError       a call breaks a rule of the schema      (also a ValueError)
     ├── MarshalError           a value has no representation           (also a ValueError)
-    ├── UnmarshalError         a representation has no such value      (also a ValueError)
+    ├── UnmarshalError         a representation is not such a value    (also a ValueError)
     ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
     ├── CallError              a call failed: .type, .status, .traceback, .output
+    ├── PermanentError         a function failed for good: the call is not tried again
     ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)
-    ├── SignatureError         a request is not signed as it has to be: .code
+    ├── SignatureError         the signature of a request is missing or invalid: .code
     └── RPCError               a request failed: .code, .message, .details
         ├── AuthenticationError      the API key was rejected
         ├── PermissionDeniedError    the API key does not allow the request
         ├── InvalidArgumentError     the service found a call invalid
-        ├── NotFoundError            nothing of that name, or no such method
+        ├── NotFoundError            there is no such call or no such method
         ├── AlreadyExistsError       the idempotency key was used for other calls
-        ├── ResourceExhaustedError   a quota or a bound of the service is reached
-        │   └── RequestTooLargeError     the request has more bytes than are taken
+        ├── ResourceExhaustedError   a quota or limit of the service is reached
+        │   └── RequestTooLargeError     the request is larger than the service accepts
         ├── DeadlineExceededError    no answer in time                 (also a TimeoutError)
         ├── UnavailableError         no connection, or it broke        (also a ConnectionError)
-        └── ProtocolError            the answer is not one of a Dispatch service
+        ├── CertificateError         a certificate is not accepted
+        └── ProtocolError            the answer is not that of a Dispatch service
 
-An RPCError of no class below it is any other failure that the service reported. Whether
-the calls of a failed request were recorded is known only where the service said so:
-after a DeadlineExceededError or an UnavailableError they may have been. To try again
-without recording them twice, pass the error's ``idempotency_key`` along.
+A plain RPCError is any other failure that the service reported. After a
+DeadlineExceededError or an UnavailableError the service may have recorded the calls. To try
+again without recording them twice, pass the error's ``idempotency_key`` to the next dispatch.
 """
 
+import importlib.util
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +41,7 @@ __all__ = [
     "AlreadyExistsError",
     "AuthenticationError",
     "CallError",
+    "CertificateError",
     "ClientStateError",
     "Code",
     "ConfigurationError",
@@ -48,6 +52,7 @@ __all__ = [
     "InvalidCallError",
     "MarshalError",
     "NotFoundError",
+    "PermanentError",
     "PermissionDeniedError",
     "ProtocolError",
     "RPCError",
@@ -57,6 +62,7 @@ __all__ = [
     "UnavailableError",
     "UnmarshalError",
     "http_error",
+    "missing_extra",
     "rpc_error",
 ]
 
@@ -64,9 +70,22 @@ __all__ = [
 class DispatchError(Exception):
     """Base of every error of this library."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, unpickling would lack keyword-only arguments: errors cross process pools.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    cls: type[DispatchError], args: tuple[Any, ...], state: dict[str, Any]
+) -> DispatchError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigurationError(DispatchError, ValueError):
-    """A setting is missing or not acceptable; the message names it and where it came from."""
+    """A setting is missing or invalid; the message names it and its source."""
 
 
 class InvalidCallError(DispatchError, ValueError):
@@ -74,26 +93,33 @@ class InvalidCallError(DispatchError, ValueError):
 
 
 class MarshalError(DispatchError, ValueError):
-    """A value cannot be represented without loss; the message says where in it and why."""
+    """A value cannot be represented without loss; the message says which part of it, and why."""
 
 
 class UnmarshalError(DispatchError, ValueError):
-    """What an `Any` holds is not the value asked for; the message says what was found."""
+    """An `Any` does not hold the requested type of value; the message says what it holds."""
 
 
 class ClientStateError(DispatchError, RuntimeError):
-    """A client is used after it was closed, or where it cannot be used."""
+    """A client cannot be used: it is closed, or it belongs to another event loop.
+
+    Attributes:
+        idempotency_key: Idempotency key of a dispatch that was under way when the client was
+            closed; None if nothing was sent.
+    """
+
+    idempotency_key: str | None = None
 
 
 class CallError(DispatchError):
-    """A call has ended, and failed.
+    """A call failed.
 
     Attributes:
-        message: What happened, as the function told it.
-        type: Name of the type of the error, in the function's language.
-        status: How the call went, as a `Status`.
-        traceback: Text of where the error was raised; empty if the endpoint told nothing.
-        output: What the function returned beside the error, a partial result; None if nothing.
+        message: The function's description of the error.
+        type: Name of the error's type, in the language of the function.
+        status: Status of the call.
+        traceback: Traceback of the error, as text; empty if the endpoint sent none.
+        output: Partial result that the function returned with the error, or None.
     """
 
     def __init__(
@@ -115,41 +141,50 @@ class CallError(DispatchError):
     def __str__(self) -> str:
         return f"{self.type}: {self.message} [{self.status.name}]"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self.__class__, self.message, self.__dict__))
+
+class PermanentError(DispatchError):
+    """A function on an endpoint failed for good: raise it to have the call not tried again.
+
+        raise PermanentError("there is no such account") from error
+
+    Other exceptions are tried again: see `Status.of`. A subclass may set another final `status`.
+    """
+
+    status = Status.PERMANENT_ERROR
 
 
 class EndpointError(DispatchError, RuntimeError):
-    """A function cannot be registered, or is used where it cannot be."""
+    """A function cannot be registered, or is used wrongly."""
 
 
 class SignatureError(DispatchError):
-    """A request to an endpoint is not signed as it has to be.
+    """The signature of a request to an endpoint is missing or invalid.
 
     Attributes:
-        code: UNAUTHENTICATED when the signature is missing or malformed, PERMISSION_DENIED
-            when it is not valid.
+        code: UNAUTHENTICATED if the signature is missing or malformed, PERMISSION_DENIED if
+            it is invalid.
     """
 
     def __init__(self, message: str, *, code: Code) -> None:
         super().__init__(message)
         self.code = code
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), str(self), self.__dict__))
-
 
 class RPCError(DispatchError):
     """A request failed.
 
     Attributes:
-        code: The status code, by which programs decide what to do.
-        message: What happened, for a person.
+        code: Status code.
+        message: Description of the failure.
         details: Messages that the service attached, as `google.protobuf.Any`.
-        idempotency_key: The key that the request carried, or None when none was sent.
-            Dispatching the same calls with it again records them once, if the service
-            supports idempotency keys.
+        idempotency_key: Idempotency key of the request, or None if it had none. Dispatching
+            the same calls with it again records them once, if the service supports
+            idempotency keys.
+        retry_after: Seconds that the service asks to wait before a retry; negative if it asks
+            for no retry, None if it asks for nothing.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -162,21 +197,11 @@ class RPCError(DispatchError):
         super().__init__(message)
         self.message = message
         self.code = code
-        self.details = tuple(details)
+        self.details: tuple[Any, ...] = tuple(details)
         self.idempotency_key = idempotency_key
 
     def __str__(self) -> str:
         return f"{self.message} [{self.code.name}]"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments are lost by the default: errors cross process pools.
-        return (_rebuild, (type(self), self.message, self.__dict__))
-
-
-def _rebuild(cls: type[DispatchError], message: str, state: dict[str, Any]) -> DispatchError:
-    error = cls.__new__(cls, message)
-    error.__dict__.update(state)
-    return error
 
 
 class AuthenticationError(RPCError):
@@ -192,19 +217,21 @@ class InvalidArgumentError(RPCError):
 
 
 class NotFoundError(RPCError):
-    """What the request names does not exist, or the server has no such method."""
+    """The call or function in the request does not exist, or the server has no such method."""
 
 
 class AlreadyExistsError(RPCError):
-    """The idempotency key was used before, for other calls."""
+    """The idempotency key was used for other calls before."""
 
 
 class ResourceExhaustedError(RPCError):
-    """A quota or a bound of the service is reached."""
+    """A quota or limit of the service is reached."""
 
 
 class RequestTooLargeError(ResourceExhaustedError):
-    """The request has more bytes than are taken; calls of a batch are never split."""
+    """The request is larger than the service accepts; a batch is never split."""
+
+    retry_after = -1.0
 
 
 class DeadlineExceededError(RPCError, TimeoutError):
@@ -215,8 +242,12 @@ class UnavailableError(RPCError, ConnectionError):
     """The service could not be reached, or the connection broke."""
 
 
+class CertificateError(RPCError):
+    """The certificate of the server or the client is not accepted; it is raised without a retry."""
+
+
 class ProtocolError(RPCError):
-    """The answer is not one of a Dispatch service: is the API URL right?"""
+    """The answer is not that of a Dispatch service: check the API URL."""
 
 
 _CLASSES: dict[Code, type[RPCError]] = {
@@ -233,22 +264,57 @@ _CLASSES: dict[Code, type[RPCError]] = {
 }
 
 
+_HTTP_CODES = {  # as gRPC maps them
+    400: Code.INTERNAL,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.UNIMPLEMENTED,
+    413: Code.RESOURCE_EXHAUSTED,
+    429: Code.UNAVAILABLE,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.UNAVAILABLE,
+}
+
+# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a message is too large, and
+# for what limit.
+TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
+
+
 def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError:
     """Make the error of a status code."""
-    return _CLASSES.get(code, RPCError)(message, code=code, details=details)
+    cls = _CLASSES.get(code, RPCError)
+    if cls is ResourceExhaustedError and re.search(TOO_LARGE, message):
+        cls = RequestTooLargeError
+    return cls(message, code=code, details=details)
 
 
-def http_error(status: int, code: Code, reason: str = "") -> RPCError:
-    """Make the error of an answer that has no status but HTTP's: a proxy's, say.
-
-    Args:
-        status: The status of HTTP.
-        code: The status code that the protocol derives from it.
-        reason: Reason phrase.
-    """
-    message = f"HTTP {status} {reason}".rstrip()
-    if status < 400:
+def http_error(status: int) -> RPCError:
+    """Make the error of a response that has only an HTTP status, as from a proxy."""
+    message = f"HTTP {status}"
+    if status < 400 or status in {405, 406, 415}:
         return ProtocolError(message, code=Code.INTERNAL)
     if status == 413:
         return RequestTooLargeError(message, code=Code.RESOURCE_EXHAUSTED)
-    return rpc_error(code, message)
+    return rpc_error(_HTTP_CODES.get(status, Code.UNKNOWN), message)
+
+
+def missing_extra(error: ImportError, user: str, extra: str) -> ImportError:
+    """Make the error for a dependency of an extra that cannot be imported.
+
+    Args:
+        error: The failed import: the dependency is missing, or its version is incompatible.
+        user: The feature that needs the extra.
+        extra: Name of the extra.
+    """
+    if error.name is None:  # it has been explained already
+        return ImportError(str(error))
+    package = error.name.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(package) is None:
+        return ImportError(
+            f"{user} needs an extra ({package} is missing): pip install 'dispatch-grpc[{extra}]'"
+        )
+    return ImportError(
+        f"{user} needs another version of {package} ({error}): "
+        f"pip install --upgrade 'dispatch-grpc[{extra}]'"
+    )

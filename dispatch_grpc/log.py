@@ -2,5 +2,5 @@
 
 import logging
 
-logger = logging.getLogger("dispatch_grpc")
-service_logger = logging.getLogger("dispatch_grpc.service")
+logger: logging.Logger = logging.getLogger("dispatch_grpc")
+service_logger: logging.Logger = logging.getLogger("dispatch_grpc.service")

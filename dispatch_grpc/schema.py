@@ -6,12 +6,13 @@ programs only dispatch.
 
 import importlib
 import importlib.util
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 
-def _check_for_impostors() -> None:
+def _check_for_hidden_packages() -> None:
     """Raise an ImportError if another module hides a package that the messages need."""
     for package, needed in (("dispatch", "dispatch.sdk"), ("google", "google.protobuf")):
         try:
@@ -46,7 +47,7 @@ def _files_of_dispatch_py() -> set[Path]:
     return {Path(str(file.locate())) for file in files}
 
 
-_check_for_impostors()
+_check_for_hidden_packages()
 
 from dispatch.sdk.v1.call_pb2 import Call  # noqa: E402
 from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse  # noqa: E402
@@ -92,6 +93,8 @@ __all__ = [
     "WaitCallRequest",
     "WaitCallResponse",
     "load_all",
+    "time_of",
+    "to_json",
 ]
 
 _MODULES = {
@@ -114,6 +117,48 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
         module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
         value = globals()[name] = getattr(module, name)
         return value
+
+
+def time_of(message: Any, field: str) -> datetime | None:
+    """Return the Timestamp in a field, in UTC; None if it is unset or beyond the year 9999."""
+    try:
+        time: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    except (OverflowError, ValueError):
+        return None
+    return time if message.HasField(field) else None
+
+
+def to_json(message: Any) -> str:
+    """Return a message as JSON, with `"value": {}` for an Empty in an Any.
+
+    The Go library needs that value up to version 1.34, though Python's does not write it.
+
+    Raises:
+        TypeError: An Any holds a message of an unknown type.
+        ValueError: A message has no JSON form.
+    """
+    import json
+
+    from google.protobuf.json_format import MessageToDict
+
+    load_all()
+    found = MessageToDict(message)
+    _add_empty_values(message, found)
+    return json.dumps(found)
+
+
+def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        inner = found[field.json_name]
+        pairs = zip(value, inner, strict=True) if isinstance(inner, list) else [(value, inner)]
+        for item, item_found in pairs:
+            if field.message_type.full_name == "google.protobuf.Any":
+                if item_found["@type"].endswith("/google.protobuf.Empty"):
+                    item_found["value"] = {}
+            elif isinstance(item_found, dict):
+                _add_empty_values(item, item_found)
 
 
 def load_all() -> None:

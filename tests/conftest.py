@@ -31,7 +31,7 @@ class Driver:
         self._runner = asyncio.Runner() if is_async else None
         self._clients: list[Any] = []
 
-    def client(self, api_url: str, api_key: str | None = KEY, **settings: Any) -> Any:
+    def client(self, api_url: str | None, api_key: str | None = KEY, **settings: Any) -> Any:
         """Make a client, which is closed at the end of the test."""
         cls = AsyncClient if self.is_async else Client
         client = cls(api_key, api_url=api_url, **{"protocol": self.protocol, "env": {}, **settings})

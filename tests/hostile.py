@@ -1,6 +1,7 @@
 """Servers that are no good: what a client meets when the URL, the proxy or the service is wrong."""
 
 import contextlib
+import selectors
 import socket
 import threading
 import time
@@ -114,6 +115,80 @@ def raw(
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(10)
+
+
+class SilentProxy:
+    """A TCP proxy whose connections can fall silent without a word, as those of NAT do.
+
+    Attributes:
+        url: Its URL.
+        connections: Number of connections so far.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = ("127.0.0.1", int(target.rpartition(":")[2]))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self._other: dict[socket.socket, socket.socket] = {}
+        self._silent: set[socket.socket] = set()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._stop = threading.Event()
+        self.connections = 0
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def fall_silent(self) -> None:
+        """Pass on nothing more on the connections that there are; new ones work."""
+        self._silent |= set(self._other)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(0.02):
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._pass_on(key.fileobj)
+
+    def _accept(self) -> None:
+        self.connections += 1
+        here = self._listener.accept()[0]
+        there = socket.create_connection(self._target)
+        for one, other in ((here, there), (there, here)):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._other[one] = other
+            self._selector.register(one, selectors.EVENT_READ)
+
+    def _pass_on(self, one: Any) -> None:
+        data, other = b"", self._other[one]
+        with contextlib.suppress(OSError):
+            data = one.recv(65536)
+        if not data:
+            self._selector.unregister(one)
+        if one not in self._silent:
+            with contextlib.suppress(OSError):
+                if data:
+                    other.sendall(data)
+                else:
+                    other.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Stop."""
+        self._stop.set()
+        self._thread.join(10)
+        self._selector.close()
+        for one in (self._listener, *self._other):
+            one.close()
+
+
+@contextlib.contextmanager
+def silent_proxy(target: str) -> Iterator[SilentProxy]:
+    """A proxy in front of a server on this machine."""
+    proxy = SilentProxy(target)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
 
 
 def unused_port() -> int:

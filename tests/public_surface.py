@@ -9,7 +9,6 @@ from typing import Any, assert_type
 import grpc
 import grpc.aio
 import pyqwest
-from dispatch.calls.v1.calls_pb2 import CallInfo
 from dispatch.sdk.v1.call_pb2 import Call
 
 from dispatch_grpc import (
@@ -17,9 +16,12 @@ from dispatch_grpc import (
     AsyncClient,
     Batch,
     CallError,
+    CallInfo,
     Client,
     Code,
     DispatchID,
+    Endpoint,
+    PermanentError,
     RetryPolicy,
     RPCError,
     Status,
@@ -28,7 +30,7 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
-from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
+from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
 def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
@@ -38,14 +40,22 @@ def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
     Client(protocol="connect", http_client=http_client, retry=RetryPolicy(max_attempts=2))
     with Client(api_url="https://x", credentials=TLSCredentials(), env={}) as client:
         assert_type(client, Client)
-        assert_type(client.dispatch(call), DispatchID)
+        assert_type(client.dispatch(call, timeout=2.5), str)
         batch = client.batch()
         assert_type(batch, Batch)
         batch.add(call, call)
-        assert_type(batch.dispatch(timeout=timedelta(1), idempotency_key="k"), list[DispatchID])
+        assert_type(list(batch), list[Call])
+        assert_type(batch.dispatch(timeout=timedelta(1), idempotency_key="k"), list[str])
     assert_type(client.wait("id", list[int]), list[int])
     assert_type(client.wait("id", Call, timeout=None), Call)
-    assert_type(client.wait("id", timeout=timedelta(1)), Any)
+    assert_type(client.wait("id", timeout=1.5), Any)
+    typed: DispatchID[bytes] = DispatchID("id", bytes)
+    assert_type(client.wait(typed), bytes)
+    assert_type(client.wait(typed, int), int)
+    assert_type(client.wait_all([typed, typed]), list[bytes])
+    assert_type(client.wait_all(["id"], int, timeout=None), list[int])
+    assert_type(client.wait_all(iter(["id"])), list[Any])
+    assert_type(client.wait_all([typed], return_exceptions=True), list[Any])
     assert_type(client.get("id"), CallInfo)
     assert_type(client.list(state="queued", status=Status.TIMEOUT), list[CallInfo])
     client.list(function="f", endpoint="http://x", parent="id", created_after=datetime.now(UTC))
@@ -63,12 +73,16 @@ async def asynchronous(channel: grpc.aio.Channel, http_client: pyqwest.Client) -
     AsyncClient(channel=channel)
     async with AsyncClient(protocol="connect+json", http_client=http_client) as client:
         assert_type(client, AsyncClient)
-        assert_type(await client.dispatch(new_call("http://x", "f")), DispatchID)
+        assert_type(await client.dispatch(new_call("http://x", "f")), str)
         batch = client.batch()
         assert_type(batch, AsyncBatch)
-        assert_type(await batch.dispatch(), list[DispatchID])
+        assert_type(await batch.dispatch(), list[str])
         assert_type(await client.wait("id", int), int)
         assert_type(await client.wait("id"), Any)
+        typed: DispatchID[bytes] = DispatchID("id", bytes)
+        assert_type(await client.wait(typed), bytes)
+        assert_type(await client.wait_all([typed, typed]), list[bytes])
+        assert_type(await client.wait_all(["id"], list[int]), list[list[int]])
         assert_type(await client.get("id"), CallInfo)
         assert_type(await client.list(limit=5, created_before=datetime.now(UTC)), list[CallInfo])
         assert_type(await client.cancel("id"), int)
@@ -85,3 +99,34 @@ def testing(recorder: CallRecorder) -> None:
     with serve(recorder, "key") as server:
         assert_type(server.url, str)
     recorder.assert_requests(RecordedRequest([new_call("http://x", "f")], {"a": "b"}))
+
+
+async def functions(endpoint: Endpoint) -> None:
+    @endpoint.function
+    def greet(name: str, *, mark: str = "!") -> str:
+        return name + mark
+
+    @endpoint.function(name="other", permanent=(ValueError,), retry=False)
+    async def later(name: str) -> int:
+        raise PermanentError(name)
+
+    assert_type(greet("x"), str)
+    assert_type(await later("x"), int)
+    assert_type(greet.call("x", mark="?"), Call)
+    assert_type(greet.dispatch("x"), DispatchID[str])
+    assert_type(later.dispatch("x"), DispatchID[int])
+    assert_type(await greet.dispatch_async("x"), DispatchID[str])
+    assert_type(await later.dispatch_async("x"), DispatchID[int])
+    assert_type(endpoint.client().wait(later.dispatch("x")), int)
+    options = greet.with_options(
+        expiration=timedelta(1), version="2", timeout=5.0, metadata={"a": "b"}, idempotency_key="k"
+    )
+    assert_type(options.call("x", mark="?"), Call)
+    # What the function does not take is an error: these comments are errors when it is not.
+    greet.call(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    greet.call("x", version="2")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    greet.dispatch()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    runner = Runner(endpoint)
+    assert_type(runner.run(greet.call("x"), str), str)
+    assert_type(runner.run(greet.call("x")), Any)
+    assert_type(await runner.run_async(greet.call("x"), list[int]), list[int])

@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "contributing.md"
 
 # From the top. docs/contributing.md describes each room, in the same order.
 ROOMS = (
+    "version",
     "log",
     "codes",
     "errors",

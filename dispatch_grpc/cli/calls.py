@@ -1,4 +1,4 @@
-"""The commands that look at dispatched calls, wait for them and cancel them."""
+"""The commands for dispatched calls: get, list, wait, cancel."""
 
 import asyncio
 import json
@@ -12,7 +12,6 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from dispatch_grpc import AsyncClient, CallError, DispatchError, Status
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
-    call_json,
     complain,
     details,
     error_json,
@@ -35,29 +34,29 @@ _STATUSES = [status.name.lower() for status in Status if status is not Status.UN
 
 
 def connection_options(command: _Command) -> _Command:
-    """Add the options about the service, and the way to it."""
+    """Add the options for the connection to the service."""
     options = [
         click.option(
             "--api-key",
             metavar="KEY",
-            help="API key. Better set DISPATCH_API_KEY: other users of this machine can see a "
-            "key on the command line.",
+            help="API key. Prefer DISPATCH_API_KEY: other users of this machine can read command "
+            "lines.",
         ),
         click.option(
             "--api-url",
             metavar="URL",
-            help="The service; else DISPATCH_API_URL, else https://api.dispatch.run.",
+            help="URL of the service, as 'serve' prints it; else DISPATCH_API_URL.",
         ),
         click.option(
             "--protocol",
             type=click.Choice(["grpc", "connect", "connect+json"]),
             metavar="NAME",
-            help="grpc, connect or connect+json; else DISPATCH_PROTOCOL, else grpc.",
+            help="Protocol: grpc, connect or connect+json; else DISPATCH_PROTOCOL, else grpc.",
         ),
         click.option(
             "--allow-plaintext",
             is_flag=True,
-            help="Send the key in clear text if the service is http:// on another machine.",
+            help="Send the key unencrypted, to an http:// service on another machine.",
         ),
     ]
     for option in reversed(options):
@@ -65,12 +64,14 @@ def connection_options(command: _Command) -> _Command:
     return command
 
 
-timeout_option = click.option(
-    "--timeout",
-    metavar="DURATION",
-    callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time for the request and its retries; else 10s.",
-)
+def timeout_option(command: _Command) -> _Command:
+    """Add the option for the timeout of a request."""
+    return click.option(
+        "--timeout",
+        metavar="DURATION",
+        callback=duration_option(MAX_TIMEOUT_DAYS),
+        help="Time limit for the request and its retries; else 10s.",
+    )(command)
 
 
 def _json_option(help: str) -> Callable[[_Command], _Command]:
@@ -78,12 +79,12 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client by the options that were given; the others are its own business."""
+    """Make a client with the given options, and its own defaults for the others."""
     return AsyncClient(**{name: value for name, value in settings.items() if value})
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
-    """Use a client in an event loop, where Ctrl-C interrupts every transport at once."""
+    """Use a client in an event loop, where Ctrl-C interrupts every protocol at once."""
 
     async def use() -> _T:
         async with client:
@@ -93,7 +94,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def _reader(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client whose requests are small. Its answers may be of any size."""
+    """Make a client that accepts answers of any size."""
     return make_client({**settings, "max_message_bytes": 2**30 - 1})
 
 
@@ -104,15 +105,12 @@ def _reader(settings: dict[str, Any]) -> AsyncClient:
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option("Print the call as JSON: the message CallInfo.")
+@_json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Print what the service knows of the call ID.
-
-    If it has finished, that is its output, or its error.
-    """
+    """Print a call: its state, times, and output or error."""
     client = _reader(settings)
     call = with_client(client, lambda: client.get(dispatch_id))
-    print_lines([json.dumps(call_json(call))] if as_json else details(call))
+    print_lines([json.dumps(call.to_dict())] if as_json else details(call))
 
 
 @click.command("list")
@@ -120,13 +118,14 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     "--state",
     type=click.Choice(_STATES, case_sensitive=False),
     metavar="STATE",
-    help="Only calls that are queued, running, waiting or finished.",
+    help="Only calls in this state: queued, running, waiting or finished.",
 )
 @click.option(
     "--status",
     type=click.Choice(_STATUSES, case_sensitive=False),
     metavar="STATUS",
-    help="Only calls that ended so, or whose last run did, such as ok or permanent_error.",
+    help="Only calls that ended with this status, or whose last run did, such as ok or "
+    "permanent_error.",
 )
 @click.option("--function", metavar="NAME", help="Only calls of this function.")
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
@@ -135,18 +134,18 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     "--since",
     metavar="TIME",
     callback=since_option,
-    help="Only calls recorded since then: a duration ago such as 1h, or a time (ISO 8601).",
+    help="Only calls recorded since this time (ISO 8601), or in this last duration, such as 1h.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
     default=20,
-    help="Print N calls at most; else 20.",
+    help="Print at most N calls; else 20.",
 )
 @connection_options
 @timeout_option
-@_json_option("Print JSON Lines: a message CallInfo on each.")
+@_json_option("Print each call as JSON on a line (the message CallInfo).")
 def list_(
     *,
     state: Literal["queued", "running", "waiting", "finished"] | None,
@@ -161,7 +160,7 @@ def list_(
 ) -> None:
     """Print calls, the newest first.
 
-    STATE of a call that has finished is its status.
+    For a finished call, the column STATE shows the status.
     """
     client = _reader(settings)
     calls = with_client(
@@ -177,9 +176,9 @@ def list_(
         ),
     )
     if not calls:
-        complain("there are no such calls", 0)
+        complain("no calls found", 0)
     else:
-        print_lines([json.dumps(call_json(call)) for call in calls] if as_json else table(calls))
+        print_lines([json.dumps(call.to_dict()) for call in calls] if as_json else table(calls))
 
 
 @click.command()
@@ -189,9 +188,9 @@ def list_(
     "--timeout",
     metavar="DURATION",
     callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time to wait at most; else 60s.",
+    help="Time limit for the wait; else 60s.",
 )
-@_json_option('Print {"dispatch_id": "…", "status": "…", "output": …}, or "error".')
+@_json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
 def wait(
     *,
     dispatch_ids: tuple[str, ...],
@@ -201,8 +200,8 @@ def wait(
 ) -> int:
     """Wait until calls have finished, and print their outputs.
 
-    Each is JSON on a line, in the order of the IDs. Bytes are base64, times are text (ISO
-    8601). If a call fails or does not finish in time, the exit code is 1.
+    Outputs are JSON, one on each line, in the order of the IDs; bytes are base64, times are ISO
+    8601. If a call fails or does not finish in time, the exit code is 1.
     """
     client = _reader(settings)
     seconds = WAIT_TIMEOUT if timeout is None else timeout
@@ -217,8 +216,8 @@ def wait(
             if len(waits) == 1:
                 raise error
             failed = True
-            what = f"the call {id} failed: " if isinstance(error, CallError) else ""
-            complain(f"{what}{error}", 1)
+            subject = f"the call {id} failed: " if isinstance(error, CallError) else ""
+            complain(f"{subject}{error}", 1)
         return int(failed)
 
     return with_client(client, follow)
@@ -228,11 +227,11 @@ def wait(
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option('Print {"dispatch_id": "…", "cancelled": N}.')
+@_json_option('Print {"dispatch_id": …, "cancelled": N}.')
 def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Cancel the call ID, and the calls that it made, and theirs.
+    """Cancel a call and all calls that descend from it.
 
-    A function that runs right now is not stopped, but what it answers is not used.
+    A function that is running is not stopped, but its result is discarded.
     """
     client = _reader(settings)
     number = with_client(client, lambda: client.cancel(dispatch_id))
@@ -243,7 +242,7 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
 
 async def outcome(client: AsyncClient, id: str, timeout: timedelta) -> Any:
-    """Wait for a call; returns its output as JSON has it, or the error that it came to."""
+    """Wait for a call; return its output as JSON, or the error."""
     try:
         return output_json(await client.wait(id, AnyProto, timeout=timeout))
     except DispatchError as error:
@@ -251,7 +250,7 @@ async def outcome(client: AsyncClient, id: str, timeout: timedelta) -> Any:
 
 
 def print_outcome(id: str, found: Any, *, as_json: bool) -> DispatchError | None:
-    """Print what came of a call that has finished. Returns the error if it is one."""
+    """Print the outcome of a call; return the error if there is one."""
     error = found if isinstance(found, DispatchError) else None
     if isinstance(error, CallError):
         if as_json:

@@ -4,18 +4,17 @@
 code  meaning
 ====  ==========================================================================
 0     done
-1     refused by the service, the network or a bound of sizes; a call that was
-      waited for failed, or has not finished in time; or something is missing
-      here: an extra, room for the output
-2     a mistake in what was given, found before anything was sent: an option, a
-      setting, JSON, a call, the module to serve
-130   interrupted by Ctrl-C (which ends `run` and `serve` with 0: that is how
-      they are stopped; a second one ends `serve` at once, with 130 or 143)
-141   done, but nobody reads the output any more
+1     the request failed, or is too large; a call that was waited for failed or
+      did not finish in time; an extra is missing, or the output could not be
+      written
+2     invalid options, settings, JSON, calls or modules; nothing was sent
+130   interrupted by Ctrl-C (which stops `run` and `serve` with 0; a second
+      Ctrl-C ends `serve` at once, with 130 or 143)
+141   done, but the reader of the output is gone
 ====  ==========================================================================
 
-A failure is one line on stderr. The exception: a module that fails when `run` imports it also
-shows its traceback.
+An error is one line on stderr. If the module of `run` cannot be imported, its traceback is shown
+too.
 """
 
 import contextlib
@@ -69,12 +68,12 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        args: The arguments; None takes those of the process.
+        args: The arguments; None means those of the process.
 
     Returns:
-        The exit code: see this module's table.
+        The exit code, by the table of this module.
     """
-    color = False if os.environ.get("NO_COLOR") else None  # else only on a terminal
+    color = False if os.environ.get("NO_COLOR") else None  # None: only on a terminal
     try:
         name = "dispatch-grpc"
         return commands.main(args, prog_name=name, standalone_mode=False, color=color) or 0
@@ -98,17 +97,17 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _how_to_try_again(error: RPCError) -> str:
-    """What to do when it is not known whether calls were recorded."""
+    """Return advice for an error after which calls may have been recorded."""
     if error.idempotency_key is None or not isinstance(error, TimeoutError | ConnectionError):
         return ""
     return (
-        f"; whether anything was recorded is not known: to try again without recording it "
-        f"twice, add --idempotency-key {error.idempotency_key}"
+        f"; the service may have recorded the calls: retry with --idempotency-key "
+        f"{error.idempotency_key} to avoid duplicates"
     )
 
 
 def _client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client by the options of `call` or `batch`."""
+    """Make a client with the options of `call` or `batch`."""
     others = dict(settings)
     return make_client({"max_message_bytes": others.pop("max_request_bytes"), **others})
 
@@ -118,22 +117,22 @@ def _print_ids(ids: Sequence[str], *, as_json: bool) -> None:
 
 
 def _client_options(command: _Command) -> _Command:
-    """Add the options that `call` and `batch` have in common."""
+    """Add the options that `call` and `batch` share."""
     options = [
         connection_options,
         timeout_option,
         click.option(
             "--idempotency-key",
             metavar="KEY",
-            help="Requests with the same key are recorded once; else a new key.",
+            help="The service records requests with the same key once; else a new key.",
         ),
         click.option(
             "--max-request-bytes",
             type=click.IntRange(1, 2**30 - 1),
             metavar="N",
-            help="Largest request; else 4194304, which services take unless set otherwise.",
+            help="Largest request to send; else 4194304, the usual limit of services.",
         ),
-        click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": "…"}.'),
+        click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": …}.'),
     ]
     for option in reversed(options):
         command = option(command)
@@ -145,19 +144,20 @@ def _client_options(command: _Command) -> _Command:
     epilog="""\b
 Exit codes:
   0    done
-  1    refused by the service or the network; a call that was waited for
-       failed, or has not finished in time; or something is missing here
-  2    a mistake in what was given; nothing was sent
+  1    the request failed; a call that was waited for failed or did not
+       finish in time; an extra is missing
+  2    invalid options or input; nothing was sent
   130  interrupted by Ctrl-C
-  141  done, but nobody reads the output
-A failure is one line on stderr.""",
+  141  done, but the reader of the output is gone
+An error is one line on stderr.""",
 )
 @click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
 def commands() -> None:
-    """Dispatch calls to a Dispatch service, serve their functions, run a service.
+    """Run a Dispatch service, dispatch calls to it, serve functions.
 
-    A dispatched call is recorded by the service, which runs it asynchronously and durably.
-    The API key is taken from the environment variable DISPATCH_API_KEY.
+    The service records every dispatched call and runs it asynchronously and durably. The
+    commands read its URL from DISPATCH_API_URL and the API key from DISPATCH_API_KEY; 'serve'
+    prints both.
     """
 
 
@@ -168,26 +168,26 @@ Example:
 )
 @click.argument("url")
 @click.argument("function")
-@click.option("--input", "text", metavar="JSON", help="Input: any JSON.")
+@click.option("--input", "text", metavar="JSON", help="Input of the function; else null.")
 @click.option(
     "--input-file",
     "file",
     type=click.File("rb"),
     metavar="FILE",
-    help="Input from a file of JSON; - is stdin.",
+    help="File with the input as JSON; - is stdin.",
 )
 @click.option(
     "--expiration",
     metavar="DURATION",
     callback=duration_option(),
-    help="Longest time that the function may take; else the service decides.",
+    help="Longest time for the call; else the service decides.",
 )
-@click.option("--version", default="", help="Version of the application that the call is for.")
+@click.option("--version", default="", help="Version of the application to run the call.")
 @click.option(
     "--wait",
     is_flag=True,
-    help="Wait until the call has finished, and print its output, as 'wait' does. --timeout is "
-    "for all of that then; else 60s. The id is on stderr.",
+    help="Wait until the call has finished, and print its output like 'wait'; print the id on "
+    "stderr. --timeout then limits all of that; else 60s.",
 )
 @_client_options
 def call(
@@ -205,11 +205,11 @@ def call(
 ) -> None:
     """Dispatch one call, and print its id.
 
-    FUNCTION is called at the endpoint URL: http://, https://, bridge:// or arn:aws:lambda.
-    Its input is null unless given. DURATION is such as 30s, 5m, 1h30m, 250ms or 2d.
+    URL is the endpoint that hosts FUNCTION: http://, https://, bridge:// or arn:aws:lambda.
+    A DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     if text is not None and file is not None:
-        raise click.UsageError("--input and --input-file exclude each other; got both.")
+        raise click.UsageError("--input and --input-file cannot be used together")
     input = None
     try:
         if text is not None:
@@ -245,7 +245,7 @@ def call(
 
 @commands.command(
     epilog="""\b
-A call, which has to be on one line; only endpoint and function are required:
+A call must be on one line; only endpoint and function are required:
   {"endpoint": "https://example.com", "function": "greet",
    "input": {"name": "Ada"}, "expiration": "30s", "version": "1.2"}"""
 )
@@ -253,7 +253,7 @@ A call, which has to be on one line; only endpoint and function are required:
 @click.option(
     "--progress/--no-progress",
     default=None,
-    help="Show progress on stderr; else only if that is a terminal.",
+    help="Show progress on stderr; else only on a terminal.",
 )
 @_client_options
 def batch(
@@ -264,11 +264,11 @@ def batch(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Dispatch the calls in FILE together: all or none.
+    """Dispatch all calls in FILE together, and print their ids.
 
-    Prints their ids, one on each line, in the order of the calls. FILE is JSON Lines: each
-    line is a call, blank lines are skipped; - is stdin. If any line is not valid, nothing is
-    sent. DURATION is such as 30s, 5m, 1h30m, 250ms or 2d.
+    The service records all calls or none. Each line of FILE is a call as JSON; blank lines are
+    skipped, - is stdin. If a line is invalid, nothing is sent. A DURATION is written like 30s,
+    5m, 1h30m, 250ms or 2d.
     """
     client = _client(settings)
     calls = client.batch()
@@ -285,32 +285,32 @@ def batch(
     if ids:
         _print_ids(ids, as_json=as_json)
     else:
-        complain(f"{file.name} holds no calls; nothing was sent", 0)
+        complain(f"{file.name} contains no calls; nothing was sent", 0)
 
 
 @commands.command(
     epilog="""\b
-Example, for an app.py with endpoint = Endpoint("https://example.com"):
+Example, if app.py contains endpoint = Endpoint("https://example.com"):
   dispatch-grpc run app:endpoint --address 0.0.0.0:8000"""
 )
 @click.argument("target", metavar="MODULE:ENDPOINT")
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Where to listen; else DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000.",
+    help="Address to listen on; else DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     metavar="LEVEL",
     default="info",
-    help="What to log on stderr: debug, info, warning or error; else info.",
+    help="Level of the log on stderr: debug, info, warning or error; else info.",
 )
 def run(*, target: str, address: str | None, log_level: str) -> None:
-    """Serve an endpoint until Ctrl-C or SIGTERM.
+    """Serve the functions of an endpoint until Ctrl-C or SIGTERM.
 
-    MODULE is imported, from the current directory first; ENDPOINT is the name of an Endpoint
-    in it, dotted if need be.
+    ENDPOINT is the name of an Endpoint in MODULE, such as app:endpoint or app:web.endpoint.
+    Modules of the current directory come first.
     """
     from dispatch_grpc.endpoint.endpoint import Endpoint
 
@@ -320,23 +320,21 @@ def run(*, target: str, address: str | None, log_level: str) -> None:
     endpoint = _load(target)
     if not isinstance(endpoint, Endpoint):
         raise MistakeError(
-            f"{target}: a dispatch_grpc.endpoint.Endpoint is required; "
+            f"{target}: an Endpoint (dispatch_grpc.Endpoint) is required; "
             f"got {type(endpoint).__name__}"
         )
     endpoint.serve(address)
 
 
 def _load(target: str) -> object:
-    """Import what MODULE:ENDPOINT names."""
+    """Import the object at MODULE:ENDPOINT."""
     name, _, path = target.partition(":")
     if not all(part.isidentifier() for part in f"{name}.{path}".split(".")):
-        raise click.UsageError(
-            f"MODULE:ENDPOINT is required, such as app:endpoint; got {target!r}."
-        )
+        raise click.UsageError(f"MODULE:ENDPOINT is required, such as app:endpoint; got {target!r}")
     sys.path.insert(0, os.getcwd())
     try:
         found: object = importlib.import_module(name)
-    except ConfigurationError:  # says by itself which setting is missing
+    except ConfigurationError:  # its message names the setting
         raise
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
@@ -354,7 +352,7 @@ def _load(target: str) -> object:
 
 
 def _show_traceback(error: Exception) -> None:
-    """Show the traceback of a module that cannot be imported, without our own part of it."""
+    """Print the traceback of a failed import, without this module's part of it."""
     first = error.__traceback__
     ours = {"importlib", "dispatch_grpc"}
     while first and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ours:
@@ -364,17 +362,17 @@ def _show_traceback(error: Exception) -> None:
 
 @commands.command()
 def keypair() -> None:
-    """Print a new pair of keys, to sign and to verify requests.
+    """Print a new pair of keys for signing requests to endpoints.
 
-    Two lines for a shell or an .env file. DISPATCH_SIGNING_KEY is secret, for the service that
-    sends requests to endpoints; DISPATCH_VERIFICATION_KEY is for the endpoints.
+    The two lines suit a shell or an .env file. DISPATCH_SIGNING_KEY is secret and for the
+    service only; DISPATCH_VERIFICATION_KEY is for the endpoints.
     """
     from dispatch_grpc.endpoint.signature import new_key_pair
 
     pair = new_key_pair()
     click.echo(
-        "# DISPATCH_SIGNING_KEY is secret, for the service only; "
-        "DISPATCH_VERIFICATION_KEY is for its endpoints",
+        "# DISPATCH_SIGNING_KEY is secret and for the service only; "
+        "DISPATCH_VERIFICATION_KEY is for the endpoints",
         err=True,
     )
     print_lines(

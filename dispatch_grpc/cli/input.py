@@ -1,4 +1,4 @@
-"""What the command line reads: durations and times, JSON, the lines of a batch."""
+"""The input of the command line: durations, times, JSON, the lines of a batch."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _PROGRESS_STEP = 256 * 1024
 
 
 class MistakeError(click.ClickException):
-    """A mistake that `--help` does not help with."""
+    """A mistake about which `--help` says nothing."""
 
     exit_code = 2
 
@@ -29,21 +29,21 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(_DURATION, text)
     if not text or match is None:
         raise click.BadParameter(
-            f"a duration is required, of whole numbers with the units d, h, m, s and ms in this "
+            f"a duration is required: whole numbers with the units d, h, m, s and ms, in this "
             f"order, such as 30s, 1h30m or 250ms; got {text!r:.80}"
         )
     days, hours, minutes, seconds, milliseconds = (int(number or 0) for number in match.groups())
     try:
         return timedelta(days, seconds, 0, milliseconds, minutes, hours)
     except OverflowError as error:
-        raise click.BadParameter(f"at most 999999999d are possible; got {text!r:.80}") from error
+        raise click.BadParameter(f"at most 999999999d is allowed; got {text!r:.80}") from error
 
 
 def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | None], Any]:
-    """Make a callback for options that are a duration.
+    """Make a callback for an option that is a duration.
 
     Args:
-        max_days: The most that is taken; more than zero is required then.
+        max_days: Upper limit; with it, zero is not allowed.
     """
 
     def read(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
@@ -52,7 +52,7 @@ def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | No
         found = duration(text)
         if max_days is not None and not timedelta(0) < found <= timedelta(max_days):
             raise click.BadParameter(
-                f"more than zero and at most {max_days}d is required; got {text!r:.80}"
+                f"a duration above zero and of at most {max_days}d is required; got {text!r:.80}"
             )
         return found
 
@@ -60,12 +60,12 @@ def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | No
 
 
 def since_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    """Read an option that is a time, or how long ago that is."""
+    """Read an option that is a time or a duration before now."""
     if text is None:
         return None
     try:
         try:
-            # Without an offset it is the local time.
+            # A time without an offset is local.
             return datetime.fromisoformat(text).astimezone(UTC)
         except ValueError:
             return datetime.now(UTC) - duration(text)
@@ -77,7 +77,7 @@ def since_option(_: click.Context, __: click.Parameter, text: str | None) -> dat
 
 
 def parse(data: bytes, *, one_line: bool = False) -> Any:
-    """Parse JSON (RFC 8259); raises ValueError, also for what Python would change or drop."""
+    """Parse JSON (RFC 8259); raise ValueError also where Python would change or drop a value."""
     try:
         return json.loads(
             data.decode("utf-8-sig"),
@@ -93,31 +93,31 @@ def parse(data: bytes, *, one_line: bool = False) -> Any:
         )
         raise ValueError(f"not valid JSON: {error.msg} ({place})") from error
     except RecursionError as error:
-        raise ValueError("lists and objects are nested too deep") from error
+        raise ValueError("lists and objects are nested too deeply") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r:.80} is twice in one object")
+            raise ValueError(f"the key {key!r:.80} occurs twice in one object")
         found[key] = value
     return found
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f"not valid JSON: {name} is no number of JSON")
+    raise ValueError(f"not valid JSON: {name} is not a JSON number")
 
 
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {text:.80} is larger than a double can be")
+        raise ValueError(f"the number {text:.80} is too large for a double")
     return number
 
 
 def read_call(line: bytes) -> Call:
-    """Make the call that a line of a batch file describes; raises ValueError."""
+    """Make the call on a line of a batch file; raise ValueError if the line is invalid."""
     fields = parse(line.rstrip(), one_line=True)
     if not isinstance(fields, dict):
         raise InvalidCallError(f"an object is required, {{…}}; got {_given(fields)}")
@@ -128,7 +128,7 @@ def read_call(line: bytes) -> Call:
             raise InvalidCallError(f"{key}: a string is required; got {_given(value)}")
     for key in ("endpoint", "function"):
         if key not in fields:
-            raise InvalidCallError(f"{key}: is required; it is missing")
+            raise InvalidCallError(f"{key}: a value is required; the key is missing")
     try:
         return new_call(
             fields["endpoint"],
@@ -150,14 +150,14 @@ def _given(value: object) -> str:
 
 
 class Progress:
-    """A line on stderr that is written over and over, and removed in the end."""
+    """A line of progress on stderr, updated in place and removed at the end."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
         self._width = 0
 
     def show(self, text: str) -> None:
-        """Write the line anew."""
+        """Update the line."""
         if self._shown:
             click.echo(f"\r{text.ljust(self._width)}", nl=False, err=True)
             self._width = len(text)
@@ -169,7 +169,7 @@ class Progress:
 
 
 def lines(file: BinaryIO, progress: Progress) -> Iterator[tuple[int, bytes]]:
-    """Read a file's lines that are not blank, with their numbers."""
+    """Yield the lines of a file that are not blank, with their numbers."""
     status = os.fstat(file.fileno())
     total = status.st_size if stat.S_ISREG(status.st_mode) else 0
     read = reported = 0

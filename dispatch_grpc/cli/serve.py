@@ -19,7 +19,8 @@ import click
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, duration_option
 from dispatch_grpc.cli.output import print_lines
-from dispatch_grpc.client.settings import api_key
+from dispatch_grpc.client.settings import resolve_api_key
+from dispatch_grpc.errors import missing_extra
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.transport import is_loopback
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _MAX_DAYS = 36_500
-_EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
 
 
 def _duration(name: str, default: str, help: str) -> Callable[[_Command], _Command]:
@@ -172,13 +172,13 @@ def _api_keys(given: Sequence[str], file: Path | None, environment: Mapping[str,
     sources = []
     found: list[str] = []
     if given := [key for key in given if key.strip()]:
-        found += [api_key(key, {}).value for key in given]
+        found += [resolve_api_key(key, {}).value for key in given]
         sources.append("--api-key")
     if file is not None:
         found += _keys_of(file)
         sources.append(str(file))
     if not found and environment.get("DISPATCH_API_KEY", "").strip():
-        found.append(api_key(None, environment).value)
+        found.append(resolve_api_key(None, environment).value)
         sources.append("DISPATCH_API_KEY")
     return _Keys(found, " and ".join(sources))
 
@@ -190,7 +190,7 @@ def _keys_of(file: Path) -> list[str]:
         if not key or key.startswith("#"):
             continue
         try:
-            found.append(api_key(key, {}).value)
+            found.append(resolve_api_key(key, {}).value)
         except ConfigurationError as error:
             text = str(error).replace("api_key=", "this line")
             raise MistakeError(f"{file}:{number}: {text}") from error
@@ -254,8 +254,8 @@ def _settings(
         from dispatch_grpc.service import ServiceSettings
         from dispatch_grpc.service.machine import Limits
         from dispatch_grpc.service.worker import Settings
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+    except ImportError as error:
+        raise missing_extra(error, "the service", "service") from error
     _check_certificate(certfile, keyfile)
     return ServiceSettings(
         database=(database or "").strip() or None,
@@ -390,8 +390,8 @@ def _log(level: str, format: str) -> None:
     if format == "json":
         try:
             from pythonjsonlogger.json import JsonFormatter
-        except ModuleNotFoundError as error:
-            raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+        except ImportError as error:
+            raise missing_extra(error, "the service", "service") from error
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
             JsonFormatter(

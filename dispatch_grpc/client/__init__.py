@@ -1,7 +1,17 @@
-"""Clients of the Dispatch API: `Client`, its asyncio twin `AsyncClient`, and their batches."""
+"""Clients of a Dispatch service: `Client`, its asyncio twin `AsyncClient`, and their batches."""
 
 from dispatch_grpc.client.async_client import AsyncClient
-from dispatch_grpc.client.batch import AsyncBatch, Batch, DispatchID
+from dispatch_grpc.client.batch import AsyncBatch, Batch
+from dispatch_grpc.client.call_info import CallInfo, CallState
+from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.sync_client import Client
 
-__all__ = ["AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"]
+__all__ = [
+    "AsyncBatch",
+    "AsyncClient",
+    "Batch",
+    "CallInfo",
+    "CallState",
+    "Client",
+    "DispatchID",
+]

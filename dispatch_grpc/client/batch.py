@@ -2,22 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from dispatch_grpc.calls import fill_call, problem_of
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.settings import NOT_GIVEN
+from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import DeadlineExceededError, InvalidCallError
 from dispatch_grpc.schema import Call, DispatchRequest
 
-DispatchID: TypeAlias = str
-"""Opaque, globally unique id that the service gives to a call."""
-
-
-Seconds = Callable[[Any], float | None]
+Seconds = Callable[[Timeout], float | None]
 """Checks a timeout and returns it in seconds."""
 
 
@@ -27,17 +24,17 @@ class _Calls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hold(DispatchRequest())
-        # The key of a dispatch that failed, as long as the calls are still the same.
+        # The idempotency key of a failed dispatch, as long as the calls are the same.
         self._key: str | None = None
 
     def add(self, *calls: Call) -> None:
-        """Add calls; later changes to them do not reach the batch.
+        """Add copies of calls.
 
         Args:
-            calls: Calls as `new_call` makes them, or made by hand.
+            calls: The calls, made by `new_call` or by hand.
 
         Raises:
-            InvalidCallError: A call breaks a rule of the schema; then none is added.
+            InvalidCallError: A call breaks a rule of the schema; none is added.
         """
         with self._lock:
             for number, call in enumerate(calls):
@@ -91,22 +88,30 @@ class _Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __iter__(self) -> Iterator[Call]:
+        """Iterate over copies of the calls."""
+        with self._lock:
+            calls = list(self._calls)
+        return (Call.FromString(call.SerializeToString()) for call in calls)
+
+    def __contains__(self, call: object) -> bool:
+        with self._lock:
+            return call in self._calls
+
     def _hold(self, request: DispatchRequest) -> None:
         self._request = request
-        self._calls = request.calls  # to get it anew for every call would take longer than adding
+        self._calls = request.calls  # kept, as the attribute is slower than adding a call
 
     def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
         """Take the calls out to dispatch them, with the idempotency key to use."""
-        if key is not None:
-            settings.idempotency_key(key)
         with self._lock:
-            taken = self._request, key or self._key or settings.new_idempotency_key()
+            taken = self._request, settings.idempotency_key(key if key is not None else self._key)
             self._hold(DispatchRequest())
             self._key = None
             return taken
 
     def _put_back(self, request: DispatchRequest, key: str) -> None:
-        """Keep the calls of a dispatch that failed, before those added meanwhile."""
+        """Put the calls of a failed dispatch back, before those added meanwhile."""
         with self._lock:
             added = self._calls
             request.calls.extend(added)
@@ -118,13 +123,13 @@ class _Calls:
 
 
 class Batch(_Calls):
-    """Calls to dispatch together; made by `Client.batch`.
+    """Calls to dispatch together, all or none; made by `Client.batch`.
 
-    May be used from several threads: dispatches of one batch follow each other, and calls
-    that are added while one is under way are kept for the next.
+    Threads may share it: dispatches of one batch run one after the other, and calls added during
+    a dispatch are kept for the next one. Iterating over a batch returns copies of its calls.
     """
 
-    def __init__(self, send: Callable[..., list[DispatchID]], seconds: Seconds) -> None:
+    def __init__(self, send: Callable[..., list[str]], seconds: Seconds) -> None:
         super().__init__()
         self._send = send
         self._seconds = seconds
@@ -133,37 +138,39 @@ class Batch(_Calls):
     def dispatch(
         self,
         *,
-        timeout: timedelta | None = NOT_GIVEN,
+        timeout: Timeout = NOT_GIVEN,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-    ) -> list[DispatchID]:
+    ) -> list[str]:
         """Dispatch all calls of the batch in one request: all are recorded, or none.
 
-        Afterwards the batch is empty. If it fails, the batch still holds its calls;
-        dispatching it again unchanged sends the same idempotency key again.
+        Afterwards the batch is empty. If the dispatch fails, the batch still holds its calls, and
+        dispatching it again unchanged sends the same idempotency key.
 
         Args:
-            timeout: As for `Client.dispatch`.
+            timeout: As for `Client.dispatch`; it includes the wait for another dispatch of
+                this batch.
             metadata: As for `Client.dispatch`.
             idempotency_key: As for `Client.dispatch`.
 
         Returns:
-            One id for each call, in their order. An empty batch sends nothing and returns [].
+            The ids of the calls, in their order. An empty batch sends nothing and returns [].
 
         Raises:
-            RequestTooLargeError: The calls have too many bytes for one request.
-            RPCError: Others as for `Client.dispatch`.
+            RequestTooLargeError: The calls are too large for one request.
+            RPCError: Other failures, as for `Client.dispatch`.
         """
-        seconds = self._seconds(timeout)
+        seconds, started = self._seconds(timeout), time.monotonic()
         patience = -1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)
         if not self._dispatching.acquire(timeout=patience):
             raise _busy()
         try:
+            left = _left(seconds, started)
             request, key = self._take(idempotency_key)
             if not request.calls:
                 return []
             try:
-                return self._send(request, timeout, metadata, key)
+                return self._send(request, left, metadata, key)
             except BaseException:
                 self._put_back(request, key)
                 raise
@@ -172,13 +179,13 @@ class Batch(_Calls):
 
 
 class AsyncBatch(_Calls):
-    """Calls to dispatch together; made by `AsyncClient.batch`.
+    """Calls to dispatch together, all or none; made by `AsyncClient.batch`.
 
-    May be used from several tasks: dispatches of one batch follow each other, and calls
-    that are added while one is under way are kept for the next.
+    Tasks may share it: dispatches of one batch run one after the other, and calls added during
+    a dispatch are kept for the next one. Iterating over a batch returns copies of its calls.
     """
 
-    def __init__(self, send: Callable[..., Awaitable[list[DispatchID]]], seconds: Seconds) -> None:
+    def __init__(self, send: Callable[..., Awaitable[list[str]]], seconds: Seconds) -> None:
         super().__init__()
         self._send = send
         self._seconds = seconds
@@ -187,43 +194,55 @@ class AsyncBatch(_Calls):
     async def dispatch(
         self,
         *,
-        timeout: timedelta | None = NOT_GIVEN,
+        timeout: Timeout = NOT_GIVEN,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-    ) -> list[DispatchID]:
+    ) -> list[str]:
         """Dispatch all calls of the batch in one request: all are recorded, or none.
 
-        Afterwards the batch is empty. If it fails, the batch still holds its calls;
-        dispatching it again unchanged sends the same idempotency key again.
+        Afterwards the batch is empty. If the dispatch fails, the batch still holds its calls, and
+        dispatching it again unchanged sends the same idempotency key.
 
         Args:
-            timeout: As for `AsyncClient.dispatch`.
+            timeout: As for `AsyncClient.dispatch`; it includes the wait for another dispatch of
+                this batch.
             metadata: As for `AsyncClient.dispatch`.
             idempotency_key: As for `AsyncClient.dispatch`.
 
         Returns:
-            One id for each call, in their order. An empty batch sends nothing and returns [].
+            The ids of the calls, in their order. An empty batch sends nothing and returns [].
 
         Raises:
-            RequestTooLargeError: The calls have too many bytes for one request.
-            RPCError: Others as for `AsyncClient.dispatch`.
+            RequestTooLargeError: The calls are too large for one request.
+            RPCError: Other failures, as for `AsyncClient.dispatch`.
         """
+        seconds, started = self._seconds(timeout), time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds(timeout)):
+            async with asyncio.timeout(seconds):
                 await self._dispatching.acquire()
         except TimeoutError:
             raise _busy() from None
         try:
+            left = _left(seconds, started)
             request, key = self._take(idempotency_key)
             if not request.calls:
                 return []
             try:
-                return await self._send(request, timeout, metadata, key)
+                return await self._send(request, left, metadata, key)
             except BaseException:
                 self._put_back(request, key)
                 raise
         finally:
             self._dispatching.release()
+
+
+def _left(seconds: float | None, started: float) -> float | None:
+    """Return the part of a timeout that the wait for another dispatch has left."""
+    if seconds is None:
+        return None
+    if (left := started + seconds - time.monotonic()) <= 0:
+        raise _busy()
+    return left
 
 
 def _busy() -> DeadlineExceededError:

@@ -1,20 +1,22 @@
-"""What `Client` and `AsyncClient` do between the requests of wait, get, list and cancel. No I/O.
+"""Wait for calls, get, list and cancel them: everything but the I/O.
 
-Imported when it is needed first, as most programs only dispatch.
+The clients import this module when they need it first, as most programs only dispatch.
 """
 
 import random
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dispatch_grpc.client.settings import positive
-from dispatch_grpc.client.shared import Core
+from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
+from dispatch_grpc.client.dispatch_id import result_type
+from dispatch_grpc.client.settings import ClientSettings, Timeout, positive
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import (
-    CallError,
     ConfigurationError,
     DeadlineExceededError,
     ProtocolError,
@@ -23,57 +25,57 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import (
-    CallInfo,
-    CallState,
     CancelCallRequest,
     GetCallRequest,
     ListCallsRequest,
     ListCallsResponse,
     WaitCallRequest,
 )
-from dispatch_grpc.values import unmarshal
+from dispatch_grpc.values import marshal, unmarshal
 
-State = Literal["queued", "running", "waiting", "finished"]
-"""Where a call is on its way."""
+State = CallState | Literal["queued", "running", "waiting", "finished"]
 
-_FINISHED = CallState.CALL_STATE_FINISHED
+WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2 streams
 
-_MAX_WAIT_SECONDS = 20.0  # less than what proxies allow a request that does not move
-_GRACE_SECONDS = 5.0  # after which an answer is taken for lost
-_LAST_GRACE_SECONDS = 1.0  # for the answer that comes when the time is over
+_MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
+_GRACE_SECONDS = 5.0  # after which an answer counts as lost
+_LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
+_SHARE = 0.3  # of the timeout of a wait, for one Connect request
 _LEAST_SECONDS = 0.01  # not worth another request
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 _PAGE_SIZE = 100
 
 
 def get_request(dispatch_id: str) -> GetCallRequest:
-    """The request that gets a call."""
+    """Make the request that gets a call."""
     return GetCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
 
 
 def cancel_request(dispatch_id: str) -> CancelCallRequest:
-    """The request that cancels a call."""
+    """Make the request that cancels a call."""
     return CancelCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
 
 
-def call_of(core: Core, response: Any) -> CallInfo:
-    """The call that an answer holds."""
+def call_in(client: ClientSettings, response: Any) -> CallInfo:
+    """Return the call in a response."""
     if not response.HasField("call"):
         raise ProtocolError(
-            f"{core.target.url} answered without the call: is the API URL right?",
+            f"the answer of {client.target.url} has no call: check the API URL",
             code=Code.INTERNAL,
         )
-    call: CallInfo = response.call
-    return call
+    return CallInfo.of(response.call)
 
 
 class Waiting:
-    """A wait for a call: which requests it takes, and what comes of them."""
+    """The wait for a call: which requests it takes, and what results from them."""
 
-    def __init__(self, core: Core, dispatch_id: str, timeout: Any) -> None:
-        self._core = core
+    def __init__(
+        self, client: ClientSettings, dispatch_id: str, T: Any, seconds: float | None
+    ) -> None:
+        self._client = client
         self._id = _text("dispatch_id", dispatch_id)
-        self._timeout = core.seconds(timeout)
+        self._type = result_type(dispatch_id) if T is None else T
+        self._seconds = seconds
         self._started = self._asked = time.monotonic()
         self._max_wait: float | None = None
         self._call: CallInfo | None = None
@@ -81,54 +83,58 @@ class Waiting:
         self._pauses = 0
 
     def next(self) -> tuple[WaitCallRequest, float] | None:
-        """The next request, and the seconds that it may take; None when there is none to send."""
-        if self._call is not None and self._call.state == _FINISHED:
+        """Return the next request and its timeout in seconds; None when there is none to send."""
+        if self._call is not None and self._call.state is CallState.FINISHED:
             return None
         wait, left = _MAX_WAIT_SECONDS, self._left()
         seconds = wait + _GRACE_SECONDS
         if left is not None:
-            if left <= _LEAST_SECONDS and self._max_wait is not None:
+            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
+            if left <= _LEAST_SECONDS and (self._max_wait is not None or seconds <= 0):
                 return None
             wait = max(min(wait, left), 0)
-            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
+            if self._client.protocol != "grpc" and self._seconds is not None:
+                # HTTP/1.1 has no pings: only the end of a request reveals a silent connection,
+                # which may cost a third of the timeout.
+                share = max(_SHARE * self._seconds - _LAST_GRACE_SECONDS, _SHARE / 2)
+                wait = min(wait, share)
+                seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)
         request.max_wait.FromTimedelta(timedelta(seconds=wait))
         return request, seconds
 
     def take(self, response: Any) -> float:
-        """Take an answer. Returns the seconds to pause before the next request."""
-        self._call, self._error = call_of(self._core, response), None
+        """Take a response; return the seconds to pause before the next request."""
+        self._call, self._error = call_in(self._client, response), None
         took = time.monotonic() - self._asked
-        if self._call.state == _FINISHED or took >= (self._max_wait or 0) / 2:
+        if self._call.state is CallState.FINISHED or took >= (self._max_wait or 0) / 2:
             self._pauses = 0
             return 0
-        return self._pause()  # the service did not wait: it stops, say
+        return self._pause()  # the service did not wait, perhaps because it stops
 
     def lost(self, error: RPCError) -> float:
-        """Take note of a lost connection. Returns the seconds to pause before the next request."""
+        """Note a lost connection; return the seconds to pause before the next request."""
         left = self._left()
         if self._error is None and (left is None or left > 0):
-            logger.warning("the wait for the call %s goes on, but: %s", self._id, error)
+            logger.warning("still waiting for the call %s after an error: %s", self._id, error)
         self._error = error
         return self._pause()
 
-    def output(self, T: Any) -> Any:
-        """The output of the call, or the error that it has come to."""
+    def output(self) -> Any:
+        """Return the output of the call, or raise the error that it ended with."""
         call = self._call
-        if call is None or call.state != _FINISHED:
+        if call is None or call.state is not CallState.FINISHED:
             raise DeadlineExceededError(
-                f"the call {self._id} has not finished within {self._timeout:.9g} s: "
-                f"{self._where()}",
+                f"the call {self._id} did not finish within {self._seconds:.9g} s: "
+                f"{self._progress()}",
                 code=Code.DEADLINE_EXCEEDED,
             ) from self._error
-        return output_of(call.result, _status(call.status), T)
+        return output_of(call.message.result, call.status, self._type)
 
     def _left(self) -> float | None:
-        """Seconds that are left; None for ever."""
-        if self._timeout is None:
-            return None
-        return self._started + self._timeout - time.monotonic()
+        """Return the seconds until the deadline; None if there is none."""
+        return None if self._seconds is None else self._started + self._seconds - time.monotonic()
 
     def _pause(self) -> float:
         bound = min(_FIRST_PAUSE_SECONDS * 2.0**self._pauses, _MAX_PAUSE_SECONDS)
@@ -137,24 +143,34 @@ class Waiting:
         left = self._left()
         return pause if left is None else max(min(pause, left), 0)
 
-    def _where(self) -> str:
-        """Where the call is on its way, as far as it is known."""
+    def _progress(self) -> str:
+        """Describe the state of the call, as far as it is known."""
         call, lost = self._call, f"; {self._error.message}" if self._error else ""
         if call is None:
-            return f"where it is, is not known{lost}"
-        state = CallState.Name(call.state).removeprefix("CALL_STATE_").lower()
-        text = f"it is {state} after {call.runs} run{'' if call.runs == 1 else 's'}"
-        if call.HasField("last_error"):
-            text += f", its last error was {call.last_error.type}: {call.last_error.message:.200}"
+            return f"its state is unknown{lost}"
+        if call.state is CallState.RUNNING and not call.runs:
+            text = "its first attempt is running"
+        else:
+            text = f"it is {call.state} after {call.runs} run{'s'[: call.runs != 1]}"
+        if error := call.last_error:
+            text += f"; its last error was {error.type}: {error.message:.200}"
         return text + lost
 
 
+def waits_for(
+    client: ClientSettings, dispatch_ids: Iterable[str], T: Any, timeout: Timeout
+) -> list[Waiting]:
+    """Make the waits for calls, with one timeout for all of them."""
+    seconds = client.seconds(timeout)
+    return [Waiting(client, dispatch_id, T, seconds) for dispatch_id in dispatch_ids]
+
+
 class Listing:
-    """A list of calls: which requests it takes, page by page."""
+    """A list of calls: the requests for its pages, and what they return."""
 
     def __init__(
         self,
-        core: Core,
+        client: ClientSettings,
         *,
         state: State | None,
         status: Status | None,
@@ -164,10 +180,10 @@ class Listing:
         created_before: datetime | None,
         parent: str | None,
         limit: int,
-        timeout: Any,
+        timeout: Timeout,
     ) -> None:
         self._limit = positive("limit", limit)
-        seconds = core.seconds(timeout)
+        seconds = client.seconds(timeout)
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._token: str | None = ""
         self.calls: list[CallInfo] = []
@@ -185,14 +201,14 @@ class Listing:
         if endpoint is not None:
             request.endpoint = _text("endpoint", endpoint)
         if created_after is not None:
-            request.created_after.CopyFrom(_time("created_after", created_after))
+            request.created_after.CopyFrom(_timestamp("created_after", created_after))
         if created_before is not None:
-            request.created_before.CopyFrom(_time("created_before", created_before))
+            request.created_before.CopyFrom(_timestamp("created_before", created_before))
         if parent is not None:
             request.parent_dispatch_id = _text("parent", parent)
 
     def next(self) -> tuple[ListCallsRequest, float | None] | None:
-        """The next request, and the seconds that it may take; None when there is none to send."""
+        """Return the next request and its timeout in seconds; None when there is none to send."""
         room = self._limit - len(self.calls)
         if self._token is None or room <= 0:
             return None
@@ -203,19 +219,20 @@ class Listing:
 
     def take(self, response: ListCallsResponse) -> None:
         """Take a page."""
-        self.calls += response.calls[: self._limit - len(self.calls)]
+        page = response.calls[: self._limit - len(self.calls)]
+        self.calls += [CallInfo.of(call) for call in page]
         self._token = response.next_page_token or None
 
 
-def _state(name: State) -> Any:
-    if name not in get_args(State):
-        names = ", ".join(get_args(State))
-        raise ConfigurationError(f"state: one of {names} is required; got {name!r:.80}")
-    return CallState.Value(f"CALL_STATE_{name.upper()}")
+def _state(state: State) -> Any:
+    names = list(CallState)[1:]
+    if state not in names:
+        raise ConfigurationError(f"state: one of {', '.join(names)} is required; got {state!r:.80}")
+    return list(CallState).index(CallState(state))
 
 
 def _text(name: str, value: str) -> str:
-    """Check an id, or the value of a filter."""
+    """Check an id or the value of a filter."""
     if isinstance(value, str) and value:
         try:
             value.encode()
@@ -223,10 +240,11 @@ def _text(name: str, value: str) -> str:
             pass
         else:
             return value
-    raise ConfigurationError(f"{name}: a str that is not empty is required; got {value!r:.80}")
+    raise ConfigurationError(f"{name}: a non-empty str is required; got {value!r:.80}")
 
 
-def _time(name: str, value: datetime) -> Timestamp:
+def _timestamp(name: str, value: datetime) -> Timestamp:
+    """Check the value of a filter by time."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ConfigurationError(
             f"{name}: a datetime with a time zone is required; got {value!r:.80}"
@@ -239,33 +257,23 @@ def _time(name: str, value: datetime) -> Timestamp:
     return timestamp
 
 
-def _status(number: int) -> Status:
-    try:
-        return Status(number)
-    except ValueError:  # of a later version of the schema
-        return Status.PERMANENT_ERROR
-
-
 def output_of(result: Any, status: Status, T: Any) -> Any:
-    """What a call returned, or the error that it failed with: what its CallResult means.
+    """Return the output in a CallResult.
+
+    Args:
+        result: The result of the call.
+        status: The status of the call.
+        T: Type to decode the output into, as for `unmarshal`. A result without an output is
+            decoded like None.
 
     Raises:
         CallError: The call failed.
-        UnmarshalError: The output is no `T`.
+        UnmarshalError: The output is not a `T`.
     """
-    has_output = result.HasField("output")
+    output = result.output if result.HasField("output") else marshal(None)
     if status is Status.OK and not result.HasField("error"):
-        return unmarshal(result.output, T) if has_output else None
-    partial: Any = None
-    if has_output:
-        try:
-            partial = unmarshal(result.output)
-        except UnmarshalError:  # its failure is to be told, not this one
-            partial = result.output
-    raise CallError(
-        result.error.message or f"the call has ended with {status.name}",
-        type=result.error.type or status.name,
-        status=status,
-        traceback=result.error.traceback.decode(errors="replace"),
-        output=partial,
-    )
+        return unmarshal(output, T)
+    partial: Any = output
+    with suppress(UnmarshalError):  # the failure of the call matters more
+        partial = unmarshal(output)
+    raise call_error(result.error, status, partial)

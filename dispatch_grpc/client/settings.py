@@ -1,25 +1,38 @@
 """Settings of a client: an argument, else the environment, else a default.
 
-An empty string counts as not given, in both. Whitespace around is stripped.
+An empty string counts as not given, in both. Surrounding whitespace is stripped.
 """
 
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
-from dispatch_grpc.calls import endpoint_problem
+from dispatch_grpc.calls import endpoint_problem, mask_url
 from dispatch_grpc.errors import ConfigurationError
-from dispatch_grpc.transport import Target, is_loopback
+from dispatch_grpc.transport import (
+    ConnectionSettings,
+    Metadata,
+    RetryPolicy,
+    Target,
+    is_loopback,
+)
 
 DEFAULT_API_URL = "https://api.dispatch.run"
+DEFAULT_TIMEOUT = timedelta(seconds=10)
+DEFAULT_RETRY = RetryPolicy()
 DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""What gRPC servers, and connectrpc's, take unless told otherwise."""
+"""The largest request that gRPC servers, and connectrpc's, accept by default."""
+DEFAULT_MAX_RESPONSE_BYTES = 20 * 1024 * 1024
+"""The service keeps outputs of up to 16 MB; the rest is room for what comes with them."""
 
-_MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC takes a deadline that is much later for one past
+_MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC treats a much later deadline as past
 
-_T = TypeVar("_T")
+Timeout: TypeAlias = timedelta | float | None
+"""A duration, a number of seconds, or None for no limit."""
 
 Protocol = Literal["grpc", "connect", "connect+json"]
 _PROTOCOLS = ("grpc", "connect", "connect+json")
@@ -31,24 +44,49 @@ class _NotGiven:
 
 
 NOT_GIVEN: Any = _NotGiven()
-"""Default of arguments for which None has a meaning."""
+"""The default of arguments for which None has a meaning."""
 
 
+@dataclass(frozen=True, slots=True)
 class APIKey:
-    """An API key, and where it came from."""
+    """An API key and its source."""
 
-    def __init__(self, value: str, source: str) -> None:
-        self.value = value
-        self.source = source
+    value: str = field(repr=False)
+    source: str
 
     @property
     def redacted(self) -> str:
-        """The key as it may be shown."""
-        return self.value if len(self.value) <= 3 else f"{self.value[:3]}********"
+        """The key as messages may show it."""
+        return f"{self.value[:3] if len(self.value) >= 12 else ''}********"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """The checked settings of a client."""
+
+    key: APIKey
+    protocol: str
+    target: Target
+    timeout: float | None
+    metadata: Metadata
+    max_message_bytes: int
+    max_response_bytes: int
+    connection: ConnectionSettings
+    own_connection: bool
+
+    def seconds(self, timeout: Timeout) -> float | None:
+        """Return a request's timeout in seconds; if it is not given, the client's."""
+        return self.timeout if timeout is NOT_GIVEN else timeout_seconds(timeout)
+
+    def __str__(self) -> str:
+        return (
+            f"api_url={self.target.url!r}, protocol={self.protocol!r}, "
+            f"api_key={self.key.redacted!r}"
+        )
 
 
 def environment(env: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The environment to read: the one given, else the process's, now."""
+    """Return the environment to read: the given one, else the process's."""
     return os.environ if env is None else env
 
 
@@ -62,22 +100,22 @@ def _setting(argument: object, name: str, env: Mapping[str, str], variable: str)
     return (value, variable) if value else ("", "")
 
 
-def api_key(argument: str | None, env: Mapping[str, str]) -> APIKey:
+def resolve_api_key(argument: str | None, env: Mapping[str, str]) -> APIKey:
     """Resolve the API key."""
     value, source = _setting(argument, "api_key", env, "DISPATCH_API_KEY")
     if not value:
         raise ConfigurationError(
-            "there is no API key: set the environment variable DISPATCH_API_KEY, or pass api_key="
+            "an API key is required: set the environment variable DISPATCH_API_KEY or pass api_key="
         )
     if not re.fullmatch(r"[\x20-\x7e]+", value):
         raise ConfigurationError(
-            f"the API key from {source} has control or non-ASCII characters, which a header "
-            f"cannot carry: was it copied whole?"
+            f"the API key from {source} contains control or non-ASCII characters, which a header "
+            f"cannot carry: check that it was copied correctly"
         )
     return APIKey(value, source)
 
 
-def protocol(argument: str | None, env: Mapping[str, str]) -> str:
+def resolve_protocol(argument: str | None, env: Mapping[str, str]) -> str:
     """Resolve the protocol."""
     value, source = _setting(argument, "protocol", env, "DISPATCH_PROTOCOL")
     if value and value not in _PROTOCOLS:
@@ -85,7 +123,7 @@ def protocol(argument: str | None, env: Mapping[str, str]) -> str:
     return value or "grpc"
 
 
-def api_url(
+def resolve_api_url(
     argument: str | None, env: Mapping[str, str], *, protocol: str, allow_plaintext: bool
 ) -> Target:
     """Resolve and check the API URL."""
@@ -95,10 +133,10 @@ def api_url(
     url, source = (url, source) if url else (DEFAULT_API_URL, "the default")
 
     def refuse(reason: str) -> ConfigurationError:
-        return ConfigurationError(f"the API URL {shown(url)!r} (from {source}) {reason}")
+        return ConfigurationError(f"the API URL {mask_url(url)!r} (from {source}) {reason}")
 
     if re.search(r"[^\x21-\x7e]", url):
-        raise refuse("has white space, control or non-ASCII characters")
+        raise refuse("contains whitespace, control or non-ASCII characters")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -107,19 +145,19 @@ def api_url(
     if parts.scheme not in {"http", "https"}:
         raise refuse("must begin with https:// or http://")
     if "@" in parts.netloc:
-        raise refuse("must not hold credentials; pass api_key= instead")
+        raise refuse("must not contain credentials; pass api_key= instead")
     if not host or port == 0:
-        raise refuse("needs a host, and a port other than 0 if any")
+        raise refuse("must have a host, and no port 0")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise refuse("must not have a query or a fragment")
     path = parts.path.rstrip("/")
     if path and protocol == "grpc":
-        raise refuse("must not have a path: gRPC has none (Connect has)")
+        raise refuse("must not have a path with gRPC; with Connect it may")
     secure = parts.scheme == "https"
     if not secure and not allow_plaintext and not is_loopback(host):
         raise refuse(
             "would send the API key in clear text over the network: use https://, or pass "
-            "allow_plaintext=True if something else protects the connection"
+            "allow_plaintext=True if something else encrypts the connection"
         )
     host = f"[{host}]" if ":" in host else host
     authority = f"{host}:{port or (443 if secure else 80)}"
@@ -127,12 +165,12 @@ def api_url(
     return Target(f"{parts.scheme}://{netloc}{path}", authority, secure=secure)
 
 
-def endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
-    """Resolve and check the URL of an endpoint; the rule is that of calls."""
+def resolve_endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
+    """Resolve and check the URL of an endpoint, by the rule for calls."""
     url, source = _setting(argument, "url", env, "DISPATCH_ENDPOINT_URL")
     if not url:
         raise ConfigurationError(
-            "there is no endpoint URL: set the environment variable DISPATCH_ENDPOINT_URL, "
+            "an endpoint URL is required: set the environment variable DISPATCH_ENDPOINT_URL, "
             "or pass url="
         )
     if problem := endpoint_problem(url):
@@ -140,8 +178,8 @@ def endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
     return url.rstrip("/")
 
 
-def address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
-    """Resolve the address to listen on, as its host and port."""
+def resolve_address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
+    """Resolve the address to listen on; return its host and port."""
     value, source = _setting(argument, "address", env, "DISPATCH_ENDPOINT_ADDR")
     if not value:
         return "127.0.0.1", 8000
@@ -149,58 +187,61 @@ def address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigurationError(
-            f"{source} HOST:PORT is required, as 127.0.0.1:8000 or [::1]:8000; got {value!r}"
+            f"{source} HOST:PORT is required, such as 127.0.0.1:8000 or [::1]:8000; got {value!r}"
         )
     return host, int(port)
 
 
 def positive(name: str, value: int) -> int:
-    """Check a number that must be one or more."""
+    """Check an int that must be 1 or more."""
     if not (isinstance(value, int) and value >= 1):
         raise ConfigurationError(f"{name}: an int of 1 or more is required; got {value!r:.80}")
     return value
 
 
-def shown(url: str) -> str:
-    """A text without the credentials that URLs in it may hold."""
-    return re.sub(r"//[^/?#]*@", "//********@", url)
-
-
-def timeout(value: timedelta | None) -> float | None:
-    """Check a timeout and return it in seconds; None is none."""
+def timeout_seconds(value: Timeout) -> float | None:
+    """Check a timeout and return it in seconds; None means no limit."""
     if value is None:
         return None
-    if not isinstance(value, timedelta) or value <= timedelta(0):
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not (isinstance(seconds, int | float) and type(seconds) is not bool and seconds > 0):
         raise ConfigurationError(
-            f"timeout: a timedelta greater than zero, or None for no deadline, is required; "
-            f"got {value!r}"
+            f"timeout: a timedelta or a number of seconds, greater than zero, or None for no "
+            f"limit is required; got {value!r:.80}"
         )
-    return min(value.total_seconds(), _MAX_TIMEOUT_SECONDS)
+    return min(seconds, _MAX_TIMEOUT_SECONDS)
 
 
-def max_message_bytes(value: int) -> int:
-    """Check a bound of message sizes."""
-    if not (isinstance(value, int) and 1 <= value < 2**30):
-        raise ConfigurationError(
-            f"max_message_bytes: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
-        )
-    return value
+def message_bounds(sending: Any, reading: Any) -> tuple[int, int]:
+    """Check the limits of requests and answers; a limit of requests alone applies to both."""
+    reading = sending if reading is NOT_GIVEN else reading
+    defaults = (DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MAX_RESPONSE_BYTES)
+    bounds = []
+    for name, value, default in zip(
+        ("max_message_bytes", "max_response_bytes"), (sending, reading), defaults, strict=True
+    ):
+        number = default if value is NOT_GIVEN else value
+        if not (isinstance(number, int) and 1 <= number < 2**30):
+            raise ConfigurationError(
+                f"{name}: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
+            )
+        bounds.append(number)
+    return bounds[0], bounds[1]
 
 
-def instance(name: str, value: _T | None, cls: type[_T]) -> _T | None:
-    """Check that an optional setting is of its class."""
+def check_type(name: str, value: object, cls: type) -> None:
+    """Check the type of an optional setting."""
     if value is not None and not isinstance(value, cls):
         raise ConfigurationError(
             f"{name}: a {cls.__name__} or None is required; got {type(value).__name__}"
         )
-    return value
 
 
 _RESERVED = {"authorization", "idempotency-key", "content-type", "content-length", "te", "host"}
 
 
-def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Check metadata and return it as gRPC takes it."""
+def check_metadata(value: Mapping[str, str] | None) -> Metadata:
+    """Check metadata and return it as pairs of lower-case key and value."""
     if value is None:
         return ()
     if not isinstance(value, Mapping):
@@ -212,12 +253,12 @@ def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
         name = key.lower() if isinstance(key, str) else ""
         if not re.fullmatch(r"[a-z0-9_.-]+", name) or name.endswith("-bin"):
             raise ConfigurationError(
-                f"metadata: keys are of letters, digits, '-', '_' and '.', and do not end in "
-                f"'-bin'; got {key!r}"
+                f"metadata: a key of letters, digits, '-', '_' and '.' that does not end in "
+                f"'-bin' is required; got {key!r:.80}"
             )
         if name in _RESERVED or name.startswith(("grpc-", "connect-")):
             raise ConfigurationError(
-                f"metadata: {key!r} is set by the client itself"
+                f"metadata: the client itself sets {key!r}"
                 + {
                     "authorization": "; pass api_key= to the client",
                     "idempotency-key": "; pass idempotency_key= to dispatch",
@@ -225,26 +266,19 @@ def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
             )
         if not (isinstance(text, str) and re.fullmatch(r"[\x20-\x7e]*", text)):
             raise ConfigurationError(
-                f"metadata: the value of {key!r} must be a str of printable ASCII characters"
+                f"metadata: a str of printable ASCII characters is required as the value of {key!r}"
             )
         pairs.append((name, text.strip()))
     return tuple(pairs)
 
 
-def idempotency_key(value: str) -> str:
-    """Check an idempotency key that a caller chose."""
+def idempotency_key(value: str | None) -> str:
+    """Check the idempotency key of the caller, or make one: a random UUID."""
+    if value is None:
+        return str(uuid4())
     if not (isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", value)):
         raise ConfigurationError(
             f"idempotency_key: 1 to 255 printable ASCII characters without spaces are required; "
             f"got {value!r:.80}"
         )
     return value
-
-
-def new_idempotency_key() -> str:
-    """Make an idempotency key: a random UUID (RFC 9562, version 4).
-
-    As uuid.uuid4 does but for two bits, which are fixed here, in a quarter of the time.
-    """
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

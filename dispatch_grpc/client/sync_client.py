@@ -3,213 +3,258 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from google.protobuf.message import Message
 
 from dispatch_grpc.calls import check_call
-from dispatch_grpc.client import settings
-from dispatch_grpc.client.batch import Batch, DispatchID
-from dispatch_grpc.client.settings import NOT_GIVEN, Protocol
-from dispatch_grpc.client.settings import new_idempotency_key as new_key
-from dispatch_grpc.client.shared import DEFAULT_RETRY, DEFAULT_TIMEOUT, Core
+from dispatch_grpc.client import explain, settings
+from dispatch_grpc.client.base import BaseClient
+from dispatch_grpc.client.batch import Batch
+from dispatch_grpc.client.dispatch_id import DispatchID
+from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
     DeadlineExceededError,
+    DispatchError,
     RPCError,
     UnavailableError,
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest
-from dispatch_grpc.transport import RetryPolicy, TLSCredentials
 from dispatch_grpc.transport.grpc import GRPCTransport
 from dispatch_grpc.transport.protocols import Method, Transport
 
 if TYPE_CHECKING:
     import builtins  # whose list is hidden by the method of that name
 
-    import grpc
-    import pyqwest
+    import grpc  # noqa: F401 (in the base class)
+    import pyqwest  # noqa: F401 (in the base class)
 
-    from dispatch_grpc.client.following import State
-    from dispatch_grpc.schema import CallInfo
+    from dispatch_grpc.client.call_info import CallInfo
+    from dispatch_grpc.client.following import State, Waiting
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
-class Client:
+class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
     """A client of the Dispatch API.
 
-    May be used from many threads. After `os.fork`, a child opens a connection of its own.
+    Threads may share it. After `os.fork`, the child opens a connection of its own.
     Close it with `close`, or use it as a context manager.
 
     Args:
         api_key: The API key; else `DISPATCH_API_KEY`.
-        api_url: Where the API is; else `DISPATCH_API_URL`, else `https://api.dispatch.run`.
+        api_url: The URL of the service; else `DISPATCH_API_URL`, else
+            `https://api.dispatch.run`, which no longer answers.
         protocol: `"grpc"`, `"connect"` or `"connect+json"`; else `DISPATCH_PROTOCOL`, else gRPC.
-            Connect needs the extra: `pip install 'dispatch-grpc[connect]'`.
-        timeout: Time that a dispatch may take, with all its retries, or a wait; None is no
-            limit.
+            Connect needs an extra: `pip install 'dispatch-grpc[connect]'`.
+        timeout: Longest time for a dispatch with all its retries, and for a wait: a timedelta
+            or a number of seconds; None means no limit.
         metadata: Metadata (HTTP headers) to send with every request.
-        retry: When a failed request is sent again; None is never. With a service that
-            ignores idempotency keys, calls can be recorded twice if an answer got lost on
-            its way and the request was sent again.
-        credentials: Certificates for `https`; else the system's authorities are trusted.
-        allow_plaintext: Whether the key may be sent by `http` to another machine.
-        max_message_bytes: Largest request to send and answer to read; gRPC servers take
-            4 MiB (the default) unless told otherwise.
+        retry: When to send a failed request again; None means never. A service that ignores
+            idempotency keys may record calls twice, if an answer is lost and the request is
+            sent again.
+        credentials: Certificates for `https`; else the system's certificate authorities are
+            trusted.
+        allow_plaintext: Whether to send the key by `http` to another machine.
+        max_message_bytes: Largest request to send; by default 4 MiB, the usual limit of gRPC
+            servers.
+        max_response_bytes: Largest answer to read; else `max_message_bytes` if that is given,
+            else 20 MiB, as the service keeps outputs of up to 16 MB.
+        proxy: URL of an HTTP proxy to use instead of the environment's.
+        trust_env: Whether to use the proxies in `https_proxy`, `http_proxy`, `all_proxy` and
+            `no_proxy`. They never apply to loopback, and to `http` only with
+            `allow_plaintext`.
         env: Variables to read instead of the process's environment.
-        channel: A channel of `grpc` to use; its options and retries are its own, and it
-            is not closed with the client.
-        http_client: A `pyqwest.SyncClient` to use for Connect, not closed with the client.
+        channel: A channel of `grpc` to use, with its own options and retries. The client
+            does not close it.
+        http_client: A `pyqwest.SyncClient` to use for Connect. The client does not close it.
 
     Raises:
-        ConfigurationError: A setting is missing or not acceptable.
-        ImportError: Connect is not installed.
+        ConfigurationError: A setting is missing or invalid.
+        ImportError: The protocol is Connect, and its extra is not installed.
     """
-
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        api_url: str | None = None,
-        protocol: Protocol | None = None,
-        timeout: timedelta | None = DEFAULT_TIMEOUT,
-        metadata: Mapping[str, str] | None = None,
-        retry: RetryPolicy | None = DEFAULT_RETRY,
-        credentials: TLSCredentials | None = None,
-        allow_plaintext: bool = False,
-        max_message_bytes: int = settings.DEFAULT_MAX_MESSAGE_BYTES,
-        env: Mapping[str, str] | None = None,
-        channel: "grpc.Channel | None" = None,
-        http_client: "pyqwest.SyncClient | None" = None,
-    ) -> None:
-        self._core = Core(
-            api_key=api_key,
-            api_url=api_url,
-            protocol=protocol,
-            timeout=timeout,
-            metadata=metadata,
-            retry=retry,
-            credentials=credentials,
-            allow_plaintext=allow_plaintext,
-            max_message_bytes=max_message_bytes,
-            env=env,
-            channel=channel,
-            http_client=http_client,
-        )
-        self._channel = channel
-        self._http_client = http_client
-        self._closed = False
-        self._open()
 
     def dispatch(
         self,
         call: Call,
         *,
-        timeout: timedelta | None = NOT_GIVEN,
+        timeout: Timeout = NOT_GIVEN,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-    ) -> DispatchID:
+    ) -> str:
         """Dispatch a call: the service records it and runs it asynchronously.
 
         Args:
             call: The call, as `new_call` makes it.
-            timeout: Time that this dispatch may take, with all its retries, instead of the
-                client's; None is no limit.
-            metadata: Metadata to send beside the client's.
-            idempotency_key: Key by which the service knows a request that it has seen; else
-                one is made. It stays the same for all retries.
+            timeout: Longest time for this dispatch with all its retries, instead of the
+                client's timeout: a timedelta or a number of seconds; None means no limit.
+            metadata: Metadata to send in addition to the client's.
+            idempotency_key: Key by which the service recognises a request that it has seen
+                before; else a new one. All retries send the same key.
 
         Returns:
-            The id that the service gave to the call. The call is recorded by then.
+            The id that the service gave to the call, which is recorded by then.
 
         Raises:
             InvalidCallError: The call breaks a rule of the schema; nothing was sent.
-            ConfigurationError: Another argument is not acceptable; nothing was sent.
+            ConfigurationError: Another argument is invalid; nothing was sent.
             ClientStateError: The client is closed.
             AuthenticationError: The service rejected the API key.
-            RequestTooLargeError: The call has too many bytes.
+            RequestTooLargeError: The call is too large.
             DeadlineExceededError: There was no answer in time.
             UnavailableError: The service could not be reached.
-            ProtocolError: What answered is not a Dispatch service.
+            ProtocolError: The server at the API URL is not a Dispatch service.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
-        key = new_key() if idempotency_key is None else settings.idempotency_key(idempotency_key)
-        return self._send(DispatchRequest(calls=[call]), timeout, metadata, key)[0]
+        key = settings.idempotency_key(idempotency_key)
+        seconds = self._settings.seconds(timeout)
+        return self._send(DispatchRequest(calls=[call]), seconds, metadata, key)[0]
 
     def batch(self) -> Batch:
-        """Make an empty batch: calls to record together, all or none."""
-        return Batch(self._send, self._core.seconds)
+        """Make an empty batch, whose calls are recorded together: all or none.
+
+        Raises:
+            ClientStateError: The client is closed.
+        """
+        self._check_open()
+        return Batch(self._send, self._settings.seconds)
 
     @overload
-    def wait(
-        self, dispatch_id: DispatchID, T: type[_T], *, timeout: timedelta | None = NOT_GIVEN
-    ) -> _T: ...
+    def wait(self, dispatch_id: str, T: type[_T], *, timeout: Timeout = NOT_GIVEN) -> _T: ...
     @overload
     def wait(
-        self, dispatch_id: DispatchID, T: Any = None, *, timeout: timedelta | None = NOT_GIVEN
-    ) -> Any: ...
-    def wait(
-        self, dispatch_id: DispatchID, T: Any = None, *, timeout: timedelta | None = NOT_GIVEN
-    ) -> Any:
+        self, dispatch_id: DispatchID[_R], T: None = None, *, timeout: Timeout = NOT_GIVEN
+    ) -> _R: ...
+    @overload
+    def wait(self, dispatch_id: str, T: Any = None, *, timeout: Timeout = NOT_GIVEN) -> Any: ...
+    def wait(self, dispatch_id: str, T: Any = None, *, timeout: Timeout = NOT_GIVEN) -> Any:
         """Wait until a call has finished, and return its output.
 
-        A connection that is lost meanwhile is made again, until the time is over.
+        If the connection is lost, the wait reconnects until the timeout is over.
 
         Args:
             dispatch_id: Id of the call.
-            T: Type to decode the output into, as for `unmarshal`.
-            timeout: Time to wait, instead of the client's; None waits for ever. A service that
-                does not answer when it is over is given another second.
+            T: Type to decode the output into, as for `unmarshal`; else the type that the id of
+                a `Function.dispatch` remembers.
+            timeout: Time to wait, instead of the client's timeout; None waits forever. At the
+                end, the service has another second to answer.
 
         Returns:
-            The output, as `unmarshal` gives it; None if the call has none.
+            The output, as `unmarshal` returns it; None if the call has no output.
 
         Raises:
-            CallError: The call failed, or was cancelled.
-            DeadlineExceededError: The call has not finished in time; the message says where it
-                is on its way.
+            CallError: The call failed or was cancelled.
+            DeadlineExceededError: The call did not finish in time; the message tells its state.
             NotFoundError: There is no such call, or the service has no CallService.
-            UnmarshalError: The output is no `T`.
-            RPCError: Others as for `dispatch`.
+            UnmarshalError: The output is not a `T`.
+            RPCError: Other failures, as for `dispatch`.
         """
         from dispatch_grpc.client.following import Waiting
 
-        waiting = Waiting(self._core, dispatch_id, timeout)
+        seconds = self._settings.seconds(timeout)
+        return self._wait(Waiting(self._settings, dispatch_id, T, seconds))
+
+    @overload
+    def wait_all(
+        self,
+        dispatch_ids: Iterable[str],
+        T: type[_T],
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        return_exceptions: Literal[False] = False,
+    ) -> "builtins.list[_T]": ...
+    @overload
+    def wait_all(
+        self,
+        dispatch_ids: Iterable[DispatchID[_R]],
+        T: None = None,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        return_exceptions: Literal[False] = False,
+    ) -> "builtins.list[_R]": ...
+    @overload
+    def wait_all(
+        self,
+        dispatch_ids: Iterable[str],
+        T: Any = None,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        return_exceptions: bool = False,
+    ) -> "builtins.list[Any]": ...
+    def wait_all(
+        self,
+        dispatch_ids: Iterable[str],
+        T: Any = None,
+        *,
+        timeout: Timeout = NOT_GIVEN,
+        return_exceptions: bool = False,
+    ) -> "builtins.list[Any]":
+        """Wait until calls have finished, and return their outputs.
+
+        The sync client waits for one call after the other, the async client for 64 at once.
+
+        Args:
+            dispatch_ids: Ids of the calls.
+            T: Type to decode every output into, as for `wait`.
+            timeout: Time to wait for all calls together, as for `wait`.
+            return_exceptions: Return each error in place of the output, instead of raising the
+                first one.
+
+        Returns:
+            The outputs, in the order of the ids.
+
+        Raises:
+            DispatchError: As for `wait`. The other calls go on.
+        """
+        from dispatch_grpc.client.following import waits_for
+
+        outcomes: builtins.list[Any] = []
+        for waiting in waits_for(self._settings, dispatch_ids, T, timeout):
+            try:
+                outcomes.append(self._wait(waiting))
+            except DispatchError as error:
+                if not return_exceptions:
+                    raise
+                outcomes.append(error)
+        return outcomes
+
+    def _wait(self, waiting: "Waiting") -> Any:
         while (step := waiting.next()) is not None:
             try:
                 pause = waiting.take(self._call("WaitCall", *step))
             except (DeadlineExceededError, UnavailableError) as error:
                 pause = waiting.lost(error)
             time.sleep(pause)
-        return waiting.output(T)
+        return waiting.output()
 
-    def get(self, dispatch_id: DispatchID, *, timeout: timedelta | None = NOT_GIVEN) -> "CallInfo":
+    def get(self, dispatch_id: str, *, timeout: Timeout = NOT_GIVEN) -> "CallInfo":
         """Get a call as it is now, with its result if it has finished.
 
         Args:
             dispatch_id: Id of the call.
-            timeout: Time that the request may take, with all its retries, instead of the
-                client's; None is no limit.
+            timeout: Longest time for the request with all its retries, instead of the client's
+                timeout; None means no limit.
 
         Returns:
-            The call, as the message `dispatch.calls.v1.CallInfo`.
+            The call.
 
         Raises:
             NotFoundError: There is no such call, or the service has no CallService.
-            RPCError: Others as for `dispatch`.
+            RPCError: Other failures, as for `dispatch`.
         """
         from dispatch_grpc.client import following
 
         request = following.get_request(dispatch_id)
-        response = self._call("GetCall", request, self._core.seconds(timeout))
-        return following.call_of(self._core, response)
+        response = self._call("GetCall", request, self._settings.seconds(timeout))
+        return following.call_in(self._settings, response)
 
     def list(
         self,
@@ -220,36 +265,36 @@ class Client:
         endpoint: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-        parent: DispatchID | None = None,
+        parent: str | None = None,
         limit: int = 100,
-        timeout: timedelta | None = NOT_GIVEN,
+        timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
         """List calls, the newest first, without their results.
 
         Args:
             state: Only calls in this state: "queued", "running", "waiting" or "finished".
-            status: Only calls of this status: how they ended, or how their last run went.
+            status: Only calls that ended with this status, or whose last run did.
             function: Only calls of this function.
             endpoint: Only calls of this endpoint.
             created_after: Only calls recorded at this time or later.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
-            limit: Largest number of calls to return. They come in pages of 100.
-            timeout: Time that it may take, with all pages and retries, instead of the client's;
-                None is no limit.
+            limit: Largest number of calls to return. One request returns at most 100.
+            timeout: Longest time for all requests and their retries, instead of the client's
+                timeout; None means no limit.
 
         Returns:
-            The calls, as messages `dispatch.calls.v1.CallInfo`.
+            The calls.
 
         Raises:
-            ConfigurationError: An argument is not acceptable; nothing was sent.
-            NotFoundError: The parent is no id of a call, or the service has no CallService.
-            RPCError: Others as for `dispatch`.
+            ConfigurationError: An argument is invalid; nothing was sent.
+            NotFoundError: The parent is not the id of a call, or the service has no CallService.
+            RPCError: Other failures, as for `dispatch`.
         """
         from dispatch_grpc.client.following import Listing
 
         listing = Listing(
-            self._core,
+            self._settings,
             state=state,
             status=status,
             function=function,
@@ -264,10 +309,10 @@ class Client:
             listing.take(self._call("ListCalls", *step))
         return listing.calls
 
-    def cancel(self, dispatch_id: DispatchID, *, timeout: timedelta | None = NOT_GIVEN) -> int:
-        """Cancel a call that has not finished, and the calls that it made, and theirs.
+    def cancel(self, dispatch_id: str, *, timeout: Timeout = NOT_GIVEN) -> int:
+        """Cancel a call that has not finished, and all calls that descend from it.
 
-        A function that runs right now is not stopped, but what it answers is not used.
+        A function that is running is not stopped, but its result is discarded.
 
         Args:
             dispatch_id: Id of the call.
@@ -278,91 +323,84 @@ class Client:
 
         Raises:
             NotFoundError: There is no such call, or the service has no CallService.
-            RPCError: Its code is FAILED_PRECONDITION when the call has finished already; after
-                a retry, it may be that the first attempt has cancelled it. Others as for
-                `dispatch`.
+            RPCError: With the code FAILED_PRECONDITION, the call has finished already, perhaps
+                because an earlier attempt of this request cancelled it. Other failures are as
+                for `dispatch`.
         """
         from dispatch_grpc.client import following
 
         request = following.cancel_request(dispatch_id)
-        response = self._call("CancelCall", request, self._core.seconds(timeout))
+        response = self._call("CancelCall", request, self._settings.seconds(timeout))
         return int(response.cancelled)
 
     def _send(
-        self, request: DispatchRequest, timeout: Any, metadata: Mapping[str, str] | None, key: str
-    ) -> "builtins.list[DispatchID]":
+        self,
+        request: DispatchRequest,
+        seconds: float | None,
+        metadata: Mapping[str, str] | None,
+        key: str,
+    ) -> "builtins.list[str]":
         """Send a request and return its ids. Every dispatch of the client goes through here."""
-        core = self._core
-        if request.ByteSize() > core.max_message_bytes:
-            raise core.too_large(request, key)
-        pairs = (*core.metadata, ("idempotency-key", key))
+        own = self._settings
+        if request.ByteSize() > own.max_message_bytes:
+            raise explain.too_large(own, request, key)
+        pairs = (*own.metadata, ("idempotency-key", key))
         if metadata is not None:
-            pairs += settings.metadata(metadata)
-        seconds = core.timeout if timeout is NOT_GIVEN else settings.timeout(timeout)
+            pairs += settings.check_metadata(metadata)
         if self._closed or self._pid != os.getpid():
             self._recover()
         try:
             response = self._transport.send(request, pairs, seconds)
         except RPCError as error:
-            raise core.explain(error, request, key) from error.__cause__
+            raise explain.explain_dispatch(own, error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = key
+            raise
         ids = list(response.dispatch_ids)
         if len(ids) != len(request.calls):
-            raise core.miscounted(request, ids, key)
+            raise explain.miscounted(own, request, len(ids), key)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("dispatched %d calls to %s: %s", len(ids), core.target.url, ids)
+            logger.debug("dispatched to %s: %s", own.target.url, ids)
         return ids
 
     def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
-        """Send a request of CallService. Every other request of the client goes through here."""
-        core = self._core
+        """Send a CallService request. Every request but a dispatch goes through here."""
+        own = self._settings
         if self._closed or self._pid != os.getpid():
             self._recover()
         try:
-            return self._transport.call(method, request, core.metadata, seconds)
+            return self._transport.call(method, request, own.metadata, seconds)
         except RPCError as error:
-            raise core.explain_call(error, request) from error.__cause__
+            raise explain.explain_call(own, error, request) from error.__cause__
 
     def _recover(self) -> None:
-        """Open a connection of this process's own after a fork, unless the client is closed."""
-        if self._closed:
-            raise ClientStateError("the client is closed")
-        if not self._core.own_connection:
+        """Open another connection after a fork, unless the client is closed."""
+        self._check_open()
+        if not self._settings.own_connection:
             raise ClientStateError(
-                "the channel or http_client handed to this client belongs to the process "
-                "that made it: make another client after a fork"
+                "the channel or http_client of this client belongs to the process that made it: "
+                "make another client after a fork"
             )
-        self._open()  # what the parent opened stays its own
+        self._open()  # the connection of the parent stays open
 
     def _open(self) -> None:
-        core = self._core
-        if core.protocol == "grpc":
-            self._transport: Transport = GRPCTransport(
-                core.target,
-                credentials=core.credentials,
-                retry=core.retry,
-                max_message_bytes=core.max_message_bytes,
-                channel=self._channel,
-            )
+        connection = self._settings.connection
+        if self._settings.protocol == "grpc":
+            self._transport: Transport = GRPCTransport(connection, channel=self._channel)
         else:
             from dispatch_grpc.transport.connect import ConnectTransport
 
-            self._transport = ConnectTransport(
-                core.target,
-                json=core.protocol == "connect+json",
-                credentials=core.credentials,
-                retry=core.retry,
-                max_message_bytes=core.max_message_bytes,
-                http_client=self._http_client,
-            )
+            self._transport = ConnectTransport(connection, http_client=self._http_client)
         self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close the connection. Closing twice is fine; dispatching afterwards is an error."""
+        """Close the connection. The client cannot be used afterwards; closing it again is fine."""
         if not self._closed and self._pid == os.getpid():
             self._transport.close()
         self._closed = True
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
@@ -372,6 +410,3 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"<Client {self._core!r}>"

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -11,17 +13,15 @@ try:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-except ImportError as missing:
-    raise ImportError(
-        "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
-    ) from missing
+except ImportError as _error:
+    raise missing_extra(_error, "the signing of requests", "endpoint") from _error
 
 from dispatch_grpc.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A key by which a service signs, and the one by which its endpoints verify.
+    """The signing key of a service, and the verification key of its endpoints.
 
     Attributes:
         signing_key: The private key, base64 of 32 bytes.
@@ -40,13 +40,13 @@ def new_key_pair() -> KeyPair:
     """
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
-    return KeyPair(_base64(key.private_bytes_raw()), _base64(public))
+    return KeyPair(base64_text(key.private_bytes_raw()), base64_text(public))
 
 
 def parse_verification_key(
     key: str | bytes | Ed25519PublicKey, source: str = "verification_key="
 ) -> Ed25519PublicKey:
-    r"""Read the public key by which an endpoint verifies requests.
+    r"""Read the public key with which an endpoint verifies requests.
 
     Args:
         key: PEM, where a literal `\n` is a newline too, or base64 of the 32 bytes. Whitespace
@@ -72,7 +72,7 @@ def parse_verification_key(
 def parse_signing_key(
     key: str | bytes | Ed25519PrivateKey, source: str = "signing_key="
 ) -> Ed25519PrivateKey:
-    r"""Read the private key by which a service signs requests.
+    r"""Read the private key with which a service signs requests.
 
     Args:
         key: PEM (PKCS#8, not encrypted), where a literal `\n` is a newline too, or base64 of
@@ -96,13 +96,13 @@ def parse_signing_key(
 
 
 def _read_key(key: object, what: str, rule: str, load_raw: Callable[[bytes], object]) -> object:
-    """Read the key in a text, of whatever type it is; what is no text is returned as it is."""
+    """Read the key in a text, of any type; other values are returned unchanged."""
     if isinstance(key, str):
         key = key.encode("ascii", "replace")
     if not isinstance(key, bytes):
         return key
     text = key.strip()
-    # Nothing is chained to the errors: those of the libraries tell characters of the key.
+    # The errors of the libraries are not chained: they may show characters of the key.
     try:
         if b"-----BEGIN" not in text:
             return load_raw(base64.b64decode(text, validate=True))
@@ -116,5 +116,6 @@ def _read_key(key: object, what: str, rule: str, load_raw: Callable[[bytes], obj
         raise ConfigurationError(f"{what} cannot be read: {rule}") from None
 
 
-def _base64(data: bytes) -> str:
+def base64_text(data: bytes) -> str:
+    """Encode bytes in base64."""
     return base64.b64encode(data).decode()

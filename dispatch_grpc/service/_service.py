@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES, api_key
+from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES, resolve_api_key
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.app import Application
@@ -181,13 +181,13 @@ def _keys(settings: ServiceSettings) -> tuple[Sequence[str], bool]:
     """The API keys, and whether one was made."""
     if settings.api_keys:
         environment: Mapping[str, str] = {}
-        return [api_key(key, environment).value for key in settings.api_keys], False
+        return [resolve_api_key(key, environment).value for key in settings.api_keys], False
     file = settings.data_dir / "api-key"
     try:
         if kept := file.read_text().strip():
             if file.stat().st_mode & 0o077:
                 logger.warning("the API key in %s can be read by others: chmod 600", file)
-            return [api_key(kept, {}).value], False
+            return [resolve_api_key(kept, {}).value], False
         raise ConfigurationError(f"there is no API key in {file}: write one, or delete the file")
     except FileNotFoundError:
         pass

@@ -12,6 +12,7 @@ from dispatch_grpc.service.calls import Accepting, Watching, away_error
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.worker import AWAY
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
 
 
@@ -61,6 +62,7 @@ class Application:
             interceptors=(Authenticate(api_keys),),
             read_max_bytes=max_request_bytes,
             compressions=None,
+            codecs=CODECS,
         )
         self._metrics = metrics
         self._is_ready = is_ready

@@ -15,7 +15,7 @@ import pyqwest
 from google.protobuf.message import DecodeError
 from pyqwest import Headers, HTTPTransport, Request, Response
 
-from dispatch_grpc.client.settings import shown
+from dispatch_grpc.calls import mask_urls
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.errors import rpc_error
@@ -112,9 +112,9 @@ class Caller:
             is_tls = "(Connect)" in text and "os error" not in text
             is_tls = is_tls and loaded.running.endpoint.startswith("https")
             status = Status.TLS_ERROR if is_tls else Status.TCP_ERROR
-            return _failure(status, f"the endpoint could not be reached: {shown(text)}")
+            return _failure(status, f"the endpoint could not be reached: {mask_urls(text)}")
         except Exception as error:  # noqa: BLE001 (of the HTTP client: a URL it does not take)
-            text = shown(str(error))
+            text = mask_urls(str(error))
             return _failure(Status.HTTP_ERROR, f"the endpoint could not be called: {text}")
 
     async def _check(self, endpoint: str) -> None:

@@ -18,29 +18,31 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.accepted = Counter(
+        self.accepted: Counter = Counter(
             "dispatch_calls_accepted", "Calls that were recorded.", registry=registry
         )
-        self.refused = Counter(
+        self.refused: Counter = Counter(
             "dispatch_requests_refused", "Requests that were refused.", ["code"], registry=registry
         )
-        self.accept_seconds = Histogram(
+        self.accept_seconds: Histogram = Histogram(
             "dispatch_accept_seconds",
             "Time to record the calls of a request.",
             buckets=_SECONDS,
             registry=registry,
         )
-        self.running = Gauge("dispatch_calls_running", "Calls that run here.", registry=registry)
-        self.run_seconds = Histogram(
+        self.running: Gauge = Gauge(
+            "dispatch_calls_running", "Calls that run here.", registry=registry
+        )
+        self.run_seconds: Histogram = Histogram(
             "dispatch_run_seconds", "Time of a run.", buckets=_SECONDS, registry=registry
         )
-        self.runs = Counter(
+        self.runs: Counter = Counter(
             "dispatch_runs", "Runs, by what came of them.", ["outcome"], registry=registry
         )
-        self.finished_calls = Counter(
+        self.finished_calls: Counter = Counter(
             "dispatch_calls_finished", "Calls that have ended.", ["status"], registry=registry
         )
-        self._backlog = Gauge(
+        self._backlog: Gauge = Gauge(
             "dispatch_calls",
             "Calls in the database that have not ended; all processes see the same.",
             ["state"],

@@ -8,12 +8,14 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     from connectrpc.code import Code as ConnectCode
     from connectrpc.errors import ConnectError
     from dispatch.sdk.v1.dispatch_connect import DispatchServiceASGIApplication
-except ImportError as missing:
-    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "serving", "endpoint") from _error
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
@@ -22,6 +24,7 @@ from dispatch_grpc.errors import InvalidCallError, RPCError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.codecs import CODECS
 
 RETRY_SECONDS = 1
 """When to try again after RESOURCE_EXHAUSTED, as the answer tells."""
@@ -71,6 +74,7 @@ def dispatch_app(
         interceptors=() if api_keys is None else (Authenticate(api_keys),),
         read_max_bytes=max_request_bytes,
         compressions=None,
+        codecs=CODECS,
     )
 
 
@@ -78,13 +82,16 @@ class Authenticate:
     """Checks the API key before the body of a request is read."""
 
     def __init__(self, api_keys: Collection[str]) -> None:
-        self._expected = [f"Bearer {key}".encode() for key in api_keys]
+        self._expected = [key.encode() for key in api_keys]
 
     async def on_start(self, ctx: Any) -> None:
         """Refuse the request unless it carries one of the keys."""
-        given = ctx.request_headers.get("authorization", "").encode()
+        given = ctx.request_headers.get("authorization", "")
+        scheme, _, credentials = given.partition(" ")
+        key = credentials.lstrip(" ").encode()  # RFC 9110, section 11.4
         # Every key is compared, in constant time, so that the time taken tells nothing.
-        if not any([hmac.compare_digest(given, key) for key in self._expected]):  # noqa: C419
+        known = any([hmac.compare_digest(key, each) for each in self._expected])  # noqa: C419
+        if scheme.lower() != "bearer" or not known:
             raise ConnectError(
                 ConnectCode.UNAUTHENTICATED,
                 "the API key is not valid" if given else "there is no API key in the request",

@@ -13,6 +13,8 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
+from dispatch_grpc.errors import missing_extra
+
 try:
     import httptools
     import uvicorn
@@ -29,8 +31,8 @@ try:
     from hypercorn.utils import parse_socket_addr
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
-except ImportError as missing:
-    raise ImportError("serving needs an extra: pip install 'dispatch-grpc[endpoint]'") from missing
+except ImportError as _error:
+    raise missing_extra(_error, "serving", "endpoint") from _error
 
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication

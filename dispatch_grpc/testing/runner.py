@@ -1,13 +1,13 @@
-"""Running calls to their end in this process, as a Dispatch service does, without network."""
+"""Running calls in this process as a Dispatch service does, without a network."""
 
 import asyncio
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from dispatch_grpc.calls import problem_of
+from dispatch_grpc.calls import mask_urls, problem_of
 from dispatch_grpc.client.following import output_of
 from dispatch_grpc.client.settings import positive
 from dispatch_grpc.codes import Status
@@ -21,68 +21,78 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.schema import Call, CallResult, PollResult, RunRequest, RunResponse
 
+_T = TypeVar("_T")
+
 
 class Runner:
-    """Runs calls in this process until they finish: polls, child calls and tail calls included.
+    """Runs calls in this process until they finish, with their polls, child and tail calls.
 
         Runner(endpoint).run(greet.call("World"))  # "Hello, World!"
 
     Child calls that a function does not wait for end with it; a service runs them on.
 
     Args:
-        endpoints: The endpoints whose functions are called, told apart by their URLs.
-        max_attempts: How often a call is run at most when its status is one after which a
-            service tries again.
+        endpoints: The endpoints of the functions, each with a URL of its own.
+        max_attempts: Number of times that a call is run at most while it fails with a status
+            after which a service tries again.
 
     Raises:
-        ConfigurationError: Two endpoints have one URL, or a setting is not acceptable.
+        ConfigurationError: Two endpoints have the same URL, or a setting is not acceptable.
     """
 
     def __init__(self, *endpoints: Endpoint, max_attempts: int = 1) -> None:
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
-                raise ConfigurationError(f"endpoints: two have the URL {endpoint.url}")
+                raise ConfigurationError(f"endpoints: two have the URL {mask_urls(endpoint.url)}")
         self._max_attempts = positive("max_attempts", max_attempts)
 
+    @overload
+    def run(self, call: Call, T: type[_T]) -> _T: ...
+    @overload
+    def run(self, call: Call, T: Any = None) -> Any: ...
     def run(self, call: Call, T: Any = None) -> Any:
-        """Run a call to its end. In a coroutine, use `run_async`.
+        """Run a call until it finishes. In a coroutine, use `run_async`.
 
         Args:
             call: The call, as `Function.call` or `new_call` makes it.
             T: Type to decode the output into, as for `unmarshal`.
 
         Returns:
-            What the function returned, as `unmarshal` gives it.
+            The result of the function, as `unmarshal` returns it.
 
         Raises:
             CallError: The call failed; it holds the type, the message and the status.
             InvalidCallError: The call breaks a rule of the schema.
-            UnmarshalError: The output is no `T`.
-            EndpointError: An event loop runs here: `run_async` is for that.
+            UnmarshalError: The output is not a `T`.
+            EndpointError: An event loop is running: await `run_async` there.
         """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.run_async(call, T))
-        raise EndpointError("Runner.run(): an event loop runs here already; await run_async()")
+        raise EndpointError("Runner.run() cannot run in an event loop: await run_async()")
 
+    @overload
+    async def run_async(self, call: Call, T: type[_T]) -> _T: ...
+    @overload
+    async def run_async(self, call: Call, T: Any = None) -> Any: ...
     async def run_async(self, call: Call, T: Any = None) -> Any:
-        """Run a call to its end, like `run`."""
+        """Run a call until it finishes, like `run`."""
         if problem := problem_of(call):
             raise InvalidCallError(f"call{problem}")
         status, result = await self._finish(call, _Run(str(uuid.uuid4())))
         return output_of(result, status, T)
 
     async def _finish(self, call: Call, run: "_Run") -> tuple[Status, CallResult]:
-        """Run a call, and what it calls, until it exits."""
+        """Run a call and the calls that it makes, until it exits."""
         endpoint, attempts = call.endpoint, 0
         request = run.request(call)
         try:
             while True:
-                response = await self._respond(endpoint, request)
-                status = Status(response.status)
                 attempts += 1
+                response = await self._respond(endpoint, request, attempts)
+                status = Status(response.status)
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
                         await run.drop_children()
@@ -101,13 +111,13 @@ class Runner:
         finally:
             await run.drop_children()
 
-    async def _respond(self, url: str, request: RunRequest) -> RunResponse:
+    async def _respond(self, url: str, request: RunRequest, attempt: int) -> RunResponse:
         endpoint = self._endpoints.get(url.rstrip("/"))
         try:
             if endpoint is None:
-                known = ", ".join(self._endpoints) or "none"
-                raise LookupError(f"the runner has no endpoint {url!r}; it has: {known}")
-            return await endpoint.run(request)
+                known = ", ".join(map(mask_urls, self._endpoints)) or "none"
+                raise LookupError(f"the runner has no endpoint {mask_urls(url)!r}; it has: {known}")
+            return await endpoint.run(request, attempt=attempt)
         except (LookupError, RPCError) as error:
             status = status_of(error) if isinstance(error, RPCError) else Status.NOT_FOUND
             response = respond(status)
@@ -139,7 +149,7 @@ def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResu
 
 
 class _Run:
-    """A call that runs, and its child calls."""
+    """A running call and its child calls."""
 
     def __init__(self, dispatch_id: str, parent_id: str = "", root_id: str = "") -> None:
         self.dispatch_id = dispatch_id
@@ -153,7 +163,7 @@ class _Run:
         return _Run(str(uuid.uuid4()), self.dispatch_id, self._root_id)
 
     def add(self, task: asyncio.Task[None]) -> None:
-        """Take note of the task of a child call."""
+        """Keep the task of a child call."""
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
@@ -162,7 +172,7 @@ class _Run:
         self._ended.set()
 
     async def drop_children(self) -> None:
-        """End the child calls for which the function does not wait any more."""
+        """Cancel the child calls that the function no longer waits for."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -171,7 +181,7 @@ class _Run:
         self.results.clear()
 
     def request(self, call: Call) -> RunRequest:
-        """The request that runs a call from its beginning."""
+        """Return the request that starts a call."""
         request = RunRequest(
             function=call.function,
             dispatch_id=self.dispatch_id,
@@ -193,7 +203,7 @@ class _Run:
             return datetime.max.replace(tzinfo=UTC)
 
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
-        """Wait as a Poll asks, and make the request that resumes the function."""
+        """Wait as a Poll asks, and return the request that resumes the function."""
         poll = response.poll
         seconds = poll.max_wait.ToTimedelta().total_seconds()
         if expires := self._expires(call):

@@ -1,15 +1,23 @@
 """Send a message, get a message or an error: by gRPC (`grpc`) or Connect (`connect`).
 
-Only this room knows grpcio, connectrpc and the HTTP clients of the calling side.
+Only this room knows grpcio and the HTTP of the calling side.
 """
 
-from dispatch_grpc.transport.protocols import AsyncTransport, Metadata, Method, Transport
+from dispatch_grpc.transport.protocols import (
+    AsyncTransport,
+    ConnectionSettings,
+    Metadata,
+    Method,
+    Transport,
+)
+from dispatch_grpc.transport.proxy import proxy_of
 from dispatch_grpc.transport.retry import RetryPolicy
 from dispatch_grpc.transport.target import Target, is_loopback
-from dispatch_grpc.transport.tls import TLSCredentials
+from dispatch_grpc.transport.tls import TLSCredentials, with_roots
 
 __all__ = [
     "AsyncTransport",
+    "ConnectionSettings",
     "Metadata",
     "Method",
     "RetryPolicy",
@@ -17,4 +25,6 @@ __all__ = [
     "Target",
     "Transport",
     "is_loopback",
+    "proxy_of",
+    "with_roots",
 ]

@@ -1,308 +1,263 @@
-"""Connect, by connectrpc and its HTTP client pyqwest."""
+"""Connect, by unary requests of HTTP/1.1: https://connectrpc.com/docs/protocol."""
 
 import asyncio
-import os
+import json
 import time
+from base64 import b64decode
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from google.protobuf.any_pb2 import Any as AnyProto
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
+from google.protobuf import any_pb2, json_format
+from google.protobuf.message import DecodeError, Message
+
+from dispatch_grpc.errors import missing_extra
 
 try:
-    from connectrpc.client import ResponseMetadata
-    from connectrpc.code import Code as ConnectCode
-    from connectrpc.codec import Codec
-    from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
-    from connectrpc.errors import ConnectError
-    from dispatch.sdk.v1.dispatch_connect import DispatchServiceClient, DispatchServiceClientSync
-    from pyqwest import Client, HTTPTransport, SyncClient, SyncHTTPTransport
-    from tenacity import AsyncRetrying, RetryCallState, Retrying
-    from tenacity.retry import retry_if_exception
-    from tenacity.stop import stop_after_attempt
-    from tenacity.wait import wait_random_exponential
+    from dispatch_grpc.transport.http1 import Origin, Request
+    from dispatch_grpc.transport.http1_async import AsyncHTTPClient
+    from dispatch_grpc.transport.http1_sync import HTTPClient
+except ImportError as _error:
+    raise missing_extra(_error, "the Connect protocol", "connect") from _error
 
-    from dispatch_grpc.transport.forked import ForkedTransport
-except ImportError as missing:
-    raise ImportError(
-        "the Connect protocol needs an extra: pip install 'dispatch-grpc[connect]'"
-    ) from missing
-
+from dispatch_grpc import schema
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
     ClientStateError,
-    ConfigurationError,
-    DispatchError,
+    DeadlineExceededError,
     MarshalError,
     ProtocolError,
     RPCError,
     http_error,
     rpc_error,
 )
-from dispatch_grpc.schema import load_all
-from dispatch_grpc.transport.protocols import Metadata, Method
-from dispatch_grpc.transport.retry import RetryPolicy
-from dispatch_grpc.transport.target import Target
-from dispatch_grpc.transport.thread_exit import settle_at_exit
-from dispatch_grpc.transport.tls import TLSCredentials
+from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.retry import retry_after, send, send_async
 
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
+_PATIENCE = 0.3  # of the time of a request: then it is sent on another connection too
+_CODES = {code.name.lower(): code for code in Code} | {"canceled": Code.CANCELLED}
 
-settle_at_exit()
+
+class _Method:
+    """A method of a service: its requests and its answers, as they go over HTTP."""
+
+    def __init__(self, settings: ConnectionSettings, method: str) -> None:
+        package = "dispatch.sdk.v1.Dispatch" if method == "Dispatch" else "dispatch.calls.v1.Call"
+        _, _, rest = settings.target.url.partition("://")
+        host, slash, prefix = rest.partition("/")
+        self._path = f"{slash}{prefix}/{package}Service/{method}"
+        self._class = getattr(schema, f"{method}Response")
+        self._json = settings.json
+        self._content_type = "application/json" if self._json else "application/proto"
+        self._headers = {
+            "host": host,
+            "user-agent": settings.user_agent,
+            "content-type": self._content_type,
+            "connect-protocol-version": "1",
+        }
+        if self._json:
+            schema.load_all()
+        # A WaitCall is answered late as a rule, and is bounded by whoever waits.
+        self.is_patient = settings.retry is None or method == "WaitCall"
+
+    def request(self, message: Message, metadata: Metadata, timeout: float | None) -> Request:
+        """Make the request for a message."""
+        headers = {**self._headers, **dict(metadata)}
+        if timeout is not None:
+            headers["connect-timeout-ms"] = str(min(int(timeout * 1000), _MAX_TIMEOUT_MS))
+        if not self._json:
+            return Request(self._path, headers, message.SerializeToString())
+        try:
+            text = schema.to_json(message)
+        except Exception as error:
+            raise MarshalError(f"the request has no JSON form: {error}") from error
+        return Request(self._path, headers, text.encode())
+
+    def message(self, answer: Any) -> Any:
+        """Return the message of an answer.
+
+        Raises:
+            RPCError: The answer is an error, or not one of Connect.
+        """
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        if answer.status != 200:
+            raise _error_of(answer, is_json=kind == "application/json")
+        if kind != self._content_type:
+            raise ProtocolError(
+                f"its content-type is {kind or 'missing'!r:.80}", code=Code.INTERNAL
+            )
+        try:
+            if self._json:
+                return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)
+            return self._class.FromString(bytes(answer.body))
+        except (DecodeError, json_format.ParseError, ValueError) as error:
+            raise ProtocolError("malformed message", code=Code.INTERNAL) from error
 
 
-class ConnectTransport:
+def _error_of(answer: Any, *, is_json: bool) -> RPCError:
+    """Return the error of an answer: Connect's, or else that of its HTTP status."""
+    error = http_error(answer.status)
+    if is_json and answer.status >= 400:
+        try:
+            body = json.loads(answer.body)
+            code, text = _CODES[body["code"]], str(body.get("message") or "no reason given")
+            error = rpc_error(code, text, [_detail(one) for one in body.get("details", ())])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # JSON of something else
+    if error.retry_after is None:
+        error.retry_after = retry_after(answer.headers.get)
+    return error
+
+
+def _detail(detail: Any) -> any_pb2.Any:
+    value = b64decode(detail["value"] + "=" * (-len(detail["value"]) % 4))
+    return any_pb2.Any(type_url=f"type.googleapis.com/{detail['type']}", value=value)
+
+
+class _Connect:
+    """What both transports have."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._origin = Origin(
+            settings.target, settings.proxy, settings.tls, settings.max_response_bytes
+        )
+        self._closed = False
+        self._senders: dict[Method, Any] = {}
+
+    def _limits(self, method: _Method, timeout: float | None) -> tuple[float, float | None]:
+        """Return the deadline of an attempt, and its patience."""
+        if timeout is None:
+            return float("inf"), None
+        return time.monotonic() + timeout, None if method.is_patient else _PATIENCE * timeout
+
+    def _failure(self, error: OSError, deadline: float) -> Exception:
+        """Return the error to raise for one of a connection. May connect, to find the cause."""
+        if self._closed:
+            return ClientStateError("the client was closed while the request was under way")
+        if isinstance(error, TimeoutError) and time.monotonic() >= deadline - 0.01:
+            return DeadlineExceededError("the deadline is over", code=Code.DEADLINE_EXCEEDED)
+        return self._origin.explain(error, max(min(deadline - time.monotonic(), 3.0), 0.1))
+
+
+class ConnectTransport(_Connect):
     """Sends requests by HTTP POST, each over a connection of a pool."""
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        json: bool,
-        credentials: TLSCredentials | None,
-        retry: RetryPolicy | None,
-        max_message_bytes: int,
-        http_client: SyncClient | None,
-    ) -> None:
-        self._opened: SyncHTTPTransport | ForkedTransport | None = None
-        if http_client is None:
-            if _inherited():
-                self._opened = ForkedTransport(credentials)
-            else:
-                self._opened = _open(SyncHTTPTransport, target, credentials)
-            http_client = SyncClient(self._opened)
-        self._settings: dict[str, Any] = {
-            "address": target.url,
-            "codec": _codec(json=json),
-            "accept_compression": (),
-            "send_compression": None,
-            "read_max_bytes": max_message_bytes,
-            "http_client": http_client,
-        }
-        self._retry = retry
-        self._calls: dict[Method, _Method] = {}
-        self.send = _Method(DispatchServiceClientSync(**self._settings).dispatch, retry).send
+    def __init__(self, settings: ConnectionSettings, *, http_client: Any = None) -> None:
+        super().__init__(settings)
+        self._http: Any = HTTPClient(self._origin, repeat=settings.retry is not None)
+        if http_client is not None:
+            self._http = _GivenClient(http_client, settings.target.url)
+        self.send: Any = self._sender("Dispatch")
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
         """Send a request of CallService and return its answer."""
-        if (found := self._calls.get(method)) is None:
-            from dispatch.calls.v1.calls_connect import CallServiceClientSync
+        if (found := self._senders.get(method)) is None:
+            found = self._senders[method] = self._sender(method)
+        return found(request, metadata, timeout)
 
-            client = CallServiceClientSync(**self._settings)
-            rpc = getattr(client, _ATTRIBUTES[method])
-            found = self._calls[method] = _Method(rpc, self._retry)
-        return found.send(request, metadata, timeout)
+    def _sender(self, method: str) -> Any:
+        attempt = partial(self._attempt, _Method(self._settings, method))
+        return partial(send, attempt, self._settings.retry)
+
+    def _attempt(
+        self, method: _Method, message: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        request = method.request(message, metadata, timeout)
+        deadline, patience = self._limits(method, timeout)
+        try:
+            answer = self._http.send(request, deadline, patience)
+        except OSError as error:
+            raise self._failure(error, deadline) from error
+        return method.message(answer)
 
     def close(self) -> None:
-        """Close the connections that the transport opened itself."""
-        if self._opened is not None:
-            self._opened.close()
+        """Close the connections; requests under way end in a ClientStateError."""
+        self._closed = True
+        self._http.close()
 
 
-class AsyncConnectTransport:
+class AsyncConnectTransport(_Connect):
     """The same by `await`."""
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        json: bool,
-        credentials: TLSCredentials | None,
-        retry: RetryPolicy | None,
-        max_message_bytes: int,
-        http_client: Client | None,
-    ) -> None:
-        self._opened: HTTPTransport | None = None
-        if http_client is None:
-            if _inherited():
-                raise ClientStateError(
-                    "Connect for asyncio cannot be used in a child that was forked after its "
-                    "parent used Connect: use protocol='grpc', or the start method 'spawn'"
-                )
-            self._opened = _open(HTTPTransport, target, credentials)
-            http_client = Client(self._opened)
-        self._settings: dict[str, Any] = {
-            "address": target.url,
-            "codec": _codec(json=json),
-            "accept_compression": (),
-            "send_compression": None,
-            "read_max_bytes": max_message_bytes,
-            "http_client": http_client,
-        }
-        self._retry = retry
-        self._calls: dict[Method, _AsyncMethod] = {}
-        self.send = _AsyncMethod(DispatchServiceClient(**self._settings).dispatch, retry).send
+    def __init__(self, settings: ConnectionSettings, *, http_client: Any = None) -> None:
+        super().__init__(settings)
+        self._http: Any = AsyncHTTPClient(self._origin, repeat=settings.retry is not None)
+        if http_client is not None:
+            self._http = _AsyncGivenClient(http_client, settings.target.url)
+        self.send: Any = self._sender("Dispatch")
 
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
         """Send a request of CallService and return its answer."""
-        if (found := self._calls.get(method)) is None:
-            from dispatch.calls.v1.calls_connect import CallServiceClient
+        if (found := self._senders.get(method)) is None:
+            found = self._senders[method] = self._sender(method)
+        return await found(request, metadata, timeout)
 
-            client = CallServiceClient(**self._settings)
-            rpc = getattr(client, _ATTRIBUTES[method])
-            found = self._calls[method] = _AsyncMethod(rpc, self._retry)
-        return await found.send(request, metadata, timeout)
-
-    async def close(self) -> None:
-        """Close the connections that the transport opened itself."""
-        if self._opened is not None:
-            await self._opened.aclose()
-
-
-_ATTRIBUTES: dict[Method, str] = {
-    "GetCall": "get_call",
-    "ListCalls": "list_calls",
-    "WaitCall": "wait_call",
-    "CancelCall": "cancel_call",
-}
-
-
-class _Method:
-    """A method of a service, with its retries."""
-
-    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
-        self._rpc = rpc
-        self._retrying = None if retry is None else Retrying(**_retrying(retry))
-
-    def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._retrying is None:
-            return self._attempt(request, dict(metadata), deadline)
-        return self._retrying(self._attempt, request, dict(metadata), deadline)
-
-    def _attempt(self, request: Message, headers: dict[str, str], deadline: float | None) -> Any:
-        with ResponseMetadata() as response:
-            try:
-                return self._rpc(request, headers=headers, timeout_ms=_remaining_ms(deadline))
-            except ConnectError as error:
-                raise _translate(error, response) from error
-
-
-class _AsyncMethod:
-    """The same by `await`."""
-
-    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
-        self._rpc = rpc
-        self._retrying = None if retry is None else AsyncRetrying(**_retrying(retry))
-
-    async def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._retrying is None:
-            return await self._attempt(request, dict(metadata), deadline)
-        return await self._retrying(self._attempt, request, dict(metadata), deadline)
+    def _sender(self, method: str) -> Any:
+        attempt = partial(self._attempt, _Method(self._settings, method))
+        return partial(send_async, attempt, self._settings.retry)
 
     async def _attempt(
-        self, request: Message, headers: dict[str, str], deadline: float | None
+        self, method: _Method, message: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        with ResponseMetadata() as response:
-            try:
-                return await self._rpc(request, headers=headers, timeout_ms=_remaining_ms(deadline))
-            except ConnectError as error:
-                if isinstance(error.__cause__, asyncio.CancelledError):
-                    raise error.__cause__ from None  # a cancelled task stays cancelled
-                raise _translate(error, response) from error
-
-
-# The process whose threads pyqwest uses: the first that opened a transport. State of the
-# module, because it is the state of a library that has one set of threads for all clients.
-_owner: list[int] = []
-
-
-def _inherited() -> bool:
-    """Whether this is a child of a process that has used pyqwest."""
-    return bool(_owner) and _owner[0] != os.getpid()
-
-
-def _open(cls: Any, target: Target, credentials: TLSCredentials | None) -> Any:
-    tls = credentials or TLSCredentials()
-    if not _owner:
-        _owner.append(os.getpid())
-    try:
-        return cls(
-            tls_ca_cert=tls.root_certificates,
-            tls_include_system_certs=target.secure and tls.root_certificates is None,
-            tls_cert=tls.certificate_chain,
-            tls_key=tls.private_key,
-            connect_timeout=None,  # the deadline covers it
-            pool_max_idle_per_host=100,
-            enable_gzip=False,
-            enable_brotli=False,
-            enable_zstd=False,
-            follow_redirects=False,  # the key goes to no other place than the API URL
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"credentials: {error}") from error
-
-
-class _JSONCodec:
-    """The JSON codec, telling what could not be encoded from what could not be sent."""
-
-    def __init__(self) -> None:
-        load_all()
-        self._codec = google_protobuf_json_codec()
-
-    def name(self) -> str:
-        return self._codec.name()
-
-    def encode(self, message: Message) -> bytes:
+        request = method.request(message, metadata, timeout)
+        deadline, patience = self._limits(method, timeout)
         try:
-            return MessageToJson(message, indent=None).encode()
+            answer = await self._http.send(request, deadline, patience)
+        except OSError as error:
+            raise await asyncio.to_thread(self._failure, error, deadline) from error
+        return method.message(answer)
+
+    async def close(self) -> None:
+        """Close the connections; requests under way end in a ClientStateError."""
+        self._closed = True
+        self._http.close()
+
+
+class _GivenClient:
+    """A client of pyqwest that the caller made, with the interface of `HTTPClient`."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._origin = "/".join(url.split("/", 3)[:3])
+
+    def send(self, request: Request, deadline: float, patience: float | None) -> Any:
+        del request.headers["host"], patience  # pyqwest's own
+        seconds = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
+        url = self._origin + request.path
+        try:
+            response = self._client.post(url, request.headers, request.body, timeout=seconds)
+        except OSError:
+            raise
         except Exception as error:
-            raise MarshalError(f"the request has no JSON form: {error}") from error
+            raise ConnectionError(str(error)) from error
+        return SimpleNamespace(
+            status=response.status, headers=response.headers, body=response.content
+        )
 
-    def decode(self, data: bytes | bytearray, message_class: Any) -> Any:
-        return self._codec.decode(data, message_class)
-
-
-def _codec(*, json: bool) -> Codec:
-    return _JSONCodec() if json else google_protobuf_binary_codec()
-
-
-def _retrying(retry: RetryPolicy) -> dict[str, Any]:
-    attempts = stop_after_attempt(retry.max_attempts)
-
-    def stop(state: RetryCallState) -> bool:
-        deadline = state.args[2]
-        late = deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
-        return late or attempts(state)
-
-    return {
-        "retry": retry_if_exception(_is_retryable),
-        "wait": wait_random_exponential(retry.initial_backoff.total_seconds(), retry.max_backoff),
-        "stop": stop,
-        "reraise": True,
-    }
+    def close(self) -> None:
+        """Leave the connections to the caller."""
 
 
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, RPCError) and error.code in {
-        Code.UNAVAILABLE,
-        Code.RESOURCE_EXHAUSTED,
-    }
+class _AsyncGivenClient(_GivenClient):
+    """The same by `await`."""
 
-
-def _remaining_ms(deadline: float | None) -> int | None:
-    if deadline is None:
-        return None
-    return min(max(round((deadline - time.monotonic()) * 1000), 0), _MAX_TIMEOUT_MS)
-
-
-def _translate(error: ConnectError, response: ResponseMetadata) -> DispatchError:
-    if isinstance(error.__cause__, DispatchError):
-        return error.__cause__
-    status, message = response.http_status, error.message or "no reason given"
-    code = Code["CANCELLED" if error.code is ConnectCode.CANCELED else error.code.name]
-    if status == 200:
-        return ProtocolError(message, code=Code.INTERNAL)
-    is_connect = response.headers.get("content-type", "").startswith("application/json")
-    if status is not None and not (is_connect and status >= 400):
-        return http_error(status, code, message)
-    details = [
-        AnyProto(type_url=f"type.googleapis.com/{detail.type_name}", value=detail.message_bytes)
-        for detail in error.details
-    ]
-    return rpc_error(code, message, details)
+    async def send(self, request: Request, deadline: float, patience: float | None) -> Any:
+        del request.headers["host"], patience
+        seconds = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
+        url = self._origin + request.path
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._client.post(url, request.headers, request.body)
+        except OSError:
+            raise
+        except Exception as error:
+            raise ConnectionError(str(error)) from error
+        return SimpleNamespace(
+            status=response.status, headers=response.headers, body=response.content
+        )

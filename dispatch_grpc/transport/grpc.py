@@ -1,260 +1,246 @@
-"""gRPC, by grpcio."""
+"""gRPC, by grpcio.
+
+A connection may have fallen silent without a word (NAT, load balancers, crashed hosts). Measured
+with grpcio 1.85 and a proxy that falls silent: without pings every call fails at its deadline.
+keepalive_time decides when a call without an answer is followed by a ping; not keepalive_timeout
+but http2.ping_timeout (60 s by default) ends the connection. Then the call fails with
+UNAVAILABLE, and its retry connects anew. A ping tells a dead connection from a slow server, so a
+slow call is never sent twice. The pings are kind: only a call that has lasted a second causes
+any, and no more than two until the next data (http2.max_pings_without_data), which is what
+servers tolerate that allow one in five minutes.
+"""
 
 import asyncio
 import re
-import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-import grpc
-import grpc.aio
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 
 from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import ClientStateError, ProtocolError, RPCError, http_error, rpc_error
-from dispatch_grpc.transport.protocols import Metadata, Method
-from dispatch_grpc.transport.retry import RetryPolicy
-from dispatch_grpc.transport.target import Target
-from dispatch_grpc.transport.tls import TLSCredentials
+from dispatch_grpc.errors import (
+    ClientStateError,
+    ProtocolError,
+    RPCError,
+    UnavailableError,
+    http_error,
+    rpc_error,
+)
+from dispatch_grpc.transport import tls
+from dispatch_grpc.transport.connecting import open_socket
+from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.quiet import grpc
+from dispatch_grpc.transport.retry import retry_after, send, send_async
 
-_RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+_CLOSED = "the client was closed while the request was under way"
 
 
-class GRPCTransport:
+class _GRPC:
+    """What both transports have."""
+
+    def __init__(self, settings: ConnectionSettings, channel: Any, module: Any) -> None:
+        self._owned = channel is None
+        self._settings = settings
+        self._retry = settings.retry if self._owned else None
+        self._closed = False
+        self._senders: dict[Method, Any] = {}
+        if channel is None:
+            address, options = settings.target.authority, _options(settings)
+            if settings.target.secure:
+                channel = module.secure_channel(address, _credentials(settings.tls), options)
+            else:
+                channel = module.insecure_channel(address, options)
+        self._channel = channel
+        self.send: Any = self._sender(DispatchServiceStub(channel).Dispatch)
+
+    def _sender(self, rpc: Any) -> Any:
+        raise NotImplementedError
+
+    def _method(self, method: Method) -> Any:
+        """Return the sender of a method of CallService, whose messages are imported when needed.
+
+        Not by the generated stub: it registers its methods, which ends the process by a
+        segmentation fault when the channel is closed already.
+        """
+        from dispatch_grpc import schema
+
+        rpc = self._channel.unary_unary(
+            f"/dispatch.calls.v1.CallService/{method}",
+            request_serializer=getattr(schema, f"{method}Request").SerializeToString,
+            response_deserializer=getattr(schema, f"{method}Response").FromString,
+        )
+        found = self._senders[method] = self._sender(rpc)
+        return found
+
+    def _failure(self, error: Any) -> Exception:
+        """Return the error to raise for one of grpcio. May connect, to find the cause."""
+        if self._closed and self._owned:
+            return ClientStateError(_CLOSED)
+        found = _translate(error)
+        if isinstance(found, UnavailableError) and not error.initial_metadata():
+            target, proxy = self._settings.target, self._settings.proxy
+            if target.secure and _NO_CONNECTION.match(error.details() or ""):
+                connect = partial(open_socket, target, proxy, _DIAGNOSIS_SECONDS)
+                context = tls.context_of(self._settings.tls)
+                return tls.diagnose(connect, target.host, context) or found
+        return found
+
+
+class GRPCTransport(_GRPC):
     """Sends requests over a channel of grpcio."""
 
     def __init__(
-        self,
-        target: Target,
-        *,
-        credentials: TLSCredentials | None,
-        retry: RetryPolicy | None,
-        max_message_bytes: int,
-        channel: grpc.Channel | None,
+        self, settings: ConnectionSettings, *, channel: grpc.Channel | None = None
     ) -> None:
-        self._owned = channel is None
-        if channel is None:
-            options = _options(retry, max_message_bytes)
-            if target.secure:
-                channel = grpc.secure_channel(target.authority, _tls(credentials), options)
-            else:
-                channel = grpc.insecure_channel(target.authority, options)
-        self._retry = retry if self._owned else None
-        self._channel = channel
-        self._calls: dict[Method, _Method] = {}
-        self.send = _Method(DispatchServiceStub(channel).Dispatch, self._retry).send
+        super().__init__(settings, channel, grpc)
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
         """Send a request of CallService and return its answer."""
-        if (found := self._calls.get(method)) is None:
-            found = self._calls[method] = _Method(_of_calls(self._channel, method), self._retry)
-        return found.send(request, metadata, timeout)
+        return (self._senders.get(method) or self._method(method))(request, metadata, timeout)
+
+    def _sender(self, rpc: Any) -> Any:
+        return partial(send, partial(self._attempt, rpc), self._retry)
+
+    def _attempt(
+        self, rpc: Any, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        try:
+            return rpc(request, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            raise self._failure(error) from error
+        except ValueError as error:  # grpcio's way to say that the channel is closed
+            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
 
     def close(self) -> None:
-        """Close the connections that the transport opened itself."""
+        """Close the connections; requests under way end in a ClientStateError."""
+        self._closed = True
         if self._owned:
             self._channel.close()
 
 
-class AsyncGRPCTransport:
+class AsyncGRPCTransport(_GRPC):
     """Sends requests over a channel of grpc.aio; belongs to the event loop that made it."""
 
     def __init__(
-        self,
-        target: Target,
-        *,
-        credentials: TLSCredentials | None,
-        retry: RetryPolicy | None,
-        max_message_bytes: int,
-        channel: grpc.aio.Channel | None,
+        self, settings: ConnectionSettings, *, channel: grpc.aio.Channel | None = None
     ) -> None:
-        self._owned = channel is None
-        if channel is None:
-            options = _options(retry, max_message_bytes)
-            if target.secure:
-                channel = grpc.aio.secure_channel(target.authority, _tls(credentials), options)
-            else:
-                channel = grpc.aio.insecure_channel(target.authority, options)
-        self._retry = retry if self._owned else None
-        self._channel = channel
-        self._calls: dict[Method, _AsyncMethod] = {}
-        self.send = _AsyncMethod(DispatchServiceStub(channel).Dispatch, self._retry).send
+        super().__init__(settings, channel, grpc.aio)
 
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
         """Send a request of CallService and return its answer."""
-        if (found := self._calls.get(method)) is None:
-            rpc = _of_calls(self._channel, method)
-            found = self._calls[method] = _AsyncMethod(rpc, self._retry)
-        return await found.send(request, metadata, timeout)
+        return await (self._senders.get(method) or self._method(method))(request, metadata, timeout)
+
+    def _sender(self, rpc: Any) -> Any:
+        return partial(send_async, partial(self._attempt, rpc), self._retry)
+
+    async def _attempt(
+        self, rpc: Any, request: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        try:
+            response = await rpc(request, timeout=timeout, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise await asyncio.to_thread(self._failure, error) from error
+        except grpc.aio.UsageError as error:
+            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and self._owned and not (task and task.cancelling()):
+                raise ClientStateError(_CLOSED) from None  # close() cancels what is under way
+            raise
+        if response is None:  # grpc.aio's way to say that it could not decode it
+            raise ProtocolError("malformed message", code=Code.INTERNAL)
+        return response
 
     async def close(self) -> None:
-        """Close the connections that the transport opened itself."""
+        """Close the connections; requests under way end in a ClientStateError."""
+        self._closed = True
         if self._owned:
             await self._channel.close()
 
 
-class _Method:
-    """A method of a service, with the retries that gRPC leaves to us."""
-
-    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
-        self._rpc = rpc
-        self._retry = retry
-
-    def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
-        started, left = time.monotonic(), timeout
-        again: _Again | None = None
-        while True:
-            try:
-                return self._rpc(request, timeout=left, metadata=metadata)
-            except grpc.RpcError as error:
-                again = again or _Again(self._retry, timeout, started)
-                wait = again.wait(error)
-                if wait is None:
-                    raise _translate(error) from error
-            except ValueError as error:  # grpcio's way to say that the channel is closed
-                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
-            time.sleep(wait)
-            left = again.left()
-
-
-class _AsyncMethod:
-    """The same by `await`."""
-
-    def __init__(self, rpc: Any, retry: RetryPolicy | None) -> None:
-        self._rpc = rpc
-        self._retry = retry
-
-    async def send(self, request: Message, metadata: Metadata, timeout: float | None) -> Any:
-        started, left = time.monotonic(), timeout
-        again: _Again | None = None
-        while True:
-            try:
-                response = await self._rpc(request, timeout=left, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                again = again or _Again(self._retry, timeout, started)
-                wait = again.wait(error)
-                if wait is None:
-                    raise _translate(error) from error
-            except grpc.aio.UsageError as error:
-                raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
-            else:
-                if response is None:  # grpc.aio's way to say that it could not decode it
-                    raise ProtocolError("malformed message", code=Code.INTERNAL)
-                return response
-            await asyncio.sleep(wait)
-            left = again.left()
-
-
-def _of_calls(channel: Any, method: Method) -> Any:
-    """A method of CallService, whose messages are imported when they are needed first.
-
-    Not by the generated stub: it registers its methods, which ends the process by a segmentation
-    fault when the channel is closed already.
-    """
-    from dispatch_grpc import schema
-
-    return channel.unary_unary(
-        f"/dispatch.calls.v1.CallService/{method}",
-        request_serializer=getattr(schema, f"{method}Request").SerializeToString,
-        response_deserializer=getattr(schema, f"{method}Response").FromString,
-    )
-
-
-class _Again:
-    """Decides on the retries that gRPC leaves to us.
-
-    gRPC does not try again once the headers of an answer have arrived (gRFC A6), and servers
-    built on Connect send headers before every error. Such an error is tried again here, by the
-    same policy as the channel's.
-    """
-
-    def __init__(self, retry: RetryPolicy | None, timeout: float | None, started: float) -> None:
-        self._retry = retry
-        self._attempts = 1
-        self._deadline = None if timeout is None else started + timeout
-
-    def left(self) -> float | None:
-        """Seconds until the deadline."""
-        return None if self._deadline is None else self._deadline - time.monotonic()
-
-    def wait(self, error: Any) -> float | None:
-        """Seconds to wait before the next attempt; None to give up."""
-        retry = self._retry
-        if (
-            retry is None
-            or self._attempts == retry.max_attempts
-            or error.code() not in _RETRYABLE
-            or not error.initial_metadata()
-        ):
-            return None
-        import random
-
-        bound = retry.initial_backoff * 2 ** (self._attempts - 1)
-        wait = random.uniform(0, min(bound, retry.max_backoff).total_seconds())  # noqa: S311
-        left = self.left()
-        if left is not None and wait >= left:
-            return None
-        self._attempts += 1
-        return wait
-
-
-def _options(retry: RetryPolicy | None, max_message_bytes: int) -> list[tuple[str, Any]]:
-    options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", max_message_bytes),
+def _options(settings: ConnectionSettings) -> list[tuple[str, Any]]:
+    timeout = min(settings.timeout or 10.0, 10.0)
+    proxy = ("grpc.http_proxy", settings.proxy) if settings.proxy else None
+    return [
+        ("grpc.primary_user_agent", settings.user_agent),
+        ("grpc.max_receive_message_length", settings.max_response_bytes),
         # Connections are shared by all channels of a process, and so with a forked child, where
         # they are broken; a pool of its own lets a child open new ones.
         ("grpc.use_local_subchannel_pool", 1),
         # Connect anew soon, so that a retry finds a service that came back (default: 1 to 120 s).
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 5000),
-    ]
-    if retry is None:
-        return [*options, ("grpc.enable_retries", 0)]
-    import json
-
-    policy = {
-        "maxAttempts": retry.max_attempts,
-        "initialBackoff": f"{retry.initial_backoff.total_seconds()}s",
-        "maxBackoff": f"{retry.max_backoff.total_seconds()}s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": sorted(code.name for code in _RETRYABLE),
-    }
-    names = ("dispatch.sdk.v1.DispatchService", "dispatch.calls.v1.CallService")
-    services = [{"service": name} for name in names]
-    config = {"methodConfig": [{"name": services, "retryPolicy": policy}]}
-    return [
-        *options,
-        ("grpc.service_config", json.dumps(config)),
-        # A request that does not fit here is not sent again (the default is 256 KiB).
-        ("grpc.per_rpc_retry_buffer_size", 2 * max_message_bytes),
+        # A silent connection is found within a third of a call's time.
+        ("grpc.keepalive_time_ms", int(100 * timeout)),
+        ("grpc.http2.ping_timeout_ms", int(200 * timeout)),
+        # Only `transport.proxy` decides on proxies.
+        proxy or ("grpc.enable_http_proxy", 0),
     ]
 
 
-def _tls(credentials: TLSCredentials | None) -> grpc.ChannelCredentials:
-    tls = credentials or TLSCredentials()
+def _credentials(credentials: tls.TLSCredentials) -> grpc.ChannelCredentials:
+    if credentials.certificate_chain is not None:
+        tls.context_of(credentials)  # refuses what is not usable, which grpcio would not tell
     return grpc.ssl_channel_credentials(
-        tls.root_certificates, tls.private_key, tls.certificate_chain
+        credentials.root_certificates, credentials.private_key, credentials.certificate_chain
     )
 
 
 def _translate(error: Any) -> RPCError:
+    """Return the error to raise for one of grpcio, in plain words."""
     code, message = Code(error.code().value[0]), error.details() or "no reason given"
+    trailers = error.trailing_metadata() or ()
     if http := re.search(r"^Received http2 header with status: (\d+)", message):
-        return http_error(int(http[1]), code)
-    if message.startswith(_NO_ANSWER) and code is not Code.DEADLINE_EXCEEDED:
-        return ProtocolError(message, code=Code.INTERNAL)
-    return rpc_error(code, message, _details(error.trailing_metadata() or ()))
+        found = http_error(int(http[1]))
+    elif message.startswith(_NO_ANSWER) and code not in _NO_CONNECTION_CODES:
+        found = ProtocolError(message, code=Code.INTERNAL)
+    else:
+        found = rpc_error(code, _plain(message), _details(trailers))
+    headers = dict((*(error.initial_metadata() or ()), *trailers))
+    if found.retry_after is None:
+        found.retry_after = retry_after(headers.get)
+    if _HTTP1.search(message):
+        found.retry_after = -1.0
+    return found
 
+
+_NO_CONNECTION_CODES = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
+_DIAGNOSIS_SECONDS = 3.0
+_NO_CONNECTION = re.compile(r"failed to connect|.*(andshake|Socket closed|Connection reset)")
+_HTTP1 = re.compile(r"Expected SETTINGS frame as the first frame|http1\.x server")
 
 # What versions of grpcio say of answers without a status of gRPC, of bytes that are no message,
 # and of messages that are too large for us.
 _NO_ANSWER = ("Stream removed", "Exception deserializing response", "CLIENT: Received message")
+
+_PLAIN = (
+    (
+        _HTTP1,
+        "it answers by HTTP/1.1, which gRPC does not use: pass protocol='connect', or the URL of "
+        "a gRPC server",
+    ),
+    (re.compile(r"Connection refused"), "connection refused"),
+    (
+        re.compile(r"errors resolving ([^ ]+):\d+: |DNS resolution failed for ([^ ]+):\d+"),
+        "the host name {0} cannot be resolved",
+    ),
+    (re.compile(r"ping timeout"), "its connection has fallen silent"),
+    (re.compile(r"Socket closed|Connection reset|GOAWAY"), "the connection was closed"),
+)
+
+
+def _plain(message: str) -> str:
+    """Return a text of the C core in plain words, or the text without its prefixes."""
+    for pattern, text in _PLAIN:
+        if found := pattern.search(message):
+            return text.format(*filter(None, found.groups()))
+    return re.sub(r"^failed to connect to all addresses; last error: [A-Z]+: \S+: ", "", message)
 
 
 def _details(trailers: Any) -> list[any_pb2.Any]:

@@ -1,10 +1,14 @@
-"""What a client needs of a protocol: to send one request and get its answer."""
+"""What a client needs of a protocol: settings to connect by, and a way to send a request."""
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from google.protobuf.message import Message
 
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
+from dispatch_grpc.transport.retry import RetryPolicy
+from dispatch_grpc.transport.target import Target
+from dispatch_grpc.transport.tls import TLSCredentials
 
 Metadata = tuple[tuple[str, str], ...]
 """Pairs of lower-case key and value."""
@@ -13,8 +17,33 @@ Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall"]
 """The methods of CallService."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """How a transport reaches the API.
+
+    Attributes:
+        target: Address of the API.
+        tls: Certificates for https, with the roots to trust.
+        proxy: URL of the HTTP proxy to go through; None for a direct connection.
+        retry: When a failed request is sent again.
+        timeout: Seconds that a request takes by default; None is no limit.
+        max_response_bytes: Largest answer to read.
+        user_agent: Name and version of this library.
+        json: Whether Connect sends JSON.
+    """
+
+    target: Target
+    tls: TLSCredentials
+    proxy: str | None
+    retry: RetryPolicy | None
+    timeout: float | None
+    max_response_bytes: int
+    user_agent: str
+    json: bool
+
+
 class Transport(Protocol):
-    """A connection to the API. It raises nothing but what `errors` holds."""
+    """A connection to the API. It raises only the exceptions of `dispatch_grpc.errors`."""
 
     def send(
         self, request: DispatchRequest, metadata: Metadata, timeout: float | None
@@ -29,7 +58,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what the transport opened itself."""
+        """Close what the transport opened itself; requests under way end in an error."""
         ...
 
 
@@ -49,5 +78,5 @@ class AsyncTransport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of what the transport opened itself."""
+        """Close what the transport opened itself; requests under way end in an error."""
         ...

@@ -1,21 +1,34 @@
-"""When a failed request is sent again."""
+"""The retry loop of every request: when a failed request is sent again, over both protocols.
 
-from datetime import timedelta
+`RetryPolicy` and `Attempts` decide, without I/O or a clock; `send` and `send_async` act.
+"""
 
-from dispatch_grpc.errors import ConfigurationError
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import ConfigurationError, RPCError
+
+_RETRYABLE = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 
 
 class RetryPolicy:
     """When a failed request is sent again.
 
-    After UNAVAILABLE and RESOURCE_EXHAUSTED, with an exponential backoff and jitter, within
-    the deadline of the dispatch.
+    After UNAVAILABLE and RESOURCE_EXHAUSTED, with exponential backoff and full jitter, within
+    the deadline of the request. A server that asks for a later retry (`retry-after`,
+    `grpc-retry-pushback-ms`) is given that time as well.
 
     Attributes:
-        max_attempts: Number of times that a request is sent at most, from 2 to 5 (gRPC's bound).
-        initial_backoff: Bound of the wait before the second attempt; doubles with each. 10 ms
-            or more.
-        max_backoff: Bound of every wait. 10 ms or more.
+        max_attempts: Number of times that a request is sent at most; 2 or more.
+        initial_backoff: Upper bound of the wait before the second attempt; it doubles with
+            each attempt.
+        max_backoff: Upper bound of every wait.
     """
 
     def __init__(
@@ -25,23 +38,126 @@ class RetryPolicy:
         initial_backoff: timedelta = timedelta(milliseconds=100),
         max_backoff: timedelta = timedelta(seconds=2),
     ) -> None:
-        if not (isinstance(max_attempts, int) and 2 <= max_attempts <= 5):
+        if not (isinstance(max_attempts, int) and max_attempts >= 2):
             raise ConfigurationError(
-                f"max_attempts: an int from 2 to 5 is required; got {max_attempts!r} "
+                f"max_attempts: an int of 2 or more is required; got {max_attempts!r} "
                 f"(retry=None turns retries off)"
             )
         for name, value in (("initial_backoff", initial_backoff), ("max_backoff", max_backoff)):
-            # Below, gRPC's own retries may hang until the deadline: grpc/grpc issue 41036.
-            if not isinstance(value, timedelta) or value < timedelta(milliseconds=10):
+            if not isinstance(value, timedelta) or value <= timedelta(0):
                 raise ConfigurationError(
-                    f"{name}: a timedelta of 10 milliseconds or more is required; got {value!r}"
+                    f"{name}: a timedelta greater than zero is required; got {value!r}"
                 )
         self.max_attempts = max_attempts
         self.initial_backoff = initial_backoff
         self.max_backoff = max_backoff
+
+    def _fields(self) -> tuple[int, timedelta, timedelta]:
+        return self.max_attempts, self.initial_backoff, self.max_backoff
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RetryPolicy) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
 
     def __repr__(self) -> str:
         return (
             f"RetryPolicy(max_attempts={self.max_attempts}, "
             f"initial_backoff={self.initial_backoff!r}, max_backoff={self.max_backoff!r})"
         )
+
+
+class Attempts:
+    """The attempts of one request, and the decision after each that failed."""
+
+    def __init__(self, policy: RetryPolicy | None, timeout: float | None) -> None:
+        self._policy = policy
+        self._timeout = timeout
+        self._failed = 0
+
+    def wait(self, code: Code, retry_after: float | None, elapsed: float) -> float | None:
+        """Return the seconds to wait before the next attempt, or None to give up.
+
+        Args:
+            code: Code of the error.
+            retry_after: Seconds that the server asks to wait; negative when it asks for no
+                retry, None when it asks for nothing.
+            elapsed: Seconds since the request began.
+        """
+        policy = self._policy
+        self._failed += 1
+        if (
+            policy is None
+            or code not in _RETRYABLE
+            or self._failed >= policy.max_attempts
+            or (retry_after is not None and retry_after < 0)
+        ):
+            return None
+        initial, bound = policy.initial_backoff.total_seconds(), policy.max_backoff.total_seconds()
+        backoff = min(initial * 2.0 ** min(self._failed - 1, 60), bound)
+        wait = (retry_after or 0.0) + random.uniform(0, backoff)  # noqa: S311 (full jitter)
+        late = self._timeout is not None and elapsed + wait >= self._timeout
+        return None if late else wait
+
+
+def retry_after(get: Callable[[str], Any]) -> float | None:
+    """Return the seconds that a server asks to wait, as `Attempts.wait` takes them.
+
+    Args:
+        get: Returns the value of a header, None if it is missing.
+    """
+    if (pushback := get("grpc-retry-pushback-ms")) is not None:
+        # By gRFC A6, anything but a number of milliseconds means: do not retry.
+        return int(pushback) / 1000 if str(pushback).isdigit() else -1.0
+    value = str(get("retry-after") or "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def send(
+    attempt: Callable[[Any, Any, float | None], Any],
+    policy: RetryPolicy | None,
+    request: Any,
+    metadata: Any,
+    timeout: float | None,
+) -> Any:
+    """Send a request by `attempt(request, metadata, seconds)` until it succeeds or is given up."""
+    started, left = time.monotonic(), timeout
+    attempts: Attempts | None = None
+    while True:
+        try:
+            return attempt(request, metadata, left)
+        except RPCError as error:
+            attempts = attempts or Attempts(policy, timeout)
+            wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
+            if wait is None:
+                raise
+        time.sleep(wait)
+        left = None if timeout is None else started + timeout - time.monotonic()
+
+
+async def send_async(
+    attempt: Callable[[Any, Any, float | None], Awaitable[Any]],
+    policy: RetryPolicy | None,
+    request: Any,
+    metadata: Any,
+    timeout: float | None,
+) -> Any:
+    """The same by `await`."""
+    started, left = time.monotonic(), timeout
+    attempts: Attempts | None = None
+    while True:
+        try:
+            return await attempt(request, metadata, left)
+        except RPCError as error:
+            attempts = attempts or Attempts(policy, timeout)
+            wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
+            if wait is None:
+                raise
+        await asyncio.sleep(wait)
+        left = None if timeout is None else started + timeout - time.monotonic()

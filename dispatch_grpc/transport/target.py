@@ -2,12 +2,28 @@
 
 
 class Target:
-    """Where the API is: its URL, and what gRPC calls authority, its host and port."""
+    """The address of the API.
+
+    Attributes:
+        url: Its URL, without a slash at the end.
+        authority: Its host and port, as gRPC takes them.
+        secure: Whether to use TLS.
+    """
 
     def __init__(self, url: str, authority: str, *, secure: bool) -> None:
         self.url = url
         self.authority = authority
         self.secure = secure
+
+    @property
+    def host(self) -> str:
+        """The host, without the brackets of an IPv6 address."""
+        return self.authority.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.authority.rpartition(":")[2])
 
 
 def is_loopback(host: str) -> bool:

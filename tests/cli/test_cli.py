@@ -29,7 +29,7 @@ from tests import hostile
 from tests.conftest import KEY
 
 URL = "https://example.com"
-NO_KEY = "there is no API key: set the environment variable DISPATCH_API_KEY, or pass --api-key"
+NO_KEY = "an API key is required: set the environment variable DISPATCH_API_KEY or pass --api-key"
 
 
 class Done(NamedTuple):
@@ -168,10 +168,10 @@ def test_input_from_stdin(shell, dispatch_recorder: CallRecorder):
         ('"a', "not valid JSON: Unterminated string starting at (line 1, column 1)"),
         ('"\\x"', "not valid JSON: Invalid \\escape (line 1, column 2)"),
         ("1 2", "not valid JSON: Extra data (line 1, column 3)"),
-        ("NaN", "not valid JSON: NaN is no number of JSON"),
-        ("[-Infinity]", "not valid JSON: -Infinity is no number of JSON"),
-        ("1e999", "the number 1e999 is larger than a double can be"),
-        ('{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' is twice in one object"),
+        ("NaN", "not valid JSON: NaN is not a JSON number"),
+        ("[-Infinity]", "not valid JSON: -Infinity is not a JSON number"),
+        ("1e999", "the number 1e999 is too large for a double"),
+        ('{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' occurs twice in one object"),
         ('{"a": [9007199254740993]}', "$.a[0]: an int inside a list or dict must be one that a"),
         ("18446744073709551616", "$: an int must be from -2**63 to 2**64 - 1"),
         ("9" * 5000, "4300 digits"),
@@ -203,7 +203,10 @@ def test_input_that_is_not_utf8(command, shell, tmp_path: Path):
         ([URL], "Missing argument 'FUNCTION'."),
         ([URL, "f", "g"], "Got unexpected extra argument (g)"),
         ([URL, "f", "--inptu", "1"], "--inptu"),
-        ([URL, "f", "--input", "1", "--input-file", "-"], "exclude each other; got both"),
+        (
+            [URL, "f", "--input", "1", "--input-file", "-"],
+            "--input and --input-file cannot be used together (see",
+        ),
         ([URL, "f", "--input-file", "none.json"], "'none.json': No such file or directory"),
         ([URL, "f", "--input-file", "."], "'.': Is a directory"),
         ([URL, "f", "--protocol", "http"], "'http' is not one of 'grpc', 'connect', 'connect+"),
@@ -230,7 +233,7 @@ def test_usage(command, arguments, problem, dispatch_recorder: CallRecorder):
         ([URL, "f", "--idempotency-key", "a b"], "--idempotency-key: 1 to 255 printable ASCII"),
         ([URL, "f", "--api-url", "ftp://x"], "'ftp://x' (from --api-url) must begin with https"),
         ([URL, "f", "--api-url", "http://example.com"], "or pass --allow-plaintext if"),
-        ([URL, "f", "--api-key", "sk\n-secret"], "the API key from --api-key has control or"),
+        ([URL, "f", "--api-key", "sk\n-secret"], "the API key from --api-key contains control or"),
     ],
 )
 def test_calls_and_settings_that_are_not_acceptable(
@@ -272,9 +275,9 @@ def test_durations_that_are_none(command, option, text, dispatch_recorder: CallR
 @pytest.mark.parametrize(
     ("option", "text", "problem"),
     [
-        ("--expiration", "999999999999999d", "at most 999999999d are possible; got '9999"),
-        ("--timeout", "0s", "more than zero and at most 365d is required; got '0s'"),
-        ("--timeout", "366d", "more than zero and at most 365d is required; got '366d'"),
+        ("--expiration", "999999999999999d", "at most 999999999d is allowed; got '9999"),
+        ("--timeout", "0s", "a duration above zero and of at most 365d is required; got '0s'"),
+        ("--timeout", "366d", "a duration above zero and of at most 365d is required; got '366d'"),
     ],
 )
 def test_durations_out_of_bounds(command, option, text, problem):
@@ -318,8 +321,12 @@ def test_the_largest_request(command, tmp_path: Path, dispatch_recorder: CallRec
     (tmp_path / "large").write_text(json.dumps("x" * 5_000_000))
     (tmp_path / "small").write_text(json.dumps("x" * 500))
     large, small = (["call", URL, "f", "--input-file", name] for name in ("large", "small"))
-    says(command(*large), 1, "more than the 4194304 allowed by --max-request-bytes; calls that")
-    says(command(*small, "--max-request-bytes", "500"), 1, "more than the 500 allowed by --max")
+    says(command(*large), 1, "the 4194304 bytes allowed by --max-request-bytes; a batch is")
+    says(
+        command(*small, "--max-request-bytes", "500"),
+        1,
+        "larger than the 500 bytes allowed by --max",
+    )
     assert not dispatch_recorder.requests
     with serve(dispatch_recorder, max_request_bytes=6_000_000) as server:
         options = ["--api-url", server.url, "--max-request-bytes", "6000000"]
@@ -340,8 +347,8 @@ def test_what_the_service_refuses_is_one_line(command, dispatch_recorder: CallRe
 def test_how_to_try_again_when_it_is_not_known(command, dispatch_recorder: CallRecorder):
     dispatch_recorder.fail_next(Code.UNAVAILABLE, times=5)
     done = command("call", URL, "f")
-    says(done, 1, "told to fail [UNAVAILABLE]; whether anything was recorded is not known")
-    key = done.err.split("add --idempotency-key ")[1].strip()
+    says(done, 1, "told to fail [UNAVAILABLE]; the service may have recorded the calls: retry with")
+    key = done.err.split(" --idempotency-key ")[1].split()[0]
     assert key == dispatch_recorder.refused[0].metadata["idempotency-key"]
 
 
@@ -349,12 +356,18 @@ def test_the_time_for_a_request(command):
     with hostile.serving(hostile.hangs) as server:
         options = ["--api-url", server.url, "--timeout", "200ms", "--idempotency-key", "mine"]
         done = command("call", URL, "f", *options)
-    says(done, 1, "no answer", "[DEADLINE_EXCEEDED]", "add --idempotency-key mine\n")
+    says(
+        done,
+        1,
+        "no answer",
+        "[DEADLINE_EXCEEDED]",
+        "retry with --idempotency-key mine to avoid duplicates\n",
+    )
 
 
 def test_what_is_no_service(command):
     with hostile.serving(hostile.plain(200, b"<html>", "text/html")) as server:
-        says(command("call", URL, "f", "--api-url", server.url), 1, "is the API URL right?")
+        says(command("call", URL, "f", "--api-url", server.url), 1, "check the API URL")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
@@ -424,7 +437,7 @@ def test_a_batch_from_stdin(shell, dispatch_recorder: CallRecorder):
 @pytest.mark.parametrize("text", ["", "\n \r\n"])
 def test_a_batch_without_calls(command, batch_file, text, dispatch_recorder: CallRecorder):
     done = command("batch", batch_file(text))
-    says(done, 0, "calls.jsonl holds no calls; nothing was sent")
+    says(done, 0, "calls.jsonl contains no calls; nothing was sent")
     assert not dispatch_recorder.requests
 
 
@@ -435,21 +448,21 @@ def test_a_batch_without_calls(command, batch_file, text, dispatch_recorder: Cal
         ('{"a": 1', "not valid JSON: Expecting ',' delimiter (column 8)"),
         ("[]", "an object is required, {…}; got a list"),
         ('"call"', 'an object is required, {…}; got "call"'),
-        ('{"function": "f"}', "endpoint: is required; it is missing"),
-        ('{"endpoint": "http://x"}', "function: is required; it is missing"),
+        ('{"function": "f"}', "endpoint: a value is required; the key is missing"),
+        ('{"endpoint": "http://x"}', "function: a value is required; the key is missing"),
         (line("f", inputs=1), "unknown key 'inputs'; the keys are endpoint, function, input, exp"),
         (line("f", version=None), "version: a string is required; got null"),
         (line("f", version=1.5), "version: a string is required; got 1.5"),
         (line("f", expiration=30), "expiration: a string is required; got 30"),
-        (line("f", expiration="30"), "expiration: a duration is required, of whole numbers with"),
+        (line("f", expiration="30"), "expiration: a duration is required: whole numbers with"),
         (line("f", expiration="4000000d"), "expiration: at most 315576000000 seconds"),
         ('{"endpoint": ["http://x"], "function": "f"}', "endpoint: a string is required; got a l"),
         ('{"endpoint": "http://x", "function": {}}', "function: a string is required; got an obj"),
         (line("f").replace(URL, "example"), "endpoint: a URI (RFC 3986) that begins with"),
         (line("f g"), "function: a name that matches [a-zA-Z_][a-zA-Z0-9_<>.]* is required; got"),
         (line("f", input=[2**53 + 1]), "input: $[0]: an int inside a list or dict must be one"),
-        (line("f", input=float("nan")), "not valid JSON: NaN is no number of JSON"),
-        (line("f")[:-1] + ', "function": "g"}', "the key 'function' is twice in one object"),
+        (line("f", input=float("nan")), "not valid JSON: NaN is not a JSON number"),
+        (line("f")[:-1] + ', "function": "g"}', "the key 'function' occurs twice in one object"),
     ],
 )
 def test_a_line_that_is_no_call(command, batch_file, bad, problem, dispatch_recorder: CallRecorder):
@@ -592,7 +605,7 @@ def test_a_broken_pipe_is_quiet(process, arguments, dispatch_recorder: CallRecor
 def test_output_that_cannot_be_written(shell):
     with open("/dev/full", "wb") as full:
         done = shell("call", URL, "f", stdout=full)
-    says(done, 1, "done, but the output cannot be written: ", "No space left on device")
+    says(done, 1, "done, but the output could not be written: ", "No space left on device")
 
 
 # Keys
@@ -720,7 +733,7 @@ def test_the_level_of_logs(process, app):
         ("app.py:endpoint", "app.py:endpoint: there is no module 'app.py'"),
         ("app:none", "app:none: there is no 'none' in app"),
         ("app:Place.none", "app:Place.none: there is no 'none' in app.Place"),
-        ("app:text", "app:text: a dispatch_grpc.endpoint.Endpoint is required; got str"),
+        ("app:text", "app:text: an Endpoint (dispatch_grpc.Endpoint) is required; got str"),
     ],
 )
 def test_what_cannot_be_served(shell, app, name, problem):
@@ -795,7 +808,7 @@ def test_help(command, monkeypatch, path, one: click.Command):
 
 def test_help_says_what_a_stranger_must_know(command):
     shown = " ".join(command("call", "--help").out.split())
-    assert "DISPATCH_API_KEY: other users of this machine can see a key on the command" in shown
+    assert "DISPATCH_API_KEY: other users of this machine can read command lines" in shown
     shown = " ".join(command("--help").out.split())
     for code in (0, 1, 2, 130, 141):
         assert f" {code} " in shown
@@ -843,7 +856,8 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         (
             "click",
             ["--help"],
-            "the command line needs an extra: pip install 'dispatch-grpc[cli]'\n",
+            "the command line needs an extra (click is missing): "
+            "pip install 'dispatch-grpc[cli]'\n",
         ),
         ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
         ("cryptography", ["keypair"], "pip install 'dispatch-grpc[endpoint]'\n"),
@@ -851,13 +865,13 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         (
             "asyncpg",
             ["serve"],
-            "the service needs an extra: pip install 'dispatch-grpc[service]' (asyncpg is "
-            "missing)\n",
+            "the service needs an extra (asyncpg is missing): "
+            "pip install 'dispatch-grpc[service]'\n",
         ),
         (
             "pythonjsonlogger",
             ["serve", "--log-format", "json"],
-            "pip install 'dispatch-grpc[service]' (pythonjsonlogger.json is missing)\n",
+            "extra (pythonjsonlogger is missing): pip install 'dispatch-grpc[service]'\n",
         ),
     ],
 )
@@ -876,6 +890,37 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
     *logs, last = done.stderr.splitlines(keepends=True)
     assert last.endswith(message)
     assert all(" WARNING dispatch_grpc: " in text for text in logs)  # of the endpoint
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "connect"),
+        ("cryptography", ["keypair"], "endpoint"),
+        ("hypercorn", ["run", "app:endpoint"], "endpoint"),
+        ("pythonjsonlogger", ["serve", "--log-format", "json"], "service"),
+    ],
+)
+def test_an_incompatible_dependency_is_no_missing_extra(
+    environment, app, tmp_path, package, arguments, extra
+):
+    """It is there, but has not what is needed of it."""
+    app(APP)
+    (tmp_path / "old" / package).mkdir(parents=True)
+    (tmp_path / "old" / package / "__init__.py").touch()
+    code = "import sys; from dispatch_grpc.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env={**environment, "PYTHONPATH": f"{tmp_path}/old"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert f" needs another version of {package} (" in last
+    assert last.endswith(f"): pip install --upgrade 'dispatch-grpc[{extra}]'")
 
 
 def test_another_broken_import_is_no_missing_extra(environment):

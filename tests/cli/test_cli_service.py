@@ -26,6 +26,7 @@ import trustme
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
+import dispatch_grpc
 from dispatch_grpc import (
     AuthenticationError,
     Call,
@@ -201,7 +202,9 @@ def hosted() -> Iterator[str]:
 
     @endpoint.function
     def fails(message: str) -> None:
-        raise ValueError(message)
+        error: Any = ValueError(message)
+        error.status = Status.INVALID_ARGUMENT
+        raise error
 
     @endpoint.function
     def throttled(message: str) -> None:
@@ -322,11 +325,11 @@ def test_a_call_that_does_not_finish_in_time(serving: Serving, hosted: str):
     assert (done.code, done.out) == (1, "")
     told, complaint = done.err.splitlines()
     id = told.removeprefix("dispatch id: ")
-    assert complaint.startswith(f"dispatch-grpc: the call {id} has not finished within ")
+    assert complaint.startswith(f"dispatch-grpc: the call {id} did not finish within ")
     assert complaint.endswith("[DEADLINE_EXCEEDED]")
     assert "idempotency" not in complaint
     done = serving("wait", id, "--timeout", "200ms", "--json")
-    says(done, 1, f"the call {id} has not finished within 0.2 s: it is running after ")
+    says(done, 1, f"the call {id} did not finish within 0.2 s: its first attempt is running")
     assert serving("cancel", id) == (0, "cancelled 1 call\n", "")
     says(serving("wait", id), 1, "the call failed: CancelledError: the call was cancelled [PERM")
     says(serving("cancel", id), 1, f"the call {id} has finished already [FAILED_PRECONDITION]")
@@ -428,7 +431,7 @@ def test_calls_that_there_are_not(serving: Serving, name: str):
     id = "01a205dd-56fd-74e0-ad8a-5903b5ee80d5"
     says(serving(name, id), 1, f"{serving.url} has no call '{id}'", "[NOT_FOUND]")
     says(serving(name, "no id"), 1, "has no call 'no id'")
-    says(serving(name, ""), 2, "dispatch_id: a str that is not empty is required")
+    says(serving(name, ""), 2, "dispatch_id: a non-empty str is required")
     says(serving(name), 2, "Missing argument 'ID", f"(see 'dispatch-grpc {name} --help')")
 
 
@@ -488,7 +491,7 @@ def test_filters(serving: Serving, hosted: str):
         assert serving("list", "--json", *nothing) == (
             0,
             "",
-            "dispatch-grpc: there are no such calls\n",
+            "dispatch-grpc: no calls found\n",
         )
     assert ids_of(serving("list", "--json", "--since", "1h", "--limit", "3")) == [slow, bad, ok]
     assert serving("list", "--since", "0s").out == ""
@@ -549,7 +552,7 @@ def test_columns_fit(monkeypatch, columns, function, endpoint, status):
     monkeypatch.setenv("COLUMNS", str(columns))
     calls = [info(), info()]
     calls[1].function, calls[1].endpoint, calls[1].status = function, endpoint, status
-    heads, *rows = map(click.unstyle, cli_output.table(calls))
+    heads, *rows = map(click.unstyle, cli_output.table(list(map(dispatch_grpc.CallInfo.of, calls))))
     assert all(len(row) <= max(columns, 80) for row in (heads, *rows))
     names = heads.split()
     assert names[:4] == ["ID", "STATE", "AGE", "FUNCTION"]
@@ -622,15 +625,19 @@ def test_colours(state, status, error, colour):
     if error:
         call.last_error.message = "no"
     shown = status.name.lower() if state == "FINISHED" else state.lower()
-    assert f"\x1b[{colour}m{shown}" in cli_output.table([call])[1]
-    assert f"\x1b[{colour}m{state.lower()}\x1b[0m" in "".join(cli_output.details(call))
+    found = dispatch_grpc.CallInfo.of(call)
+    assert f"\x1b[{colour}m{shown}" in cli_output.table([found])[1]
+    assert f"\x1b[{colour}m{state.lower()}\x1b[0m" in "".join(cli_output.details(found))
 
 
 def test_what_a_later_version_of_the_schema_has():
     call = info()
     call.MergeFromString(b"\x38\x63\x40\x62")
-    assert " 99 " in click.unstyle(cli_output.table([call])[1])
-    assert re.search("status +98", click.unstyle("\n".join(cli_output.details(call))))
+    found = dispatch_grpc.CallInfo.of(call)
+    assert (found.state, found.status) == ("unknown", Status.PERMANENT_ERROR)
+    assert " unknown " in click.unstyle(cli_output.table([found])[1])
+    assert re.search("status +PERMANENT", click.unstyle("\n".join(cli_output.details(found))))
+    assert (found.to_dict()["state"], found.to_dict()["status"]) == (99, 98)
 
 
 def test_colours_on_a_terminal_only(serving: Serving, hosted: str):
@@ -734,9 +741,9 @@ def test_the_faster_event_loop():
         (["--certfile", "none.pem"], "File 'none.pem' does not exist"),
         (["--certfile", "file"], "--certfile and --keyfile go together; got one of them"),
         (["--certfile", "file", "--keyfile", "file"], "--keyfile file: not a certificate chain"),
-        (["--api-key", "a\nsecret"], "the API key from --api-key has control or non-ASCII"),
+        (["--api-key", "a\nsecret"], "the API key from --api-key contains control or non-ASCII"),
         (["--api-key-file", "empty"], "--api-key-file empty: there is no key in it"),
-        (["--api-key-file", "bad"], "bad:3: the API key from this line has control or non-ASCII"),
+        (["--api-key-file", "bad"], "bad:3: the API key from this line contains control or"),
         (["--signing-key-file", "file"], "signing key from --signing-key-file file cannot be read"),
         (["--host", "0.0.0.0"], "in clear text: give --certfile and --keyfile, or --allow"),
         (["--host", "192.0.2.1"], "host: '192.0.2.1' is no loopback address"),

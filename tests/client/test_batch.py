@@ -1,6 +1,7 @@
 """Batches: recorded together or not at all, sent once, and kept when it fails."""
 
 import asyncio
+import math
 import re
 import threading
 from collections.abc import Mapping
@@ -136,6 +137,20 @@ def test_other_calls_get_another_key(driver, batch, change, dispatch_recorder: C
     assert dispatch_recorder.requests[0].metadata["idempotency-key"] != "mine"
 
 
+def test_the_calls_of_a_batch(batch):
+    batch.add(A, B)
+    assert list(batch) == [A, B]
+    assert A in batch
+    assert C not in batch
+    assert "a" not in batch
+    for call in batch:  # of copies, like add
+        call.function = "changed"
+    assert list(batch) == [A, B]
+    rest = iter(batch)
+    batch.clear()
+    assert list(rest) == [A, B]
+
+
 def test_a_bad_call_adds_none(driver, batch, dispatch_recorder: CallRecorder):
     batch.add(A)
     with pytest.raises(InvalidCallError, match=r"calls\[2\]\.function: .* got 'no way'"):
@@ -154,6 +169,7 @@ class Slow:
         self.arrived, self.go_on = threading.Event(), threading.Event()
         self.requests: list[DispatchRequest] = []
         self.keys: list[str] = []
+        self.timeouts: list[float] = []
         self.ids, self.error = ids, error
 
     async def dispatch(
@@ -161,6 +177,8 @@ class Slow:
     ) -> DispatchResponse:
         self.requests.append(request)
         self.keys.append(metadata["idempotency-key"])
+        timeout = metadata.get("grpc-timeout") or metadata.get("connect-timeout-ms")
+        self.timeouts.append(milliseconds(timeout) if timeout else math.inf)
         self.arrived.set()
         await asyncio.to_thread(self.go_on.wait, 10)
         if self.error is not None:
@@ -204,7 +222,7 @@ def test_another_number_of_ids_is_an_error(driver: Driver, ids: int):
     with serve(handler) as server:
         batch = driver.client(server.url).batch()
         batch.add(A, B)
-        with pytest.raises(ProtocolError, match=f"answered 2 calls with {ids} ids") as caught:
+        with pytest.raises(ProtocolError, match=f"returned {ids} ids for 2 calls") as caught:
             driver.dispatch(batch)
     assert caught.value.idempotency_key
     assert len(batch) == 2
@@ -237,6 +255,43 @@ def test_a_dispatch_does_not_wait_for_another_beyond_its_timeout(driver: Driver)
             handler.go_on.set()
             first.join()
     assert len(handler.requests) == 1
+
+
+def test_a_timeout_counts_once_behind_another_dispatch(driver: Driver):
+    """A dispatch that waits for another has only the rest of its timeout for its request."""
+    handler = Slow()
+    with serve(handler) as server:
+        batch = driver.client(server.url, retry=None).batch()
+        batch.add(A)
+        if driver.is_async:
+
+            async def both() -> None:
+                first = asyncio.ensure_future(batch.dispatch())
+                assert await asyncio.to_thread(handler.arrived.wait, 10)
+                batch.add(B)
+                asyncio.get_running_loop().call_later(0.6, handler.go_on.set)
+                assert len(await batch.dispatch(timeout=20)) == 1
+                await first
+
+            driver.run(both)
+        else:
+            first = threading.Thread(target=batch.dispatch)
+            first.start()
+            assert handler.arrived.wait(10)
+            batch.add(B)
+            timer = threading.Timer(0.6, handler.go_on.set)
+            timer.start()
+            assert len(batch.dispatch(timeout=20)) == 1
+            first.join()
+            timer.join()
+    assert handler.timeouts[1] <= 19_450
+
+
+def milliseconds(deadline: str) -> float:
+    """Read a header of gRPC or Connect."""
+    units = {"n": 1e-6, "u": 1e-3, "m": 1, "S": 1000}
+    unit = units.get(deadline[-1])
+    return int(deadline) if unit is None else int(deadline[:-1]) * unit
 
 
 def test_two_threads_never_send_a_batch_twice(protocol: str, dispatch_recorder: CallRecorder):

@@ -25,10 +25,14 @@ from dispatch_grpc import (
     MarshalError,
     RequestTooLargeError,
     RPCError,
+    UnavailableError,
     marshal,
     new_call,
 )
+from dispatch_grpc.client import settings as client_settings
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve
+from tests import hostile
+from tests.client.test_batch import milliseconds
 from tests.conftest import KEY, PROTOCOLS, Driver
 
 CALL = new_call("http://example.com", "myFunction", 23)
@@ -105,7 +109,7 @@ def test_a_rejected_key(
     assert caught.value.code is Code.UNAUTHENTICATED
     assert "sk-********" in str(caught.value)
     shown = "".join(traceback.format_exception(caught.value)) + repr(client) + caplog.text
-    assert "dispatching 1 calls failed" in caplog.text
+    assert "dispatching 1 call failed" in caplog.text
     assert "wrong-999" not in shown
     assert not dispatch_recorder.requests
 
@@ -137,7 +141,10 @@ def test_a_call_of_the_wrong_kind_is_not_sent(
         {"idempotency_key": ""},
         {"idempotency_key": "two words"},
         {"timeout": timedelta(0)},
-        {"timeout": 5},
+        {"timeout": -5},
+        {"timeout": "5"},
+        {"timeout": True},
+        {"timeout": float("nan")},
         {"metadata": {"authorization": "Bearer other"}},
         {"metadata": {"idempotency-key": "x"}},
         {"metadata": {"grpc-timeout": "1S"}},
@@ -155,7 +162,7 @@ def test_a_request_above_our_own_bound_is_not_sent(
     driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
     client = driver.client(dispatch_server.url, max_message_bytes=1000)
-    with pytest.raises(RequestTooLargeError, match=r"has 10\d\d bytes, more than the 1000 "):
+    with pytest.raises(RequestTooLargeError, match=r"\(10\d\d bytes\) is larger than the 1000 "):
         driver.dispatch(client, new_call("http://x", "f", b"." * 1000))
     assert not dispatch_recorder.requests
 
@@ -165,7 +172,9 @@ def test_a_request_above_the_bound_of_the_service(driver: Driver, dispatch_recor
         client = driver.client(server.url, retry=None)
         batch = client.batch()
         batch.add(*[new_call("http://x", "f", b"." * 600)] * 2)
-        with pytest.raises(RequestTooLargeError, match=r"has \d{4} bytes, more than the 1000 "):
+        with pytest.raises(
+            RequestTooLargeError, match=r"\(\d{4} bytes\) is larger than the 1000 bytes that http"
+        ):
             driver.dispatch(batch)
     assert len(batch) == 2
     assert not dispatch_recorder.requests
@@ -189,7 +198,7 @@ def test_what_servers_say_of_large_requests(
         driver.dispatch(driver.client(dispatch_server.url, retry=None), CALL)
     assert isinstance(caught.value, RequestTooLargeError) == (limit is not None)
     if limit is not None:
-        assert f"more than the {limit} that" in str(caught.value)
+        assert f"larger than the {limit} bytes that" in str(caught.value)
 
 
 def test_large_requests_and_answers(
@@ -238,6 +247,71 @@ def test_a_closed_client(driver: Driver, dispatch_recorder: CallRecorder, dispat
     with pytest.raises(ClientStateError, match="closed"):
         driver.dispatch(client, CALL)
     assert len(dispatch_recorder.requests) == 1
+
+
+def test_a_closed_client_is_not_entered_and_makes_no_batch(driver: Driver):
+    client = driver.client("http://127.0.0.1:1")
+    driver.run(client.close)
+    with pytest.raises(ClientStateError, match="the client is closed"):
+        client.batch()
+    with pytest.raises(ClientStateError, match="the client is closed"):
+        driver.run(client.__aenter__ if driver.is_async else client.__enter__)
+
+
+def test_timeouts_in_seconds(
+    driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    client = driver.client(dispatch_server.url, timeout=1000)
+    driver.dispatch(client, CALL)
+    driver.dispatch(client, CALL, timeout=50.5)
+    batch = client.batch()
+    batch.add(CALL)
+    driver.dispatch(batch, timeout=0.5 + 50)
+    header = "grpc-timeout" if driver.protocol == "grpc" else "connect-timeout-ms"
+    sent = [milliseconds(request.metadata[header]) for request in dispatch_recorder.requests]
+    assert sent == pytest.approx([1_000_000, 50_500, 50_500], abs=2000)
+
+
+def test_passwords_in_the_url_of_an_endpoint_are_masked(driver: Driver):
+    client = driver.client("http://127.0.0.1:1")
+    for url in (
+        "https://me:hidden@host/ path",
+        "https://me:hid/den@host/ path",
+        "https://me:hid den@host",
+        "https://me:hid#den@host/ path",
+        "ftp://me:hidden@host",
+    ):
+        with pytest.raises(InvalidCallError, match=r"//\*{8}@host") as caught:
+            new_call(url, "f")
+        assert "hid" not in str(caught.value)
+        with pytest.raises(InvalidCallError, match=r"//\*{8}@host") as caught:
+            driver.dispatch(client, Call(endpoint=url, function="f"))
+        assert "hid" not in str(caught.value)
+
+
+def test_the_default_url(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, dispatch_recorder: CallRecorder
+):
+    """Nothing answers at the default URL: its errors say what to do instead."""
+    remedy = r"'dispatch-grpc serve', and set DISPATCH_API_URL to its URL \(or pass api_url=\)"
+    monkeypatch.setattr(
+        client_settings, "DEFAULT_API_URL", f"http://127.0.0.1:{hostile.unused_port()}"
+    )
+    client = driver.client(None, retry=None)
+    with pytest.raises(UnavailableError, match=f"is not available.*{remedy}"):
+        driver.dispatch(client, CALL)
+    with hostile.serving(hostile.plain(404, b"<!doctype html>", "text/html")) as server:
+        monkeypatch.setattr(client_settings, "DEFAULT_API_URL", server.url)
+        with pytest.raises(RPCError, match=f"not a Dispatch service.*{remedy}"):
+            driver.dispatch(driver.client(""), CALL)
+    with serve(dispatch_recorder, api_key="another") as served:
+        monkeypatch.setattr(client_settings, "DEFAULT_API_URL", served.url)
+        with pytest.raises(AuthenticationError) as caught:
+            driver.dispatch(driver.client(None), CALL)
+        assert "dispatch-grpc serve" not in str(caught.value)
+    with pytest.raises(UnavailableError) as unavailable:
+        driver.dispatch(driver.client(f"http://127.0.0.1:{hostile.unused_port()}"), CALL)
+    assert "dispatch-grpc serve" not in str(unavailable.value)
 
 
 def test_context_managers(protocol: str, dispatch_recorder: CallRecorder, dispatch_server: Server):
@@ -304,8 +378,6 @@ def test_an_async_client_belongs_to_one_event_loop(protocol: str, dispatch_serve
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_cancelled_task_stays_cancelled(protocol: str):
-    from tests import hostile
-
     async def main(url: str) -> None:
         async with AsyncClient(KEY, api_url=url, protocol=protocol) as client:
             batch = client.batch()

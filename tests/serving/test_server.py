@@ -87,7 +87,9 @@ def test_an_open_connection_lasts_for_thousands_of_requests(
         {},
         {"authorization": "right"},
         {"authorization": "Bearer x"},
-        {"authorization": "bearer right"},
+        {"authorization": "Bearer RIGHT"},
+        {"authorization": "Bearerright"},
+        {"authorization": "Basic right"},
     ],
 )
 def test_keys_are_checked(header: dict[str, str], dispatch_recorder: CallRecorder):
@@ -98,8 +100,9 @@ def test_keys_are_checked(header: dict[str, str], dispatch_recorder: CallRecorde
         # The key is checked before the body is even looked at.
         response, _ = post(server.url, b"no json", "application/json", **header)
         assert response.status == 401
-        response, _ = post(server.url, b"{}", "application/json", authorization="Bearer right")
-        assert response.status == 200
+        for right in ("Bearer right", "bearer right", "BEARER  right"):
+            response, _ = post(server.url, b"{}", "application/json", authorization=right)
+            assert response.status == 200
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,10 @@ def test_an_answer_of_something_else(driver: Driver, app: hostile.App):
         error = attempt(driver, server.url)
         assert isinstance(error, ProtocolError)
         assert error.code is Code.INTERNAL
-        assert str(error).startswith(f"{server.url} answered something that is no answer of a")
-        assert "is the API URL right?" in str(error)
+        assert str(error).startswith(
+            f"the answer of {server.url} is not that of a Dispatch service ("
+        )
+        assert "check the API URL" in str(error)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

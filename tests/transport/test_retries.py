@@ -1,4 +1,4 @@
-"""Retries: bounded, within the deadline, with one idempotency key, by gRPC's own and by ours."""
+"""Retries: bounded, within the deadline, with one idempotency key."""
 
 import asyncio
 import threading
@@ -48,7 +48,7 @@ def test_on_by_default(
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize("attempts", [2, 5])
+@pytest.mark.parametrize("attempts", [2, 7])
 def test_bounded(
     driver: Driver, attempts: int, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
@@ -164,8 +164,8 @@ def grpc_server():
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("failures", [2, 9])
-def test_grpc_tries_again_by_itself(grpc_server, kind: str, failures: int):
-    """gRPC's own retries are seen by the header that it adds to them (gRFC A6)."""
+def test_one_loop_retries(grpc_server, kind: str, failures: int):
+    """gRPC's own retries are off: they would add a header (gRFC A6)."""
     servicer, url = grpc_server
     servicer.failures = [grpc.StatusCode.UNAVAILABLE] * failures
     driver = Driver("grpc", is_async=kind == "async")
@@ -176,20 +176,9 @@ def test_grpc_tries_again_by_itself(grpc_server, kind: str, failures: int):
         with pytest.raises(UnavailableError, match="told to fail"):
             driver.dispatch(client, CALL)
     driver.close()
-    previous = [metadata.get("grpc-previous-rpc-attempts") for metadata in servicer.metadata]
-    assert previous == [None, "1", "2", "3", "4"][: failures + 1]
+    assert len(servicer.metadata) == min(failures + 1, 5)
+    assert not any("grpc-previous-rpc-attempts" in metadata for metadata in servicer.metadata)
     assert len({metadata["idempotency-key"] for metadata in servicer.metadata}) == 1
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_large_request_is_tried_again_by_grpc(grpc_server, kind: str):
-    servicer, url = grpc_server
-    servicer.failures = [grpc.StatusCode.UNAVAILABLE]
-    driver = Driver("grpc", is_async=kind == "async")
-    call = new_call("http://x", "f", b"." * 2_000_000)
-    assert driver.dispatch(driver.client(url, retry=FAST), call) == "id"
-    driver.close()
-    assert len(servicer.metadata) == 2
 
 
 def test_details_of_an_error_of_grpc(grpc_server):
@@ -216,9 +205,8 @@ def test_details_of_an_error_of_grpc(grpc_server):
 def test_the_policy_is_checked():
     for wrong in (
         {"max_attempts": 1},
-        {"max_attempts": 6},
         {"max_attempts": 2.5},
-        {"initial_backoff": timedelta(milliseconds=9)},
+        {"initial_backoff": timedelta(0)},
         {"max_backoff": 1.0},
     ):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):

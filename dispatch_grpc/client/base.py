@@ -1,0 +1,101 @@
+"""The part of the clients that is the same for both: their settings."""
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from dispatch_grpc.client import settings
+from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Protocol, Timeout
+from dispatch_grpc.errors import ClientStateError, ConfigurationError
+from dispatch_grpc.transport import (
+    ConnectionSettings,
+    RetryPolicy,
+    TLSCredentials,
+    proxy_of,
+    with_roots,
+)
+from dispatch_grpc.version import __version__
+
+_Channel = TypeVar("_Channel")
+_HTTPClient = TypeVar("_HTTPClient")
+
+
+class BaseClient(Generic[_Channel, _HTTPClient]):
+    """A client that has settings, but sends nothing yet."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        api_url: str | None = None,
+        protocol: Protocol | None = None,
+        timeout: Timeout = settings.DEFAULT_TIMEOUT,
+        metadata: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = settings.DEFAULT_RETRY,
+        credentials: TLSCredentials | None = None,
+        allow_plaintext: bool = False,
+        max_message_bytes: int = NOT_GIVEN,
+        max_response_bytes: int = NOT_GIVEN,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        env: Mapping[str, str] | None = None,
+        channel: _Channel | None = None,
+        http_client: _HTTPClient | None = None,
+    ) -> None:
+        env = settings.environment(env)
+        key = settings.resolve_api_key(api_key, env)
+        chosen = settings.resolve_protocol(protocol, env)
+        target = settings.resolve_api_url(
+            api_url, env, protocol=chosen, allow_plaintext=allow_plaintext
+        )
+        seconds = settings.timeout_seconds(timeout)
+        sending, reading = settings.message_bounds(max_message_bytes, max_response_bytes)
+        settings.check_type("credentials", credentials, TLSCredentials)
+        settings.check_type("retry", retry, RetryPolicy)
+        if credentials is not None and not target.secure:
+            raise ConfigurationError(f"credentials are for https, but the API URL is {target.url}")
+        unusable, given = ("http_client", http_client) if chosen == "grpc" else ("channel", channel)
+        if given is not None:
+            raise ConfigurationError(f"{unusable} cannot be used with protocol={chosen!r}")
+        if chosen != "grpc":
+            import dispatch_grpc.transport.connect  # noqa: F401 (is the extra installed?)
+        own = channel is None and http_client is None
+        for name, option in (("credentials", credentials), ("proxy", proxy)):
+            if option and not own:
+                raise ConfigurationError(
+                    f"{name} cannot be used with a channel or http_client, which has its own"
+                )
+        roots = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")[: 1 + (chosen == "grpc")]
+        connection = ConnectionSettings(
+            target=target,
+            tls=with_roots(credentials, env, *roots) if target.secure and own else TLSCredentials(),
+            proxy=proxy_of(
+                target,
+                proxy=proxy,
+                trust_env=trust_env and own,
+                allow_plaintext=allow_plaintext,
+                env=env,
+            ),
+            retry=retry,
+            timeout=seconds,
+            max_response_bytes=reading,
+            user_agent=f"dispatch-grpc/{__version__}",
+            json=chosen == "connect+json",
+        )
+        headers = (("authorization", f"Bearer {key.value}"), *settings.check_metadata(metadata))
+        self._settings = ClientSettings(
+            key, chosen, target, seconds, headers, sending, reading, connection, own
+        )
+        self._channel = channel
+        self._http_client = http_client
+        self._closed = False
+        self._open()
+
+    def _open(self) -> None:
+        """Open the connection, unless that takes an event loop."""
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientStateError("the client is closed: make another one")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._settings}>"

@@ -1,0 +1,156 @@
+"""A call as the service sees it: what `get` and `list` return."""
+
+import base64
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dispatch_grpc.calls import mask_url
+from dispatch_grpc.codes import Status
+from dispatch_grpc.errors import CallError
+from dispatch_grpc.schema import load_all, time_of
+
+if TYPE_CHECKING:
+    from google.protobuf.any_pb2 import Any as AnyProto
+    from google.protobuf.message import Message
+
+    from dispatch_grpc import schema
+
+
+class CallState(enum.StrEnum):
+    """The state of a call."""
+
+    UNKNOWN = "unknown"
+    """A state that this version of the library does not know."""
+    QUEUED = "queued"
+    """The call waits for its first or next attempt."""
+    RUNNING = "running"
+    """The call's function is running."""
+    WAITING = "waiting"
+    """The call's function is suspended until calls that it made finish."""
+    FINISHED = "finished"
+    """The call has succeeded or failed: see its status."""
+
+
+_STATES = tuple(CallState)  # by their numbers in the schema
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """A call as the service sees it.
+
+    Attributes:
+        dispatch_id: The id of the call.
+        parent_dispatch_id: The id of the call that made this one; None for a client's call.
+        root_dispatch_id: The id of the client's call from which this one descends.
+        endpoint: The URL of the endpoint.
+        function: The name of the function; after a tail call, that of the function called last.
+        version: The version of the application; empty if none was given.
+        state: The state of the call.
+        status: How the call ended, or how its last run did; UNSPECIFIED before that.
+        runs: How often the function was run, resumptions included.
+        creation_time: When the service recorded the call. Times are aware, in UTC.
+        expiration_time: When the call expires unless it has finished.
+        next_time: When the next attempt starts at the earliest; None if nothing delays it.
+        finish_time: When the call finished; None before that.
+        error: The error that the call ended with, or None. `list` leaves it out.
+        last_error: The error of the last run that failed without ending the call, or None.
+        message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
+    """
+
+    dispatch_id: str
+    parent_dispatch_id: str | None
+    root_dispatch_id: str
+    endpoint: str
+    function: str
+    version: str
+    state: CallState
+    status: Status
+    runs: int
+    creation_time: datetime | None
+    expiration_time: datetime | None
+    next_time: datetime | None
+    finish_time: datetime | None
+    error: CallError | None = field(compare=False)
+    last_error: CallError | None = field(compare=False)
+    message: "schema.CallInfo" = field(hash=False)
+
+    @classmethod
+    def of(cls, message: "schema.CallInfo") -> "CallInfo":
+        """Make a CallInfo of the message."""
+        status, result = status_of(message.status), message.result
+        return cls(
+            message.dispatch_id,
+            message.parent_dispatch_id or None,
+            message.root_dispatch_id,
+            message.endpoint,
+            message.function,
+            message.version,
+            _STATES[message.state] if message.state < len(_STATES) else CallState.UNKNOWN,
+            status,
+            message.runs,
+            time_of(message, "creation_time"),
+            time_of(message, "expiration_time"),
+            time_of(message, "next_time"),
+            time_of(message, "finish_time"),
+            call_error(result.error, status) if result.HasField("error") else None,
+            call_error(message.last_error, status) if message.HasField("last_error") else None,
+            message,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the message as protobuf's JSON, which `dispatch-grpc get --json` prints.
+
+        An output whose type is not known here appears as its bytes, in base64.
+        """
+        found = message_to_dict(self.message)
+        if found is None:
+            rest = type(self.message)()
+            rest.CopyFrom(self.message)
+            rest.result.ClearField("output")
+            found = message_to_dict(rest) or {}
+            found.setdefault("result", {})["output"] = raw_output(self.message.result.output)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"<CallInfo {self.dispatch_id} of {self.function} at {mask_url(self.endpoint)}: "
+            f"{self.state}, {self.status.name}>"
+        )
+
+
+def status_of(number: int) -> Status:
+    """Return a status of the schema; one of a later version is PERMANENT_ERROR."""
+    try:
+        return Status(number)
+    except ValueError:
+        return Status.PERMANENT_ERROR
+
+
+def call_error(error: "schema.Error", status: Status, output: Any = None) -> CallError:
+    """Make the exception of an error in a call's result."""
+    return CallError(
+        error.message or f"the call has ended with {status.name}",
+        type=error.type or status.name,
+        status=status,
+        traceback=error.traceback.decode(errors="replace"),
+        output=output,
+    )
+
+
+def message_to_dict(message: "Message") -> dict[str, Any] | None:
+    """Return a message as protobuf's JSON; None if it holds an Any of an unknown type."""
+    from google.protobuf.json_format import Error, MessageToDict
+    from google.protobuf.message import DecodeError
+
+    load_all()
+    try:
+        return MessageToDict(message)
+    except (Error, DecodeError, TypeError, ValueError):
+        return None
+
+
+def raw_output(output: "AnyProto") -> dict[str, str]:
+    """Return an Any of an unknown type as JSON."""
+    return {"@type": output.type_url, "value": base64.b64encode(output.value).decode()}

@@ -1,0 +1,144 @@
+"""Explain errors of the transport: add what only the client knows, such as its URL and key."""
+
+import re
+
+from google.protobuf.message import Message
+
+from dispatch_grpc.client import settings
+from dispatch_grpc.client.settings import ClientSettings
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import (
+    TOO_LARGE,
+    AuthenticationError,
+    CertificateError,
+    DeadlineExceededError,
+    ProtocolError,
+    RequestTooLargeError,
+    RPCError,
+    UnavailableError,
+)
+from dispatch_grpc.log import logger
+from dispatch_grpc.schema import DispatchRequest, to_json
+
+_NEVER_SPLIT = "a batch is never split: dispatch fewer calls at once, or make their inputs smaller"
+
+
+def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> RequestTooLargeError:
+    """Return the error for a request that exceeds the client's own limit."""
+    return RequestTooLargeError(
+        f"{_request(request, request.ByteSize())} is larger than the {client.max_message_bytes} "
+        f"bytes allowed by max_message_bytes=; {_NEVER_SPLIT}",
+        code=Code.RESOURCE_EXHAUSTED,
+        idempotency_key=key,
+    )
+
+
+def miscounted(
+    client: ClientSettings, request: DispatchRequest, ids: int, key: str
+) -> ProtocolError:
+    """Return the error for an answer whose number of ids is not the number of calls."""
+    return ProtocolError(
+        f"{client.target.url} returned {ids} ids for {_calls(request)}; "
+        f"the calls may have been recorded",
+        code=Code.INTERNAL,
+        idempotency_key=key,
+    )
+
+
+def explain_dispatch(
+    client: ClientSettings, error: RPCError, request: DispatchRequest, key: str
+) -> RPCError:
+    """Add context to the error of a DispatchService request; return the error to raise."""
+    url, limit = client.target.url, None
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        limit = re.search(TOO_LARGE, error.message)
+    if limit or isinstance(error, RequestTooLargeError):
+        cause = error.__cause__
+        error = RequestTooLargeError(
+            f"{_request(request, _sent_bytes(client, request))} is larger than "
+            f"{f'the {limit[1]} bytes that {url} accepts' if limit else f'{url} accepts'} "
+            f"({error.message}); {_NEVER_SPLIT}",
+            code=Code.RESOURCE_EXHAUSTED,
+            details=error.details,
+        )
+        error.__cause__ = cause
+    elif error.code is Code.UNIMPLEMENTED:
+        error.message = f"{url} is not a Dispatch service ({error.message}): {_check_url(client)}"
+    else:
+        _add_url(client, error)
+    error.idempotency_key = key
+    logger.debug("dispatching %s failed: %s", _calls(request), error)
+    return error
+
+
+def explain_call(client: ClientSettings, error: RPCError, request: Message) -> RPCError:
+    """Add context to the error of a CallService request; return the error to raise."""
+    url, dispatch_id = client.target.url, getattr(request, "dispatch_id", "")
+    if error.code is Code.UNIMPLEMENTED:
+        error.message = (
+            f"{url} has no CallService, which wait, get, list and cancel need; "
+            f"the service that 'dispatch-grpc serve' runs has it"
+        )
+    elif error.code is Code.NOT_FOUND and dispatch_id:
+        error.message = (
+            f"{url} has no call {dispatch_id!r:.80}: the id is wrong, or the service has deleted "
+            f"the call some time after it finished"
+        )
+    elif isinstance(error, ProtocolError) and re.search(TOO_LARGE, error.message):
+        error.message = (
+            f"the answer of {url} is larger than the {client.max_response_bytes} bytes allowed by "
+            f"max_response_bytes= ({error.message})"
+        )
+    else:
+        _add_url(client, error)
+    logger.debug("%s failed: %s", type(request).__name__, error)
+    return error
+
+
+def _add_url(client: ClientSettings, error: RPCError) -> None:
+    """Add to the message who answered, or did not, and what to do about it."""
+    url, message = client.target.url, error.message
+    if isinstance(error, ProtocolError):
+        text = f"the answer of {url} is not that of a Dispatch service ({message})"
+        error.message = f"{text}: {_check_url(client)}"
+    elif isinstance(error, AuthenticationError):
+        key = client.key
+        error.message = f"{url} rejected the API key {key.redacted} (from {key.source}): {message}"
+    elif isinstance(error, DeadlineExceededError):
+        error.message = f"no answer from {url} in time: {message}{_own_service(client)}"
+    elif isinstance(error, UnavailableError):
+        error.message = f"{url} is not available: {message}{_own_service(client)}"
+    elif isinstance(error, CertificateError):
+        error.message = f"{url} cannot be used: {message}"
+    else:
+        error.message = f"{url} answered: {message}"
+
+
+def _check_url(client: ClientSettings) -> str:
+    return f"check the API URL{_own_service(client)}"
+
+
+def _own_service(client: ClientSettings) -> str:
+    """Say how to run a service, to someone whose client uses the default URL."""
+    if client.target.url != settings.DEFAULT_API_URL:
+        return ""
+    return (
+        "; this is the default API URL, whose API no longer answers: run a service of your own by "
+        "'dispatch-grpc serve', and set DISPATCH_API_URL to its URL (or pass api_url=)"
+    )
+
+
+def _calls(request: DispatchRequest) -> str:
+    number = len(request.calls)
+    return f"{number} call{'s'[: number != 1]}"
+
+
+def _request(request: DispatchRequest, size: int) -> str:
+    return f"the request of {_calls(request)} ({size} bytes)"
+
+
+def _sent_bytes(client: ClientSettings, request: DispatchRequest) -> int:
+    """Return the size of a request as it is sent."""
+    if client.protocol == "connect+json":
+        return len(to_json(request))
+    return request.ByteSize()

@@ -1,0 +1,137 @@
+"""Connections that fall silent without a word: NAT, load balancers and crashed hosts do that."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dispatch_grpc import Batch, new_call
+from dispatch_grpc.server import dispatch_app
+from dispatch_grpc.testing import CallRecorder, Server, serve_app
+from tests import hostile
+from tests.conftest import Driver
+
+TIMEOUT = timedelta(seconds=10)
+THIRD = 10 / 3
+
+
+@pytest.fixture
+def proxy(dispatch_server: Server) -> Iterator[hostile.SilentProxy]:
+    with hostile.silent_proxy(dispatch_server.url) as proxy:
+        yield proxy
+
+
+def at_once(driver: Driver, client: Any, count: int) -> list[Any]:
+    """Dispatch calls at once, each by a request of its own."""
+    calls = [new_call("http://example.com", "f", number) for number in range(count)]
+    if not driver.is_async:
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(client.dispatch, calls))
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*map(client.dispatch, calls))
+
+    return list(driver.run(together))
+
+
+def recorded(recorder: CallRecorder) -> Counter[str]:
+    """The number of times that each call was recorded, by the key of its request."""
+    return Counter(request.metadata["idempotency-key"] for request in recorder.requests)
+
+
+@pytest.mark.parametrize("idle_seconds", [0, 1.5])
+@pytest.mark.parametrize("count", [1, 50])
+def test_calls_are_sent_again_on_a_new_connection(
+    driver: Driver,
+    count: int,
+    idle_seconds: float,
+    proxy: hostile.SilentProxy,
+    dispatch_recorder: CallRecorder,
+):
+    client = driver.client(proxy.url, timeout=TIMEOUT)
+    at_once(driver, client, count)
+    at_once(driver, client, count)
+    time.sleep(idle_seconds)  # pings of gRPC that are still on their way must not be what helps
+    proxy.fall_silent()
+    opened = proxy.connections
+    start = time.monotonic()
+    assert len(at_once(driver, client, count)) == count
+    assert time.monotonic() - start < THIRD + 2
+    assert len(recorded(dispatch_recorder)) == 3 * count
+    if driver.protocol == "grpc":
+        assert proxy.connections == opened + 1
+    start = time.monotonic()
+    at_once(driver, client, count)
+    assert time.monotonic() - start < 2  # the next ones notice nothing
+
+
+def test_a_batch_is_sent_again(
+    driver: Driver, proxy: hostile.SilentProxy, dispatch_recorder: CallRecorder
+):
+    client = driver.client(proxy.url, timeout=TIMEOUT)
+    for _ in range(2):
+        batch: Batch = client.batch()
+        batch.add(*(new_call("http://example.com", "f", number) for number in range(50)))
+        assert len(driver.dispatch(batch)) == 50
+        proxy.fall_silent()
+    assert set(recorded(dispatch_recorder).values()) == {1}
+
+
+def test_silence_in_the_middle_of_a_request(driver: Driver, dispatch_recorder: CallRecorder):
+    """The first request of a connection is under way when it falls silent."""
+    inner = dispatch_app(dispatch_recorder)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await asyncio.sleep(0.5)
+        await inner(scope, receive, send)
+
+    with serve_app(slow) as server, hostile.silent_proxy(server.url) as proxy:
+        client = driver.client(proxy.url, timeout=TIMEOUT)
+        timer = threading.Timer(0.25, proxy.fall_silent)
+        timer.start()
+        driver.dispatch(client, new_call("http://example.com", "f"))
+        timer.join()
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_slow_server_is_not_asked_three_times(
+    driver: Driver, used: bool, dispatch_recorder: CallRecorder
+):
+    inner = dispatch_app(dispatch_recorder)
+    asked = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            asked.append(scope["path"])
+            if len(asked) > used:
+                await asyncio.sleep(8)
+        await inner(scope, receive, send)
+
+    with serve_app(slow) as server:
+        client = driver.client(server.url, timeout=TIMEOUT)
+        for _ in range(1 + used):
+            assert driver.dispatch(client, new_call("http://example.com", "f"))
+        assert len(asked) - used <= (1 if driver.protocol == "grpc" else 2)
+    assert len(recorded(dispatch_recorder)) == 1 + used
+
+
+CTRL_C = """
+    import sys, time
+    from datetime import timedelta
+    from dispatch_grpc import Client, new_call
+    url, key, protocol = sys.argv[1:]
+    client = Client(key, api_url=url, protocol=protocol, timeout=timedelta(seconds=60))
+    call = client.dispatch(new_call("http://127.0.0.1:1", "f"))
+    print("waiting", flush=True)
+    try:
+        client.wait(call)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
