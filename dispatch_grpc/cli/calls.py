@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import AsyncClient, CallError, DispatchError, Status
+from dispatch_grpc import AsyncClient, CallError, DispatchError, Status, TLSCredentials
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
     call_json,
@@ -59,6 +59,24 @@ def connection_options(command: _Command) -> _Command:
             is_flag=True,
             help="Send the key in clear text if the service is http:// on another machine.",
         ),
+        click.option(
+            "--cacert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="Trust the authorities in this PEM file, instead of the system's.",
+        ),
+        click.option(
+            "--cert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="Client certificate, as a PEM file; it may hold the key too.",
+        ),
+        click.option(
+            "--key",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="Key of the client certificate, as a PEM file.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -78,8 +96,17 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client by the options that were given; the others are its own business."""
-    return AsyncClient(**{name: value for name, value in settings.items() if value})
+    """Make a client by the options that were given; its defaults are the others."""
+    given = {name: value for name, value in settings.items() if value}
+    cacert, cert, key = (
+        file.read() if (file := given.pop(name, None)) else None
+        for name in ("cacert", "cert", "key")
+    )
+    if cacert or cert or key:
+        given["credentials"] = TLSCredentials(
+            root_certificates=cacert, certificate_chain=cert, private_key=key or cert
+        )
+    return AsyncClient(**given)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -93,8 +120,8 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def _reader(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client whose requests are small. Its answers may be of any size."""
-    return make_client({**settings, "max_message_bytes": 2**30 - 1})
+    """Make a client that reads answers of any size."""
+    return make_client({**settings, "max_response_bytes": 2**30 - 1})
 
 
 # Commands

@@ -15,6 +15,9 @@ import re
 from functools import lru_cache, partial
 from typing import Any
 
+from dispatch_grpc.transport.quiet import grpc  # before the stub, which imports grpcio too
+
+# isort: split
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
@@ -31,7 +34,6 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
-from dispatch_grpc.transport.quiet import grpc
 from dispatch_grpc.transport.retry import retry_after, send, send_async
 
 _CLOSED = "the client was closed while the request was under way"

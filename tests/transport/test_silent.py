@@ -1,6 +1,10 @@
 """Connections that fall silent without a word: NAT, load balancers and crashed hosts do that."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -11,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc import Batch, new_call
+from dispatch_grpc import Batch, Endpoint, new_call
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from tests import hostile
-from tests.conftest import Driver
+from tests.conftest import Driver, RunningService
 
 TIMEOUT = timedelta(seconds=10)
 THIRD = 10 / 3
@@ -135,3 +139,59 @@ CTRL_C = """
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+def test_ctrl_c_ends_a_wait_at_once(protocol: str, service: RunningService):
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(CTRL_C),
+        service.url,
+        service.api_key,
+        protocol,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        time.sleep(1)  # the request is under way
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - start < 3  # the wait itself takes 20 s
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_waits_go_on(driver: Driver, count: int, service: RunningService):
+    """Calls are dispatched and waited for through a proxy that falls silent twice."""
+    endpoint = Endpoint(url="http://127.0.0.1:1", env={})
+
+    @endpoint.function
+    def double(number: int) -> int:
+        time.sleep(1.5)
+        return 2 * number
+
+    with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        batch: Batch = client.batch()
+        batch.add(*(new_call(server.url, "double", number) for number in range(count)))
+        ids = driver.dispatch(batch)
+        proxy.fall_silent()
+        timer = threading.Timer(0.7, proxy.fall_silent)
+        timer.start()
+        if driver.is_async:
+
+            async def together() -> list[Any]:
+                return await asyncio.gather(*(client.wait(one, int) for one in ids))
+
+            results = driver.run(together)
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                results = list(pool.map(lambda one: client.wait(one, int), ids))
+        timer.join()
+        assert results == [2 * number for number in range(count)]
+        assert len(client_list(driver, client, server.url)) == count
+
+
+def client_list(driver: Driver, client: Any, url: str) -> list[Any]:
+    return list(driver.run(lambda: client.list(endpoint=url)))
