@@ -41,7 +41,7 @@ _FINISHED = CallState.CALL_STATE_FINISHED
 _MAX_WAIT_SECONDS = 20.0  # less than what proxies allow a request that does not move
 _GRACE_SECONDS = 5.0  # after which an answer is taken for lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes when the time is over
-_SHARE = 0.3  # of the time of a wait, for one request of Connect
+_SHARE = 0.3  # of the time of a wait, for one request: a third is lost at most
 _LEAST_SECONDS = 0.01  # not worth another request
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 _PAGE_SIZE = 100
@@ -91,12 +91,11 @@ class Waiting:
             if left <= _LEAST_SECONDS and self._max_wait is not None:
                 return None
             wait = max(min(wait, left), 0)
-            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
-            if self._core.protocol != "grpc" and self._timeout is not None:
-                # HTTP/1.1 has no pings: a connection that has fallen silent is found by the end
-                # of a request, so that a third of the time is lost at most.
-                share = max(_SHARE * self._timeout - _LAST_GRACE_SECONDS, _SHARE / 2)
-                wait = min(wait, share)
+            # A connection that has fallen silent is found when a request ends without an answer.
+            share = _SHARE * (self._timeout or 0) - _LAST_GRACE_SECONDS
+            wait = min(wait, max(share, _SHARE))
+            seconds = min(seconds, left + _LAST_GRACE_SECONDS, wait + _GRACE_SECONDS)
+            if wait < _MAX_WAIT_SECONDS:
                 seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)

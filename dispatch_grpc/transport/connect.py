@@ -170,6 +170,8 @@ class ConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = self._http.send(request, deadline, patience)
+        except RPCError:  # some are OSErrors
+            raise
         except OSError as error:
             raise self._failure(error, deadline) from error
         return method.message(answer)
@@ -209,6 +211,8 @@ class AsyncConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = await self._http.send(request, deadline, patience)
+        except RPCError:
+            raise
         except OSError as error:
             raise await asyncio.to_thread(self._failure, error, deadline) from error
         return method.message(answer)

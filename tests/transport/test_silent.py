@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
+from dispatch.sdk.v1 import dispatch_pb2_grpc
 
 from dispatch_grpc import Batch, Endpoint, new_call
+from dispatch_grpc.schema import DispatchResponse
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from tests import hostile
@@ -195,3 +198,28 @@ def test_waits_go_on(driver: Driver, count: int, service: RunningService):
 
 def client_list(driver: Driver, client: Any, url: str) -> list[Any]:
     return list(driver.run(lambda: client.list(endpoint=url)))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_pings_of_grpc_are_kind(kind: str):
+    """A server of grpc's defaults closes connections with more than two pings in five minutes."""
+    asked: list[float] = []
+
+    class Servicer(dispatch_pb2_grpc.DispatchServiceServicer):
+        def Dispatch(self, request, context):  # noqa: N802
+            asked.append(time.monotonic())
+            time.sleep(5 if len(asked) == 1 else 0)
+            return DispatchResponse(dispatch_ids=["id"])
+
+    driver = Driver("grpc", is_async=kind == "async")
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        dispatch_pb2_grpc.add_DispatchServiceServicer_to_server(Servicer(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        client = driver.client(f"http://127.0.0.1:{port}", timeout=TIMEOUT, retry=None)
+        for _ in range(2):
+            driver.dispatch(client, new_call("http://example.com", "f"))
+        driver.close()
+        server.stop(None).wait(10)
+    assert len(asked) == 2
