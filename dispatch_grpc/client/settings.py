@@ -1,6 +1,6 @@
 """Settings of a client: an argument, else the environment, else a default.
 
-An empty string counts as not given, in both. Whitespace around is stripped.
+An empty string counts as not given, in both. Surrounding whitespace is stripped.
 """
 
 import os
@@ -20,7 +20,7 @@ DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_MAX_RESPONSE_BYTES = 20 * 1024 * 1024
 """The service keeps outputs of up to 16 MB; the rest is room for what comes with them."""
 
-_MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC takes a deadline that is much later for one past
+_MAX_TIMEOUT_SECONDS = 365 * 24 * 3600  # gRPC treats a much later deadline as past
 
 _T = TypeVar("_T")
 
@@ -38,7 +38,7 @@ NOT_GIVEN: Any = _NotGiven()
 
 
 class APIKey:
-    """An API key, and where it came from."""
+    """An API key and its source."""
 
     def __init__(self, value: str, source: str) -> None:
         self.value = value
@@ -46,12 +46,12 @@ class APIKey:
 
     @property
     def redacted(self) -> str:
-        """The key as it may be shown."""
+        """The key as errors and repr show it; nothing of one under 12 characters."""
         return f"{self.value[:3]}********" if len(self.value) >= 12 else "********"
 
 
 def environment(env: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The environment to read: the one given, else the process's, now."""
+    """Return the environment to read: the given one, else the process's as it is now."""
     return os.environ if env is None else env
 
 
@@ -75,7 +75,7 @@ def api_key(argument: str | None, env: Mapping[str, str]) -> APIKey:
     if not re.fullmatch(r"[\x20-\x7e]+", value):
         raise ConfigurationError(
             f"the API key from {source} has control or non-ASCII characters, which a header "
-            f"cannot carry: was it copied whole?"
+            f"cannot carry: copy the key again"
         )
     return APIKey(value, source)
 
@@ -131,7 +131,7 @@ def api_url(
 
 
 def endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
-    """Resolve and check the URL of an endpoint; the rule is that of calls."""
+    """Resolve and check the URL of an endpoint, by the rule of `Call.endpoint`."""
     url, source = _setting(argument, "url", env, "DISPATCH_ENDPOINT_URL")
     if not url:
         raise ConfigurationError(
@@ -144,7 +144,7 @@ def endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
 
 
 def address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
-    """Resolve the address to listen on, as its host and port."""
+    """Resolve the address to listen on; return its host and port."""
     value, source = _setting(argument, "address", env, "DISPATCH_ENDPOINT_ADDR")
     if not value:
         return "127.0.0.1", 8000
@@ -158,19 +158,25 @@ def address(argument: str | None, env: Mapping[str, str]) -> tuple[str, int]:
 
 
 def positive(name: str, value: int) -> int:
-    """Check a number that must be one or more."""
+    """Check an int that must be 1 or more."""
     if not (isinstance(value, int) and value >= 1):
-        raise ConfigurationError(f"{name}: an int of 1 or more is required; got {value!r:.80}")
+        raise ConfigurationError(f"{name}: an int of 1 or more is required; got {quoted(value)}")
     return value
 
 
+def quoted(value: object) -> str:
+    """Return the repr of a value for an error; a long one is cut and ends in '…'."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def shown(url: str) -> str:
-    """A text without the credentials that URLs in it may hold."""
+    """Return a text with the credentials in its URLs hidden."""
     return re.sub(r"//[^/?#]*@", "//********@", url)
 
 
 def timeout(value: timedelta | None) -> float | None:
-    """Check a timeout and return it in seconds; None is none."""
+    """Check a timeout and return it in seconds; None means no limit."""
     if value is None:
         return None
     if not isinstance(value, timedelta) or value <= timedelta(0):
@@ -192,7 +198,7 @@ def message_bounds(sending: Any, reading: Any) -> tuple[int, int]:
         number = default if value is NOT_GIVEN else value
         if not (isinstance(number, int) and 1 <= number < 2**30):
             raise ConfigurationError(
-                f"{name}: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
+                f"{name}: an int from 1 to 2**30 - 1 is required; got {quoted(value)}"
             )
         bounds.append(number)
     return bounds[0], bounds[1]
@@ -211,7 +217,7 @@ _RESERVED = {"authorization", "idempotency-key", "content-type", "content-length
 
 
 def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Check metadata and return it as gRPC takes it."""
+    """Check metadata and return it as pairs, as gRPC expects it."""
     if value is None:
         return ()
     if not isinstance(value, Mapping):
@@ -223,8 +229,8 @@ def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
         name = key.lower() if isinstance(key, str) else ""
         if not re.fullmatch(r"[a-z0-9_.-]+", name) or name.endswith("-bin"):
             raise ConfigurationError(
-                f"metadata: keys are of letters, digits, '-', '_' and '.', and do not end in "
-                f"'-bin'; got {key!r}"
+                f"metadata: a key consists of letters, digits, '-', '_' and '.', and does not "
+                f"end in '-bin'; got {key!r}"
             )
         if name in _RESERVED or name.startswith(("grpc-", "connect-")):
             raise ConfigurationError(
@@ -243,11 +249,11 @@ def metadata(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def idempotency_key(value: str) -> str:
-    """Check an idempotency key that a caller chose."""
+    """Check an idempotency key given by a caller."""
     if not (isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", value)):
         raise ConfigurationError(
             f"idempotency_key: 1 to 255 printable ASCII characters without spaces are required; "
-            f"got {value!r:.80}"
+            f"got {quoted(value)}"
         )
     return value
 

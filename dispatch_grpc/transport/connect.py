@@ -84,9 +84,7 @@ class _Method:
         if answer.status != 200:
             raise _error_of(answer, is_json=kind == "application/json")
         if kind != self._content_type:
-            raise ProtocolError(
-                f"its content-type is {kind or 'missing'!r:.80}", code=Code.INTERNAL
-            )
+            raise ProtocolError(f"its content-type is {kind[:80] or 'missing'}", code=Code.INTERNAL)
         try:
             if self._json:
                 return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)

@@ -146,7 +146,7 @@ def test_a_path_for_connect():
         ({"metadata": {"Authorization": "x"}}, "'Authorization' is set by the client.*api_key="),
         ({"metadata": {"te": "x"}}, "'te' is set by the client itself$"),
         ({"metadata": {"a": 1}}, "the value of 'a' must be a str"),
-        ({"metadata": {1: "a"}}, "keys are of letters"),
+        ({"metadata": {1: "a"}}, "a key consists of letters"),
         ({"max_message_bytes": 0}, "max_message_bytes: an int from 1"),
         ({"max_message_bytes": "1"}, "max_message_bytes: an int from 1"),
         ({"credentials": b"x", "api_url": "https://x"}, "credentials: a TLSCredentials or None"),
@@ -189,3 +189,9 @@ def test_no_timeout_and_empty_metadata():
 def test_a_sentinel_has_a_readable_signature():
     parameter = inspect.signature(Client.dispatch).parameters["timeout"]
     assert str(parameter).endswith("= <not given>")
+
+
+def test_a_long_value_in_an_error_is_cut_visibly():
+    with pytest.raises(ConfigurationError) as caught:
+        Client(KEY, env={}, max_message_bytes="9" * 500)
+    assert str(caught.value).endswith(f"got '{'9' * 78}…")
