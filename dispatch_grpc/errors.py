@@ -218,7 +218,7 @@ class ResourceExhaustedError(RPCError):
 class RequestTooLargeError(ResourceExhaustedError):
     """The request is larger than the service accepts; a batch is never split."""
 
-    retry_after = -1.0
+    retry_after: float | None = -1.0
 
 
 class DeadlineExceededError(RPCError, TimeoutError):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import AsyncClient, CallError, DispatchError, Status
+from dispatch_grpc import AsyncClient, CallError, DispatchError, Status, TLSCredentials
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
     complain,
@@ -58,6 +58,24 @@ def connection_options(command: _Command) -> _Command:
             is_flag=True,
             help="Send the key unencrypted, to an http:// service on another machine.",
         ),
+        click.option(
+            "--cacert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the certificate authorities to trust; else the system's.",
+        ),
+        click.option(
+            "--cert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the client certificate, and perhaps its key.",
+        ),
+        click.option(
+            "--key",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the key of the client certificate.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -80,7 +98,16 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
     """Make a client with the given options, and its own defaults for the others."""
-    return AsyncClient(**{name: value for name, value in settings.items() if value})
+    given = {name: value for name, value in settings.items() if value}
+    cacert, cert, key = (
+        file.read() if (file := given.pop(name, None)) else None
+        for name in ("cacert", "cert", "key")
+    )
+    if cacert or cert or key:
+        given["credentials"] = TLSCredentials(
+            root_certificates=cacert, certificate_chain=cert, private_key=key or cert
+        )
+    return AsyncClient(**given)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -95,7 +122,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 
 def _reader(settings: dict[str, Any]) -> AsyncClient:
     """Make a client that accepts answers of any size."""
-    return make_client({**settings, "max_message_bytes": 2**30 - 1})
+    return make_client({**settings, "max_response_bytes": 2**30 - 1})
 
 
 # Commands

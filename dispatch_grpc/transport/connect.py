@@ -84,9 +84,7 @@ class _Method:
         if answer.status != 200:
             raise _error_of(answer, is_json=kind == "application/json")
         if kind != self._content_type:
-            raise ProtocolError(
-                f"its content-type is {kind or 'missing'!r:.80}", code=Code.INTERNAL
-            )
+            raise ProtocolError(f"its content-type is {kind[:80] or 'missing'}", code=Code.INTERNAL)
         try:
             if self._json:
                 return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)
@@ -170,6 +168,8 @@ class ConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = self._http.send(request, deadline, patience)
+        except RPCError:  # some are OSErrors
+            raise
         except OSError as error:
             raise self._failure(error, deadline) from error
         return method.message(answer)
@@ -209,6 +209,8 @@ class AsyncConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = await self._http.send(request, deadline, patience)
+        except RPCError:
+            raise
         except OSError as error:
             raise await asyncio.to_thread(self._failure, error, deadline) from error
         return method.message(answer)
