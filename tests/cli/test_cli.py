@@ -897,7 +897,6 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
-        ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "connect"),
         ("cryptography", ["keypair"], "endpoint"),
         ("hypercorn", ["run", "app:endpoint"], "endpoint"),
         ("pythonjsonlogger", ["serve", "--log-format", "json"], "service"),
