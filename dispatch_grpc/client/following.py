@@ -91,11 +91,11 @@ class Waiting:
             if left <= _LEAST_SECONDS and self._max_wait is not None:
                 return None
             wait = max(min(wait, left), 0)
-            # A connection that has fallen silent is found when a request ends without an answer.
+            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
             share = _SHARE * (self._timeout or 0) - _LAST_GRACE_SECONDS
-            wait = min(wait, max(share, _SHARE))
-            seconds = min(seconds, left + _LAST_GRACE_SECONDS, wait + _GRACE_SECONDS)
-            if wait < _MAX_WAIT_SECONDS:
+            if self._core.protocol != "grpc" and share < wait:
+                # HTTP/1.1 has no pings: silence shows when a request ends without an answer.
+                wait = min(wait, max(share, _SHARE))
                 seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)

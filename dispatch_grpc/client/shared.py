@@ -95,11 +95,11 @@ class Core:
             raise ConfigurationError(
                 "proxy does not go with a channel or http_client, which has its own"
             )
-        roots = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+        roots = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE")
         own_tls = self.target.secure and self.own_connection
         self.connection = ConnectionSettings(
             target=self.target,
-            tls=with_roots(credentials, env, *roots[: 2 if self.protocol == "grpc" else 1])
+            tls=with_roots(credentials, env, *roots[self.protocol != "grpc" :])
             if own_tls
             else TLSCredentials(),
             proxy=proxy_of(
