@@ -80,6 +80,9 @@ class _Method:
         Raises:
             RPCError: The answer is an error, or not one of Connect.
         """
+        coding = answer.headers.get("content-encoding", "identity")
+        if coding != "identity":  # although none was asked for
+            raise ProtocolError(f"its content-encoding {coding:.20} is unknown", code=Code.INTERNAL)
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if answer.status != 200:
             raise _error_of(answer, is_json=kind == "application/json")
