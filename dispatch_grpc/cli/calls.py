@@ -96,7 +96,7 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client by the options that were given; its defaults are the others."""
+    """Make a client by the options that were given, which reads answers of any size."""
     given = {name: value for name, value in settings.items() if value}
     cacert, cert, key = (
         file.read() if (file := given.pop(name, None)) else None
@@ -106,7 +106,7 @@ def make_client(settings: dict[str, Any]) -> AsyncClient:
         given["credentials"] = TLSCredentials(
             root_certificates=cacert, certificate_chain=cert, private_key=key or cert
         )
-    return AsyncClient(**given)
+    return AsyncClient(max_response_bytes=2**30 - 1, **given)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -117,11 +117,6 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
             return await work()
 
     return asyncio.run(use())
-
-
-def _reader(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client that reads answers of any size."""
-    return make_client({**settings, "max_response_bytes": 2**30 - 1})
 
 
 # Commands
@@ -137,7 +132,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
     If it has finished, that is its output, or its error.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     call = with_client(client, lambda: client.get(dispatch_id))
     print_lines([json.dumps(call_json(call))] if as_json else details(call))
 
@@ -190,7 +185,7 @@ def list_(
 
     STATE of a call that has finished is its status.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     calls = with_client(
         client,
         lambda: client.list(
@@ -231,7 +226,7 @@ def wait(
     Each is JSON on a line, in the order of the IDs. Bytes are base64, times are text (ISO
     8601). If a call fails or does not finish in time, the exit code is 1.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     seconds = WAIT_TIMEOUT if timeout is None else timeout
 
     async def follow() -> int:
@@ -261,7 +256,7 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
     A function that runs right now is not stopped, but what it answers is not used.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     number = with_client(client, lambda: client.cancel(dispatch_id))
     if as_json:
         print_lines([json.dumps({"dispatch_id": dispatch_id, "cancelled": number})])

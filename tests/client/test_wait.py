@@ -580,6 +580,14 @@ def test_results_of_other_services(driver: Driver):
             assert caught.value.output == call.result.output
 
 
+def test_outputs_as_large_as_the_service_keeps_them(
+    driver: Driver, service: RunningService, functions: Functions
+):
+    api = API(driver, service.url, service.api_key)
+    dispatch_id = api.dispatch(functions.call("large", 10_000_000))
+    assert len(api.wait(dispatch_id, timeout=PATIENCE)) == 10_000_000
+
+
 def test_an_answer_above_our_own_bound(
     driver: Driver, service: RunningService, functions: Functions
 ):
