@@ -97,7 +97,7 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client with the given options, and its own defaults for the others."""
+    """Make a client with the given options, which accepts answers of any size."""
     given = {name: value for name, value in settings.items() if value}
     cacert, cert, key = (
         file.read() if (file := given.pop(name, None)) else None
@@ -107,7 +107,7 @@ def make_client(settings: dict[str, Any]) -> AsyncClient:
         given["credentials"] = TLSCredentials(
             root_certificates=cacert, certificate_chain=cert, private_key=key or cert
         )
-    return AsyncClient(**given)
+    return AsyncClient(max_response_bytes=2**30 - 1, **given)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -120,11 +120,6 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
     return asyncio.run(use())
 
 
-def _reader(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client that accepts answers of any size."""
-    return make_client({**settings, "max_response_bytes": 2**30 - 1})
-
-
 # Commands
 
 
@@ -135,7 +130,7 @@ def _reader(settings: dict[str, Any]) -> AsyncClient:
 @_json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, and output or error."""
-    client = _reader(settings)
+    client = make_client(settings)
     call = with_client(client, lambda: client.get(dispatch_id))
     print_lines([json.dumps(call.to_dict())] if as_json else details(call))
 
@@ -189,7 +184,7 @@ def list_(
 
     For a finished call, the column STATE shows the status.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     calls = with_client(
         client,
         lambda: client.list(
@@ -230,7 +225,7 @@ def wait(
     Outputs are JSON, one on each line, in the order of the IDs; bytes are base64, times are ISO
     8601. If a call fails or does not finish in time, the exit code is 1.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     seconds = WAIT_TIMEOUT if timeout is None else timeout
 
     async def follow() -> int:
@@ -260,7 +255,7 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
     A function that is running is not stopped, but its result is discarded.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     number = with_client(client, lambda: client.cancel(dispatch_id))
     if as_json:
         print_lines([json.dumps({"dispatch_id": dispatch_id, "cancelled": number})])

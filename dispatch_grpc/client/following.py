@@ -93,11 +93,12 @@ class Waiting:
                 self._max_wait is not None or left <= -_LAST_GRACE_SECONDS
             ):
                 return None
-            # Only the end of a request reveals that a connection has fallen silent.
+            wait = max(min(wait, left), 0)
+            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
             share = _SHARE * (self._seconds or 0) - _LAST_GRACE_SECONDS
-            wait = min(max(min(wait, left), 0), max(share, _SHARE))
-            seconds = min(seconds, left + _LAST_GRACE_SECONDS, wait + _GRACE_SECONDS)
-            if wait < _MAX_WAIT_SECONDS:
+            if self._client.protocol != "grpc" and share < wait:
+                # HTTP/1.1 has no pings: silence shows when a request ends without an answer.
+                wait = min(wait, max(share, _SHARE))
                 seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)

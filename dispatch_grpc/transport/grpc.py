@@ -151,7 +151,9 @@ class AsyncGRPCTransport(_GRPC):
         try:
             response = await rpc(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise await asyncio.to_thread(self._failure, error) from error
+            if self._settings.target.secure:
+                raise await asyncio.to_thread(self._failure, error) from error
+            raise self._failure(error) from error
         except grpc.aio.UsageError as error:
             raise self._unusable(error) from error
         except asyncio.CancelledError:

@@ -959,6 +959,7 @@ def test_certificates(dispatch_recorder: CallRecorder, command: Command, tmp_pat
             done = command(*call, "--protocol", protocol)
             assert done.code == 1
             assert "the certificate of localhost is not trusted (issuer trustme" in done.err
+            assert "pass --cacert, or add" in done.err
         done = command(*call, "--cacert", "absent.pem")
         assert (done.code, "absent.pem" in done.err) == (2, True)
     assert len(dispatch_recorder.requests) == 4

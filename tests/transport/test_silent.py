@@ -78,6 +78,16 @@ def test_calls_are_sent_again_on_a_new_connection(
     assert time.monotonic() - start < 2  # the next ones notice nothing
 
 
+def test_a_call_without_a_deadline(driver: Driver, proxy: hostile.SilentProxy):
+    client = driver.client(proxy.url, timeout=None)
+    at_once(driver, client, 1)
+    time.sleep(1.5)
+    proxy.fall_silent()
+    start = time.monotonic()
+    at_once(driver, client, 1)
+    assert time.monotonic() - start < 30
+
+
 def test_a_batch_is_sent_again(
     driver: Driver, proxy: hostile.SilentProxy, dispatch_recorder: CallRecorder
 ):
