@@ -231,7 +231,7 @@ class ResourceExhaustedError(RPCError):
 class RequestTooLargeError(ResourceExhaustedError):
     """The request is larger than the service accepts; a batch is never split."""
 
-    retry_after = -1.0
+    retry_after: float | None = -1.0
 
 
 class DeadlineExceededError(RPCError, TimeoutError):
@@ -307,9 +307,9 @@ def missing_extra(error: ImportError, user: str, extra: str) -> ImportError:
         user: The feature that needs the extra.
         extra: Name of the extra.
     """
-    if error.name is None:  # it has been explained already
+    package = (error.name or "").partition(".")[0]
+    if package in {"", "dispatch_grpc"}:  # it has been explained, or is a fault of ours
         return ImportError(str(error))
-    package = error.name.partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(package) is None:
         return ImportError(
             f"{user} needs an extra ({package} is missing): pip install 'dispatch-grpc[{extra}]'"

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import AsyncClient, CallError, DispatchError, Status
+from dispatch_grpc import AsyncClient, CallError, DispatchError, Status, TLSCredentials
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
     complain,
@@ -58,6 +58,24 @@ def connection_options(command: _Command) -> _Command:
             is_flag=True,
             help="Send the key unencrypted, to an http:// service on another machine.",
         ),
+        click.option(
+            "--cacert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the certificate authorities to trust; else the system's.",
+        ),
+        click.option(
+            "--cert",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the client certificate, and perhaps its key.",
+        ),
+        click.option(
+            "--key",
+            metavar="FILE",
+            type=click.File("rb"),
+            help="PEM file with the key of the client certificate.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -79,8 +97,17 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client with the given options, and its own defaults for the others."""
-    return AsyncClient(**{name: value for name, value in settings.items() if value})
+    """Make a client with the given options, which accepts answers of any size."""
+    given = {name: value for name, value in settings.items() if value}
+    cacert, cert, key = (
+        file.read() if (file := given.pop(name, None)) else None
+        for name in ("cacert", "cert", "key")
+    )
+    if cacert or cert or key:
+        given["credentials"] = TLSCredentials(
+            root_certificates=cacert, certificate_chain=cert, private_key=key or cert
+        )
+    return AsyncClient(max_response_bytes=2**30 - 1, **given)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -93,11 +120,6 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
     return asyncio.run(use())
 
 
-def _reader(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client that accepts answers of any size."""
-    return make_client({**settings, "max_message_bytes": 2**30 - 1})
-
-
 # Commands
 
 
@@ -108,7 +130,7 @@ def _reader(settings: dict[str, Any]) -> AsyncClient:
 @_json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, and output or error."""
-    client = _reader(settings)
+    client = make_client(settings)
     call = with_client(client, lambda: client.get(dispatch_id))
     print_lines([json.dumps(call.to_dict())] if as_json else details(call))
 
@@ -162,7 +184,7 @@ def list_(
 
     For a finished call, the column STATE shows the status.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     calls = with_client(
         client,
         lambda: client.list(
@@ -203,7 +225,7 @@ def wait(
     Outputs are JSON, one on each line, in the order of the IDs; bytes are base64, times are ISO
     8601. If a call fails or does not finish in time, the exit code is 1.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     seconds = WAIT_TIMEOUT if timeout is None else timeout
 
     async def follow() -> int:
@@ -233,7 +255,7 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
     A function that is running is not stopped, but its result is discarded.
     """
-    client = _reader(settings)
+    client = make_client(settings)
     number = with_client(client, lambda: client.cancel(dispatch_id))
     if as_json:
         print_lines([json.dumps({"dispatch_id": dispatch_id, "cancelled": number})])

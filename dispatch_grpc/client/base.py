@@ -64,7 +64,7 @@ class BaseClient(Generic[_Channel, _HTTPClient]):
                 raise ConfigurationError(
                     f"{name} cannot be used with a channel or http_client, which has its own"
                 )
-        roots = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")[: 1 + (chosen == "grpc")]
+        roots = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE")[chosen != "grpc" :]
         connection = ConnectionSettings(
             target=target,
             tls=with_roots(credentials, env, *roots) if target.secure and own else TLSCredentials(),

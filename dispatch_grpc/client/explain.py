@@ -5,7 +5,7 @@ import re
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.settings import ClientSettings
+from dispatch_grpc.client.settings import ClientSettings, quoted
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
     TOO_LARGE,
@@ -81,7 +81,7 @@ def explain_call(client: ClientSettings, error: RPCError, request: Message) -> R
         )
     elif error.code is Code.NOT_FOUND and dispatch_id:
         error.message = (
-            f"{url} has no call {dispatch_id!r:.80}: the id is wrong, or the service has deleted "
+            f"{url} has no call {quoted(dispatch_id)}: the id is wrong, or the service has deleted "
             f"the call some time after it finished"
         )
     elif isinstance(error, ProtocolError) and re.search(TOO_LARGE, error.message):

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
 from dispatch_grpc.client.dispatch_id import result_type
-from dispatch_grpc.client.settings import ClientSettings, Timeout, positive
+from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, quoted
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import (
     ConfigurationError,
@@ -40,7 +40,7 @@ WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2
 _MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
 _GRACE_SECONDS = 5.0  # after which an answer counts as lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
-_SHARE = 0.3  # of the timeout of a wait, for one Connect request
+_SHARE = 0.3  # of the timeout of a wait, for one request: a lost one costs a third at most
 _LEAST_SECONDS = 0.01  # not worth another request
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 _PAGE_SIZE = 100
@@ -89,15 +89,16 @@ class Waiting:
         wait, left = _MAX_WAIT_SECONDS, self._left()
         seconds = wait + _GRACE_SECONDS
         if left is not None:
-            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
-            if left <= _LEAST_SECONDS and (self._max_wait is not None or seconds <= 0):
+            if left <= _LEAST_SECONDS and (
+                self._max_wait is not None or left <= -_LAST_GRACE_SECONDS
+            ):
                 return None
             wait = max(min(wait, left), 0)
-            if self._client.protocol != "grpc" and self._seconds is not None:
-                # HTTP/1.1 has no pings: only the end of a request reveals a silent connection,
-                # which may cost a third of the timeout.
-                share = max(_SHARE * self._seconds - _LAST_GRACE_SECONDS, _SHARE / 2)
-                wait = min(wait, share)
+            seconds = min(seconds, left + _LAST_GRACE_SECONDS)
+            share = _SHARE * (self._seconds or 0) - _LAST_GRACE_SECONDS
+            if self._client.protocol != "grpc" and share < wait:
+                # HTTP/1.1 has no pings: silence shows when a request ends without an answer.
+                wait = min(wait, max(share, _SHARE))
                 seconds = min(seconds, wait + _LAST_GRACE_SECONDS)
         self._asked, self._max_wait = time.monotonic(), wait
         request = WaitCallRequest(dispatch_id=self._id)
@@ -193,7 +194,7 @@ class Listing:
         if status is not None:
             if not isinstance(status, Status) or status is Status.UNSPECIFIED:
                 raise ConfigurationError(
-                    f"status: a Status other than UNSPECIFIED is required; got {status!r:.80}"
+                    f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
                 )
             request.status = status  # type: ignore[assignment]  # its values are the schema's
         if function is not None:
@@ -227,7 +228,9 @@ class Listing:
 def _state(state: State) -> Any:
     names = list(CallState)[1:]
     if state not in names:
-        raise ConfigurationError(f"state: one of {', '.join(names)} is required; got {state!r:.80}")
+        raise ConfigurationError(
+            f"state: one of {', '.join(names)} is required; got {quoted(state)}"
+        )
     return list(CallState).index(CallState(state))
 
 
@@ -240,14 +243,14 @@ def _text(name: str, value: str) -> str:
             pass
         else:
             return value
-    raise ConfigurationError(f"{name}: a non-empty str is required; got {value!r:.80}")
+    raise ConfigurationError(f"{name}: a non-empty str is required; got {quoted(value)}")
 
 
 def _timestamp(name: str, value: datetime) -> Timestamp:
     """Check the value of a filter by time."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ConfigurationError(
-            f"{name}: a datetime with a time zone is required; got {value!r:.80}"
+            f"{name}: a datetime with a time zone is required; got {quoted(value)}"
         )
     timestamp = Timestamp()
     try:

@@ -119,7 +119,9 @@ def resolve_protocol(argument: str | None, env: Mapping[str, str]) -> str:
     """Resolve the protocol."""
     value, source = _setting(argument, "protocol", env, "DISPATCH_PROTOCOL")
     if value and value not in _PROTOCOLS:
-        raise ConfigurationError(f"{source} must be one of {', '.join(_PROTOCOLS)}; got {value!r}")
+        raise ConfigurationError(
+            f"{source} must be one of {', '.join(_PROTOCOLS)}; got {quoted(value)}"
+        )
     return value or "grpc"
 
 
@@ -187,7 +189,8 @@ def resolve_address(argument: str | None, env: Mapping[str, str]) -> tuple[str, 
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ConfigurationError(
-            f"{source} HOST:PORT is required, such as 127.0.0.1:8000 or [::1]:8000; got {value!r}"
+            f"{source} HOST:PORT is required, such as 127.0.0.1:8000 or [::1]:8000; "
+            f"got {quoted(value)}"
         )
     return host, int(port)
 
@@ -195,8 +198,14 @@ def resolve_address(argument: str | None, env: Mapping[str, str]) -> tuple[str, 
 def positive(name: str, value: int) -> int:
     """Check an int that must be 1 or more."""
     if not (isinstance(value, int) and value >= 1):
-        raise ConfigurationError(f"{name}: an int of 1 or more is required; got {value!r:.80}")
+        raise ConfigurationError(f"{name}: an int of 1 or more is required; got {quoted(value)}")
     return value
+
+
+def quoted(value: object) -> str:
+    """Return the repr of a value for an error; a long one is cut and ends in '…'."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def timeout_seconds(value: Timeout) -> float | None:
@@ -207,7 +216,7 @@ def timeout_seconds(value: Timeout) -> float | None:
     if not (isinstance(seconds, int | float) and type(seconds) is not bool and seconds > 0):
         raise ConfigurationError(
             f"timeout: a timedelta or a number of seconds, greater than zero, or None for no "
-            f"limit is required; got {value!r:.80}"
+            f"limit is required; got {quoted(value)}"
         )
     return min(seconds, _MAX_TIMEOUT_SECONDS)
 
@@ -223,7 +232,7 @@ def message_bounds(sending: Any, reading: Any) -> tuple[int, int]:
         number = default if value is NOT_GIVEN else value
         if not (isinstance(number, int) and 1 <= number < 2**30):
             raise ConfigurationError(
-                f"{name}: an int from 1 to 2**30 - 1 is required; got {value!r:.80}"
+                f"{name}: an int from 1 to 2**30 - 1 is required; got {quoted(value)}"
             )
         bounds.append(number)
     return bounds[0], bounds[1]
@@ -254,7 +263,7 @@ def check_metadata(value: Mapping[str, str] | None) -> Metadata:
         if not re.fullmatch(r"[a-z0-9_.-]+", name) or name.endswith("-bin"):
             raise ConfigurationError(
                 f"metadata: a key of letters, digits, '-', '_' and '.' that does not end in "
-                f"'-bin' is required; got {key!r:.80}"
+                f"'-bin' is required; got {quoted(key)}"
             )
         if name in _RESERVED or name.startswith(("grpc-", "connect-")):
             raise ConfigurationError(
@@ -279,6 +288,6 @@ def idempotency_key(value: str | None) -> str:
     if not (isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", value)):
         raise ConfigurationError(
             f"idempotency_key: 1 to 255 printable ASCII characters without spaces are required; "
-            f"got {value!r:.80}"
+            f"got {quoted(value)}"
         )
     return value

@@ -21,8 +21,8 @@ from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
 from dispatch_grpc.service.store import Loaded
+from dispatch_grpc.service.thread_exit import settle_at_exit
 from dispatch_grpc.service.urls import ForbiddenAddressError, check_addresses, host_of
-from dispatch_grpc.transport.thread_exit import settle_at_exit
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -36,6 +36,7 @@ from dispatch_grpc.transport.retry import retry_after, send, send_async
 
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
 _PATIENCE = 0.3  # of the time of a request: then it is sent on another connection too
+_MAX_PATIENCE_SECONDS = 10.0
 _CODES = {code.name.lower(): code for code in Code} | {"canceled": Code.CANCELLED}
 
 
@@ -80,13 +81,14 @@ class _Method:
         Raises:
             RPCError: The answer is an error, or not one of Connect.
         """
+        coding = answer.headers.get("content-encoding", "identity")
+        if coding != "identity":  # although none was asked for
+            raise ProtocolError(f"its content-encoding {coding:.20} is unknown", code=Code.INTERNAL)
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if answer.status != 200:
             raise _error_of(answer, is_json=kind == "application/json")
         if kind != self._content_type:
-            raise ProtocolError(
-                f"its content-type is {kind or 'missing'!r:.80}", code=Code.INTERNAL
-            )
+            raise ProtocolError(f"its content-type is {kind[:80] or 'missing'}", code=Code.INTERNAL)
         try:
             if self._json:
                 return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)
@@ -129,8 +131,9 @@ class _Connect:
     def _limits(self, method: _Method, timeout: float | None) -> tuple[float, float | None]:
         """Return the deadline of an attempt, and its patience."""
         if timeout is None:
-            return float("inf"), None
-        return time.monotonic() + timeout, None if method.is_patient else _PATIENCE * timeout
+            return float("inf"), None if method.is_patient else _MAX_PATIENCE_SECONDS
+        patience = None if method.is_patient else min(_PATIENCE * timeout, _MAX_PATIENCE_SECONDS)
+        return time.monotonic() + timeout, patience
 
     def _failure(self, error: OSError, deadline: float) -> Exception:
         """Return the error to raise for one of a connection. May connect, to find the cause."""
@@ -170,6 +173,8 @@ class ConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = self._http.send(request, deadline, patience)
+        except RPCError:  # some are OSErrors
+            raise
         except OSError as error:
             raise self._failure(error, deadline) from error
         return method.message(answer)
@@ -209,7 +214,11 @@ class AsyncConnectTransport(_Connect):
         deadline, patience = self._limits(method, timeout)
         try:
             answer = await self._http.send(request, deadline, patience)
+        except RPCError:
+            raise
         except OSError as error:
+            if self._origin.context is None:
+                raise self._failure(error, deadline) from error
             raise await asyncio.to_thread(self._failure, error, deadline) from error
         return method.message(answer)
 

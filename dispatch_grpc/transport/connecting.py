@@ -42,9 +42,9 @@ def open_socket(target: Target, proxy: str | None, timeout: float | None) -> soc
     words = reply.split(b" ", 2)
     if not (reply.startswith(b"HTTP/1.") and len(words) > 1 and words[1].startswith(b"2")):
         sock.close()
-        status = words[1].decode("latin-1") if len(words) > 1 else "no HTTP status"
+        status = words[1].decode("latin-1") if len(words) > 1 else "status missing"
         raise UnavailableError(
-            f"the proxy {host}:{port} refused to connect to {target.authority}: {status[:20]}",
+            f"the proxy {host}:{port} refused to connect to {target.authority}: HTTP {status:.20}",
             code=Code.UNAVAILABLE,
         )
     return sock

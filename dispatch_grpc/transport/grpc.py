@@ -15,6 +15,9 @@ import re
 from functools import lru_cache, partial
 from typing import Any
 
+from dispatch_grpc.transport.quiet import grpc  # before the stub, which imports grpcio too
+
+# isort: split
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
@@ -31,7 +34,6 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
-from dispatch_grpc.transport.quiet import grpc
 from dispatch_grpc.transport.retry import retry_after, send, send_async
 
 _CLOSED = "the client was closed while the request was under way"
@@ -74,6 +76,10 @@ class _GRPC:
         found = self._senders[method] = self._sender(rpc)
         return found
 
+    def _unusable(self, error: Exception) -> ClientStateError:
+        text = f"the gRPC channel cannot be used: {error}"
+        return ClientStateError(_CLOSED if self._closed and self._owned else text)
+
     def _failure(self, error: Any) -> Exception:
         """Return the error to raise for one of grpcio. May connect, to find the cause."""
         if self._closed and self._owned:
@@ -113,7 +119,7 @@ class GRPCTransport(_GRPC):
         except grpc.RpcError as error:
             raise self._failure(error) from error
         except ValueError as error:  # grpcio's way to say that the channel is closed
-            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Close the connections; requests under way end in a ClientStateError."""
@@ -145,9 +151,11 @@ class AsyncGRPCTransport(_GRPC):
         try:
             response = await rpc(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise await asyncio.to_thread(self._failure, error) from error
+            if self._settings.target.secure:
+                raise await asyncio.to_thread(self._failure, error) from error
+            raise self._failure(error) from error
         except grpc.aio.UsageError as error:
-            raise ClientStateError(f"the gRPC channel cannot be used: {error}") from error
+            raise self._unusable(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and self._owned and not (task and task.cancelling()):
@@ -229,6 +237,10 @@ _PLAIN = (
     (
         re.compile(r"errors resolving ([^ ]+):\d+: |DNS resolution failed for ([^ ]+):\d+"),
         "the host name {0} cannot be resolved",
+    ),
+    (
+        re.compile(r"HTTP proxy returned response code (\d+)"),
+        "the proxy refused to connect to the service: HTTP {0}",
     ),
     (re.compile(r"ping timeout"), "its connection has fallen silent"),
     (re.compile(r"Socket closed|Connection reset|GOAWAY"), "the connection was closed"),

@@ -83,6 +83,10 @@ class AsyncConnection(asyncio.Protocol):
             else:
                 self._done.set_exception(error)
 
+    def unsent(self) -> int:
+        """Return the number of bytes of the request that wait to be sent."""
+        return int(self._transport.get_write_buffer_size())
+
     def is_closed(self) -> bool:
         """Whether the connection is closed."""
         return bool(self._transport.is_closing())
@@ -101,6 +105,7 @@ class AsyncHTTPClient:
         self._repeat = repeat  # a request whose connection was closed before an answer had begun
         self._idle: list[AsyncConnection] = []
         self._busy: set[AsyncConnection] = set()
+        self._closed = False
 
     async def send(self, request: Request, deadline: float, patience: float | None) -> Answer:
         """Send a request and return its answer, as `HTTPClient.send` does."""
@@ -131,15 +136,18 @@ class AsyncHTTPClient:
     ) -> Answer:
         first = used[-1]
         first.start(data)
-        left = time_left(deadline)
-        try:
-            if patience is None:
-                return await first.finish(left)
-            return await first.finish(patience if left is None else min(left, patience))
-        except TimeoutError:
-            self._close_idle()  # they may have fallen silent with this one
-            if patience is None or time.monotonic() >= deadline:
-                raise
+        unsent = len(data) + 1
+        while (now := first.unsent()) < unsent:  # it goes on
+            unsent, left = now, time_left(deadline)
+            try:
+                if patience is None:
+                    return await first.finish(left)
+                return await first.finish(min(left or patience, patience))
+            except TimeoutError:
+                if patience is None or time.monotonic() >= deadline:
+                    self._close_idle()
+                    raise
+        self._close_idle()  # they may have fallen silent with this one
         if first.answer.begun:
             return await first.finish(time_left(deadline))
         try:
@@ -160,6 +168,8 @@ class AsyncHTTPClient:
         return None
 
     async def _open(self, deadline: float) -> AsyncConnection:
+        if self._closed:
+            raise ClosedError("the client is closed")
         origin, loop = self._origin, asyncio.get_running_loop()
         where: dict[str, Any] = {"host": origin.target.host, "port": origin.target.port}
         if origin.proxy is not None:
@@ -185,6 +195,7 @@ class AsyncHTTPClient:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         self._close_idle()
         for connection in list(self._busy):
             connection.close()

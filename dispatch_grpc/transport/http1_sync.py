@@ -27,11 +27,15 @@ class Connection:
         self.answer: Answer = Answer(max_bytes)
         self.idle_since: float = 0.0
 
-    def start(self, data: bytes, deadline: float) -> None:
-        """Send a request."""
+    def start(self, data: bytes, deadline: float, patience: float | None) -> None:
+        """Send a request; a TimeoutError says that nothing more could be sent."""
         self.answer = Answer(self._max_bytes)
-        self._sock.settimeout(time_left(deadline))
-        self._sock.sendall(data)
+        rest = memoryview(data)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # there may be an answer
+            while rest:
+                left = time_left(deadline)
+                self._sock.settimeout(left if patience is None else min(left or patience, patience))
+                rest = rest[self._sock.send(rest) :]
 
     def finish(self, deadline: float) -> Answer:
         """Read until the answer is complete; a TimeoutError leaves it as far as it has come."""
@@ -81,6 +85,7 @@ class HTTPClient:
         self._repeat = repeat  # a request whose connection was closed before an answer had begun
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
+        self._closed = False
 
     def send(self, request: Request, deadline: float, patience: float | None) -> Answer:
         """Send a request and return its answer.
@@ -121,8 +126,8 @@ class HTTPClient:
         self, used: list[Connection], data: bytes, deadline: float, patience: float | None
     ) -> Answer:
         first = used[-1]
-        first.start(data, deadline)
         try:
+            first.start(data, deadline, patience)
             if patience is None:
                 return first.finish(deadline)
             return first.finish(min(deadline, time.monotonic() + patience))
@@ -134,7 +139,7 @@ class HTTPClient:
             return first.finish(deadline)
         try:
             used.append(self._open(deadline))
-            used[-1].start(data, deadline)
+            used[-1].start(data, deadline, patience)
         except OSError:
             return first.finish(deadline)
         return _first(used[-2:], deadline)
@@ -151,6 +156,8 @@ class HTTPClient:
         return None
 
     def _open(self, deadline: float) -> Connection:
+        if self._closed:
+            raise ClosedError("the client is closed")
         sock = self._origin.open(time_left(deadline))
         if self._origin.context is not None:
             sock.settimeout(time_left(deadline))
@@ -166,6 +173,7 @@ class HTTPClient:
 
     def close(self) -> None:
         """Close idle connections, and end the others under the threads that use them."""
+        self._closed = True
         self._close_idle()
         for connection in list(self._busy):
             connection.shut()

@@ -25,6 +25,7 @@ from dispatch_grpc import Code, __main__, cli, new_call
 from dispatch_grpc.cli.commands import commands
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve
+from dispatch_grpc.version import __version__
 from tests import hostile
 from tests.conftest import KEY
 
@@ -114,7 +115,8 @@ def test_a_call_prints_its_id(command, protocol, dispatch_recorder: CallRecorder
     assert done == (0, f"{request.dispatch_ids[0]}\n", "")
     dispatch_recorder.assert_requests(RecordedRequest([new_call(URL, "greet", {"name": "Ada"})]))
     agent = request.metadata["user-agent"]
-    assert agent.startswith("grpc-") == (protocol in {"grpc", None})
+    assert agent.startswith(f"dispatch-grpc/{__version__}")
+    assert ("grpc-c" in agent) == (protocol in {"grpc", None})
 
 
 def test_the_options_of_a_call_arrive(command, dispatch_recorder: CallRecorder):
@@ -859,7 +861,7 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
             "the command line needs an extra (click is missing): "
             "pip install 'dispatch-grpc[cli]'\n",
         ),
-        ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
+        ("httptools", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
         ("cryptography", ["keypair"], "pip install 'dispatch-grpc[endpoint]'\n"),
         ("hypercorn", ["run", "app:endpoint"], "pip install 'dispatch-grpc[endpoint]'\n"),
         (
@@ -895,7 +897,6 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
 @pytest.mark.parametrize(
     ("package", "arguments", "extra"),
     [
-        ("connectrpc", ["call", URL, "f", "--protocol", "connect"], "connect"),
         ("cryptography", ["keypair"], "endpoint"),
         ("hypercorn", ["run", "app:endpoint"], "endpoint"),
         ("pythonjsonlogger", ["serve", "--log-format", "json"], "service"),
@@ -929,3 +930,36 @@ def test_another_broken_import_is_no_missing_extra(environment):
     done = subprocess.run(python, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "import of json halted" in done.stderr
+
+
+def test_certificates(dispatch_recorder: CallRecorder, command: Command, tmp_path: Path):
+    import trustme
+
+    from dispatch_grpc.server import dispatch_app
+    from dispatch_grpc.testing import serve_app
+
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server, client = ca.issue_cert("localhost"), ca.issue_cert("me@example.com")
+    for name, cert in (("server", server), ("client", client)):
+        cert.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
+        cert.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.pem"))
+        cert.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / f"{name}-both.pem"))
+    with serve_app(
+        dispatch_app(dispatch_recorder),
+        certfile=str(tmp_path / "server.pem"),
+        keyfile=str(tmp_path / "server.key"),
+        client_ca_file=str(tmp_path / "ca.pem"),
+    ) as running:
+        call = ("call", "http://example.com", "f", "--api-url", running.url)
+        for protocol in ("grpc", "connect"):
+            one = (*call, "--protocol", protocol, "--cacert", "ca.pem", "--cert")
+            assert command(*one, "client.pem", "--key", "client.key").code == 0
+            assert command(*one, "client-both.pem").code == 0
+            done = command(*call, "--protocol", protocol)
+            assert done.code == 1
+            assert "the certificate of localhost is not trusted (issuer trustme" in done.err
+            assert "pass --cacert, or add" in done.err
+        done = command(*call, "--cacert", "absent.pem")
+        assert (done.code, "absent.pem" in done.err) == (2, True)
+    assert len(dispatch_recorder.requests) == 4

@@ -506,7 +506,10 @@ def test_filters(serving: Serving, hosted: str):
         (["list", "--limit", "0"], "0 is not in the range x>=1"),
         (["list", "--since", "yesterday"], "a duration such as 1h30m, or a time such as 2026-"),
         (["list", "--since", "999999d"], "a duration such as 1h30m, or a time such as 2026-"),
-        (["wait", "x", "--timeout", "0s"], "more than zero and at most 365d is required; got '0s"),
+        (
+            ["wait", "x", "--timeout", "0s"],
+            "a duration above zero and of at most 365d is required; got '0s",
+        ),
         (["call", "http://x", "f", "--wait", "--timeout", "1"], "a duration is required"),
         (["get", "x", "y"], "Got unexpected extra argument (y)"),
     ],
@@ -733,8 +736,11 @@ def test_the_faster_event_loop():
     [
         (["--port", "70000"], "70000 is not in the range 0<=x<=65535"),
         (["--concurrency", "0"], "0 is not in the range x>=1"),
-        (["--retention", "0s"], "more than zero and at most 36500d is required; got '0s'"),
-        (["--max-expiration", "36501d"], "more than zero and at most 36500d is required"),
+        (
+            ["--retention", "0s"],
+            "a duration above zero and of at most 36500d is required; got '0s'",
+        ),
+        (["--max-expiration", "36501d"], "a duration above zero and of at most 36500d is required"),
         (["--shutdown-timeout", "30"], "a duration is required"),
         (["--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
         (["--data-dir", "file"], "Directory 'file' is a file"),
@@ -1017,7 +1023,8 @@ def test_tls(folder: Path, hosted: str):
         assert serving(*call, **trusting).out == '"Hello, Ada!"\n'
         done = serving("list", "--timeout", "2s")
         assert done.code == 1
-        assert " is not available: " in done.err.splitlines()[-1]  # after what gRPC itself logs
+        assert " the certificate of 127.0.0.1 is not trusted (issuer trustme" in done.err
+        assert len(done.err.splitlines()) == 1
         for protocol in ("grpc", "connect"):
             with Client(
                 serving.key,

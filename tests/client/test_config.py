@@ -195,3 +195,9 @@ def test_no_timeout_and_empty_metadata():
 def test_a_sentinel_has_a_readable_signature():
     parameter = inspect.signature(Client.dispatch).parameters["timeout"]
     assert str(parameter).endswith("= <not given>")
+
+
+def test_a_long_value_in_an_error_is_cut_visibly():
+    with pytest.raises(ConfigurationError) as caught:
+        Client(KEY, env={}, max_message_bytes="9" * 500)
+    assert str(caught.value).endswith(f"got '{'9' * 78}…")

@@ -150,9 +150,10 @@ def test_an_explicit_proxy_wins(
 
 def test_a_proxy_that_refuses(driver: Driver, dispatch_server: Server):
     proxy = Proxy(dispatch_server.url, refuse="407")
+    url = proxy.url.replace("http://", "http://user:secret@")
     try:
-        client = driver.client(NAME, proxy=proxy.url, allow_plaintext=True, retry=None)
-        with pytest.raises(UnavailableError, match=r"proxy .*407"):
+        client = driver.client(NAME, proxy=url, allow_plaintext=True, retry=None)
+        with pytest.raises(UnavailableError, match=r"proxy .* HTTP 407 \[UNAVAILABLE\]$"):
             driver.dispatch(client, CALL)
     finally:
         proxy.close()

@@ -9,6 +9,8 @@ from datetime import timedelta
 import grpc
 import pytest
 from dispatch.sdk.v1 import dispatch_pb2_grpc
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispatch_grpc import (
     AsyncClient,
@@ -16,6 +18,7 @@ from dispatch_grpc import (
     Code,
     ConfigurationError,
     DeadlineExceededError,
+    RequestTooLargeError,
     ResourceExhaustedError,
     RetryPolicy,
     RPCError,
@@ -24,6 +27,7 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.schema import DispatchResponse
 from dispatch_grpc.testing import CallRecorder, Server
+from dispatch_grpc.transport.retry import Attempts, retry_after
 from tests import hostile
 from tests.conftest import KEY, Driver
 
@@ -214,3 +218,124 @@ def test_the_policy_is_checked():
     for cls in (Client, AsyncClient):
         with pytest.raises(ConfigurationError, match="retry: a RetryPolicy or None is required"):
             cls(KEY, retry=3)
+
+
+def test_policies_are_equal_by_value():
+    assert RetryPolicy() == RetryPolicy()
+    assert hash(RetryPolicy()) == hash(RetryPolicy())
+    assert RetryPolicy(max_attempts=9) != RetryPolicy()
+    assert RetryPolicy() != 5
+
+
+@given(
+    attempts=st.integers(2, 200),
+    initial=st.floats(0.001, 1e6),
+    bound=st.floats(0.001, 1e6),
+    timeout=st.none() | st.floats(0.001, 1e6),
+    events=st.lists(
+        st.tuples(
+            st.sampled_from([*RETRYABLE, Code.INTERNAL]),
+            st.none() | st.floats(-10, 1e5),
+            st.floats(0, 1e4),
+        ),
+        min_size=1,
+        max_size=250,
+    ),
+)
+def test_every_wait_is_bounded(attempts, initial, bound, timeout, events):
+    policy = RetryPolicy(
+        max_attempts=attempts,
+        initial_backoff=timedelta(seconds=initial),
+        max_backoff=timedelta(seconds=bound),
+    )
+    state, elapsed, waits = Attempts(policy, timeout), 0.0, 0
+    for code, asks, took in events:
+        elapsed += took
+        wait = state.wait(code, asks, elapsed)
+        if code not in RETRYABLE or (asks is not None and asks < 0):
+            assert wait is None
+        if wait is None:
+            break
+        asked = asks or 0
+        assert asked <= wait <= asked + min(initial * 2**waits, bound) * 1.001 + 1e-5
+        assert timeout is None or elapsed + wait < timeout
+        elapsed, waits = elapsed + wait, waits + 1
+    assert waits < attempts
+    assert Attempts(None, timeout).wait(Code.UNAVAILABLE, None, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "3"}, 3),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"grpc-retry-pushback-ms": "1500"}, 1.5),
+        ({"grpc-retry-pushback-ms": "-1"}, -1),
+        ({"grpc-retry-pushback-ms": "?"}, -1),
+        ({"grpc-retry-pushback-ms": "20", "retry-after": "3"}, 0.02),
+    ],
+)
+def test_what_a_server_asks_for(headers: dict[str, str], seconds: float | None):
+    assert retry_after(headers.get) == seconds
+
+
+def refusing(*headers: tuple[str, str]) -> tuple[hostile.App, list[float]]:
+    """A service that is not available the first time."""
+    times: list[float] = []
+    encoded = [(key.encode(), value.encode()) for key, value in headers]
+
+    async def answer(send, is_grpc: bool) -> None:
+        times.append(time.monotonic())
+        failed = len(times) == 1
+        kind = b"application/grpc" if is_grpc else b"application/json"
+        start = {"type": "http.response.start", "status": 503 if failed and not is_grpc else 200}
+        body = b'{"code":"unavailable"}' if failed else b'{"dispatchIds":["id"]}'
+        if is_grpc:
+            body = b"" if failed else b"\0\0\0\0\x04\x0a\x02id"
+        await send({**start, "headers": [(b"content-type", kind)], "trailers": is_grpc})
+        await send({"type": "http.response.body", "body": body})
+        if is_grpc:
+            trailers = [(b"grpc-status", b"14" if failed else b"0"), *(encoded if failed else ())]
+            await send({"type": "http.response.trailers", "headers": trailers})
+
+    async def with_headers(send, is_grpc: bool) -> None:
+        async def sending(message) -> None:
+            if message["type"] == "http.response.start" and not is_grpc and len(times) == 1:
+                message["headers"] = [*message["headers"], *encoded]
+            await send(message)
+
+        await answer(sending, is_grpc)
+
+    return hostile.app(with_headers), times
+
+
+@pytest.mark.parametrize("header", [("retry-after", "1"), ("grpc-retry-pushback-ms", "1000")])
+def test_the_time_that_a_server_asks_for_is_kept(driver: Driver, header: tuple[str, str]):
+    if driver.protocol == "connect":
+        driver.protocol = "connect+json"  # which the server speaks
+    app, times = refusing(header)
+    with hostile.serving(app) as server:
+        assert driver.dispatch(driver.client(server.url, retry=FAST), CALL) == "id"
+    assert times[1] - times[0] > 0.9
+
+
+@pytest.mark.parametrize("header", [("retry-after", "60"), ("grpc-retry-pushback-ms", "-1")])
+def test_a_server_that_asks_for_no_retry(driver: Driver, header: tuple[str, str]):
+    app, times = refusing(header)
+    with hostile.serving(app) as server:
+        with pytest.raises(UnavailableError) as caught:
+            driver.dispatch(driver.client(server.url), CALL)
+    assert len(times) == 1
+    assert caught.value.retry_after == (-1 if header[1] == "-1" else 60)
+
+
+def test_a_message_that_is_too_large_is_sent_once(
+    driver: Driver, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    text = "message is larger than configured max 4"
+    dispatch_recorder.fail_next(Code.RESOURCE_EXHAUSTED, text, times=9)
+    with pytest.raises(RequestTooLargeError):
+        driver.dispatch(driver.client(dispatch_server.url), CALL)
+    assert len(dispatch_recorder.refused) == 1

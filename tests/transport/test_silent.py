@@ -1,6 +1,10 @@
 """Connections that fall silent without a word: NAT, load balancers and crashed hosts do that."""
 
 import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -9,13 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
+from dispatch.sdk.v1 import dispatch_pb2_grpc
 
-from dispatch_grpc import Batch, new_call
+from dispatch_grpc import Batch, Endpoint, new_call
+from dispatch_grpc.schema import DispatchResponse
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from tests import hostile
-from tests.conftest import Driver
+from tests.conftest import Driver, RunningService
 
 TIMEOUT = timedelta(seconds=10)
 THIRD = 10 / 3
@@ -69,6 +76,16 @@ def test_calls_are_sent_again_on_a_new_connection(
     start = time.monotonic()
     at_once(driver, client, count)
     assert time.monotonic() - start < 2  # the next ones notice nothing
+
+
+def test_a_call_without_a_deadline(driver: Driver, proxy: hostile.SilentProxy):
+    client = driver.client(proxy.url, timeout=None)
+    at_once(driver, client, 1)
+    time.sleep(1.5)
+    proxy.fall_silent()
+    start = time.monotonic()
+    at_once(driver, client, 1)
+    assert time.monotonic() - start < 30
 
 
 def test_a_batch_is_sent_again(
@@ -135,3 +152,84 @@ CTRL_C = """
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+def test_ctrl_c_ends_a_wait_at_once(protocol: str, service: RunningService):
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(CTRL_C),
+        service.url,
+        service.api_key,
+        protocol,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        time.sleep(1)  # the request is under way
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - start < 3  # the wait itself takes 20 s
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_waits_go_on(driver: Driver, count: int, service: RunningService):
+    """Calls are dispatched and waited for through a proxy that falls silent twice."""
+    endpoint = Endpoint(url="http://127.0.0.1:1", env={})
+
+    @endpoint.function
+    def double(number: int) -> int:
+        time.sleep(1.5)
+        return 2 * number
+
+    with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        batch: Batch = client.batch()
+        batch.add(*(new_call(server.url, "double", number) for number in range(count)))
+        ids = driver.dispatch(batch)
+        proxy.fall_silent()
+        timer = threading.Timer(0.7, proxy.fall_silent)
+        timer.start()
+        if driver.is_async:
+
+            async def together() -> list[Any]:
+                return await asyncio.gather(*(client.wait(one, int) for one in ids))
+
+            results = driver.run(together)
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                results = list(pool.map(lambda one: client.wait(one, int), ids))
+        timer.join()
+        assert results == [2 * number for number in range(count)]
+        assert len(client_list(driver, client, server.url)) == count
+
+
+def client_list(driver: Driver, client: Any, url: str) -> list[Any]:
+    return list(driver.run(lambda: client.list(endpoint=url)))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_pings_of_grpc_are_kind(kind: str):
+    """A server of grpc's defaults closes connections with more than two pings in five minutes."""
+    asked: list[float] = []
+
+    class Servicer(dispatch_pb2_grpc.DispatchServiceServicer):
+        def Dispatch(self, request, context):  # noqa: N802
+            asked.append(time.monotonic())
+            time.sleep(5 if len(asked) == 1 else 0)
+            return DispatchResponse(dispatch_ids=["id"])
+
+    driver = Driver("grpc", is_async=kind == "async")
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        dispatch_pb2_grpc.add_DispatchServiceServicer_to_server(Servicer(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        client = driver.client(f"http://127.0.0.1:{port}", timeout=TIMEOUT, retry=None)
+        for _ in range(2):
+            driver.dispatch(client, new_call("http://example.com", "f"))
+        driver.close()
+        server.stop(None).wait(10)
+    assert len(asked) == 2

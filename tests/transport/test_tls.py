@@ -1,15 +1,24 @@
 """TLS, with a private authority: what is trusted, and what is not."""
 
 import contextlib
+import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
-from dispatch_grpc import CertificateError, TLSCredentials, UnavailableError, new_call
+from dispatch_grpc import (
+    CertificateError,
+    ConfigurationError,
+    TLSCredentials,
+    UnavailableError,
+    new_call,
+)
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
+from dispatch_grpc.transport import tls
 from tests.conftest import Driver
 
 CALL = new_call("http://example.com", "f")
@@ -125,3 +134,67 @@ def test_plaintext_to_a_tls_port(
         with pytest.raises(UnavailableError):
             driver.dispatch(client, CALL)
     assert not dispatch_recorder.requests
+
+
+@contextlib.contextmanager
+def roots_of(
+    kind: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """Have an authority trusted by the environment, or by the system's store."""
+    for name in ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    if kind != "system":
+        yield {kind: authority.cafile}
+        return
+    monkeypatch.setattr(tls, "_SYSTEM_ROOTS", ("/nowhere", authority.cafile))
+    yield {}
+
+
+@pytest.mark.parametrize("kind", ["SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "system"])
+def test_where_roots_come_from(
+    driver: Driver,
+    kind: str,
+    authority: Authority,
+    dispatch_recorder: CallRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if kind.startswith("GRPC") and driver.protocol != "grpc":
+        return  # a variable of gRPC's users
+    with serving(authority, dispatch_recorder) as server:
+        with roots_of(kind, authority, monkeypatch) as env:
+            driver.dispatch(driver.client(server.url, env=env), CALL)
+    assert len(dispatch_recorder.requests) == 1
+
+
+def test_roots_that_cannot_be_read(driver: Driver):
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE: cannot read /nowhere: No such"):
+        driver.client("https://example.com", env={"SSL_CERT_FILE": "/nowhere"})
+    driver.client("http://127.0.0.1:1", env={"SSL_CERT_FILE": "/nowhere"})  # no TLS, no roots
+
+
+def test_certificates_that_are_not_usable(driver: Driver, authority: Authority):
+    broken = b"-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n"
+    credentials = TLSCredentials(certificate_chain=broken, private_key=broken)
+    with pytest.raises(ConfigurationError, match="credentials: "):
+        driver.dispatch(driver.client("https://example.com", credentials=credentials), CALL)
+
+
+def test_a_certificate_that_has_expired(
+    driver: Driver, authority: Authority, dispatch_recorder: CallRecorder, tmp_path: Path
+):
+    old = authority.ca.issue_cert(
+        "localhost", not_before=datetime(2020, 1, 1), not_after=datetime(2021, 2, 3)
+    )
+    expired = Authority(tmp_path)
+    old.private_key_pem.write_to_path(expired.keyfile)
+    for number, blob in enumerate(old.cert_chain_pems):
+        blob.write_to_path(expired.certfile, append=number > 0)
+    trusting = TLSCredentials(root_certificates=authority.root)
+    with serving(expired, dispatch_recorder) as server:
+        text = refuse(driver, server.url, trusting)
+        assert text.startswith("the certificate of localhost expired on Feb  3 00:00:00 2021 GMT")
+        start = time.monotonic()  # told once, although there would be time for many attempts
+        with pytest.raises(CertificateError):
+            client = driver.client(server.url, credentials=trusting, timeout=timedelta(hours=1))
+            driver.dispatch(client, CALL)
+        assert time.monotonic() - start < 20
