@@ -5,26 +5,32 @@ pydantic's JSON mode for pydantic's types. This module adds what msgspec lacks: 
 unions of several models, enums of any value, paths.
 """
 
-import collections.abc
 import dataclasses
 import decimal
 import enum
 import sys
-import types
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
+from functools import partial
 from pathlib import PurePath
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.values import pydantic_types
+from dispatch_grpc.values.pydantic_types import cached, is_pydantic, name_of
 
-Converter = Callable[[Any], Any]
+_BASES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int),
+    (float, float),
+    (bytes | bytearray, bytes),
+)
 
 
 def to_plain(value: Any) -> Any:
@@ -40,17 +46,12 @@ def to_plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, date | time) and not isinstance(value, datetime):
         return _day_or_time(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, bytes | bytearray):
-        return bytes(value)
+    for base, plain in _BASES:
+        if isinstance(value, base):
+            return plain(value)
     if isinstance(value, datetime | timedelta):
         return _base_time(value)
-    if pydantic_types.is_pydantic(kind):
+    if is_pydantic(kind):
         return pydantic_types.encode(value)
     if dataclasses.is_dataclass(kind):
         return _without_unset((f.name, getattr(value, f.name)) for f in dataclasses.fields(kind))
@@ -128,43 +129,11 @@ def from_plain(value: Any, wanted: Any) -> Any:
         UnmarshalError: The value is not of that type, or the type is not supported.
     """
     try:
-        convert = _converter(wanted)
-    except TypeError:  # not hashable, as some metadata of Annotated
-        convert = _converter.__wrapped__(wanted)
-    return convert(value)
-
-
-@lru_cache(maxsize=1024)
-def _converter(wanted: Any) -> Converter:
-    """Return the function that converts a natural value to a type."""
-    origin, args = get_origin(wanted), get_args(wanted)
-    members = args if origin in {Union, types.UnionType} else (wanted,)
-    if any(map(pydantic_types.is_pydantic, members)) and (
-        convert := pydantic_types.decoder(wanted)
-    ):
-        return convert
-    if _is_known_to_msgspec(wanted, set()) and _is_accepted_by_msgspec(wanted):
-        return lambda value: _convert_by_msgspec(value, wanted)
-    if len(members) > 1:
-        return lambda value: _convert_union(value, wanted, members)
-    if origin is Annotated:
-        return _converter(args[0])
-    if origin in _ITERABLES or origin in _MAPPINGS or origin is tuple:
-        return lambda value: _convert_items(value, wanted, origin, args)
-    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
-        return lambda value: _convert_enum(value, wanted)
-    if dataclasses.is_dataclass(wanted) or hasattr(wanted, "__attrs_attrs__"):
-        return lambda value: _convert_fields(value, wanted)
-    return lambda value: _convert_by_msgspec(value, wanted)
-
-
-def _convert_by_msgspec(value: Any, wanted: Any) -> Any:
-    try:
-        result = msgspec.convert(value, wanted, dec_hook=_decode_hook)
+        result = msgspec.convert(value, _readable(wanted), dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
-        raise UnmarshalError(f"not {_name(wanted)}: {error}") from error
+        raise UnmarshalError(f"not {name_of(wanted)}: {error}") from error
     except TypeError as error:
-        raise UnmarshalError(f"{_name(wanted)} is not a type to decode into: {error}") from error
+        raise UnmarshalError(f"{name_of(wanted)} is not a type to decode into: {error}") from error
     if type(result) is float and type(value) is int and result != value:
         raise UnmarshalError(f"not float: a double cannot hold {value} exactly")
     return result
@@ -172,35 +141,67 @@ def _convert_by_msgspec(value: Any, wanted: Any) -> Any:
 
 def _decode_hook(wanted: Any, value: Any) -> Any:
     """Convert to the types that msgspec does not know."""
+    if isinstance(wanted, _StandIn):
+        return wanted.read(value)
     if isinstance(wanted, type) and isinstance(value, wanted):
         return value
-    if pydantic_types.is_pydantic(wanted):
+    if is_pydantic(wanted):
         return from_plain(value, wanted)
     if isinstance(wanted, type) and issubclass(wanted, PurePath) and isinstance(value, str):
         return wanted(value)
-    raise TypeError(f"cannot convert {type(value).__name__} to {_name(wanted)}")
+    raise TypeError(f"cannot convert {type(value).__name__} to {name_of(wanted)}")
 
 
-def _is_accepted_by_msgspec(wanted: Any) -> bool:
-    try:
-        msgspec.json.Decoder(wanted, dec_hook=_decode_hook)
-    except TypeError:  # a union of several models, an enum of floats
-        return False
-    return True
+class _StandIn(type):
+    """A type that takes another's place, and lets a function of ours convert to that."""
 
+    read: Callable[[Any], Any]
 
-def _is_known_to_msgspec(wanted: Any, seen: set[Any]) -> bool:
-    """Return whether msgspec reads all that is inside a type as `to_plain` writes it."""
-    if wanted in seen:
+    def __instancecheck__(cls, instance: Any) -> bool:  # what `read` returns is right
         return True
-    seen.add(wanted)
+
+
+def _stand_in(read: Callable[..., Any], *arguments: Any) -> type:
+    return _StandIn("StandIn", (), {"read": partial(read, *arguments)})
+
+
+@cached
+def _readable(wanted: Any) -> Any:
+    """Return a type that msgspec reads in the way in which `to_plain` writes the wanted one."""
+    origin, args = get_origin(wanted), get_args(wanted)
+    members = args if origin in {Union, UnionType} else (wanted,)
+    if any(map(is_pydantic, members)) and (read := pydantic_types.decoder(wanted)):
+        return _stand_in(read)
+    if _is_known_to_msgspec(wanted, {}):
+        try:
+            msgspec.json.Decoder(wanted, dec_hook=_decode_hook)
+        except TypeError:  # a union of several models, an enum of floats
+            pass
+        else:
+            return wanted
+    if len(members) > 1:
+        return _stand_in(_read_union, members)
+    if origin is Annotated:
+        return _readable(args[0])
+    if origin is not None:
+        return origin[tuple(one if one is ... else _readable(one) for one in args)]
+    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
+        return _stand_in(_read_enum, wanted)
+    if dataclasses.is_dataclass(wanted) or hasattr(wanted, "__attrs_attrs__"):
+        return _stand_in(_read_fields, wanted)
+    return wanted
+
+
+def _is_known_to_msgspec(wanted: Any, seen: dict[int, Any]) -> bool:
+    """Return whether msgspec reads all that is inside a type as `to_plain` writes it."""
+    if id(wanted) in seen:
+        return True
+    seen[id(wanted)] = wanted
     inside: Iterable[Any] = ()
-    if origin := get_origin(wanted):
-        if pydantic_types.is_pydantic(wanted):  # Annotated for it
-            return False
-        inside = [origin, *get_args(wanted)]
-    elif pydantic_types.is_pydantic(wanted):
+    if is_pydantic(wanted):
         return hasattr(wanted, "model_fields")  # models go through the hook
+    if origin := get_origin(wanted):
+        inside = [origin, *get_args(wanted)]
     elif isinstance(wanted, type):
         if issubclass(wanted, enum.Flag):
             return False
@@ -216,137 +217,90 @@ def _hints(cls: Any) -> dict[str, Any]:
     try:
         return get_type_hints(cls, include_extras=True)
     except Exception as error:  # annotations are code
-        raise UnmarshalError(f"{_name(cls)} is not a type to decode into: {error}") from error
+        raise UnmarshalError(f"{name_of(cls)} is not a type to decode into: {error}") from error
 
 
-# By hand, what msgspec does not support, or reads in another way than it is written.
-
-_ITERABLES: dict[Any, Any] = {
-    list: list,
-    set: set,
-    frozenset: frozenset,
-    collections.abc.Iterable: list,
-    collections.abc.Collection: list,
-    collections.abc.Sequence: list,
-    collections.abc.MutableSequence: list,
-    collections.abc.Set: set,
-    collections.abc.MutableSet: set,
-}
-_MAPPINGS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+# What stands for types that msgspec does not support, or reads in another way than written.
 
 
-def _expect(value: Any, kind: type, wanted: Any) -> None:
-    if not isinstance(value, kind):
-        raise UnmarshalError(
-            f"not {_name(wanted)}: expected a {kind.__name__}, got {type(value).__name__}"
-        )
-
-
-def _at(place: object, value: Any, wanted: Any) -> Any:
-    """Convert a part of a value; an error names its place."""
-    try:
-        return from_plain(value, wanted)
-    except UnmarshalError as error:
-        raise UnmarshalError(f"{place}: {error}") from error
-
-
-def _convert_items(value: Any, wanted: Any, origin: Any, args: tuple[Any, ...]) -> Any:
-    if origin in _MAPPINGS:
-        _expect(value, dict, wanted)
-        key_type, item_type = args
-        return {_at(k, k, key_type): _at(k, item, item_type) for k, item in value.items()}
-    _expect(value, list, wanted)
-    if origin is not tuple:
-        return _ITERABLES[origin](_at(i, item, args[0]) for i, item in enumerate(value))
-    if args[1:] == (...,):
-        args = args[:1] * len(value)
-    if len(args) != len(value):
-        raise UnmarshalError(f"not {_name(wanted)}: expected {len(args)} items, got {len(value)}")
-    return tuple(_at(i, item, args[i]) for i, item in enumerate(value))
-
-
-def _convert_enum(value: Any, wanted: Any) -> Any:
+def _read_enum(wanted: Any, value: Any) -> Any:
     """Return the member whose value is written like this."""
     if issubclass(wanted, enum.Flag) and type(value) is int:
         try:
             return wanted(value)
         except ValueError as error:
-            raise UnmarshalError(f"not {_name(wanted)}: {value} is no sum of members") from error
+            raise UnmarshalError(f"{value} is no sum of members of {name_of(wanted)}") from error
     found = [member for member in wanted if _is_written_as(member.value, value)]
     if len(found) != 1:
-        problem = f"fits {' and '.join(map(str, found))}" if found else "has no such member"
-        raise UnmarshalError(f"not {_name(wanted)}: {value!r:.80} {problem}")
+        problem = f"fits {' and '.join(map(str, found))}" if found else "is no value of a member"
+        raise UnmarshalError(f"{value!r:.80} {problem}")
     return found[0]
 
 
 def _is_written_as(value: Any, natural: Any) -> bool:
-    try:
+    with suppress(UnmarshalError):
         return bool(from_plain(natural, type(value)) == value)
-    except UnmarshalError:
-        pass
-    try:
+    with suppress(TypeError):
         return bool(msgspec.to_builtins(value, enc_hook=to_plain) == natural)
-    except TypeError:
-        return False
+    return False
 
 
-def _convert_union(value: Any, wanted: Any, members: tuple[Any, ...]) -> Any:
+def _read_union(members: tuple[Any, ...], value: Any) -> Any:
     """Convert to the one member of a union that a value fits, by its keys if need be."""
-    simple = tuple(one for one in members if _is_known_to_msgspec(one, set()) and not _keys(one))
-    others = [one for one in members if one not in simple]
+    simple = tuple(one for one in members if _is_known_to_msgspec(one, {}) and not _fields(one))
     fits: list[tuple[Any, Any]] = []
     problems = []
+    others = [one for one in members if one not in simple]
     for one in [*((Union[simple],) if simple else ()), *others]:  # noqa: UP007 (of a tuple)
         try:
             fits.append((one, from_plain(value, one)))
         except UnmarshalError as error:
             problems.append(str(error))
     if len(fits) > 1 and isinstance(value, dict):
-        fits = [fit for fit in fits if _keys(fit[0]) == value.keys()] or fits
+        fits = [fit for fit in fits if _fields(fit[0]).keys() == value.keys()] or fits
     if len(fits) == 1:
         return fits[0][1]
     if fits:
-        names = " and ".join(_name(one) for one, _ in fits)
+        names = " and ".join(name_of(one) for one, _ in fits)
         problems = [f"the value fits {names}; tell them apart by a field"]
-    raise UnmarshalError(f"not {_name(wanted)}: {'; '.join(problems)}")
+    raise UnmarshalError("; ".join(problems))
 
 
-def _keys(wanted: Any) -> set[str]:
-    """Return the keys that a dataclass or an attrs class is written with."""
+def _fields(wanted: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass or an attrs class, by the keys that they are written as."""
     if dataclasses.is_dataclass(wanted):
-        return {field.name for field in dataclasses.fields(wanted)}
-    return {field.alias for field in getattr(wanted, "__attrs_attrs__", ())}
+        return {field.name: field for field in dataclasses.fields(wanted)}
+    return {field.alias: field for field in getattr(wanted, "__attrs_attrs__", ())}
 
 
-def _convert_fields(value: Any, wanted: Any) -> Any:
-    """Convert to a dataclass or an attrs class."""
-    _expect(value, dict, wanted)
+@cached
+def _struct_of(wanted: Any) -> Any:
+    """Return a Struct with the fields of a dataclass or an attrs class, all optional."""
     hints = _hints(wanted)
-    given: dict[str, Any] = {}
-    items: dict[str, Any] = {}
-    checked = set()
-    for field in getattr(wanted, "__attrs_attrs__", None) or dataclasses.fields(wanted):
-        key = getattr(field, "alias", field.name)
-        if key in value:
-            items[field.name] = item = _at(key, value[key], hints.get(field.name, Any))
-            if field.init:
-                given[key] = item
-                checked.add(field.name)
+    types = {key: _readable(hints.get(f.name, Any)) for key, f in _fields(wanted).items()}
+    return msgspec.defstruct("Fields", [(key, T, msgspec.UNSET) for key, T in types.items()])
+
+
+def _read_fields(wanted: Any, value: Any) -> Any:
+    """Convert to a dataclass or an attrs class, by its constructor."""
+    fields = _fields(wanted)
     try:
-        result = wanted(**given)
+        parts = msgspec.convert(value, _struct_of(wanted), dec_hook=_decode_hook)
+    except msgspec.ValidationError as error:  # as any error, so that the path goes on
+        raise UnmarshalError(str(error)) from error
+    given = _without_unset(msgspec.structs.asdict(parts).items())
+    try:
+        result = wanted(**{key: part for key, part in given.items() if fields[key].init})
     except Exception as error:  # the class's own checks
-        raise UnmarshalError(f"not {_name(wanted)}: {error}") from error
-    for name, item in items.items():
+        raise UnmarshalError(str(error)) from error
+    for key, part in given.items():
+        name = fields[key].name
         found = getattr(result, name, None)
-        if found is not item and found != item:
-            if name in checked:
-                raise UnmarshalError(
-                    f"not {_name(wanted)}: {name} was {item!r:.80} when it was written and would "
-                    f"now be {found!r:.80}; a converter must keep what it has converted"
-                )
-            object.__setattr__(result, name, item)
+        if not fields[key].init:
+            object.__setattr__(result, name, part)
+        elif found is not part and found != part:
+            raise UnmarshalError(
+                f"{name} was {part!r:.80} when it was written and would now be {found!r:.80}; "
+                f"a converter must keep what it has converted"
+            )
     return result
-
-
-def _name(wanted: Any) -> str:
-    return wanted.__qualname__ if isinstance(wanted, type) else str(wanted)

@@ -9,16 +9,32 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from dispatch_grpc.errors import UnmarshalError
 
+_R = TypeVar("_R")
+
 # Parts of a core schema that hold no other schemas.
 _LEAVES = frozenset({"cls", "config", "default", "expected", "function", "metadata", "members"})
 _MODELS = frozenset({"model", "dataclass", "typed-dict"})
 _BYTES_MODES = frozenset({"ser_json_bytes", "val_json_bytes"})
+
+
+def cached(function: Callable[[Any], _R]) -> Callable[[Any], _R]:
+    """Keep what a function of a type returns; types with odd metadata are not hashable."""
+    kept = lru_cache(maxsize=1024)(function)
+
+    def call(wanted: Any) -> _R:
+        try:
+            hash(wanted)
+        except TypeError:
+            return function(wanted)
+        return kept(wanted)
+
+    return call
 
 
 def is_pydantic(wanted: Any) -> bool:
@@ -62,9 +78,9 @@ def decoder(wanted: Any) -> Callable[[Any], Any] | None:
         try:
             return validate(json.dumps(value, default=msgspec.to_builtins))
         except ValidationError as error:
-            raise UnmarshalError(f"not {_name(wanted)}: {_problems(error)}") from error
+            raise UnmarshalError(_problems(error)) from error
         except (TypeError, UnicodeError) as error:  # a message; the text of a validator's error
-            raise UnmarshalError(f"not {_name(wanted)}: {error}") from error
+            raise UnmarshalError(str(error)) from error
 
     return decode
 
@@ -78,11 +94,12 @@ def _problems(error: Any) -> str:
     return "; ".join(texts)
 
 
-def _name(wanted: Any) -> str:
+def name_of(wanted: Any) -> str:
+    """Return what an error calls a type."""
     return wanted.__qualname__ if isinstance(wanted, type) else str(wanted)
 
 
-@lru_cache(maxsize=1024)
+@cached
 def _codec(wanted: Any) -> tuple[Callable[..., Any], Callable[[str], Any]]:
     """Return what dumps a type to plain values, and what validates its JSON."""
     from pydantic import TypeAdapter
