@@ -1,4 +1,4 @@
-"""Calls: how to make one, and the rules that every one must keep."""
+"""`new_call`, and the rules that every call must keep."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
 _MAX_UINT64 = 2**64 - 1
 _FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"
 
-# RFC 3986, section 3 and appendix A, for the schemes that endpoints have.
+# RFC 3986, section 3 and appendix A, for the schemes of endpoints.
 _PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 _TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
@@ -41,24 +41,23 @@ def new_call(
     version: str = "",
     correlation_id: int = 0,
 ) -> Call:
-    """Make a call of a function that an endpoint hosts.
+    """Make a call to a function that an endpoint hosts.
 
     Args:
         endpoint: URI of the endpoint (RFC 3986); begins with `http://`, `https://`,
             `bridge://` or `arn:aws:lambda`.
         function: Name of the function; matches `[a-zA-Z_][a-zA-Z0-9_<>.]*`.
-        input: Argument of the function. An `Any` goes in as it is, every other value as
-            `marshal` makes it.
+        input: Argument of the function: an `Any` unchanged, every other value by `marshal`.
         expiration: Longest time that the function may take, zero or more; None leaves it
             to the service.
         version: Version of the application that the call is meant for.
-        correlation_id: Number that comes back in the CallResult, from 0 to 2**64 - 1.
+        correlation_id: Number that the CallResult repeats, from 0 to 2**64 - 1.
 
     Returns:
         The generated message `dispatch.sdk.v1.Call`.
 
     Raises:
-        InvalidCallError: An argument breaks one of these rules; the message names it.
+        InvalidCallError: An argument breaks one of these rules; the message names which.
         MarshalError: The input has no representation.
     """
     call = Call()
@@ -107,25 +106,25 @@ def fill_call(  # noqa: PLR0917 (keywords would cost time)
 
 
 def check_call(call: Call, index: int) -> None:
-    """Check a call that goes into a DispatchRequest.
+    """Check a call of a DispatchRequest.
 
     Args:
-        call: The call, perhaps not made by `new_call`.
-        index: Its place in the request, for the message.
+        call: The call, made by `new_call` or by hand.
+        index: Its position in the request, for the error message.
 
     Raises:
-        InvalidCallError: It is not a Call, or breaks a rule.
+        InvalidCallError: The object is not a Call, or breaks a rule.
     """
     if problem := problem_of(call):
         raise InvalidCallError(f"calls[{index}]{problem}")
 
 
 def problem_of(call: Call, *, nested: bool = False) -> str | None:
-    """What is wrong with a call (rules: the comments of `call.proto`); None if nothing is.
+    """Return the reason to reject a call, or None; the rules are in `call.proto`.
 
     Args:
         call: The call.
-        nested: Whether a function makes it, and may leave out its own endpoint.
+        nested: True for a call that a function makes: it may omit its own endpoint.
     """
     if type(call) is not Call:
         return f": a Call is required, as new_call makes it; got {_given(call)}"
@@ -146,19 +145,19 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _problem(endpoint: str, function: str) -> str | None:
-    """What is wrong with the endpoint or the function of a call; None if nothing is."""
+    """Return the reason to reject an endpoint or a function, or None."""
     return endpoint_problem(endpoint) or function_problem(function)
 
 
 def endpoint_problem(endpoint: str) -> str | None:
-    """What is wrong with the URI of an endpoint; None if nothing is."""
+    """Return the reason to reject the URI of an endpoint, or None."""
     if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
         return f"endpoint: {_ENDPOINT_RULE}; got {_given(endpoint)}"
     return None
 
 
 def function_problem(function: str) -> str | None:
-    """What is wrong with the name of a function; None if nothing is."""
+    """Return the reason to reject the name of a function, or None."""
     if not (isinstance(function, str) and re.fullmatch(_FUNCTION, function)):
         return f"function: {_FUNCTION_RULE}; got {_given(function)}"
     return None

@@ -1,27 +1,32 @@
-"""Values: Python objects as `google.protobuf.Any`, and back.
+"""Conversions between Python values and `google.protobuf.Any`.
 
 =====================================  ==========================================
-Python                                 the Any holds
+Python                                 what the Any holds
 =====================================  ==========================================
 None                                   Empty
 bool                                   BoolValue
-int, in 64 bits                        Int64Value
-int, above, in 64 unsigned bits        UInt64Value
-float                                  DoubleValue (nan and inf too)
+int from -2**63 to 2**63 - 1           Int64Value
+int from 2**63 to 2**64 - 1            UInt64Value
+float                                  DoubleValue (also nan and inf)
 str                                    StringValue
 bytes, bytearray, memoryview           BytesValue
 datetime with a time zone              Timestamp
 timedelta                              Duration
-a protobuf message                     that message; an Any stays as it is
+a protobuf message                     the message; an Any is returned unchanged
 list, tuple, set, dict with str keys   Value
-dataclass, attrs, msgspec, pydantic    Value, by their fields
-Enum                                   as its value
-UUID, Decimal, date, time              StringValue
+dataclass, attrs, msgspec, pydantic    Value: a dict of the fields
+Enum                                   the member's value
+UUID, Decimal, Path, date, time        StringValue
+a scalar of numpy                      the Python value that it holds exactly
 =====================================  ==========================================
 
-Inside a Value there are only the types of JSON: numbers are doubles, and times, durations
-and bytes become text (RFC 3339, ISO 8601, base64), which `unmarshal` turns back where it is
-told the type. What would lose something on the way is an error, never a silent change.
+A Value has the types of JSON only: numbers are doubles; times, durations and bytes inside it
+become text (RFC 3339, ISO 8601, base64), which `unmarshal` converts back when it is given the
+type. A value that would lose something is an error, never a silent change. `encode_arguments`
+keeps the types of several named values.
+
+Models are written as their own library writes JSON: msgspec by encoded names, attrs and
+pydantic by alias. Secrets of pydantic are written in the clear.
 """
 
 from typing import Any

@@ -11,15 +11,15 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from dispatch_grpc.errors import MarshalError, UnmarshalError
 
-# Decoders of protobuf refuse messages nested in more than 100 others, by binary and by JSON.
-# A list costs two levels (Value, ListValue), a dict three (Value, Struct, its entry); ten are
-# left for the messages around the value in JSON.
+# Protobuf decoders, binary and JSON, refuse messages nested more than 100 levels deep. A list
+# takes two levels (Value, ListValue), a dict three (Value, Struct, its entry); ten are left for
+# the messages around the value in JSON.
 _MAX_LEVELS = 90
 _LIST_LEVELS, _DICT_LEVELS = 2, 3
 
 
 class PathError(Exception):
-    """A value cannot be marshalled; gathers the path to it on the way up."""
+    """A value cannot be marshalled; its path is collected while the error propagates."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -162,7 +162,7 @@ def _fill_list(target: ListValue, value: list[Any] | tuple[Any, ...], levels: in
 def _check_levels(levels: int) -> None:
     if levels < 0:
         raise PathError(
-            f"lists and dicts are nested too deep: decoders of protobuf stop at 100 messages, "
+            f"lists and dicts are nested too deep: protobuf decoders stop at 100 messages, "
             f"which is about {_MAX_LEVELS // _DICT_LEVELS} dicts or {_MAX_LEVELS // _LIST_LEVELS} "
             f"lists"
         )
@@ -182,11 +182,11 @@ _AS_TEXT = frozenset({bytes, bytearray, memoryview, timedelta})
 
 
 def _fill_other(slot: Value, value: Any, levels: int) -> None:
-    """Fill a slot with what is not exactly of a type of JSON."""
+    """Fill a slot with a value that is not exactly of a JSON type."""
     if isinstance(value, Message):
         raise PathError(
-            f"a message inside a list or dict has no representation; got "
-            f"{value.DESCRIPTOR.full_name} (marshal it by itself, or send its JSON form)"
+            f"a list or dict cannot hold the message {value.DESCRIPTOR.full_name}; marshal it by "
+            f"itself, or send its JSON form"
         )
     from dispatch_grpc.values import models  # imports msgspec: only when needed
 
@@ -203,7 +203,7 @@ def _fill_other(slot: Value, value: Any, levels: int) -> None:
         try:
             _fill(slot, plain, levels)
         except PathError as problem:
-            # So that an object which contains itself is known by its own identity.
+            # An object that contains itself is recognised by its own identity.
             if problem.containers and type(plain) in {dict, list}:
                 problem.containers[-1] = id(value)
             raise
@@ -228,7 +228,7 @@ def natural(value: Value) -> Any:
         return None
     if kind == "string_value":
         return value.string_value
-    raise UnmarshalError("a google.protobuf.Value holds nothing: one of its kinds must be set")
+    raise UnmarshalError("a google.protobuf.Value is empty; one of its kinds must be set")
 
 
 def _natural_struct(struct: Struct) -> dict[str, Any]:
@@ -260,9 +260,9 @@ def decode_value(data: bytes) -> Any:
     return natural(Value.FromString(data))
 
 
-# Long lists of numbers. A ListValue of numbers is eleven bytes for each: the tag and length of
-# the element (0a 09), the tag of number_value (11), eight bytes of double. So the whole list can
-# be laid out, and read, by slices instead of element by element.
+# Long lists of numbers. Each number of a ListValue takes eleven bytes: the tag and length of the
+# element (0a 09), the tag of number_value (11), and the double. So slices write and read the
+# whole list, instead of element by element.
 
 _STRIDE = 11
 _STRIDE_MIN = 16
@@ -270,7 +270,7 @@ _MAX_EXACT = 2**53
 
 
 def _pack_numbers(values: list[Any] | tuple[Any, ...]) -> bytes | None:
-    """Encode a ListValue of floats and small ints; None when there is anything else."""
+    """Encode a ListValue of floats and small ints; return None for any other list."""
     kinds = set(map(type, values))
     if not kinds <= {float, int}:
         return None
@@ -292,7 +292,7 @@ def _pack_numbers(values: list[Any] | tuple[Any, ...]) -> bytes | None:
 
 
 def _unpack_numbers(data: bytes) -> list[int | float] | None:
-    """Decode a Value that is a list of numbers; None when it is anything else."""
+    """Decode a Value that is a list of numbers; return None for any other Value."""
     # 32 is the tag of Value.list_value, followed by the list's length as a varint.
     length, shift, start = 0, 0, 1
     while start < 6:

@@ -1,4 +1,4 @@
-"""`marshal` and `unmarshal`: scalars here, containers and models in their own modules."""
+"""`marshal` and `unmarshal`, with the scalars; `containers` and `models` have the rest."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -53,17 +53,17 @@ _VALUE = _PREFIX + "Value"
 
 
 def marshal(value: Any) -> AnyProto:
-    """Represent a value in the schema, for `new_call` or a result.
+    """Represent a value as `google.protobuf.Any`.
 
     Args:
-        value: Any of the types in this module's table.
+        value: A value of a type in the table of `dispatch_grpc.values`.
 
     Returns:
-        The value as `google.protobuf.Any`.
+        The value as an `Any`, the type of inputs and results.
 
     Raises:
-        MarshalError: The value, or one inside it, has no representation without loss; the
-            message says which, by its path: `$.items[3].when`.
+        MarshalError: The value, or one inside it, cannot be represented without loss; the
+            message gives its path, such as `$.items[3].when`.
     """
     if isinstance(value, AnyProto):
         return value
@@ -73,7 +73,7 @@ def marshal(value: Any) -> AnyProto:
 
 
 def encode(value: Any) -> tuple[str, bytes]:
-    """Represent a value, as the type URL and the bytes of its Any."""
+    """Return the type URL and the bytes of the Any that represents a value."""
     encoder = _ENCODERS.get(type(value), _encode_other)
     try:
         return encoder(value)
@@ -82,7 +82,7 @@ def encode(value: Any) -> tuple[str, bytes]:
 
 
 def _encode_other(value: Any) -> tuple[str, bytes]:
-    """Encode what is not exactly of a type in the table."""
+    """Encode a value whose type is not in the table, such as a subclass or a model."""
     if isinstance(value, Message):
         try:
             data = value.SerializeToString(deterministic=True)
@@ -98,8 +98,8 @@ def _encode_other(value: Any) -> tuple[str, bytes]:
     return encode(plain)
 
 
-# Scalars. The bytes are built by the generated types, whose fields are set one by one: that is
-# faster than by keyword arguments. Short ones are laid out here, which is faster still.
+# Scalars. The generated types build the bytes; setting their fields one by one is faster than
+# passing keyword arguments. Short values are laid out here, which is faster still.
 
 _TAG_AND_LENGTH = [bytes((10, length)) for length in range(0x80)]
 
@@ -229,24 +229,23 @@ def unmarshal(any: AnyProto, T: type[_T]) -> _T: ...
 @overload
 def unmarshal(any: AnyProto, T: Any) -> Any: ...
 def unmarshal(any: AnyProto, T: Any = None) -> Any:
-    """Turn an `Any` back into a Python value.
+    """Convert an `Any` to a Python value.
 
-    Nothing in it is ever unpickled: `Pickled` comes back as that message, bytes as bytes.
+    Nothing is ever unpickled: `Pickled` is returned as that message, bytes as bytes.
 
     Args:
-        any: What `marshal`, or a peer in another language, wrote.
-        T: The type to decode into: a builtin, a generic such as `list[int]`, a dataclass, a
+        any: An `Any` that `marshal`, or a peer in another language, wrote.
+        T: The type to convert to: a builtin, a generic such as `list[int]`, a dataclass, a
             TypedDict, a class of attrs, msgspec or pydantic, a protobuf message class.
 
     Returns:
-        A `T`; without `T` the natural value: inside lists and dicts integral numbers are
-        int and others float, a Timestamp is a datetime in UTC, and what is finer than a
-        microsecond in times and durations is cut off; messages other than Google's basic
-        types come back as themselves.
+        A `T`. Without `T`, the natural value: inside lists and dicts, integral numbers are
+        int and others float; a Timestamp is a datetime in UTC; times and durations are cut
+        to microseconds; messages other than Google's basic types are returned unchanged.
 
     Raises:
-        UnmarshalError: The bytes are malformed, their type is not known, or the value is
-            no `T`; the message says what was found and what was wanted.
+        UnmarshalError: The bytes are malformed, their type is unknown, or the value is not a
+            `T`; the message says what was found and what was expected.
     """
     if not isinstance(any, AnyProto):
         raise UnmarshalError(f"an Any is required; got {type(any).__name__}")
@@ -317,7 +316,7 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 
 
 def _decode_other(any: AnyProto) -> Any:
-    """Decode what has another prefix in its type URL, or is a message of its own."""
+    """Decode an Any with another prefix in its type URL, or with another message."""
     from google.protobuf import message_factory
     from google.protobuf.descriptor_pool import Default
 
@@ -332,9 +331,7 @@ def _decode_other(any: AnyProto) -> Any:
         descriptor = Default().FindMessageTypeByName(name)
         return message_factory.GetMessageClass(descriptor).FromString(any.value)
     except KeyError as error:
-        raise UnmarshalError(
-            f"the type {name!r} is not known here: import its generated module first"
-        ) from error
+        raise UnmarshalError(f"unknown type {name!r}: import its generated module first") from error
     except DecodeError as error:
         raise UnmarshalError(f"malformed bytes of {any.type_url}: {error}") from error
 
