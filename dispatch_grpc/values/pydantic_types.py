@@ -7,7 +7,10 @@ not masked. pydantic is imported only for its types.
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -109,14 +112,41 @@ def _codec(wanted: Any) -> tuple[Callable[..., Any], Callable[[str], Any]]:
     schema: Any = _exact(adapter.core_schema, text=True)
     if schema == adapter.core_schema:
         return adapter.dump_python, adapter.validate_json
-    # Without this argument, models inside keep the serializers that they have already.
-    try:
-        options: Any = {"_use_prebuilt": False}
-        serializer = SchemaSerializer(schema, **options)
-    except TypeError:  # older versions know neither the argument nor the shortcut
-        options = {}
-        serializer = SchemaSerializer(schema)
-    return serializer.to_python, SchemaValidator(schema, **options).validate_json
+    with _rebuilt(adapter.core_schema):
+        return SchemaSerializer(schema).to_python, SchemaValidator(schema).validate_json
+
+
+_rebuilding = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not inherit it locked
+    os.register_at_fork(
+        before=_rebuilding.acquire,
+        after_in_parent=_rebuilding.release,
+        after_in_child=_rebuilding.release,
+    )
+
+
+@contextmanager
+def _rebuilt(schema: Any) -> Iterator[None]:
+    """Have pydantic build models anew from a schema, not use what it has built for each class."""
+    with _rebuilding:
+        classes = [cls for cls in _classes(schema) if vars(cls).get("__pydantic_complete__")]
+        try:
+            for cls in classes:
+                cls.__pydantic_complete__ = False
+            yield
+        finally:
+            for cls in classes:
+                cls.__pydantic_complete__ = True
+
+
+def _classes(schema: Any) -> Iterator[Any]:
+    """Yield the classes of the models in a core schema."""
+    if isinstance(schema, Mapping):
+        if schema.get("type") in _MODELS and "cls" in schema:
+            yield schema["cls"]
+        schema = list(schema.values())
+    for one in schema if isinstance(schema, list | tuple) else ():
+        yield from _classes(one)
 
 
 def _exact(schema: Any, *, text: bool) -> Any:
@@ -132,8 +162,8 @@ def _exact(schema: Any, *, text: bool) -> Any:
         text = _BYTES_MODES.isdisjoint(schema.get("config") or {})
     changed = dict(schema)
     if serialization := schema.get("serialization"):
-        name = getattr(serialization.get("function"), "__name__", "")
-        if name.startswith("_serialize_secret"):
+        function = serialization.get("function")
+        if "secret" in getattr(function, "__qualname__", "").lower() and _is_pydantics(function):
             changed["serialization"] = {**serialization, "function": _reveal}
         else:
             text = False  # the type has a form of its own
@@ -150,6 +180,10 @@ def _exact(schema: Any, *, text: bool) -> Any:
         if key not in _LEAVES and key != "serialization":
             changed[key] = _exact(one, text=text)
     return changed
+
+
+def _is_pydantics(thing: Any) -> bool:
+    return getattr(thing, "__module__", "").startswith("pydantic.")
 
 
 def _to_base64(value: Any) -> Any:
