@@ -1,4 +1,4 @@
-"""Python objects as the plain types that the schema has, and back.
+"""Conversions between Python objects and the plain types of the schema.
 
 Each library's own conversion is used for its types: msgspec's for everything that it supports,
 pydantic's JSON mode for pydantic's types. This module adds what msgspec lacks: attrs by alias,
@@ -34,10 +34,10 @@ _BASES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 
 
 def to_plain(value: Any) -> Any:
-    """Convert a value by one level, to a type that has a representation of its own.
+    """Convert a value by one level to a plainer type.
 
     Raises:
-        TypeError: There is no such type; the message is for a MarshalError.
+        TypeError: The value has no representation; the message is for a MarshalError.
     """
     kind: Any = type(value)
     if isinstance(value, enum.Enum):

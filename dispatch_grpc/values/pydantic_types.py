@@ -8,6 +8,7 @@ not masked. pydantic is imported only for its types.
 import base64
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def cached(function: Callable[[Any], _R]) -> Callable[[Any], _R]:
 
 def is_pydantic(wanted: Any) -> bool:
     """Return whether a type is one of pydantic, or is annotated for pydantic."""
-    return (
+    return "pydantic" in sys.modules and (
         hasattr(wanted, "__pydantic_core_schema__")
         or hasattr(wanted, "__get_pydantic_core_schema__")
         or any(
@@ -68,10 +69,8 @@ def encode(value: Any) -> Any:
 
 def decoder(wanted: Any) -> Callable[[Any], Any] | None:
     """Return what decodes a type by pydantic; None if pydantic does not support it."""
-    try:
-        from pydantic import PydanticSchemaGenerationError, ValidationError
-    except ImportError:  # annotated for another library
-        return None
+    from pydantic import PydanticSchemaGenerationError, ValidationError
+
     try:
         _, validate = _codec(wanted)
     except PydanticSchemaGenerationError:

@@ -125,6 +125,15 @@ def test_json_like_values_come_back(value: object):
     assert unmarshal(marshal(value)) == value
 
 
+@pytest.mark.parametrize("length", [1, 40])
+def test_zero_keeps_its_sign(length: int):
+    found = unmarshal(marshal({"a": [-0.0] * length, "b": -0.0, "c": [0.0, -0.0]}))
+    assert [math.copysign(1, zero) for zero in found["a"]] == [-1] * length
+    assert math.copysign(1, found["b"]) == -1
+    assert repr(found["c"]) == "[0, -0.0]"
+    assert repr(unmarshal(marshal([0.0] * length))) == repr([0] * length)
+
+
 @given(NUMBERS)
 def test_long_lists_of_numbers_are_encoded_as_protobuf_does(values: list[float]):
     expected = Value(list_value=ListValue(values=[Value(number_value=v) for v in values]))
