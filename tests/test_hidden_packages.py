@@ -1,4 +1,4 @@
-"""The door to the generated messages: what it says when another module stands in front."""
+"""What an import says when another module hides a package that the stubs need."""
 
 import subprocess
 import sys
