@@ -1261,7 +1261,7 @@ def test_failures_are_logged_and_results_are_not(
     failed, refused = caplog.records
     assert failed.getMessage() == "function f failed with PERMANENT_ERROR"
     assert "ZeroDivisionError" in caplog.text
-    assert "the type 'no.such.Type' is not known" in refused.getMessage()
+    assert "unknown type 'no.such.Type'" in refused.getMessage()
 
 
 # What a function knows of its call
