@@ -259,5 +259,5 @@ def idempotency_key(value: str) -> str:
 
 
 def new_idempotency_key() -> str:
-    """Make an idempotency key: a random UUID."""
+    """Make an idempotency key: a random UUID (RFC 9562, version 4)."""
     return str(uuid4())
