@@ -32,7 +32,7 @@ from dispatch_grpc.errors import (
     rpc_error,
 )
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
-from dispatch_grpc.transport.retry import retry_after, send, send_async
+from dispatch_grpc.transport.retry import async_sender, retry_after, sender
 
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
 _PATIENCE = 0.3  # of the time of a request: then it is sent on another connection too
@@ -164,7 +164,7 @@ class ConnectTransport(_Connect):
 
     def _sender(self, method: str) -> Any:
         attempt = partial(self._attempt, _Method(self._settings, method))
-        return partial(send, attempt, self._settings.retry)
+        return sender(attempt, self._settings.retry)
 
     def _attempt(
         self, method: _Method, message: Message, metadata: Metadata, timeout: float | None
@@ -205,7 +205,7 @@ class AsyncConnectTransport(_Connect):
 
     def _sender(self, method: str) -> Any:
         attempt = partial(self._attempt, _Method(self._settings, method))
-        return partial(send_async, attempt, self._settings.retry)
+        return async_sender(attempt, self._settings.retry)
 
     async def _attempt(
         self, method: _Method, message: Message, metadata: Metadata, timeout: float | None

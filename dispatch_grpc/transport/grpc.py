@@ -34,7 +34,7 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
-from dispatch_grpc.transport.retry import retry_after, send, send_async
+from dispatch_grpc.transport.retry import async_sender, retry_after, sender
 
 _CLOSED = "the client was closed while the request was under way"
 
@@ -109,7 +109,7 @@ class GRPCTransport(_GRPC):
         return (self._senders.get(method) or self._method(method))(request, metadata, timeout)
 
     def _sender(self, rpc: Any) -> Any:
-        return partial(send, partial(self._attempt, rpc), self._retry)
+        return sender(partial(self._attempt, rpc), self._retry)
 
     def _attempt(
         self, rpc: Any, request: Message, metadata: Metadata, timeout: float | None
@@ -143,7 +143,7 @@ class AsyncGRPCTransport(_GRPC):
         return await (self._senders.get(method) or self._method(method))(request, metadata, timeout)
 
     def _sender(self, rpc: Any) -> Any:
-        return partial(send_async, partial(self._attempt, rpc), self._retry)
+        return async_sender(partial(self._attempt, rpc), self._retry)
 
     async def _attempt(
         self, rpc: Any, request: Message, metadata: Metadata, timeout: float | None

@@ -1,6 +1,7 @@
 """The retry loop of every request: when a failed request is sent again, over both protocols.
 
-`RetryPolicy` and `Attempts` decide, without I/O or a clock; `send` and `send_async` act.
+`RetryPolicy` and `Attempts` decide, without I/O or a clock; the functions that `sender` and
+`async_sender` make act.
 """
 
 import asyncio
@@ -119,45 +120,48 @@ def retry_after(get: Callable[[str], Any]) -> float | None:
         return None
 
 
-def send(
-    attempt: Callable[[Any, Any, float | None], Any],
-    policy: RetryPolicy | None,
-    request: Any,
-    metadata: Any,
-    timeout: float | None,
-) -> Any:
-    """Send a request by `attempt(request, metadata, seconds)` until it succeeds or is given up."""
-    started, left = time.monotonic(), timeout
-    attempts: Attempts | None = None
-    while True:
-        try:
-            return attempt(request, metadata, left)
-        except RPCError as error:
-            attempts = attempts or Attempts(policy, timeout)
-            wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
-            if wait is None:
-                raise
-        time.sleep(wait)
-        left = None if timeout is None else started + timeout - time.monotonic()
+def sender(
+    attempt: Callable[[Any, Any, float | None], Any], policy: RetryPolicy | None
+) -> Callable[[Any, Any, float | None], Any]:
+    """Return a function that sends a request by `attempt` until it succeeds or is given up.
+
+    Both take the request, its metadata, and the seconds that it may take.
+    """
+
+    def send(request: Any, metadata: Any, timeout: float | None) -> Any:
+        started, left = time.monotonic(), timeout
+        attempts: Attempts | None = None
+        while True:
+            try:
+                return attempt(request, metadata, left)
+            except RPCError as error:
+                attempts = attempts or Attempts(policy, timeout)
+                wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+            left = None if timeout is None else started + timeout - time.monotonic()
+
+    return send
 
 
-async def send_async(
-    attempt: Callable[[Any, Any, float | None], Awaitable[Any]],
-    policy: RetryPolicy | None,
-    request: Any,
-    metadata: Any,
-    timeout: float | None,
-) -> Any:
+def async_sender(
+    attempt: Callable[[Any, Any, float | None], Awaitable[Any]], policy: RetryPolicy | None
+) -> Callable[[Any, Any, float | None], Awaitable[Any]]:
     """The same by `await`."""
-    started, left = time.monotonic(), timeout
-    attempts: Attempts | None = None
-    while True:
-        try:
-            return await attempt(request, metadata, left)
-        except RPCError as error:
-            attempts = attempts or Attempts(policy, timeout)
-            wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
-            if wait is None:
-                raise
-        await asyncio.sleep(wait)
-        left = None if timeout is None else started + timeout - time.monotonic()
+
+    async def send(request: Any, metadata: Any, timeout: float | None) -> Any:
+        started, left = time.monotonic(), timeout
+        attempts: Attempts | None = None
+        while True:
+            try:
+                return await attempt(request, metadata, left)
+            except RPCError as error:
+                attempts = attempts or Attempts(policy, timeout)
+                wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
+            left = None if timeout is None else started + timeout - time.monotonic()
+
+    return send
