@@ -77,7 +77,8 @@ class Accepting:
 
     async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
         for index, call in enumerate(request.calls):
-            if problem := problem_of_call(call, allow_metadata=self._settings.allow_metadata):
+            problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
+            if problem := problem or self._settings.limits.problem_of(call):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
         if not request.calls:
             return []
