@@ -20,6 +20,7 @@ from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.errors import rpc_error
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
 from dispatch_grpc.service import http1
 from dispatch_grpc.service.certificates import problem_of_certificate
@@ -129,6 +130,10 @@ class Caller:
             return _unreachable(error)
         except ValueError as error:  # a URL that cannot be called
             text = f"the endpoint could not be called: {shown(str(error))}"
+            return _failure(Status.HTTP_ERROR, text)
+        except Exception as error:
+            logger.exception("a call failed for a reason of the service's own")
+            text = f"the endpoint could not be called: {type(error).__name__}"
             return _failure(Status.HTTP_ERROR, text)
 
     async def _tls_text(self, endpoint: str, error: ssl.SSLError) -> str:

@@ -23,7 +23,7 @@ class Limits:
 
     Attributes:
         default_expiration: Expiration of a call that does not set one.
-        max_expiration: Longest expiration that a call may set.
+        max_expiration: Longest expiration that a call may set, up to 366 days.
         first_backoff: Longest wait before the second attempt; doubles with each.
         max_backoff: Longest wait before any attempt.
         max_pickups: Number of attempts in a row that may begin without an end before the call is
