@@ -305,3 +305,36 @@ def test_an_endpoint_that_does_not_speak_tls(client: Client, hosted: Process):
     url = hosted.url.replace("http://", "https://")
     error = last_error(client, client.dispatch(new_call(url, "square", 1)))
     assert "TLS failed: wrong version number; does it serve http://" in error
+
+
+PASSING = {
+    "a proxy's 404": Answer(404, {"content-type": "text/html"}, b"<html>"),
+    "a proxy's 400": Answer(400, {"content-type": "text/html"}, b"<html>"),
+    "a proxy's 401": Answer(401),
+    "a proxy's 403": Answer(403),
+    "a page of another server": Answer(200, {"content-type": "text/html"}, b"<html>"),
+    "an unknown function": Answer(
+        404, {"content-type": "application/json"}, b'{"code": "not_found"}'
+    ),
+    "a key that is rotated": Answer(
+        403, {"content-type": "application/json"}, b'{"code": "permission_denied"}'
+    ),
+    "a signature that is missing": Answer(
+        401, {"content-type": "application/json"}, b'{"code": "unauthenticated"}'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_deploy_and_a_key_rotation_end_nothing(client: Client, between: Proxy, name: str):
+    between.alter = lambda answer, number: PASSING[name] if number <= 2 else answer
+    (id,) = finished(client, between, 9)
+    assert client.get(id).runs == 3
+
+
+def test_a_request_that_the_endpoint_itself_refuses_is_final(client: Client, between: Proxy):
+    body = b'{"code": "invalid_argument", "message": "no such input"}'
+    between.alter = lambda *_: Answer(400, {"content-type": "application/json"}, body)
+    with pytest.raises(CallError, match="no such input") as caught:
+        client.wait(client.dispatch(new_call(between.url, "square", 1)))
+    assert caught.value.status is Status.INVALID_ARGUMENT
