@@ -17,7 +17,7 @@ from dispatch_grpc import CallError, Client, Endpoint, Status, new_call
 from dispatch_grpc.service import http1
 from dispatch_grpc.testing import serve_app
 from tests import hostile
-from tests.conftest import KEY
+from tests.conftest import KEY, data_dir
 from tests.service.processes import Process, endpoint, service, until
 from tests.service.wire import Answer, Proxy, compressed, proxy
 
@@ -34,9 +34,9 @@ def hosted(log: Path) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def running() -> Iterator[Process]:
     """A service for all tests of this module."""
-    with service(tmp_path_factory.mktemp("wire"), max_response_bytes=1_000_000) as process:
+    with data_dir() as folder, service(folder, max_response_bytes=1_000_000) as process:
         yield process
 
 
@@ -273,7 +273,8 @@ def test_a_certificate_that_is_refused_is_told_in_plain_words(
     if name != "not trusted":
         monkeypatch.setenv("SSL_CERT_FILE", certified.cafile)
     with (
-        service(tmp_path / "data") as process,
+        data_dir() as folder,
+        service(folder) as process,
         Client(KEY, api_url=process.url) as client,
         serve_app(hostile.plain(200, b"", "application/proto"), **certified.files) as server,
     ):
@@ -293,7 +294,8 @@ def test_an_authority_of_ssl_cert_file_is_trusted(
         return number * 2
 
     with (
-        service(tmp_path / "data") as process,
+        data_dir() as folder,
+        service(folder) as process,
         Client(KEY, api_url=process.url) as client,
         serve_app(endpoint.app, **certified.files) as server,
     ):
