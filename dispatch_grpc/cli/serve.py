@@ -278,7 +278,7 @@ def _settings(
     try:
         from dispatch_grpc.service import ServiceSettings
         from dispatch_grpc.service.machine import Limits
-        from dispatch_grpc.service.worker import Settings
+        from dispatch_grpc.service.settings import Settings
     except ModuleNotFoundError as error:
         raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
     _check_certificate(certfile, keyfile)

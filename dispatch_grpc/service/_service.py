@@ -16,10 +16,11 @@ from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Accepting, Watching
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.urls import Network
-from dispatch_grpc.service.worker import Settings, Worker
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate
@@ -125,7 +126,7 @@ class Service:
             networks=settings.allow_networks,
         )
         worker = Worker(database, caller, settings.worker, metrics)
-        watching = Watching(database)
+        watching = Watching(database, worker.notices)
         accepting = Accepting(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
@@ -136,7 +137,8 @@ class Service:
             metrics,
             keys=keys,
             max_request_bytes=settings.max_request_bytes,
-            is_ready=lambda: not stopping.is_set() and worker.is_connected,
+            is_ready=lambda: not stopping.is_set() and worker.is_ready,
+            is_alive=lambda: stopping.is_set() or worker.is_alive,
             page=Page(database, metrics, keys),
         )
         host, port = listener.getsockname()[:2]
@@ -151,7 +153,6 @@ class Service:
             )
         )
         working = asyncio.create_task(worker.run())
-        listening = asyncio.create_task(watching.run())
         try:
             host = f"[{host}]" if ":" in host else host
             yield Service(
@@ -164,8 +165,6 @@ class Service:
             stopping.set()
             watching.stop()
             await asyncio.gather(serving, worker.stop(working))
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
             await caller.close()
             await database.close()
 

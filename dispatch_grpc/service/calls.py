@@ -11,11 +11,10 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-import asyncpg
+from asyncpg import PostgresConnectionError, PostgresError
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
-from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import (
     CallInfo,
     CallState,
@@ -30,13 +29,15 @@ from dispatch_grpc.schema import (
     WaitCallRequest,
     WaitCallResponse,
 )
-from dispatch_grpc.service import machine, reads, store
-from dispatch_grpc.service.database import Database
+from dispatch_grpc.service import machine, notices, reads, store
+from dispatch_grpc.service.database import Database, Fault, classify, is_transient
+from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import new_id, parse_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
-from dispatch_grpc.service.worker import AGAIN, AWAY, Settings, Worker
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 _MAX_WAIT_SECONDS = 30.0
@@ -106,14 +107,17 @@ class Accepting:
             self._worker.make_way()
             # One statement, and so a transaction, of the pool whose commits are on disk.
             async with self._database.durable.acquire() as connection:
-                ids, hosts = await store.accept(
+                ids, lanes = await store.accept(
                     connection, calls, now, key=digest, body=_body(request)
                 )
-        except AWAY as error:
-            raise away_error(error) from error
+        except Exception as error:
+            if is_transient(error):
+                self._database.health.failed(error)
+                raise away_error(error) from error
+            raise
         self._worker.make_way()
-        if hosts:
-            self._worker.expect(hosts)
+        if lanes:
+            self._worker.expect(lanes)
             self._metrics.accepted.inc(len(calls))
         return ids
 
@@ -127,30 +131,30 @@ def _body(request: DispatchRequest) -> bytes:
 
 
 def away_error(error: BaseException) -> RPCError:
-    """The error of a request that comes while the database is away."""
-    logger.warning("a request is refused, since the database is away: %s", error)
-    if isinstance(error, asyncpg.InsufficientResourcesError):
-        return rpc_error(Code.UNAVAILABLE, "the database has no room: nothing was recorded")
-    return rpc_error(Code.UNAVAILABLE, "the database is away: nothing is known to be recorded")
+    """Return the error of a request that the database did not let through."""
+    # What the server refused is not recorded. What broke on the way may be.
+    recorded = "nothing was recorded"
+    if not isinstance(error, PostgresError) or isinstance(error, PostgresConnectionError):
+        recorded = "the calls may have been recorded: use an idempotency key"
+    return rpc_error(
+        Code.UNAVAILABLE, f"the database does not work at the moment, {recorded}; try again in 1 s"
+    )
 
 
 class Watching:
-    """The implementation of CallService."""
+    """The implementation of CallService.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where the calls are.
+        told: Notices of the calls that finish, in whichever process they do.
+    """
+
+    def __init__(self, database: Database, told: Notices) -> None:
         self._database = database
+        self._notices = told
+        told.listen(notices.FINISHED, self._finished)
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._stopping = False
-
-    async def run(self) -> None:
-        """Listen for calls that finish, in whichever process they do, until it is cancelled."""
-        while True:
-            try:
-                async with self._database.relaxed.acquire() as connection:
-                    await self._listen(connection)
-            except AWAY:
-                pass
-            await asyncio.sleep(1)
 
     def stop(self) -> None:
         """Answer those who wait with what there is: they ask again, elsewhere."""
@@ -159,24 +163,9 @@ class Watching:
             for event in waiters:
                 event.set()
 
-    async def _listen(self, connection: Any) -> None:
-        gone = asyncio.Event()
-
-        def tell(_: Any) -> None:
-            gone.set()
-
-        connection.add_termination_listener(tell)
-        await connection.add_listener(store.FINISHED_CHANNEL, self._notice)
-        try:
-            await gone.wait()
-        finally:
-            if not connection.is_closed():
-                connection.remove_termination_listener(tell)
-                await connection.remove_listener(store.FINISHED_CHANNEL, self._notice)
-
-    def _notice(self, *notice: Any) -> None:
-        for text in notice[-1].split(","):
-            for event in self._waiters.get(UUID(hex=text), ()):
+    def _finished(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            for event in self._waiters.get(UUID(hex=id), ()):
                 event.set()
 
     async def get_call(self, request: GetCallRequest) -> GetCallResponse:
@@ -247,7 +236,7 @@ class Watching:
             filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
         if request.page_token:
             filters["before"] = _from_token(request.page_token)
-        async with self._database.relaxed.acquire() as connection:
+        async with self._database.looks.acquire() as connection:
             calls = await reads.find(connection, filters, size + 1)
         more = len(calls) > size
         token = _to_token(calls[size - 1].dispatch_id) if more else ""
@@ -267,8 +256,9 @@ class Watching:
                 async with self._database.transaction() as connection:
                     number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
                 break
-            except AGAIN:  # it met others that lock the same calls, in another order
-                if attempt == _CANCEL_ATTEMPTS - 1:
+            except Exception as error:
+                # It met others that lock the same calls, in another order.
+                if classify(error) is not Fault.CONFLICT or attempt == _CANCEL_ATTEMPTS - 1:
                     raise
         if number is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")

@@ -21,7 +21,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import reads, store
-from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.database import Database, is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.sessions import SESSION, Sessions
@@ -38,7 +38,6 @@ from dispatch_grpc.service.shown import (
     utc,
     value_of,
 )
-from dispatch_grpc.service.worker import AWAY
 
 HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/",
@@ -158,10 +157,14 @@ class Page:
                     return await self._home(query)
                 if id := _call_of(path):
                     return await self._call(id, query)
-        except AWAY as error:
-            logger.warning("the page is not shown, since the database is away: %s", error)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            logger.warning("the page is not shown, since the database does not work: %s", error)
             raise _Refused(
-                503, "The database is away, or takes too long. Try again.", ("retry-after", "5")
+                503,
+                "The database does not work, or takes too long. Try again.",
+                ("retry-after", "5"),
             ) from error
         if path == CALLS.rstrip("/") or path == CALLS:
             return _redirect(HOME)
@@ -239,7 +242,7 @@ class Page:
 
     async def _home(self, query: Mapping[str, str]) -> _Answer:
         filters = _filters(query)
-        async with self._database.relaxed.acquire() as connection:
+        async with self._database.looks.acquire() as connection:
             backlog = self._metrics.counts or await reads.count(connection)
             finished = await reads.finished_by_status(connection)
             found, more = await reads.recent(connection, filters, _PAGE_SIZE)
@@ -264,7 +267,7 @@ class Page:
 
     async def _call(self, id: UUID, query: Mapping[str, str]) -> _Answer:
         before = _before(query)
-        async with self._database.relaxed.acquire() as connection:
+        async with self._database.looks.acquire() as connection:
             details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
             if details is None:
                 raise _Refused(404, "There is no call of this id. It may have been deleted.")

@@ -1,6 +1,6 @@
 """The calls in the database: what only looks at them.
 
-For CallService, for the page, and for the worker's own view of the queue.
+For CallService, for the page, and for the metrics.
 """
 
 from dataclasses import dataclass
@@ -90,30 +90,12 @@ async def count(connection: Any) -> dict[str, int]:
             count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
             count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS delayed,
             count(*) FILTER (WHERE status = 'picked') AS running,
-            (SELECT count(*) FROM calls WHERE next_at IS NOT NULL AND state = 3) AS waiting
+            (SELECT count(*) FROM calls
+                WHERE next_at IS NOT NULL AND poll IS NOT NULL AND state = 3) AS waiting
         FROM pgqueuer
         """
     )
     return dict(row)
-
-
-async def hosts(connection: Any) -> list[str]:
-    """The hosts for which there are jobs, found by steps from one to the next."""
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE step AS (
-            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
-            UNION ALL
-            SELECT (SELECT entrypoint FROM pgqueuer
-                WHERE status = 'queued' AND entrypoint > step.entrypoint
-                ORDER BY entrypoint LIMIT 1)
-            FROM step WHERE step.entrypoint IS NOT NULL
-        )
-        SELECT entrypoint FROM step WHERE entrypoint IS NOT NULL
-        UNION SELECT entrypoint FROM pgqueuer WHERE status = 'picked'
-        """
-    )
-    return [row["entrypoint"] for row in rows]
 
 
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.

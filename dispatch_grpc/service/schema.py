@@ -3,7 +3,25 @@
 All is in a schema of its own, pgqueuer's tables too. A database may be shared with others.
 """
 
+import hashlib
+from typing import Any
+
 SCHEMA = "dispatch_grpc"
+
+
+def stamp(functions: str, queue_version: str) -> str:
+    """Return a text that says which version of everything a database has."""
+    digest = hashlib.sha256(functions.encode()).hexdigest()[:16]
+    return f"migration {len(MIGRATIONS)}, pgqueuer {queue_version}, functions {digest}"
+
+
+async def stamped(connection: Any) -> str | None:
+    """Return the stamp of a database; None where there is none, or no tables."""
+    found = await connection.fetchval(
+        f"SELECT obj_description(to_regclass('{SCHEMA}.migrations'), 'pg_class')"
+    )
+    return None if found is None else str(found)
+
 
 MIGRATIONS = (
     """
@@ -65,11 +83,35 @@ MIGRATIONS = (
     ALTER TABLE calls ADD COLUMN passing_since timestamptz;
     COMMENT ON COLUMN calls.passing_since IS 'first of the failures in a row that may pass';
     """,
+    """
+    -- What is waited for is found by what is open, however many calls have finished.
+    DROP INDEX calls_next;
+    CREATE INDEX calls_wake ON calls (next_at) WHERE next_at IS NOT NULL AND poll IS NOT NULL;
+    CREATE INDEX calls_expiring ON calls (expires_at) WHERE finished_at IS NULL;
+
+    CREATE TABLE processes (
+        id uuid PRIMARY KEY,
+        seen_at timestamptz NOT NULL
+    );
+    COMMENT ON TABLE processes IS 'each process writes its row every few seconds';
+
+    CREATE TABLE resting_hosts (
+        host text PRIMARY KEY,
+        failures int NOT NULL,
+        until timestamptz NOT NULL,
+        changed_at timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE resting_hosts IS 'hosts that cannot be reached, for all processes';
+    """,
 )
 
-# Made anew at each start. A request is recorded by one statement, since every other way to and from
-# the database is a large part of what it takes to accept a call. `{enqueue}` is pgqueuer's.
+# Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
+# has all commits wait for each other: `notices` sends them after the commit instead. A request is
+# recorded by one statement, since each round trip to the database is a large part of the time that
+# it takes to accept a call. `{enqueue}` is pgqueuer's.
 FUNCTIONS = """
+DROP TRIGGER IF EXISTS tg_pgqueuer_changed ON pgqueuer;
+
 CREATE OR REPLACE FUNCTION enqueue(int[], text[], bytea[], interval[], text[], jsonb[])
 RETURNS TABLE (ord bigint, id bigint) LANGUAGE plpgsql AS $body$
 #variable_conflict use_column

@@ -126,7 +126,7 @@ class _Service:
         except InvalidCallError as error:
             raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
         except RPCError as error:
-            if error.code is Code.RESOURCE_EXHAUSTED:
+            if error.code in {Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}:
                 ctx.response_headers["retry-after"] = str(RETRY_SECONDS)
                 ctx.response_trailers["grpc-retry-pushback-ms"] = str(RETRY_SECONDS * 1000)
             raise connect_error(error) from error

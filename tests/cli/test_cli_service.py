@@ -47,7 +47,7 @@ from dispatch_grpc.schema import CallInfo, CallState
 from dispatch_grpc.service import ServiceSettings
 from dispatch_grpc.service.api_keys import read_key_file
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.worker import Settings
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.signature import new_key_pair
 from dispatch_grpc.testing import serve_app
 from tests.cli.test_cli import Done, says

@@ -341,7 +341,7 @@ def test_wait_across_a_restart_of_the_service(
     functions: Functions, name: str, caplog: pytest.LogCaptureFixture
 ):
     """All clients wait at once; the service goes, is away for a while, and comes back."""
-    from dispatch_grpc.service.worker import Settings
+    from dispatch_grpc.service.settings import Settings
 
     port = hostile.unused_port()
     settings: dict[str, Any] = {

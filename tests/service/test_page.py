@@ -34,8 +34,8 @@ from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import COOKIE, Page
 from dispatch_grpc.service.sessions import SESSION, Sessions
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.shown import age, status_of
-from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
 
@@ -515,8 +515,8 @@ def test_while_the_database_is_away_the_page_says_so():
     page = Page(database, Metrics(), [KEY])
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if database.relaxed is None:
-            database.relaxed = await asyncpg.create_pool(
+        if database.looks is None:
+            database.looks = database.relaxed = await asyncpg.create_pool(
                 host="127.0.0.1", port=1, user="nobody", password="none", min_size=0
             )
         await page(scope, receive, send)
@@ -525,7 +525,7 @@ def test_while_the_database_is_away_the_page_says_so():
         for path in ("/", f"/calls/{NO_ID}"):
             answer = request(server.url, path, headers={"authorization": f"Bearer {KEY}"})
             assert (answer.status, answer["retry-after"]) == (503, "5")
-            assert "The database is away" in answer.text
+            assert "The database does not work" in answer.text
 
 
 # What is shown

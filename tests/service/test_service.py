@@ -15,7 +15,7 @@ import pytest
 from dispatch_grpc import Client, ConfigurationError, Endpoint, RPCError, new_call
 from dispatch_grpc.service import Service, ServiceSettings
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.worker import Settings
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
 from tests.service.conftest import Bench

@@ -11,7 +11,7 @@ import pytest
 from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
 from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import CallResult, RunResponse
-from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service import machine, queue, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
@@ -316,7 +316,7 @@ def test_a_call_wakes_when_its_time_has_come(bench: Bench):
     bench.run(store.wake)
     assert jobs(bench) == []
     bench.run(lambda c: c.execute("UPDATE calls SET next_at = now() WHERE id = $1", id))
-    assert bench.run(store.wake) == {HERE}
+    assert bench.run(store.wake) == {f"{HERE} f"}
     bench.run(store.wake)
     (resumed,) = take(bench)
     assert (resumed.running.id, resumed.results) == (id, [])
@@ -339,7 +339,7 @@ def test_calls_without_a_job_get_one(bench: Bench):
     answer(bench, taken[running], exit_(error=ConnectionError()))
     before = {job.id for job in jobs(bench)}
     assert lost not in before
-    assert bench.run(store.recover) == {HERE}
+    assert bench.run(store.recover) == {f"{HERE} f"}
     assert {job.id for job in jobs(bench)} - before == {lost}
     assert bench.run(store.recover) == set()
 
@@ -350,8 +350,8 @@ def test_calls_without_a_job_get_one(bench: Bench):
 async def request(connection: Any, key: bytes, body: bytes) -> list[UUID]:
     """Record a call, as a client asks for with an idempotency key."""
     new = New(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
-    ids, hosts = await store.accept(connection, [new], now(), key=key, body=body)
-    assert hosts == ([HERE] if list(ids) == [new.id] else [])
+    ids, lanes = await store.accept(connection, [new], now(), key=key, body=body)
+    assert lanes == ([f"{HERE} f"] if list(ids) == [new.id] else [])
     return list(ids)
 
 
@@ -482,14 +482,18 @@ def test_a_call_is_told_as_it_is(bench: Bench):
     assert bench.run(lambda c: reads.get(c, new_id())) is None
 
 
-def test_hosts_are_those_that_have_jobs(bench: Bench):
+def test_lanes_are_those_that_have_jobs_and_say_when_they_are_due(bench: Bench):
     for endpoint in ("http://b:1/x", "http://a", "http://b:1/y", "https://a"):
         accept(bench, new_call(endpoint, "f"))
-    assert sorted(bench.run(reads.hosts)) == ["http://a", "http://b:1", "https://a"]
-    bench.run(lambda c: c.execute("UPDATE pgqueuer SET status = 'picked'"))
-    assert len(bench.run(reads.hosts)) == 3  # those of a process that has died
+    accept(bench, new_call("http://a", "g"))
+    later = "execute_after = now() + interval '1 hour'"
+    bench.run(lambda c: c.execute(f"UPDATE pgqueuer SET {later} WHERE entrypoint = 'http://a g'"))
+    found = bench.run(queue.lanes)
+    assert sorted(found) == ["http://a f", "http://a g", "http://b:1 f", "https://a f"]
+    assert 3500 < found.pop("http://a g") <= 3600
+    assert max(found.values()) <= 0
     bench.clear()
-    assert bench.run(reads.hosts) == []
+    assert bench.run(queue.lanes) == {}
 
 
 def test_what_is_old_is_pruned(bench: Bench):
@@ -577,10 +581,10 @@ def test_many_processes_prepare_one_database(embedded: Bench):
         await asyncio.gather(*(database.open() for database in databases))
         for database in databases:
             async with database.transaction() as connection:
-                assert await connection.fetchval("SELECT count(*) FROM migrations") == len(
+                assert await connection.fetchval("SELECT max(number) FROM migrations") == len(
                     MIGRATIONS
                 )
-                assert await reads.hosts(connection) == []
+                assert await queue.lanes(connection) == {}
             await database.close()
 
     embedded.runner.run(main())
