@@ -159,6 +159,7 @@ Examples:
     "15m",
     "How long calls are tried again after failures that a deploy or a key rotation causes",
 )
+@_duration("--run-timeout", "5m", "Longest time of one attempt of a call")
 @_duration("--retention", "7d", "How long a finished call is kept")
 @_number("--max-calls", 10_000, "Calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Calls that may wait to be run; more are refused")
@@ -272,6 +273,7 @@ def _settings(
     grace: timedelta,
     max_calls: int,
     retention: timedelta,
+    run_timeout: timedelta,
     shutdown_timeout: timedelta,
     **others: Any,
 ) -> "ServiceSettings":
@@ -293,6 +295,7 @@ def _settings(
             host_concurrency=host_concurrency,
             # The queue's own bound: it runs as many jobs as two of its batches at least.
             batch_size=min(max(concurrency // 2, 1), Settings().batch_size),
+            run_timeout=run_timeout,
             shutdown_timeout=shutdown_timeout,
             retention=retention,
             allow_metadata=allow_metadata_endpoints,

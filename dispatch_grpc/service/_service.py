@@ -124,6 +124,7 @@ class Service:
             allow_metadata=settings.worker.allow_metadata,
             max_response_bytes=settings.max_response_bytes,
             networks=settings.allow_networks,
+            run_timeout=settings.worker.run_timeout,
         )
         worker = Worker(database, caller, settings.worker, metrics)
         watching = Watching(database, worker.notices)

@@ -66,6 +66,7 @@ class Caller:
         signing_key: Key to sign requests with; None disables signing.
         allow_metadata: Whether link-local and metadata addresses may be called.
         max_response_bytes: Largest answer to read.
+        run_timeout: How long an attempt may take.
         networks: Networks that endpoints must be in; empty allows all.
     """
 
@@ -75,10 +76,12 @@ class Caller:
         signing_key: "Ed25519PrivateKey | None",
         allow_metadata: bool,
         max_response_bytes: int,
+        run_timeout: timedelta = timedelta(minutes=5),
         networks: Sequence[Network] = (),
     ) -> None:
         self._signing_key = signing_key
         self._limit = max_response_bytes
+        self._run_seconds = run_timeout.total_seconds()
         self._client = http1.Client(
             check=lambda host, address: check_address(
                 host, address, allow_metadata=allow_metadata, networks=networks
@@ -96,6 +99,10 @@ class Caller:
         seconds = (loaded.running.expires_at - datetime.now(UTC)).total_seconds()
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
+        bound = "the call expired"
+        if seconds > self._run_seconds:
+            seconds = self._run_seconds
+            bound = f"the time limit of an attempt, {seconds:g} s, was over"
         endpoint = loaded.running.endpoint
         expiry = asyncio.timeout(seconds)
         try:
@@ -106,7 +113,7 @@ class Caller:
             return _failure(Status.TCP_ERROR, text, host_failed=True)
         except TimeoutError as error:
             if expiry.expired():
-                text = "the endpoint did not answer before the call expired"
+                text = f"the endpoint did not answer before {bound}"
                 return _failure(Status.TIMEOUT, text)
             return _unreachable(error)
         except socket.gaierror as error:

@@ -4,21 +4,24 @@ Each is done by one process at a time, whichever comes first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import reads, store
 from dispatch_grpc.service.database import Database, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.service.store import Written
 
 _WAKE_SECONDS = 2.0
 _PRUNED_AT_ONCE = 10_000
+_EXPIRED_AT_ONCE = 1_000
 # One number for each chore, the same in all processes.
-_LOCKS = {"recover": 0x6469_7370_0001, "prune": 0x6469_7370_0002}
+_LOCKS = {"recover": 0x6469_7370_0001, "prune": 0x6469_7370_0002, "expire": 0x6469_7370_0003}
 
 
 class Chores:
@@ -29,6 +32,8 @@ class Chores:
         settings: How long things are kept.
         metrics: Told the counts.
         expect: Told the lanes for which there are new jobs.
+        written: Told the outcomes that were written, the lanes of new jobs, and the calls that have
+            finished.
     """
 
     def __init__(
@@ -38,11 +43,13 @@ class Chores:
         metrics: Metrics,
         *,
         expect: Callable[[Iterable[str]], None],
+        written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
     ) -> None:
         self._database = database
         self._settings = settings
         self._metrics = metrics
         self._expect = expect
+        self._written = written
         self._wake_at = 0.0
         self._sooner = asyncio.Event()
 
@@ -61,6 +68,7 @@ class Chores:
                 self._repeatedly(chore, seconds)
                 for chore, seconds in (
                     (self._count, 5.0),
+                    (self._expire, 1.0),
                     (self._database.revive, 1.0),
                     (self._prune, 60.0),
                     (self._recover, 60.0),
@@ -104,6 +112,22 @@ class Chores:
         async with self._database.looks.acquire() as connection:
             self._metrics.backlog(await reads.count(connection))
 
+    async def _expire(self) -> None:
+        """End calls that have expired in the queue: their lane is full, or their host rests."""
+        while await self._expire_some() == _EXPIRED_AT_ONCE:
+            pass
+
+    async def _expire_some(self) -> int:
+        async with self._database.transaction() as connection:
+            if not await _is_mine(connection, "expire"):
+                return 0
+            items, lanes, finished = await store.expire(
+                connection, datetime.now(UTC), self._settings.limits, _EXPIRED_AT_ONCE
+            )
+        self._metrics.finished(items, set(finished))
+        self._written(items, lanes, finished)
+        return len(items)
+
     async def _recover(self) -> None:
         async with self._database.transaction() as connection:
             if not await _is_mine(connection, "recover"):
@@ -124,6 +148,9 @@ class Chores:
                 return 0
             await connection.execute(
                 "DELETE FROM processes WHERE seen_at < now() - $1::interval", timedelta(days=1)
+            )
+            await connection.execute(
+                "DELETE FROM resting_hosts WHERE until < now() - $1::interval", timedelta(hours=1)
             )
             return await store.prune(connection, settings.retention, settings.request_retention)
 

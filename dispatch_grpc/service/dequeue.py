@@ -17,7 +17,8 @@ from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
 from dispatch_grpc.service.database import Database, classify
-from dispatch_grpc.service.lanes import Lanes, lane_of
+from dispatch_grpc.service.hosts import SharedHosts
+from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.queue import Claim
@@ -48,16 +49,21 @@ class Worker:
         self.notices.listen(notices.LANES, self._have_jobs)
         self._database = database
         self._settings = settings
-        self._lanes = Lanes(settings.concurrency, settings.host_concurrency)
-        self._chores = Chores(database, settings, metrics, expect=self.expect)
+        self._hosts = SharedHosts(database, self.notices, self._wake_up)
+        self._lanes = Lanes(settings.concurrency, settings.host_concurrency, self._hosts.allowance)
+        self._chores = Chores(
+            database, settings, metrics, expect=self.expect, written=self._written
+        )
         self._runs = Runs(
             database,
             caller,
             metrics,
             limits=settings.limits,
             allow_metadata=settings.allow_metadata,
+            answered=self._hosts.answered,
             written=self._written,
         )
+        self.notices.listen(notices.FINISHED, self._runs.end)
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._dones: Batcher[int, None] = Batcher(self._done, 500)
         self._due: dict[str, float] = {}  # when jobs of lanes are due next
@@ -90,6 +96,9 @@ class Worker:
 
     def _look_again(self) -> None:
         self._look_at = 0.0
+        self._wake.set()
+
+    def _wake_up(self) -> None:
         self._wake.set()
 
     def _written(self, items: Sequence[Written], lanes: set[str], finished: Sequence[UUID]) -> None:
@@ -125,6 +134,7 @@ class Worker:
                 self._forever(self._turn),
                 self._forever(self._beat),
                 self.notices.run(),
+                self._hosts.run(),
                 self._chores.run(),
             )
         ]
@@ -205,13 +215,16 @@ class Worker:
         if self._look_at <= _now():
             await self._look()
         self._come_due()
+        await self._hosts.probe(self._lanes.hosts())
         # Outcomes that wait to be written take no slot, and are not to become too many.
         most = min(self._settings.batch_size, 2 * self._settings.concurrency - len(self._jobs))
         wanted = self._lanes.plan(most)
         if wanted and await self._claim(wanted):
             return 0
         soonest = min(self._due.values(), default=self._look_at)
-        return max(min(soonest, self._look_at) - _now(), 0)
+        seconds = max(min(soonest, self._look_at) - _now(), 0)
+        change = self._hosts.next_change()
+        return seconds if change is None else min(seconds, max(change, 0.001))
 
     async def _look(self) -> None:
         """Look at the whole queue."""
@@ -256,6 +269,7 @@ class Worker:
             found[claim.lane] += 1
             if claim.id not in self._jobs:  # or else it is still under way here
                 self._lanes.take(claim.lane)
+                self._hosts.begun(host_of_lane(claim.lane))
                 self._jobs[claim.id] = asyncio.create_task(self._do(claim))
         exhausted = [lane for lane, number in found.items() if number < wanted[lane]]
         for lane in found:
@@ -296,6 +310,7 @@ class Worker:
             if has_slot:
                 has_slot = False
                 self._lanes.give_back(claim.lane)
+                self._hosts.ended(host_of_lane(claim.lane))
                 self._wake.set()
 
         try:

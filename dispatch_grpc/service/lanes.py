@@ -105,6 +105,10 @@ class Lanes:
             bound = min(bound, _HOST_SHARE * free)
         return of_host < bound and of_lane < _FUNCTION_SHARE * (bound - of_host)
 
+    def hosts(self) -> set[str]:
+        """Return the hosts that have jobs."""
+        return {host_of_lane(lane) for lane in self._ready}
+
     def take(self, lane: str) -> None:
         """Take a slot."""
         self._taken += 1

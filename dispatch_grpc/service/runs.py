@@ -15,7 +15,7 @@ from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database, Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import Job, Loaded, Release, Written
-from dispatch_grpc.service.urls import problem_of_call
+from dispatch_grpc.service.urls import host_of, problem_of_call
 
 
 class Runs:
@@ -27,6 +27,7 @@ class Runs:
         metrics: Counts runs.
         limits: Bounds of what calls may ask for.
         allow_metadata: Whether link-local and metadata addresses may be called.
+        answered: Told the host and the answer of each attempt.
         written: Told what has been written: the outcomes, the lanes of new jobs, and the calls that
             have finished.
     """
@@ -39,6 +40,7 @@ class Runs:
         *,
         limits: machine.Limits,
         allow_metadata: bool,
+        answered: Callable[[str, machine.Answer], None],
         written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
     ) -> None:
         self._database = database
@@ -46,10 +48,12 @@ class Runs:
         self._metrics = metrics
         self._limits = limits
         self._allow_metadata = allow_metadata
+        self._answered = answered
         self._written = written
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._writes: Batcher[Written, None] = Batcher(self.write, 500)
         self._running: dict[UUID, asyncio.Task[Any]] = {}
+        self._ended: set[UUID] = set()
         self._released = False
 
     async def do(self, payload: bytes, give_back: Callable[[], None]) -> None:
@@ -64,8 +68,11 @@ class Runs:
             return  # stale: done by another, or cancelled
         if isinstance(loaded, Exception):
             raise loaded
-        outcome = await self._outcome(loaded)
-        give_back()
+        try:
+            outcome = await self._outcome(loaded)
+        finally:
+            self._ended.discard(loaded.running.id)
+            give_back()
         if outcome is not None:
             await self._writes.submit(Written(loaded, outcome))
 
@@ -75,6 +82,14 @@ class Runs:
         for task in self._running.values():
             task.cancel()
 
+    def end(self, ids: Sequence[str]) -> None:
+        """End the attempts of calls that have finished: they were cancelled, most often."""
+        for text in ids:
+            id = UUID(hex=text)
+            if run := self._running.get(id):
+                self._ended.add(id)
+                run.cancel()
+
     async def _outcome(self, loaded: Loaded) -> machine.Outcome | Release | None:
         running, limits = loaded.running, self._limits
         if running.pickups > limits.max_pickups:
@@ -83,7 +98,8 @@ class Runs:
             return machine.expire(running)
         answer = await self._run(loaded)
         if answer is None:
-            return Release()
+            return None if running.id in self._ended else Release()
+        self._answered(host_of(running.endpoint), answer)
         return machine.decide(
             running,
             answer.response,

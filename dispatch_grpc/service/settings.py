@@ -15,6 +15,7 @@ class Settings:
         host_concurrency: Number of those that run on one host.
         batch_size: Number of jobs that are taken from the queue at once.
         heartbeat_timeout: How long a process may be silent before others take over its calls.
+        run_timeout: How long an attempt may take.
         shutdown_timeout: How long runs may take to finish once the service is to stop.
         retention: How long a finished call is kept.
         request_retention: How long an idempotency key is remembered.
@@ -26,6 +27,7 @@ class Settings:
     host_concurrency: int = 128
     batch_size: int = 100
     heartbeat_timeout: timedelta = timedelta(seconds=15)
+    run_timeout: timedelta = timedelta(minutes=5)
     shutdown_timeout: timedelta = timedelta(seconds=30)
     retention: timedelta = timedelta(days=7)
     request_retention: timedelta = timedelta(days=1)

@@ -29,6 +29,7 @@ from dispatch_grpc.service.machine import (
     Running,
     Suspend,
 )
+from dispatch_grpc.service.machine import expire as machine_expire
 from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
 from dispatch_grpc.service.urls import host_of
 
@@ -531,6 +532,40 @@ async def _replace(
 
 def _keys(items: Sequence[Written]) -> tuple[list[UUID], list[int]]:
     return [item.loaded.running.id for item in items], [item.loaded.turn for item in items]
+
+
+async def expire(
+    connection: Any, now: datetime, limits: Limits, limit: int
+) -> tuple[list[Written], set[str], list[UUID]]:
+    """End calls that have expired while they were in the queue, and delete their jobs.
+
+    Those that run are ended by the process that runs them, unless it is away.
+
+    Returns:
+        What was written, and as `write`.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT id, turn, endpoint, function FROM calls
+        WHERE finished_at IS NULL AND expires_at <= now()
+            AND (state = 1 OR state = 2 AND expires_at <= now() - interval '1 min')
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        """,
+        limit,
+    )
+    if not rows:
+        return [], set(), []
+    loaded = await load(connection, [Job(row["id"], row["turn"]) for row in rows])
+    await connection.execute(
+        """
+        DELETE FROM pgqueuer USING unnest($1::text[], $2::bytea[]) AS gone (lane, job)
+        WHERE entrypoint = lane AND payload = job AND status = 'queued'
+        """,
+        [lane_of(host_of(row["endpoint"]), row["function"]) for row in rows],
+        [Job(row["id"], row["turn"]).pack() for row in rows],
+    )
+    items = [Written(one, machine_expire(one.running)) for one in loaded.values()]
+    return items, *await write(connection, items, now, limits)
 
 
 async def wake(connection: Any, limit: int = 500) -> set[str]:

@@ -32,6 +32,7 @@ limits = Limits(
 worker = Settings(
     heartbeat_timeout=timedelta(seconds=2),
     shutdown_timeout=timedelta(seconds=given.pop("shutdown_seconds", 5)),
+    run_timeout=timedelta(seconds=given.pop("run_seconds", 300)),
     limits=limits,
     concurrency=given.pop("concurrency", 256),
     host_concurrency=given.pop("host_concurrency", 128),
