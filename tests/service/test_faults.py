@@ -308,7 +308,8 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path: Path, hosted: Process):
                 free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
                 file.write(b"." * max(free - 2_000_000, 0))
             for number in range(400):
-                call = new_call("http://127.0.0.1:9", "f", "." * 50_000, version=str(number))
+                what = os.urandom(25_000).hex()  # it cannot be compressed
+                call = new_call("http://127.0.0.1:9", "f", what, version=str(number))
                 try:
                     accepted.append(c.dispatch(call))
                 except RPCError as error:
