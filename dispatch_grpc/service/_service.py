@@ -125,6 +125,7 @@ class Service:
             max_response_bytes=settings.max_response_bytes,
             networks=settings.allow_networks,
             run_timeout=settings.worker.run_timeout,
+            now=database.clock.now,
         )
         worker = Worker(database, caller, settings.worker, metrics)
         watching = Watching(database, worker.notices)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ class Caller:
         allow_metadata: Whether link-local and metadata addresses may be called.
         max_response_bytes: Largest answer to read.
         run_timeout: How long an attempt may take.
+        now: Returns the time by which calls expire.
         networks: Networks that endpoints must be in; empty allows all.
     """
 
@@ -77,8 +78,10 @@ class Caller:
         allow_metadata: bool,
         max_response_bytes: int,
         run_timeout: timedelta = timedelta(minutes=5),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         networks: Sequence[Network] = (),
     ) -> None:
+        self._now = now
         self._signing_key = signing_key
         self._limit = max_response_bytes
         self._run_seconds = run_timeout.total_seconds()
@@ -96,7 +99,7 @@ class Caller:
 
     async def run(self, loaded: Loaded) -> Answer:
         """Run a call. A failure to do so is returned like one of the function."""
-        seconds = (loaded.running.expires_at - datetime.now(UTC)).total_seconds()
+        seconds = (loaded.running.expires_at - self._now()).total_seconds()
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
         bound = "the call expired"

@@ -99,7 +99,7 @@ class Accepting:
                 Code.RESOURCE_EXHAUSTED,
                 f"{waiting} calls wait to be run, and {self._max_backlog} may: try again in 1 s",
             )
-        now = datetime.now(UTC)
+        now = self._database.clock.now()
         expires_at = self._settings.limits.expires_at
         calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
         digest = None if key is None else _digest(key.encode())
@@ -237,10 +237,9 @@ class Watching:
         if request.page_token:
             filters["before"] = _from_token(request.page_token)
         async with self._database.looks.acquire() as connection:
-            calls = await reads.find(connection, filters, size + 1)
-        more = len(calls) > size
-        token = _to_token(calls[size - 1].dispatch_id) if more else ""
-        return ListCallsResponse(calls=calls[:size], next_page_token=token)
+            calls, place = await reads.find(connection, filters, size)
+        token = "" if place is None else _to_token(place)
+        return ListCallsResponse(calls=calls, next_page_token=token)
 
     async def cancel_call(self, request: CancelCallRequest) -> CancelCallResponse:
         """Finish a call and those that it made."""
@@ -254,7 +253,9 @@ class Watching:
         for attempt in range(_CANCEL_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
+                    number = await store.cancel(
+                        connection, id, cancelled, self._database.clock.now()
+                    )
                 break
             except Exception as error:
                 # It met others that lock the same calls, in another order.
@@ -274,8 +275,8 @@ def _id(text: str, name: str = "dispatch_id") -> UUID:
     return id
 
 
-def _to_token(dispatch_id: str) -> str:
-    return base64.urlsafe_b64encode(UUID(dispatch_id).bytes).decode().rstrip("=")
+def _to_token(place: UUID) -> str:
+    return base64.urlsafe_b64encode(place.bytes).decode().rstrip("=")
 
 
 def _from_token(token: str) -> UUID:

@@ -6,7 +6,7 @@ Each is done by one process at a time, whichever comes first.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -122,7 +122,7 @@ class Chores:
             if not await _is_mine(connection, "expire"):
                 return 0
             items, lanes, finished = await store.expire(
-                connection, datetime.now(UTC), self._settings.limits, _EXPIRED_AT_ONCE
+                connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
         self._metrics.finished(items, set(finished))
         self._written(items, lanes, finished)

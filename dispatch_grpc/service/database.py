@@ -9,25 +9,21 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import psutil
-from pgqueuer.domain.settings import Durability
-from pgqueuer.queries import Queries
 
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import schema
-from dispatch_grpc.service.schema import FUNCTIONS, MIGRATIONS, SCHEMA
+from dispatch_grpc.service.database_url import normal_url, problem_of
+from dispatch_grpc.service.schema import SCHEMA, prepare
 
 _T = TypeVar("_T")
-
-# One number for all processes that prepare the same database.
-_LOCK = 0x6469_7370_6174_6368
+_MUCH_SECONDS = 5.0  # by which two clocks may differ
 
 CONNECT_SECONDS = 10
 COMMAND_SECONDS = 10.0  # a connection that does not answer for so long is given up
@@ -118,6 +114,36 @@ class _Pool(asyncpg.Pool):  # type: ignore[misc]
             await super().release(connection, timeout=timeout or _CLOSE_SECONDS)
 
 
+class Clock:
+    """The time of the database: that of this machine, and what the two differ by."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+        self._is_warned = False
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+        return local_now() + self._ahead
+
+    async def set(self, connection: Any) -> None:
+        """Ask the database for its time."""
+        before = local_now()
+        there: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        self._ahead = there - (before + (local_now() - before) / 2)
+        if abs(self._ahead.total_seconds()) > _MUCH_SECONDS and not self._is_warned:
+            self._is_warned = True
+            logger.warning(
+                "the clock of the database is %.0f s ahead of this machine's; that of the "
+                "database counts",
+                self._ahead.total_seconds(),
+            )
+
+
+def local_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
 class Database:
     """A PostgreSQL with the tables of the service.
 
@@ -140,21 +166,39 @@ class Database:
         self.relaxed: Any = None
         self.looks: Any = None
         self.health = Health()
+        self.clock = Clock()
 
     async def open(self) -> None:
         """Start the embedded database if it is that, connect, and bring the tables up to date."""
-        url = self._dsn = await self._start()
+        url = await self._start()
         try:
-            await _prepare(url)
+            self._dsn = url = url if self._url is None else normal_url(url)
+            await prepare(url)
             self.durable = await self._pool(self._max_connections, **await _durability(url))
             self.relaxed = await self._pool(self._max_connections, synchronous_commit="off")
             self.looks = await self._pool(
                 _LOOKS, statement_timeout=_LOOK_TIMEOUT, default_transaction_read_only="on"
             )
-        except (OSError, asyncpg.PostgresError, ValueError) as error:
-            raise ConfigurationError(
-                f"the database cannot be used: {type(error).__name__}: {error}"
-            ) from error
+            async with self.looks.acquire() as connection:
+                await self.clock.set(connection)
+                await _warn_of_pooler(connection)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise ConfigurationError(problem_of(error, url)) from error
+
+    async def prepare(self, grant_to: str | None = None) -> None:
+        """Bring the tables up to date, and do no more.
+
+        Args:
+            grant_to: A role that gets the rights that the service needs to run.
+
+        Raises:
+            ConfigurationError: The database cannot be used.
+        """
+        url = await self._start()
+        try:
+            await prepare(url if self._url is None else normal_url(url), grant_to)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise ConfigurationError(problem_of(error, url)) from error
 
     async def _pool(self, size: int, **settings: str) -> Any:
         return await _Pool(
@@ -288,6 +332,15 @@ def _leave(server: Any) -> None:
     server.cleanup()
 
 
+async def _warn_of_pooler(connection: Any) -> None:
+    """Warn where the connection does not lead to PostgreSQL itself: a pooler gives other pids."""
+    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+        logger.warning(
+            "the database is reached through a pooler, such as PgBouncer: use its session mode, or "
+            "the URL of PostgreSQL itself. The service does not work in transaction mode"
+        )
+
+
 async def _durability(url: str) -> dict[str, str]:
     """What a session needs so that what it commits is on disk: nothing, as PostgreSQL comes."""
     connection = await asyncpg.connect(url)
@@ -298,46 +351,3 @@ async def _durability(url: str) -> dict[str, str]:
         return {"synchronous_commit": "on"} if is_off else {}
     finally:
         await connection.close()
-
-
-async def _prepare(url: str) -> None:
-    """Make the tables, or change those of an older version. Safe for many processes at once."""
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
-    try:
-        queries = Queries.from_asyncpg_connection(connection)
-        functions = FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())
-        stamp = schema.stamp(functions, version("pgqueuer"))
-        if await schema.stamped(connection) == stamp:
-            return  # as it should be: no rights to change it are needed
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        await connection.execute(f"SET search_path TO {SCHEMA}")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (number int PRIMARY KEY, at timestamptz)"
-        )
-        done = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
-        if done > len(MIGRATIONS):
-            logger.warning(
-                "the database belongs to a later version of this package: it has migration %d, "
-                "this version knows %d. This process goes on, and leaves the tables as they are",
-                done,
-                len(MIGRATIONS),
-            )
-            return
-        if await schema.stamped(connection) == stamp:
-            return  # by another process, meanwhile
-        queries.qbe.settings.durability = Durability.balanced  # its log may be lost
-        if await queries.schema_is_installed():
-            await queries.upgrade()
-        else:
-            await queries.install()
-        for number, statements in enumerate(MIGRATIONS[done:], done + 1):
-            async with connection.transaction():
-                await connection.execute(statements)
-                await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
-            logger.info("the database has migration %d now", number)
-        async with connection.transaction():
-            await connection.execute(functions)
-            await connection.execute(f"COMMENT ON TABLE migrations IS '{stamp}'")
-    finally:
-        await connection.close()  # which gives back the lock

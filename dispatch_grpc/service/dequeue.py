@@ -7,7 +7,7 @@ runs under way do not stop it.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -102,7 +102,7 @@ class Worker:
         self._wake.set()
 
     def _written(self, items: Sequence[Written], lanes: set[str], finished: Sequence[UUID]) -> None:
-        now = datetime.now(UTC)
+        now = self._database.clock.now()
         for item in items:
             outcome = item.outcome
             if isinstance(outcome, machine.Retry):
@@ -197,6 +197,7 @@ class Worker:
             if self._jobs:
                 await queue.beat(connection, self.me, self._jobs)
             lanes = await queue.take_over(connection, timeout)
+            await self._database.clock.set(connection)
         self._wrote_at = _now()
         self._database.health.worked()
         self.expect(lanes)

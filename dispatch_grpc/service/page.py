@@ -8,7 +8,7 @@ escaped by the templates.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
@@ -182,7 +182,7 @@ class Page:
         text = self._templates.get_template(template).render(
             signed_in=signed_in,
             refresh=values.pop("refresh", None),
-            now=datetime.now(UTC),
+            now=self._database.clock.now(),
             home=HOME,
             calls=CALLS,
             login=LOGIN,

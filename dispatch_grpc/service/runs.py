@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -94,7 +93,7 @@ class Runs:
         running, limits = loaded.running, self._limits
         if running.pickups > limits.max_pickups:
             return machine.park(running)
-        if datetime.now(UTC) >= running.expires_at:
+        if self._database.clock.now() >= running.expires_at:
             return machine.expire(running)
         answer = await self._run(loaded)
         if answer is None:
@@ -103,7 +102,7 @@ class Runs:
         return machine.decide(
             running,
             answer.response,
-            datetime.now(UTC),
+            self._database.clock.now(),
             limits,
             retry_after=answer.retry_after,
             passing=answer.passing,
@@ -148,7 +147,7 @@ class Runs:
         """Write outcomes; each for itself when they cannot be written together."""
 
         async def write(connection: Any) -> tuple[set[str], list[UUID]]:
-            return await store.write(connection, items, datetime.now(UTC), self._limits)
+            return await store.write(connection, items, self._database.clock.now(), self._limits)
 
         try:
             lanes, finished = await self._database.persist(self._database.durable, write)
@@ -178,7 +177,7 @@ class Runs:
 
         async def write(connection: Any) -> tuple[set[str], list[UUID]]:
             refused = [Written(item.loaded, finish)]
-            return await store.write(connection, refused, datetime.now(UTC), self._limits)
+            return await store.write(connection, refused, self._database.clock.now(), self._limits)
 
         lanes, finished = await self._database.persist(self._database.durable, write)
         self._metrics.finished([Written(item.loaded, finish)], set(finished))

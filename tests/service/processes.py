@@ -14,7 +14,7 @@ KEY = "sk-test-0123456789"
 
 SERVICE = """
 import asyncio, json, logging, pathlib, sys, uvloop
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from dispatch_grpc.service import Service, ServiceSettings, database, dequeue
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.settings import Settings
@@ -23,6 +23,8 @@ logging.basicConfig(level=logging.INFO)
 given = json.loads(sys.argv[1])
 dequeue._LOOK_SECONDS = given.pop("look_seconds", dequeue._LOOK_SECONDS)
 dequeue._READY_SECONDS = given.pop("ready_seconds", dequeue._READY_SECONDS)
+ahead = timedelta(seconds=given.pop("ahead_seconds", 0))
+database.local_now = lambda: datetime.now(UTC) + ahead
 database.COMMAND_SECONDS = given.pop("command_seconds", database.COMMAND_SECONDS)
 limits = Limits(
     first_backoff=timedelta(milliseconds=50),

@@ -1,6 +1,7 @@
 """A proxy to a Unix socket. After SIGUSR1 its connections swallow all; later ones work.
 
-So do connections whose other end is lost without a word. Argument: the path of the socket.
+So do connections whose other end is lost without a word. Arguments: the path of the socket; and if
+there is another, the proxy names pids that are not the server's, as a pooler does.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                if sys.argv[2:]:
+                    data = data.replace(b"K\0\0\0\x0c\0\0", b"K\0\0\0\x0c\0\x7f")
                 if not silent.is_set():
                     writer.write(data)
                     await writer.drain()

@@ -194,6 +194,20 @@ def test_connections_that_fall_silent_are_given_up(tmp_path: Path, hosted: Proce
             proxy.close()
 
 
+def test_clocks_that_differ_change_nothing(tmp_path: Path, hosted: Process):
+    """The time of the database counts, for each process."""
+    data, limit = tmp_path / "data", timedelta(seconds=60)
+    with service(data, ahead_seconds=120) as ahead, client(ahead) as a:
+        with service(data, ahead_seconds=-120) as behind, client(behind) as b:
+            for c in (a, b):
+                calls = [new_call(hosted.url, "flaky", 1, expiration=limit) for _ in range(20)]
+                ids = dispatch(c, calls)
+                assert results(b, ids) == [2] * 20
+                for info in [c.get(id) for id in ids]:
+                    made, done = info.creation_time.ToDatetime(), info.finish_time.ToDatetime()
+                    assert timedelta(0) < done - made < limit
+
+
 @pytest.mark.parametrize(
     ("error", "fault"),
     [

@@ -710,7 +710,7 @@ def test_filters_hold_on_every_page(shown: Shown):
 
 def test_only_so_many_calls_are_looked_at(shown: Shown, monkeypatch: pytest.MonkeyPatch):
     total = QUICK + len(shown.ids) + CHILDREN
-    monkeypatch.setattr("dispatch_grpc.service.reads._LOOKED_AT", total // 4)
+    monkeypatch.setattr("dispatch_grpc.service.reads.LOOKED_AT", total // 4)
     assert total % 4 == 0  # so that the last page ends at the first call
     path, pages, found = "/?function=describe", 0, []
     while path:

@@ -13,7 +13,7 @@ from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import CallResult, RunResponse
 from dispatch_grpc.service import machine, queue, reads, store
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.ids import id_at, new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
@@ -447,7 +447,7 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     answer(bench, loaded, exit_(error=PermissionError("no")))
 
     def find(limit: int = 10, **filters: Any) -> list[UUID]:
-        found = bench.run(lambda c: reads.find(c, filters, limit))
+        found, _ = bench.run(lambda c: reads.find(c, filters, limit))
         return [UUID(info.dispatch_id) for info in found]
 
     assert find() == [third, second, first]
@@ -460,6 +460,47 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     created = row(bench, second)["created_at"]
     assert find(created_after=created) == [third, second]
     assert find(created_before=created) == [first]
+
+
+def test_a_search_looks_at_so_many_calls_and_says_where_to_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reads, "LOOKED_AT", 3)
+    start = now()
+    ids = [id_at(start + timedelta(milliseconds=number)) for number in range(8)]
+    calls = [new_call(HERE, "rare"), *[new_call(HERE, "f")] * 7]
+    made = [New(id, call, now()) for id, call in zip(ids, calls, strict=True)]
+    bench.run(lambda c: store.accept(c, made, start))
+
+    def pages(limit: int, **filters: Any) -> list[list[UUID]]:
+        found = []
+        while True:
+            calls, place = bench.run(lambda c: reads.find(c, filters, limit))
+            found.append([UUID(info.dispatch_id) for info in calls])
+            if place is None:
+                return found
+            filters["before"] = place
+
+    assert pages(10, function="rare") == [[], [], [ids[0]]]
+    every = [id for page in pages(2) for id in page]
+    assert every == ids[::-1]
+    assert [id for page in pages(2, function="f") for id in page] == every[:-1]
+
+
+def test_a_search_by_time_does_not_look_at_other_times(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reads, "LOOKED_AT", 3)
+    old = now() - timedelta(days=3)
+    first = UUID(int=id_at(old).int + 1)
+    call = new_call(HERE, "f")
+    bench.run(lambda c: store.accept(c, [New(first, call, now())], old))
+    accept(bench, *[call] * 7)
+    filters = {"created_before": now() - timedelta(days=2)}
+    found, place = bench.run(lambda c: reads.find(c, filters, 10))
+    assert ([UUID(info.dispatch_id) for info in found], place) == ([first], None)
+    filters = {"created_after": now() + timedelta(days=2)}
+    assert bench.run(lambda c: reads.find(c, filters, 10)) == ([], None)
 
 
 def test_a_call_is_told_as_it_is(bench: Bench):
@@ -477,7 +518,7 @@ def test_a_call_is_told_as_it_is(bench: Bench):
     info = bench.run(lambda c: reads.get(c, id))
     assert unmarshal(info.result.output) == [1]
     assert info.HasField("finish_time")
-    (listed,) = bench.run(lambda c: reads.find(c, {}, 10))
+    (listed,), _ = bench.run(lambda c: reads.find(c, {}, 10))
     assert not listed.HasField("result")
     assert bench.run(lambda c: reads.get(c, new_id())) is None
 
