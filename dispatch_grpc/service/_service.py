@@ -19,8 +19,8 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
-from dispatch_grpc.service.urls import Network
 from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.service.urls import Network
 from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate

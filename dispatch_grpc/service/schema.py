@@ -206,7 +206,7 @@ async def _migrate(
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations (number int PRIMARY KEY, at timestamptz)"
     )
-    done = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
+    done = int(await connection.fetchval("SELECT max(number) FROM migrations") or 0)
     queries.qbe.settings.durability = Durability.balanced  # its log may be lost
     if await queries.schema_is_installed():
         await queries.upgrade()
