@@ -28,7 +28,7 @@ Example:
     help="Give a role the rights that 'dispatch-grpc serve' needs.",
 )
 def migrate(*, database: str, grant: str | None) -> int:
-    """Create the tables of the durable service, or bring them up to date.
+    """Create or upgrade the tables of the service.
 
     'dispatch-grpc serve' does so itself when it starts, if its role has the rights.
     """
