@@ -537,6 +537,25 @@ def test_lanes_are_those_that_have_jobs_and_say_when_they_are_due(bench: Bench):
     assert bench.run(queue.lanes) == {}
 
 
+def test_jobs_are_taken_by_an_index_beside_a_large_backlog(bench: Bench):
+    """Whatever PostgreSQL knows of the table."""
+
+    async def main(connection: Any) -> None:
+        await connection.execute(
+            """
+            INSERT INTO pgqueuer (priority, status, entrypoint, payload)
+            SELECT 0, 'queued', 'http://dead f', uuid_send(gen_random_uuid())
+            FROM generate_series(1, 20000)
+            """
+        )
+        await connection.execute("ANALYZE pgqueuer")
+        rows = await connection.fetch(f"EXPLAIN {queue.CLAIM}", new_id(), ["http://well f"], [1])
+        plan = "\n".join(row[0] for row in rows)
+        assert "Seq Scan on pgqueuer" not in plan, plan
+
+    bench.run(main)
+
+
 def test_what_is_old_is_pruned(bench: Bench):
     keep, old, parent = accept(bench, CALL, CALL, CALL)
     taken = {one.running.id: one for one in take(bench)}
