@@ -105,6 +105,11 @@ _SETTINGS = {
 }
 
 
+# Plans are kept, also those that were made while the tables were small, when to read a whole table
+# took less time than to use an index.
+_INDEXES = {"enable_seqscan": "off"}
+
+
 class _Pool(asyncpg.Pool):  # type: ignore[misc]
     """A pool that does not wait for ever for a connection that has fallen silent."""
 
@@ -174,8 +179,11 @@ class Database:
         try:
             self._dsn = url = url if self._url is None else normal_url(url)
             await prepare(url)
-            self.durable = await self._pool(self._max_connections, **await _durability(url))
-            self.relaxed = await self._pool(self._max_connections, synchronous_commit="off")
+            durability = await _durability(url)
+            self.durable = await self._pool(self._max_connections, **_INDEXES, **durability)
+            self.relaxed = await self._pool(
+                self._max_connections, **_INDEXES, synchronous_commit="off"
+            )
             self.looks = await self._pool(
                 _LOOKS, statement_timeout=_LOOK_TIMEOUT, default_transaction_read_only="on"
             )

@@ -537,6 +537,24 @@ def test_lanes_are_those_that_have_jobs_and_say_when_they_are_due(bench: Bench):
     assert bench.run(queue.lanes) == {}
 
 
+def test_plans_that_are_made_while_the_tables_are_small_use_indexes(bench: Bench):
+    """They are kept when the tables have grown."""
+
+    async def main() -> None:
+        for pool in (bench.database.durable, bench.database.relaxed):
+            async with pool.acquire() as connection:
+                rows = await connection.fetch(
+                    "EXPLAIN UPDATE calls SET turn = turn FROM unnest($1::uuid[]) AS run (run_id) "
+                    "WHERE id = run_id",
+                    [new_id()],
+                )
+                plan = "\n".join(row[0] for row in rows)
+                assert "Seq Scan on calls" not in plan, plan
+                assert await connection.fetchval("SHOW enable_seqscan") == "off"
+
+    bench.runner.run(main())
+
+
 def test_jobs_are_taken_by_an_index_beside_a_large_backlog(bench: Bench):
     """Whatever PostgreSQL knows of the table."""
 
