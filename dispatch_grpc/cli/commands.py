@@ -58,6 +58,7 @@ from dispatch_grpc.cli.input import (
     parse,
     read_call,
 )
+from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.serve import serve
 
@@ -383,5 +384,5 @@ def keypair() -> None:
     )
 
 
-for _command in (serve, *COMMANDS):
+for _command in (serve, migrate, *COMMANDS):
     commands.add_command(_command)

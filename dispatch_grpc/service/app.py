@@ -1,6 +1,6 @@
 """The service as an ASGI application: both services, health, metrics, the page."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
@@ -9,11 +9,13 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.calls import Accepting, Watching, away_error
+from dispatch_grpc.service.database import is_transient
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.worker import AWAY
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 
 class _CallService:
@@ -30,9 +32,9 @@ def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
             return await method(request)
         except RPCError as error:
             raise connect_error(error) from error
-        except AWAY as error:
-            raise connect_error(away_error(error)) from error
         except Exception as error:
+            if is_transient(error):
+                raise connect_error(away_error(error)) from error
             logger.exception("a request failed")
             raise connect_error(rpc_error(Code.INTERNAL, "internal error")) from error
 
@@ -48,33 +50,37 @@ class Application:
         watching: Watching,
         metrics: Metrics,
         *,
-        api_keys: Collection[str],
+        keys: KeyRing,
         max_request_bytes: int,
         is_ready: Callable[[], bool],
+        is_alive: Callable[[], bool],
         page: ASGIApplication,
     ) -> None:
-        self._dispatch = dispatch_app(
-            accepting, api_keys=api_keys, max_request_bytes=max_request_bytes
-        )
+        self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
         service: Any = _CallService(watching)
-        self._calls = CallServiceASGIApplication(
+        calls = CallServiceASGIApplication(
             service,
-            interceptors=(Authenticate(api_keys),),
+            interceptors=(Authenticate(keys),),
             read_max_bytes=max_request_bytes,
             compressions=None,
             codecs=CODECS,
         )
+        self._calls_path = calls.path
+        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+        self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
         self._metrics = metrics
         self._is_ready = is_ready
+        self._is_alive = is_alive
         self._page = page
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
         path = scope["path"]
-        if path.startswith(self._calls.path):
+        if path.startswith(self._calls_path):
             await self._calls(scope, receive, send)
         elif path == "/healthz":
-            await answer(send, 200, b"ok\n")
+            alive = self._is_alive()
+            await answer(send, 200 if alive else 503, b"ok\n" if alive else b"not alive\n")
         elif path == "/readyz":
             ready = self._is_ready()
             await answer(send, 200 if ready else 503, b"ready\n" if ready else b"not ready\n")

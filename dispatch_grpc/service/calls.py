@@ -11,11 +11,10 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-import asyncpg
+from asyncpg import PostgresConnectionError, PostgresError
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
-from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import (
     CallInfo,
     CallState,
@@ -30,13 +29,16 @@ from dispatch_grpc.schema import (
     WaitCallRequest,
     WaitCallResponse,
 )
-from dispatch_grpc.service import machine, reads, store
-from dispatch_grpc.service.database import Database
+from dispatch_grpc.service import machine, notices, reads, store
+from dispatch_grpc.service.database import Database, Fault, classify, is_transient
+from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import new_id, parse_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
-from dispatch_grpc.service.worker import AGAIN, AWAY, Settings, Worker
+from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
@@ -68,7 +70,10 @@ class Accepting:
         """Record the calls of a request, all or none: the method of a `Handler`."""
         start = perf_counter()
         try:
-            ids = await self._record(request, metadata.get("idempotency-key"))
+            key = metadata.get("idempotency-key")
+            if key is not None and (name := metadata.get(KEY_NAME)):
+                key = f"{name}\0{key}"  # each name has idempotency keys of its own
+            ids = await self._record(request, key)
         except RPCError as error:
             self._metrics.refused.labels(error.code.name).inc()
             raise
@@ -76,8 +81,15 @@ class Accepting:
         return DispatchResponse(dispatch_ids=[str(id) for id in ids])
 
     async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
+        most = self._settings.limits.max_calls
+        if len(request.calls) > most:
+            raise rpc_error(
+                Code.INVALID_ARGUMENT,
+                f"calls: at most {most} are allowed in a request; got {len(request.calls)}",
+            )
         for index, call in enumerate(request.calls):
-            if problem := problem_of_call(call, allow_metadata=self._settings.allow_metadata):
+            problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
+            if problem := problem or self._settings.limits.problem_of(call):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
         if not request.calls:
             return []
@@ -87,7 +99,7 @@ class Accepting:
                 Code.RESOURCE_EXHAUSTED,
                 f"{waiting} calls wait to be run, and {self._max_backlog} may: try again in 1 s",
             )
-        now = datetime.now(UTC)
+        now = self._database.clock.now()
         expires_at = self._settings.limits.expires_at
         calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
         digest = None if key is None else _digest(key.encode())
@@ -95,14 +107,17 @@ class Accepting:
             self._worker.make_way()
             # One statement, and so a transaction, of the pool whose commits are on disk.
             async with self._database.durable.acquire() as connection:
-                ids, hosts = await store.accept(
+                ids, lanes = await store.accept(
                     connection, calls, now, key=digest, body=_body(request)
                 )
-        except AWAY as error:
-            raise away_error(error) from error
+        except Exception as error:
+            if is_transient(error):
+                self._database.health.failed(error)
+                raise away_error(error) from error
+            raise
         self._worker.make_way()
-        if hosts:
-            self._worker.expect(hosts)
+        if lanes:
+            self._worker.expect(lanes)
             self._metrics.accepted.inc(len(calls))
         return ids
 
@@ -116,30 +131,30 @@ def _body(request: DispatchRequest) -> bytes:
 
 
 def away_error(error: BaseException) -> RPCError:
-    """The error of a request that comes while the database is away."""
-    logger.warning("a request is refused, since the database is away: %s", error)
-    if isinstance(error, asyncpg.InsufficientResourcesError):
-        return rpc_error(Code.UNAVAILABLE, "the database has no room: nothing was recorded")
-    return rpc_error(Code.UNAVAILABLE, "the database is away: nothing is known to be recorded")
+    """Return the error of a request that the database did not let through."""
+    # What the server refused is not recorded. What broke on the way may be.
+    recorded = "nothing was recorded"
+    if not isinstance(error, PostgresError) or isinstance(error, PostgresConnectionError):
+        recorded = "the calls may have been recorded: use an idempotency key"
+    return rpc_error(
+        Code.UNAVAILABLE, f"the database does not work at the moment, {recorded}; try again in 1 s"
+    )
 
 
 class Watching:
-    """The implementation of CallService."""
+    """The implementation of CallService.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where the calls are.
+        told: Notices of the calls that finish, in whichever process they do.
+    """
+
+    def __init__(self, database: Database, told: Notices) -> None:
         self._database = database
+        self._notices = told
+        told.listen(notices.FINISHED, self._finished)
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._stopping = False
-
-    async def run(self) -> None:
-        """Listen for calls that finish, in whichever process they do, until it is cancelled."""
-        while True:
-            try:
-                async with self._database.relaxed.acquire() as connection:
-                    await self._listen(connection)
-            except AWAY:
-                pass
-            await asyncio.sleep(1)
 
     def stop(self) -> None:
         """Answer those who wait with what there is: they ask again, elsewhere."""
@@ -148,24 +163,9 @@ class Watching:
             for event in waiters:
                 event.set()
 
-    async def _listen(self, connection: Any) -> None:
-        gone = asyncio.Event()
-
-        def tell(_: Any) -> None:
-            gone.set()
-
-        connection.add_termination_listener(tell)
-        await connection.add_listener(store.FINISHED_CHANNEL, self._notice)
-        try:
-            await gone.wait()
-        finally:
-            if not connection.is_closed():
-                connection.remove_termination_listener(tell)
-                await connection.remove_listener(store.FINISHED_CHANNEL, self._notice)
-
-    def _notice(self, *notice: Any) -> None:
-        for text in notice[-1].split(","):
-            for event in self._waiters.get(UUID(hex=text), ()):
+    def _finished(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            for event in self._waiters.get(UUID(hex=id), ()):
                 event.set()
 
     async def get_call(self, request: GetCallRequest) -> GetCallResponse:
@@ -214,6 +214,10 @@ class Watching:
                 Code.INVALID_ARGUMENT,
                 f"page_size: an int from 1 to {_MAX_PAGE_SIZE} is required; got {size}",
             )
+        if request.state not in CallState.values():
+            raise rpc_error(Code.INVALID_ARGUMENT, f"state: {request.state} is not a CallState")
+        if not 0 <= request.status < 2**15:  # the column's range; later versions may add some
+            raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
         filters: dict[str, Any] = {
             name: getattr(request, name)
             for name in ("state", "status", "function", "endpoint")
@@ -232,11 +236,10 @@ class Watching:
             filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
         if request.page_token:
             filters["before"] = _from_token(request.page_token)
-        async with self._database.relaxed.acquire() as connection:
-            calls = await reads.find(connection, filters, size + 1)
-        more = len(calls) > size
-        token = _to_token(calls[size - 1].dispatch_id) if more else ""
-        return ListCallsResponse(calls=calls[:size], next_page_token=token)
+        async with self._database.looks.acquire() as connection:
+            calls, place = await reads.find(connection, filters, size)
+        token = "" if place is None else _to_token(place)
+        return ListCallsResponse(calls=calls, next_page_token=token)
 
     async def cancel_call(self, request: CancelCallRequest) -> CancelCallResponse:
         """Finish a call and those that it made."""
@@ -250,10 +253,13 @@ class Watching:
         for attempt in range(_CANCEL_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    number = await store.cancel(connection, id, cancelled, datetime.now(UTC))
+                    number = await store.cancel(
+                        connection, id, cancelled, self._database.clock.now()
+                    )
                 break
-            except AGAIN:  # it met others that lock the same calls, in another order
-                if attempt == _CANCEL_ATTEMPTS - 1:
+            except Exception as error:
+                # It met others that lock the same calls, in another order.
+                if classify(error) is not Fault.CONFLICT or attempt == _CANCEL_ATTEMPTS - 1:
                     raise
         if number is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
@@ -269,8 +275,8 @@ def _id(text: str, name: str = "dispatch_id") -> UUID:
     return id
 
 
-def _to_token(dispatch_id: str) -> str:
-    return base64.urlsafe_b64encode(UUID(dispatch_id).bytes).decode().rstrip("=")
+def _to_token(place: UUID) -> str:
+    return base64.urlsafe_b64encode(place.bytes).decode().rstrip("=")
 
 
 def _from_token(token: str) -> UUID:

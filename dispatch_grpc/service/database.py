@@ -1,32 +1,160 @@
-"""The database: embedded, started for you, or your own by its URL."""
+"""The database: its connections, and who is to blame when it errs."""
 
 import asyncio
 import os
+import random
+import socket
 import subprocess
+import time
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import psutil
-from pgqueuer.domain.settings import Durability
-from pgqueuer.queries import Queries
 
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.schema import FUNCTIONS, MIGRATIONS, SCHEMA
+from dispatch_grpc.service.database_url import normal_url, problem_of
+from dispatch_grpc.service.schema import SCHEMA, prepare
 
-# One number for all processes that prepare the same database.
-_LOCK = 0x6469_7370_6174_6368
+_T = TypeVar("_T")
+_MUCH_SECONDS = 5.0  # by which two clocks may differ
+
+CONNECT_SECONDS = 10
+COMMAND_SECONDS = 10.0  # a connection that does not answer for so long is given up
+_CLOSE_SECONDS = 5.0
+_CALM_SECONDS = 5.0
+
+
+class Fault(Enum):
+    """Who is to blame for an error of the database."""
+
+    ITEM = "the values that were sent: the same statement fails again"
+    CONFLICT = "another transaction: try again at once"
+    AWAY = "the database, or the way to it: try again later"
+
+
+# Values that do not fit (22), constraints (23), limits of the program (54).
+_ITEM_CLASSES = {"22", "23", "54"}
+
+
+def classify(error: BaseException) -> Fault | None:
+    """Return who is to blame for an error; None if it does not come from the database."""
+    if isinstance(error, asyncpg.PostgresError):
+        kind = str(getattr(error, "sqlstate", ""))[:2]
+        if kind in _ITEM_CLASSES:
+            return Fault.ITEM
+        return Fault.CONFLICT if kind == "40" else Fault.AWAY
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return Fault.ITEM  # a value that asyncpg cannot encode
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
+        return Fault.AWAY
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the database may well do the same thing later."""
+    return classify(error) in {Fault.CONFLICT, Fault.AWAY}
+
+
+class Health:
+    """Whether the database works, as those who use it find; logs each change once."""
+
+    def __init__(self) -> None:
+        self._away_since: float | None = None
+        self._failed_at = 0.0
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the database could not do something."""
+        self._failed_at = time.monotonic()
+        if self._away_since is None:
+            self._away_since = self._failed_at
+            logger.warning(
+                "the database does not work, and is tried again: %s: %s",
+                type(error).__name__,
+                error,
+            )
+
+    def worked(self) -> None:
+        """Note that the database has done something."""
+        if self._away_since is None:
+            return
+        now = time.monotonic()
+        if now - self._failed_at >= _CALM_SECONDS:  # other statements may still fail
+            logger.warning(
+                "the database works again, after %.1f s", self._failed_at - self._away_since
+            )
+            self._away_since = None
+
+
+_LOOKS = 4  # connections
+_LOOK_TIMEOUT = "5s"
+
+# Of each session. The server, too, finds connections whose other end is lost.
+_SETTINGS = {
+    "search_path": SCHEMA,
+    "application_name": "dispatch-grpc",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+
+# Plans are kept, also those that were made while the tables were small, when to read a whole table
+# took less time than to use an index.
+_INDEXES = {"enable_seqscan": "off"}
+
+
+class _Pool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool that does not wait for ever for a connection that has fallen silent."""
+
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
+        """Take a connection back; cut it off when it cannot be made ready in time."""
+        with suppress(TimeoutError):
+            await super().release(connection, timeout=timeout or _CLOSE_SECONDS)
+
+
+class Clock:
+    """The time of the database: that of this machine, and what the two differ by."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+        self._is_warned = False
+
+    def now(self) -> datetime:
+        """Return the time of the database."""
+        return local_now() + self._ahead
+
+    async def set(self, connection: Any) -> None:
+        """Ask the database for its time."""
+        before = local_now()
+        there: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        self._ahead = there - (before + (local_now() - before) / 2)
+        if abs(self._ahead.total_seconds()) > _MUCH_SECONDS and not self._is_warned:
+            self._is_warned = True
+            logger.warning(
+                "the clock of the database is %.0f s ahead of this machine's; that of the "
+                "database counts",
+                self._ahead.total_seconds(),
+            )
+
+
+def local_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
 
 
 class Database:
     """A PostgreSQL with the tables of the service.
 
-    There are two pools. What one commits is on disk when it says so. The other does not wait for
-    that: it is for what may be lost, since it would be done again.
+    Commits of `durable` are on disk when they return. Those of `relaxed` are not waited for: it is
+    for work that is done again when it is lost. `looks` is for everything that only looks: its
+    connections are few, and its statements end after some seconds.
 
     Args:
         url: URL of a PostgreSQL; None for the embedded one.
@@ -38,33 +166,109 @@ class Database:
         self._url = url
         self._data_dir = data_dir
         self._max_connections = max_connections
+        self._dsn = ""
         self.durable: Any = None
         self.relaxed: Any = None
+        self.looks: Any = None
+        self.health = Health()
+        self.clock = Clock()
 
     async def open(self) -> None:
         """Start the embedded database if it is that, connect, and bring the tables up to date."""
         url = await self._start()
         try:
-            await _prepare(url)
-            self.durable = await self._pool(url, **await _durability(url))
-            self.relaxed = await self._pool(url, synchronous_commit="off")
-        except (OSError, asyncpg.PostgresError, ValueError) as error:
-            raise ConfigurationError(
-                f"the database cannot be used: {type(error).__name__}: {error}"
-            ) from error
+            self._dsn = url = url if self._url is None else normal_url(url)
+            await prepare(url)
+            durability = await _durability(url)
+            self.durable = await self._pool(self._max_connections, **_INDEXES, **durability)
+            self.relaxed = await self._pool(
+                self._max_connections, **_INDEXES, synchronous_commit="off"
+            )
+            self.looks = await self._pool(
+                _LOOKS, statement_timeout=_LOOK_TIMEOUT, default_transaction_read_only="on"
+            )
+            async with self.looks.acquire() as connection:
+                await self.clock.set(connection)
+                await _warn_of_pooler(connection)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise ConfigurationError(problem_of(error, url)) from error
 
-    async def _pool(self, url: str, **settings: str) -> Any:
-        return await asyncpg.create_pool(
-            url,
+    async def prepare(self, grant_to: str | None = None) -> None:
+        """Bring the tables up to date, and do no more.
+
+        Args:
+            grant_to: A role that gets the rights that the service needs to run.
+
+        Raises:
+            ConfigurationError: The database cannot be used.
+        """
+        url = await self._start()
+        try:
+            await prepare(url if self._url is None else normal_url(url), grant_to)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise ConfigurationError(problem_of(error, url)) from error
+
+    async def _pool(self, size: int, **settings: str) -> Any:
+        return await _Pool(
+            self._dsn,
             min_size=1,
-            max_size=self._max_connections,
-            server_settings={
-                "search_path": SCHEMA,
-                "application_name": "dispatch-grpc",
-                **settings,
-            },
+            max_size=size,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300.0,
+            init=_keep_alive,
             reset=_reset,
+            loop=None,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            server_settings={**_SETTINGS, **settings},
         )
+
+    async def connect(self) -> Any:
+        """Return a connection of its own, which nobody else uses."""
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            server_settings=_SETTINGS,
+        )
+        await _keep_alive(connection)
+        return connection
+
+    async def renew(self) -> None:
+        """Replace the connections before they are used again: their other end may be lost."""
+        for pool in (self.durable, self.relaxed, self.looks):
+            await pool.expire_connections()
+
+    async def persist(self, pool: Any, act: Callable[[Any], Awaitable[_T]]) -> _T:
+        """Do something in a transaction, again and again until the database has done it.
+
+        Args:
+            pool: The pool to take a connection from.
+            act: What to do, given the connection.
+
+        Raises:
+            Exception: `act` fails by its own fault, not by that of the database.
+        """
+        seconds = 0.05
+        while True:
+            try:
+                async with pool.acquire() as connection, connection.transaction():
+                    result = await act(connection)
+            except Exception as error:
+                fault = classify(error)
+                if fault is Fault.CONFLICT:
+                    await asyncio.sleep(random.random() / 50)  # noqa: S311
+                    continue
+                if fault is not Fault.AWAY:
+                    raise
+                self.health.failed(error)
+            else:
+                self.health.worked()
+                return result
+            await asyncio.sleep(seconds)
+            seconds = min(seconds * 2, 2)
 
     async def _start(self) -> str:
         if self._url is not None:
@@ -98,11 +302,24 @@ class Database:
 
     async def close(self) -> None:
         """Close the connections, and stop the embedded database if nobody else uses it."""
-        for pool in (self.durable, self.relaxed):
+        for pool in (self.durable, self.relaxed, self.looks):
             if pool is not None:
-                await pool.close()
+                with suppress(TimeoutError):  # after which its connections are cut off
+                    await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
         if self._url is None:
             await asyncio.to_thread(_leave, self._server)
+
+
+async def _keep_alive(connection: Any) -> None:
+    """Have the system look whether the other end of an idle connection is still there."""
+    transport = connection._transport
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # not on every system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _reset(connection: Any) -> None:
@@ -123,6 +340,15 @@ def _leave(server: Any) -> None:
     server.cleanup()
 
 
+async def _warn_of_pooler(connection: Any) -> None:
+    """Warn where the connection does not lead to PostgreSQL itself: a pooler gives other pids."""
+    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+        logger.warning(
+            "the database is reached through a pooler, such as PgBouncer: use its session mode, or "
+            "the URL of PostgreSQL itself. The service does not work in transaction mode"
+        )
+
+
 async def _durability(url: str) -> dict[str, str]:
     """What a session needs so that what it commits is on disk: nothing, as PostgreSQL comes."""
     connection = await asyncpg.connect(url)
@@ -133,37 +359,3 @@ async def _durability(url: str) -> dict[str, str]:
         return {"synchronous_commit": "on"} if is_off else {}
     finally:
         await connection.close()
-
-
-async def _prepare(url: str) -> None:
-    """Make the tables, or change those of an older version. Safe for many processes at once."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        await connection.execute(f"SET search_path TO {SCHEMA}")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (number int PRIMARY KEY, at timestamptz)"
-        )
-        done = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
-        if done > len(MIGRATIONS):
-            raise ConfigurationError(
-                f"the database is of a later version of this package: it has migration {done}, "
-                f"this version knows {len(MIGRATIONS)}"
-            )
-        queries = Queries.from_asyncpg_connection(connection)
-        queries.qbe.settings.durability = Durability.balanced  # its log may be lost
-        if await queries.schema_is_installed():
-            await queries.upgrade()
-        else:
-            await queries.install()
-        for number, statements in enumerate(MIGRATIONS[done:], done + 1):
-            async with connection.transaction():
-                await connection.execute(statements)
-                await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
-            logger.info("the database has migration %d now", number)
-        await connection.execute(
-            FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())
-        )
-    finally:
-        await connection.close()  # which gives back the lock

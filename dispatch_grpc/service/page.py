@@ -8,8 +8,9 @@ escaped by the templates.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
@@ -20,7 +21,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import reads, store
-from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.database import Database, is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.sessions import SESSION, Sessions
@@ -37,7 +38,6 @@ from dispatch_grpc.service.shown import (
     utc,
     value_of,
 )
-from dispatch_grpc.service.worker import AWAY
 
 HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/",
@@ -52,6 +52,9 @@ _PAGE_SIZE = 50
 _MAX_FORM_BYTES = 8192
 _MAX_SECONDS = 10
 _REFRESH_SECONDS = 5
+# Wrong keys that are looked at, in a time.
+_MAX_FAILURES = 30
+_FAILURES_SECONDS = 60.0
 
 _HEADERS = (
     (
@@ -108,6 +111,7 @@ class Page:
         self._database = database
         self._metrics = metrics
         self._sessions = Sessions(keys)
+        self._failures: list[float] = []
         self._templates = Environment(
             loader=PackageLoader("dispatch_grpc.service"),
             autoescape=True,
@@ -153,10 +157,14 @@ class Page:
                     return await self._home(query)
                 if id := _call_of(path):
                     return await self._call(id, query)
-        except AWAY as error:
-            logger.warning("the page is not shown, since the database is away: %s", error)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            logger.warning("the page is not shown, since the database does not work: %s", error)
             raise _Refused(
-                503, "The database is away, or takes too long. Try again.", ("retry-after", "5")
+                503,
+                "The database does not work, or takes too long. Try again.",
+                ("retry-after", "5"),
             ) from error
         if path == CALLS.rstrip("/") or path == CALLS:
             return _redirect(HOME)
@@ -174,7 +182,7 @@ class Page:
         text = self._templates.get_template(template).render(
             signed_in=signed_in,
             refresh=values.pop("refresh", None),
-            now=datetime.now(UTC),
+            now=self._database.clock.now(),
             home=HOME,
             calls=CALLS,
             login=LOGIN,
@@ -208,8 +216,14 @@ class Page:
         if scope["method"] != "POST":
             return self._login_form(query)
         form = _fields(await _body(receive))
+        # For all together: addresses say little about who tries, and cost memory each.
+        now = monotonic()
+        self._failures = [time for time in self._failures if time > now - _FAILURES_SECONDS]
+        if len(self._failures) >= _MAX_FAILURES:
+            raise _Refused(429, "There were too many wrong keys: try again in a minute.")
         token = self._sessions.begin(form.get("key", "").strip())
         if token is None:
+            self._failures.append(now)
             logger.warning("somebody tried to sign in to the page with a wrong API key")
             return self._login_form(form, status=403, problem="This is not a valid API key.")
         id = parse_id(form.get("call", ""))
@@ -228,7 +242,7 @@ class Page:
 
     async def _home(self, query: Mapping[str, str]) -> _Answer:
         filters = _filters(query)
-        async with self._database.relaxed.acquire() as connection:
+        async with self._database.looks.acquire() as connection:
             backlog = self._metrics.counts or await reads.count(connection)
             finished = await reads.finished_by_status(connection)
             found, more = await reads.recent(connection, filters, _PAGE_SIZE)
@@ -253,7 +267,7 @@ class Page:
 
     async def _call(self, id: UUID, query: Mapping[str, str]) -> _Answer:
         before = _before(query)
-        async with self._database.relaxed.acquire() as connection:
+        async with self._database.looks.acquire() as connection:
             details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
             if details is None:
                 raise _Refused(404, "There is no call of this id. It may have been deleted.")
@@ -306,7 +320,10 @@ def _cookies(scope: Any) -> list[str]:
 
 
 def _cookie(scope: Any, value: str, seconds: int) -> str:
-    secure = "; Secure" if scope["scheme"] == "https" else ""
+    # Behind a proxy that ends TLS the request itself is http. Whoever forges the header gets a
+    # cookie that their browser sends by https only.
+    forwarded = _header(scope, b"x-forwarded-proto").split(",")[0].strip().lower()
+    secure = "; Secure" if "https" in {scope["scheme"], forwarded} else ""
     return f"{COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 

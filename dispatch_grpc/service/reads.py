@@ -1,20 +1,29 @@
 """The calls in the database: what only looks at them.
 
-For CallService, for the page, and for the worker's own view of the queue.
+For CallService, for the page, and for the metrics.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallInfo, CallState
+from dispatch_grpc.service.ids import id_at
 from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
     "expires_at, next_at, finished_at"
 )
+_FOUND = f"{_COLUMNS}, last_error"
+_LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
+
+_FILTERED = "id, state, status, function, endpoint, created_at"
+LOOKED_AT = 20_000
+_LAST_ID = UUID(int=2**128 - 1)
+_CLOCKS = timedelta(hours=1)  # by which they may differ
 
 
 async def get(connection: Any, id: UUID) -> CallInfo | None:
@@ -23,22 +32,74 @@ async def get(connection: Any, id: UUID) -> CallInfo | None:
     return None if row is None else _info(row)
 
 
-async def find(connection: Any, filters: dict[str, Any], limit: int) -> list[CallInfo]:
-    """Calls, the newest first, without their results. The filters are those of ListCalls."""
-    conditions, values = [], []
+async def find(
+    connection: Any, filters: Mapping[str, Any], limit: int, *, columns: str = _FOUND
+) -> tuple[list[CallInfo], UUID | None]:
+    """Return calls, the newest first, without their results.
+
+    No index finds a state, a function or an endpoint, so at most `LOOKED_AT` calls are looked at.
+    An id begins with the time at which it was made: this narrows a search by time.
+
+    Args:
+        connection: A connection.
+        filters: Those of ListCalls, and `before`: the id before which to begin.
+        limit: Largest number of calls.
+        columns: What to read of each.
+
+    Returns:
+        The calls, and before which one to go on; None at the end. There may be fewer than asked
+        for, none even, and still more to come.
+    """
+    low, high = _span(filters)
+    values: list[Any] = [low, high, LOOKED_AT, limit + 1]
+    conditions = []
     for name, value in filters.items():
-        values.append(value)
-        conditions.append(f"{_FILTERS[name]} ${len(values)}")
+        if name not in {"before", "parent_id"}:
+            values.append(value)
+            conditions.append(f"{_FILTERS[name]} ${len(values)}")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    values.append(limit)
-    # Kept apart, or the newest of all calls would be searched for the children.
-    apart = " OFFSET 0" if "parent_id" in filters else ""
+    looked_at = f"SELECT {_FILTERED} FROM calls WHERE id >= $1 AND id < $2"  # noqa: S608
+    if "parent_id" in filters:
+        # Materialized, or the newest of all calls would be searched for the children.
+        values.append(filters["parent_id"])
+        child = f"parent_id = ${len(values)} AND id >= $1 AND id < $2"
+        looked_at = (
+            f"WITH child AS MATERIALIZED (SELECT id FROM calls WHERE {child}) "  # noqa: S608
+            f"SELECT {_FILTERED} FROM calls JOIN child USING (id)"
+        )
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS}, last_error FROM (SELECT * FROM calls {where}{apart}) AS found "  # noqa: S608
-        f"ORDER BY id DESC LIMIT ${len(values)}",
+        f"""
+        WITH looked_at AS MATERIALIZED ({looked_at} ORDER BY id DESC LIMIT $3),
+        match AS MATERIALIZED (SELECT id FROM looked_at {where} ORDER BY id DESC LIMIT $4)
+        SELECT found.*, last.id AS last_id, last.number FROM
+            (SELECT min(id::text)::uuid AS id, count(*) AS number FROM looked_at) AS last
+            LEFT JOIN (SELECT {columns} FROM calls JOIN match USING (id)) AS found ON true
+        ORDER BY found.id DESC
+        """,  # noqa: S608
         *values,
     )
-    return [_info(row, with_result=False) for row in rows]
+    found = [_info(row, with_result=False) for row in rows[:limit] if row["id"] is not None]
+    if len(rows) > limit:
+        return found, rows[limit - 1]["id"]
+    return found, rows[0]["last_id"] if rows[0]["number"] == LOOKED_AT else None
+
+
+def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
+    """Return the first id that is looked at, and the one after the last."""
+    low, high = UUID(int=0), filters.get("before", _LAST_ID)
+    # The id is made by the clock of a process, and the time is the database's.
+    if (after := filters.get("created_after")) is not None:
+        low = max(low, id_at(after - _CLOCKS))
+    if (before := filters.get("created_before")) is not None:
+        high = min(high, id_at(before + _CLOCKS))
+    return low, high
+
+
+async def recent(
+    connection: Any, filters: Mapping[str, Any], limit: int
+) -> tuple[list[CallInfo], UUID | None]:
+    """Return what `find` does, without what may be large."""
+    return await find(connection, filters, limit, columns=_LISTED)
 
 
 _FILTERS = {
@@ -90,39 +151,18 @@ async def count(connection: Any) -> dict[str, int]:
             count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
             count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS delayed,
             count(*) FILTER (WHERE status = 'picked') AS running,
-            (SELECT count(*) FROM calls WHERE next_at IS NOT NULL AND state = 3) AS waiting
+            (SELECT count(*) FROM calls
+                WHERE next_at IS NOT NULL AND poll IS NOT NULL AND state = 3) AS waiting
         FROM pgqueuer
         """
     )
     return dict(row)
 
 
-async def hosts(connection: Any) -> list[str]:
-    """The hosts for which there are jobs, found by steps from one to the next."""
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE step AS (
-            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
-            UNION ALL
-            SELECT (SELECT entrypoint FROM pgqueuer
-                WHERE status = 'queued' AND entrypoint > step.entrypoint
-                ORDER BY entrypoint LIMIT 1)
-            FROM step WHERE step.entrypoint IS NOT NULL
-        )
-        SELECT entrypoint FROM step WHERE entrypoint IS NOT NULL
-        UNION SELECT entrypoint FROM pgqueuer WHERE status = 'picked'
-        """
-    )
-    return [row["entrypoint"] for row in rows]
-
-
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
 
 CHILDREN_COUNTED = 10_000
 FINISHED_COUNTED = 10_000
-_LOOKED_AT = 20_000
-_LAST_ID = UUID(int=2**128 - 1)
-_LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"  # not what may be large
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,43 +220,6 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
         ready=row["ready"],
         outstanding=row["outstanding"],
     )
-
-
-async def recent(
-    connection: Any, filters: dict[str, Any], limit: int
-) -> tuple[list[CallInfo], UUID | None]:
-    """Calls, the newest first. The filters are those of `find`: of one call of many, and `before`.
-
-    No index helps to find a state or a function, so only so many calls are looked at.
-
-    Returns:
-        The calls, and before which one to go on; None at the end. There may be less than asked
-        for, and still more to come.
-    """
-    place = filters.get("before", _LAST_ID)
-    values: list[Any] = [place, _LOOKED_AT, limit + 1]
-    conditions = []
-    for name, value in filters.items():
-        if name != "before":
-            values.append(value)
-            conditions.append(f"{_FILTERS[name]} ${len(values)}")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = await connection.fetch(
-        f"SELECT {_LISTED} FROM (SELECT * FROM calls WHERE id < $1 ORDER BY id DESC LIMIT $2) "  # noqa: S608
-        f"AS looked_at {where} ORDER BY id DESC LIMIT $3",
-        *values,
-    )
-    found = [_info(row, with_result=False) for row in rows[:limit]]
-    if len(rows) > limit:
-        return found, rows[limit - 1]["id"]
-    if not conditions:
-        return found, None
-    rest = await connection.fetch(
-        "SELECT id FROM calls WHERE id < $1 ORDER BY id DESC OFFSET $2 LIMIT 2",
-        place,
-        _LOOKED_AT - 1,
-    )
-    return found, rest[0]["id"] if len(rest) == 2 else None
 
 
 async def children(

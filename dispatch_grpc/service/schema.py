@@ -3,7 +3,32 @@
 All is in a schema of its own, pgqueuer's tables too. A database may be shared with others.
 """
 
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+import asyncpg
+from pgqueuer.domain.settings import Durability
+from pgqueuer.queries import Queries
+
+from dispatch_grpc.log import service_logger as logger
+
 SCHEMA = "dispatch_grpc"
+
+
+def stamp_of(functions: str, queue_version: str) -> str:
+    """Return a text that says which version of everything a database has."""
+    digest = hashlib.sha256(functions.encode()).hexdigest()[:16]
+    return f"migration {len(MIGRATIONS)}, pgqueuer {queue_version}, functions {digest}"
+
+
+async def stamped(connection: Any) -> str | None:
+    """Return the stamp of a database; None where there is none, or no tables."""
+    found = await connection.fetchval(
+        f"SELECT obj_description(to_regclass('{SCHEMA}.migrations'), 'pg_class')"
+    )
+    return None if found is None else str(found)
+
 
 MIGRATIONS = (
     """
@@ -61,11 +86,39 @@ MIGRATIONS = (
     );
     CREATE INDEX requests_created ON requests (created_at);
     """,
+    """
+    ALTER TABLE calls ADD COLUMN passing_since timestamptz;
+    COMMENT ON COLUMN calls.passing_since IS 'first of the failures in a row that may pass';
+    """,
+    """
+    -- What is waited for is found by what is open, however many calls have finished.
+    DROP INDEX calls_next;
+    CREATE INDEX calls_wake ON calls (next_at) WHERE next_at IS NOT NULL AND poll IS NOT NULL;
+    CREATE INDEX calls_expiring ON calls (expires_at) WHERE finished_at IS NULL;
+
+    CREATE TABLE processes (
+        id uuid PRIMARY KEY,
+        seen_at timestamptz NOT NULL
+    );
+    COMMENT ON TABLE processes IS 'each process writes its row every few seconds';
+
+    CREATE TABLE resting_hosts (
+        host text PRIMARY KEY,
+        failures int NOT NULL,
+        until timestamptz NOT NULL,
+        changed_at timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE resting_hosts IS 'hosts that cannot be reached, for all processes';
+    """,
 )
 
-# Made anew at each start. A request is recorded by one statement, since every other way to and from
-# the database is a large part of what it takes to accept a call. `{enqueue}` is pgqueuer's.
+# Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
+# has all commits wait for each other: `notices` sends them after the commit instead. A request is
+# recorded by one statement, since each round trip to the database is a large part of the time that
+# it takes to accept a call. `{enqueue}` is pgqueuer's.
 FUNCTIONS = """
+DROP TRIGGER IF EXISTS tg_pgqueuer_changed ON pgqueuer;
+
 CREATE OR REPLACE FUNCTION enqueue(int[], text[], bytea[], interval[], text[], jsonb[])
 RETURNS TABLE (ord bigint, id bigint) LANGUAGE plpgsql AS $body$
 #variable_conflict use_column
@@ -99,3 +152,82 @@ BEGIN
 END $body$;
 COMMENT ON FUNCTION record IS 'records calls and their jobs; false: the key was used before';
 """
+
+
+# One number for all processes that prepare the same database.
+_LOCK = 0x6469_7370_6174_6368
+
+
+async def prepare(url: str, grant_to: str | None = None) -> None:
+    """Make the tables, or change those of an older version. Safe for many processes at once.
+
+    A database that is up to date is left alone, so that no rights to change it are needed.
+
+    Args:
+        url: URL of the database.
+        grant_to: A role that gets the rights that the service needs to run.
+    """
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        queries = Queries.from_asyncpg_connection(connection)
+        functions = FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())
+        stamp = stamp_of(functions, version("pgqueuer"))
+        if await stamped(connection) != stamp and not await _is_newer(connection):
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            if await stamped(connection) != stamp:  # another process may have been quicker
+                await _migrate(connection, queries, functions, stamp)
+        if grant_to is not None:
+            await connection.execute(_GRANTS.format(role=_quoted(grant_to)))
+    finally:
+        await connection.close()  # which gives back the lock
+
+
+async def _is_newer(connection: asyncpg.Connection) -> bool:
+    """Whether the database belongs to a later version, and is to be left as it is."""
+    if await connection.fetchval(f"SELECT to_regclass('{SCHEMA}.migrations')") is None:
+        return False
+    done = await connection.fetchval(f"SELECT max(number) FROM {SCHEMA}.migrations") or 0  # noqa: S608
+    if done <= len(MIGRATIONS):
+        return False
+    logger.warning(
+        "the database belongs to a later version of this package: it has migration %d, this "
+        "version knows %d. This process goes on, and leaves the tables as they are",
+        done,
+        len(MIGRATIONS),
+    )
+    return True
+
+
+async def _migrate(
+    connection: asyncpg.Connection, queries: Queries, functions: str, stamp: str
+) -> None:
+    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    await connection.execute(f"SET search_path TO {SCHEMA}")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (number int PRIMARY KEY, at timestamptz)"
+    )
+    done = int(await connection.fetchval("SELECT max(number) FROM migrations") or 0)
+    queries.qbe.settings.durability = Durability.balanced  # its log may be lost
+    if await queries.schema_is_installed():
+        await queries.upgrade()
+    else:
+        await queries.install()
+    for number, statements in enumerate(MIGRATIONS[done:], done + 1):
+        async with connection.transaction():
+            await connection.execute(statements)
+            await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
+        logger.info("the database has migration %d now", number)
+    async with connection.transaction():
+        await connection.execute(functions)
+        await connection.execute(f"COMMENT ON TABLE migrations IS '{stamp}'")
+
+
+_GRANTS = f"""
+GRANT USAGE ON SCHEMA {SCHEMA} TO {{role}};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {{role}};
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {{role}};
+"""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

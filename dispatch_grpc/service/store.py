@@ -18,6 +18,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import Call, CallResult, Error, Poll
 from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import (
     Finish,
     Limits,
@@ -28,10 +29,14 @@ from dispatch_grpc.service.machine import (
     Running,
     Suspend,
 )
+from dispatch_grpc.service.machine import expire as machine_expire
+from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
 from dispatch_grpc.service.urls import host_of
 
 QUEUED, RUNNING, WAITING, FINISHED = 1, 2, 3, 4
 _JOB = struct.Struct(">16si")
+# A request to an endpoint must not become larger than endpoints accept: 16 MB by default.
+_MAX_DELIVERY_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +104,27 @@ class Written:
 class _Jobs:
     """Jobs to add to the queue."""
 
-    hosts: list[str] = field(default_factory=list)
+    lanes: list[str] = field(default_factory=list)
     payloads: list[bytes | None] = field(default_factory=list)
     delays: list[timedelta | None] = field(default_factory=list)
 
-    def add(self, endpoint: str, job: Job, delay: timedelta | None = None) -> None:
-        self.hosts.append(host_of(endpoint))
-        self.payloads.append(job.pack())
+    def add(self, row: Any, delay: timedelta | None = None) -> None:
+        """Add the job of a call, given its id, turn, endpoint and function."""
+        self.lanes.append(lane_of(host_of(row["endpoint"]), row["function"]))
+        self.payloads.append(Job(row["id"], row["turn"]).pack())
         self.delays.append(delay)
+
+    @property
+    def due_lanes(self) -> set[str]:
+        """The lanes of those that are due now."""
+        pairs = zip(self.lanes, self.delays, strict=True)
+        return {lane for lane, delay in pairs if not delay}
 
     async def write(self, connection: Any) -> None:
         """Add them."""
-        if self.hosts:
+        if self.lanes:
             queries = Queries.from_asyncpg_connection(connection)
-            await queries.enqueue(self.hosts, self.payloads, [0] * len(self.hosts), self.delays)
+            await queries.enqueue(self.lanes, self.payloads, [0] * len(self.lanes), self.delays)
 
 
 async def accept(
@@ -133,7 +145,7 @@ async def accept(
         body: What the request is told from others by.
 
     Returns:
-        The ids to answer with, and the hosts for which there are jobs now. When the key was used
+        The ids to answer with, and the lanes for which there are jobs now. When the key was used
         before, the ids are those of that request, and there is nothing new.
 
     Raises:
@@ -141,7 +153,7 @@ async def accept(
     """
     for _ in range(3):
         if await _record(connection, calls, now, key, body):
-            return [new.id for new in calls], [host_of(new.call.endpoint) for new in calls]
+            return [new.id for new in calls], _lanes(calls)
         row = await connection.fetchrow("SELECT body, ids FROM requests WHERE key = $1", key)
         if row is None:
             continue  # pruned in between
@@ -153,6 +165,10 @@ async def accept(
     raise rpc_error(
         Code.UNAVAILABLE, "the idempotency key was forgotten while it was looked up: try again"
     )
+
+
+def _lanes(calls: Sequence[New]) -> list[str]:
+    return [lane_of(host_of(new.call.endpoint), new.call.function) for new in calls]
 
 
 async def _record(
@@ -177,7 +193,7 @@ async def _record(
         [new.call.input.SerializeToString() for new in calls],
         [new.expires_at for new in calls],
         now,
-        [host_of(new.call.endpoint) for new in calls],
+        _lanes(calls),
         [Job(new.id, 0).pack() for new in calls],
     )
     return recorded
@@ -191,7 +207,8 @@ async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
         FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
         WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
         RETURNING id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
-            input, created_at, expires_at, failures, pickups, poll, poll_error, last_error
+            input, created_at, expires_at, failures, pickups, runs, poll, poll_error, last_error,
+            passing_since
         """,
         [job.id for job in jobs],
         [job.turn for job in jobs],
@@ -213,6 +230,8 @@ def _loaded(row: Any) -> Loaded:
             failures=row["failures"],
             pickups=row["pickups"],
             last_error=_parse(Error, row["last_error"]),
+            runs=row["runs"],
+            passing_since=row["passing_since"],
         ),
         turn=row["turn"],
         generation=row["generation"],
@@ -232,16 +251,22 @@ async def _load_results(connection: Any, resumed: Sequence[Loaded]) -> None:
         SELECT result.parent_id, result.id, result.result
         FROM unnest($1::uuid[], $2::int[], $3::int[]) AS parent (id, generation, max_results)
         CROSS JOIN LATERAL (
-            SELECT id, parent_id, result, finished_at FROM calls
-            WHERE parent_id = parent.id AND parent_generation = parent.generation
-                AND finished_at IS NOT NULL AND NOT delivered
-            ORDER BY finished_at, id LIMIT parent.max_results
+            SELECT *, sum(octet_length(result)) OVER (ORDER BY finished_at, id) AS bytes,
+                row_number() OVER (ORDER BY finished_at, id) AS number
+            FROM (
+                SELECT id, parent_id, result, finished_at FROM calls
+                WHERE parent_id = parent.id AND parent_generation = parent.generation
+                    AND finished_at IS NOT NULL AND NOT delivered
+                ORDER BY finished_at, id LIMIT parent.max_results
+            ) AS ready
         ) AS result
+        WHERE bytes <= $4 OR number = 1
         ORDER BY result.finished_at, result.id
         """,
         [one.running.id for one in resumed],
         [one.generation for one in resumed],
         [one.poll.max_results if one.poll else 0 for one in resumed],
+        _MAX_DELIVERY_BYTES,
     )
     by_id = {one.running.id: one for one in resumed}
     for row in rows:
@@ -260,7 +285,7 @@ async def write(
     database was.
 
     Returns:
-        The hosts for which there are new jobs, and the ids of the calls that have finished.
+        The lanes for which there are new jobs, and the ids of the calls that have finished.
     """
     jobs = _Jobs()
     by_kind: dict[type, list[Any]] = {}
@@ -273,17 +298,15 @@ async def write(
         await _retry(connection, found, now, jobs)
     if found := by_kind.get(Release):
         await _release(connection, found, jobs)
-    hosts: set[str] = set()
+    lanes: set[str] = set()
     if found := by_kind.get(Suspend):
-        hosts = await _suspend(connection, found, now, limits, jobs)
+        lanes = await _suspend(connection, found, now, limits, jobs)
     for item in by_kind.get(Resume, ()):
         await _resume(connection, item, jobs)
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
     await jobs.write(connection)
-    if finished:
-        await _tell(connection, finished)
-    return hosts.union(jobs.hosts), finished
+    return lanes.union(jobs.due_lanes), finished
 
 
 async def _finish(
@@ -333,16 +356,16 @@ async def _wake_parents(connection: Any, rows: Iterable[Any], jobs: _Jobs) -> No
                     THEN 1 ELSE state END
             FROM child, locked
             WHERE calls.id = locked.id AND calls.id = pid AND generation = pgen AND state < 4
-            RETURNING calls.id, turn, endpoint, before, state AS after
+            RETURNING calls.id, turn, endpoint, function, before, state AS after
         )
-        SELECT id, turn, endpoint FROM counted WHERE before = 3 AND after = 1
+        SELECT id, turn, endpoint, function FROM counted WHERE before = 3 AND after = 1
         """,
         [parent for parent, _ in parents],
         [generation for _, generation in parents],
         [counts[parent] for parent in parents],
     )
     for row in woken:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        jobs.add(row)
 
 
 async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs: _Jobs) -> None:
@@ -355,21 +378,25 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
             poll = CASE WHEN restart THEN NULL ELSE poll END,
             poll_error = CASE WHEN restart THEN NULL ELSE poll_error END,
             ready = CASE WHEN restart THEN 0 ELSE ready END,
-            outstanding = CASE WHEN restart THEN 0 ELSE outstanding END
+            outstanding = CASE WHEN restart THEN 0 ELSE outstanding END,
+            passing_since = CASE WHEN passing THEN coalesce(passing_since, $8) END
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
-            $6::boolean[]) AS run (run_id, run_turn, new_status, new_error, at, restart)
+            $6::boolean[], $7::boolean[])
+            AS run (run_id, run_turn, new_status, new_error, at, restart, passing)
         WHERE id = run_id AND turn = run_turn
-        RETURNING id, turn, endpoint, next_at
+        RETURNING id, turn, endpoint, function, next_at
         """,
         *_keys(items),
         [outcome.status.value for outcome in outcomes],
         [outcome.error.SerializeToString() for outcome in outcomes],
         [outcome.at for outcome in outcomes],
         [outcome.restart for outcome in outcomes],
+        [outcome.passing for outcome in outcomes],
+        now,
     )
     for row in rows:
         delay = max(row["next_at"] - now, timedelta(0))
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]), delay)
+        jobs.add(row, delay)
 
 
 async def _release(connection: Any, items: Sequence[Written], jobs: _Jobs) -> None:
@@ -378,35 +405,38 @@ async def _release(connection: Any, items: Sequence[Written], jobs: _Jobs) -> No
         UPDATE calls SET state = 1, turn = turn + 1, pickups = 0
         FROM unnest($1::uuid[], $2::int[]) AS run (run_id, run_turn)
         WHERE id = run_id AND turn = run_turn
-        RETURNING id, turn, endpoint
+        RETURNING id, turn, endpoint, function
         """,
         *_keys(items),
     )
     for row in rows:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        jobs.add(row)
 
 
 async def _suspend(
     connection: Any, items: Sequence[Written], now: datetime, limits: Limits, jobs: _Jobs
 ) -> set[str]:
-    """Have calls wait for those that they make. Returns the hosts of these."""
+    """Have calls wait for those that they make. Returns the lanes of these."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
-    await _deliver(connection, items)
+    # It goes on at once when enough results are ready, or all that there will be. With none to
+    # come it sleeps.
     rows = await connection.fetch(
         """
         UPDATE calls SET poll = new_poll, poll_error = NULL, min_results = minimum,
             ready = ready - taken, outstanding = outstanding + children,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
-            status = 1,
-            state = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
+            passing_since = NULL, status = 1,
+            state = CASE WHEN ready - taken >= minimum
+                    OR ready - taken > 0 AND outstanding + children = 0
                 THEN 1 ELSE 3 END,
-            next_at = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
-                THEN NULL ELSE wake_at END
+            next_at = CASE WHEN ready - taken >= minimum
+                    OR ready - taken > 0 AND outstanding + children = 0
+                THEN NULL WHEN outstanding + children = 0 THEN idle_at ELSE wake_at END
         FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
-            $7::timestamptz[])
-            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at)
+            $7::timestamptz[], $8::timestamptz[])
+            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at)
         WHERE id = run_id AND turn = run_turn
-        RETURNING id, turn, endpoint, state
+        RETURNING id, turn, endpoint, function, state
         """,
         *_keys(items),
         [outcome.poll.SerializeToString() for outcome in outcomes],
@@ -414,12 +444,14 @@ async def _suspend(
         [len(item.loaded.result_ids) for item in items],
         [len(outcome.calls) for outcome in outcomes],
         [outcome.wake_at for outcome in outcomes],
+        [outcome.idle_at for outcome in outcomes],
     )
     suspended = set()
     for row in rows:
         suspended.add(row["id"])
         if row["state"] == QUEUED:
-            jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+            jobs.add(row)
+    await _deliver(connection, [item for item in items if item.loaded.running.id in suspended])
     children = [
         New(
             new_id(),
@@ -435,24 +467,28 @@ async def _suspend(
     ]
     if children:
         await _record(connection, children, now)
-    return {host_of(child.call.endpoint) for child in children}
+    return set(_lanes(children))
 
 
 async def _deliver(connection: Any, items: Sequence[Written]) -> None:
-    """Mark the results that runs were given, now that they have made something of them."""
+    """Mark the results that attempts were given and have used.
+
+    Only after the fenced update of the parent, and only when it changed the row: a process that
+    was frozen must not take the results from the attempts that came after.
+    """
     if ids := [id for item in items for id in item.loaded.result_ids]:
         await connection.execute("UPDATE calls SET delivered = true WHERE id = ANY($1)", ids)
 
 
 async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
     assert isinstance(item.outcome, Resume)  # noqa: S101
-    await _deliver(connection, [item])
     row = await connection.fetchrow(
         """
         UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
+            passing_since = NULL
         WHERE id = $1 AND turn = $2
-        RETURNING id, turn, endpoint
+        RETURNING id, turn, endpoint, function
         """,
         item.loaded.running.id,
         item.loaded.turn,
@@ -461,7 +497,8 @@ async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
         len(item.loaded.result_ids),
     )
     if row is not None:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        await _deliver(connection, [item])
+        jobs.add(row)
 
 
 async def _replace(
@@ -477,9 +514,9 @@ async def _replace(
         UPDATE calls SET state = 1, endpoint = $3, function = $4, version = $5, input = $6,
             expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
             ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
-            pickups = 0, failures = 0, last_error = NULL
+            pickups = 0, failures = 0, last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
-        RETURNING id, turn, endpoint
+        RETURNING id, turn, endpoint, function
         """,
         item.loaded.running.id,
         item.loaded.turn,
@@ -490,36 +527,81 @@ async def _replace(
         expires_at,
     )
     if row is not None:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        jobs.add(row)
 
 
 def _keys(items: Sequence[Written]) -> tuple[list[UUID], list[int]]:
     return [item.loaded.running.id for item in items], [item.loaded.turn for item in items]
 
 
+async def expire(
+    connection: Any, now: datetime, limits: Limits, limit: int
+) -> tuple[list[Written], set[str], list[UUID]]:
+    """End calls that have expired while they were in the queue, and delete their jobs.
+
+    Those that run are ended by the process that runs them, unless it is away.
+
+    Returns:
+        What was written, and as `write`.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT id, turn, endpoint, function FROM calls
+        WHERE finished_at IS NULL AND expires_at <= now()
+            AND (state = 1 OR state = 2 AND expires_at <= now() - interval '1 min')
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        """,
+        limit,
+    )
+    if not rows:
+        return [], set(), []
+    loaded = await load(connection, [Job(row["id"], row["turn"]) for row in rows])
+    await connection.execute(
+        """
+        DELETE FROM pgqueuer USING unnest($1::text[], $2::bytea[]) AS gone (lane, job)
+        WHERE entrypoint = lane AND payload = job AND status = 'queued'
+        """,
+        [lane_of(host_of(row["endpoint"]), row["function"]) for row in rows],
+        [Job(row["id"], row["turn"]).pack() for row in rows],
+    )
+    items = [Written(one, machine_expire(one.running)) for one in loaded.values()]
+    return items, *await write(connection, items, now, limits)
+
+
 async def wake(connection: Any, limit: int = 500) -> set[str]:
-    """Resume calls that have waited long enough. Returns the hosts for which there are jobs."""
+    """Resume calls that have waited long enough. Returns the lanes for which there are jobs."""
     rows = await connection.fetch(
         """
         WITH due AS (
-            SELECT id FROM calls WHERE next_at <= now() AND state = 3
+            SELECT id FROM calls WHERE next_at <= now() AND poll IS NOT NULL AND state = 3
             ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
         )
         UPDATE calls SET state = 1, turn = turn + 1, next_at = NULL
         FROM due WHERE calls.id = due.id
-        RETURNING calls.id, turn, endpoint
+        RETURNING calls.id, turn, endpoint, function
         """,
         limit,
     )
     jobs = _Jobs()
     for row in rows:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        jobs.add(row)
     await jobs.write(connection)
-    return set(jobs.hosts)
+    return set(jobs.lanes)
+
+
+async def next_wake(connection: Any) -> float | None:
+    """Return in how many seconds `wake` has something to do; None when nothing waits."""
+    seconds: float | None = await connection.fetchval(
+        """
+        SELECT extract(epoch FROM min(next_at) - now())::float8 FROM calls
+        WHERE next_at IS NOT NULL AND poll IS NOT NULL AND state = 3
+        """
+    )
+    return seconds
 
 
 async def recover(connection: Any) -> set[str]:
-    """Give a job to calls that have none, as should never happen. Returns their hosts."""
+    """Give a job to calls that have none, as should never happen. Returns their lanes."""
     rows = await connection.fetch(
         """
         UPDATE calls SET state = 1, turn = turn + 1
@@ -527,14 +609,14 @@ async def recover(connection: Any) -> set[str]:
             SELECT FROM pgqueuer
             WHERE payload = uuid_send(calls.id) || int4send(calls.turn) AND status <> 'failed'
         )
-        RETURNING id, turn, endpoint
+        RETURNING id, turn, endpoint, function
         """
     )
     jobs = _Jobs()
     for row in rows:
-        jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+        jobs.add(row)
     await jobs.write(connection)
-    return set(jobs.hosts)
+    return set(jobs.lanes)
 
 
 async def prune(connection: Any, retention: timedelta, requests: timedelta) -> int:
@@ -624,7 +706,6 @@ async def _unfinished(connection: Any, id: UUID) -> list[Any]:
     return rows
 
 
-FINISHED_CHANNEL = "dispatch_grpc_finished"
 _IDS_IN_A_NOTICE = 200  # a notice has 8,000 bytes at most
 
 
@@ -632,9 +713,9 @@ async def _tell(connection: Any, ids: Sequence[UUID]) -> None:
     """Tell every process which calls have finished."""
     for start in range(0, len(ids), _IDS_IN_A_NOTICE):
         some = ids[start : start + _IDS_IN_A_NOTICE]
-        await connection.execute(
-            "SELECT pg_notify($1, $2)", FINISHED_CHANNEL, ",".join(id.hex for id in some)
-        )
+        # Of no process, so that each listens: that of the one that cancels, too.
+        payload = "\n".join(["", *(id.hex for id in some)])
+        await connection.execute("SELECT pg_notify($1, $2)", FINISHED_CHANNEL, payload)
 
 
 def _parse(cls: Any, data: bytes | None) -> Any:

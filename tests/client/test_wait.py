@@ -350,7 +350,7 @@ def test_wait_across_a_restart_of_the_service(
     functions: Functions, name: str, caplog: pytest.LogCaptureFixture
 ):
     """All clients wait at once; the service goes, is away for a while, and comes back."""
-    from dispatch_grpc.service.worker import Settings
+    from dispatch_grpc.service.settings import Settings
 
     port = hostile.unused_port()
     settings: dict[str, Any] = {
@@ -775,7 +775,12 @@ def ids(calls: list[Any]) -> list[str]:
 
 
 def test_list_by_each_filter(api: API, functions: Functions, name: str):
-    function = f"{name}.f"  # which no endpoint has
+    function = f"{name}.f"
+
+    @functions.endpoint.primitive(name=function)
+    def _(_: RunRequest) -> RunResponse:
+        return exit_(error=LookupError(name), status=Status.NOT_FOUND)
+
     start = datetime.now(UTC)
     time.sleep(0.01)
     dead = f"http://127.0.0.1:{hostile.unused_port()}"

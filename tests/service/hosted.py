@@ -6,9 +6,10 @@ Each run notes a line in the file: the function, the dispatch id.
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
-from dispatch_grpc import Endpoint, current_call, unmarshal
+from dispatch_grpc import Endpoint, Status, current_call, unmarshal
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll, tail_call
 from dispatch_grpc.serving import one_port
 
@@ -31,6 +32,32 @@ async def slow(seconds: float) -> float:
     note("slow")
     await asyncio.sleep(seconds)
     return seconds
+
+
+@endpoint.function
+async def stubborn() -> None:
+    """Takes an hour, and notes when it is cancelled."""
+    note("stubborn")
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+
+
+tokens, filled = 10.0, time.monotonic()
+
+
+@endpoint.primitive
+async def limited(request: RunRequest) -> RunResponse:
+    """Takes 50 calls a second."""
+    global tokens, filled  # noqa: PLW0603
+    now = time.monotonic()
+    tokens, filled = min(10.0, tokens + (now - filled) * 50), now
+    if tokens < 1:
+        return RunResponse(status=Status.THROTTLED.value)
+    tokens -= 1
+    return exit_(1)
 
 
 @endpoint.function

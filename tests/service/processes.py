@@ -6,21 +6,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 KEY = "sk-test-0123456789"
 
 SERVICE = """
-import asyncio, json, logging, pathlib, sys
-from datetime import timedelta
-from dispatch_grpc.service import Service, ServiceSettings
+import asyncio, json, logging, pathlib, sys, uvloop
+from datetime import UTC, datetime, timedelta
+from dispatch_grpc.service import Service, ServiceSettings, database, dequeue
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.worker import Settings
+from dispatch_grpc.service.settings import Settings
 
 logging.basicConfig(level=logging.INFO)
 given = json.loads(sys.argv[1])
+dequeue._LOOK_SECONDS = given.pop("look_seconds", dequeue._LOOK_SECONDS)
+dequeue._READY_SECONDS = given.pop("ready_seconds", dequeue._READY_SECONDS)
+ahead = timedelta(seconds=given.pop("ahead_seconds", 0))
+database.local_now = lambda: datetime.now(UTC) + ahead
+database.COMMAND_SECONDS = given.pop("command_seconds", database.COMMAND_SECONDS)
 limits = Limits(
     first_backoff=timedelta(milliseconds=50),
     max_backoff=timedelta(milliseconds=500),
@@ -29,6 +34,7 @@ limits = Limits(
 worker = Settings(
     heartbeat_timeout=timedelta(seconds=2),
     shutdown_timeout=timedelta(seconds=given.pop("shutdown_seconds", 5)),
+    run_timeout=timedelta(seconds=given.pop("run_seconds", 300)),
     limits=limits,
     concurrency=given.pop("concurrency", 256),
     host_concurrency=given.pop("host_concurrency", 128),
@@ -49,20 +55,26 @@ async def main():
         print(service.url, flush=True)
         await stop.wait()
 
-asyncio.run(main())
+# The loop that `dispatch-grpc serve` uses.
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
 """
 
 
 class Process:
     """A process that tells its URL as its first line."""
 
-    def __init__(self, *command: str, env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-        )
+    def __init__(
+        self, *command: str, env: dict[str, str] | None = None, log: Path | None = None
+    ) -> None:
+        with log.open("w") if log else nullcontext() as err:
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url, "the process did not start"
@@ -95,12 +107,12 @@ class Process:
 
 
 @contextmanager
-def service(data_dir: Path, **settings: Any) -> Iterator[Process]:
-    """A process of the service."""
+def service(data_dir: Path, *, log: Path | None = None, **settings: Any) -> Iterator[Process]:
+    """A process of the service; what it logs goes to a file if one is given."""
     import json
 
     given = json.dumps({"data_dir": str(data_dir), "port": 0, "key": KEY, **settings})
-    process = Process(sys.executable, "-c", SERVICE, given)
+    process = Process(sys.executable, "-c", SERVICE, given, log=log)
     try:
         yield process
         process.stop()  # and with it the database, unless the process was killed

@@ -34,8 +34,8 @@ from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import COOKIE, Page
 from dispatch_grpc.service.sessions import SESSION, Sessions
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.shown import age, status_of
-from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
 
@@ -180,7 +180,8 @@ class Functions:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """A service with calls. It takes two keys; what is tried again is tried again much later."""
     never = timedelta(days=10_000)
-    worker = Settings(limits=Limits(first_backoff=never, max_backoff=never))
+    limits = Limits(first_backoff=never, max_backoff=never, grace=timedelta(0))
+    worker = Settings(limits=limits)
     functions = Functions()
     with (
         serve_app(functions.endpoint.app) as server,
@@ -326,6 +327,23 @@ def test_over_https_the_cookie_is_for_https_only(tmp_path: Path):
             )
     assert answer.status == 303
     assert answer.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Secure")
+
+
+def test_behind_a_proxy_that_ends_tls_the_cookie_is_for_https_only(tmp_path: Path):
+    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+        for proto, is_secure in (("https", True), ("HTTPS, http", True), ("http", False)):
+            headers = {"x-forwarded-proto": proto}
+            answer = request(server.url, "/calls/login", "POST", headers, form=f"key={KEY}")
+            assert answer["set-cookie"].endswith("; Secure") == is_secure
+
+
+def test_sign_ins_with_wrong_keys_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+        found = [sign_in(server.url, WRONG_KEY).status for _ in range(40)]
+        assert found == [403] * 30 + [429] * 10
+        assert sign_in(server.url, KEY).status == 429
+        monkeypatch.setattr("dispatch_grpc.service.page._FAILURES_SECONDS", 0)
+        assert sign_in(server.url, KEY).status == 303
 
 
 def test_a_key_is_taken_as_clients_send_it(shown: Shown):
@@ -499,8 +517,8 @@ def test_while_the_database_is_away_the_page_says_so():
     page = Page(database, Metrics(), [KEY])
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if database.relaxed is None:
-            database.relaxed = await asyncpg.create_pool(
+        if database.looks is None:
+            database.looks = database.relaxed = await asyncpg.create_pool(
                 host="127.0.0.1", port=1, user="nobody", password="none", min_size=0
             )
         await page(scope, receive, send)
@@ -509,7 +527,7 @@ def test_while_the_database_is_away_the_page_says_so():
         for path in ("/", f"/calls/{NO_ID}"):
             answer = request(server.url, path, headers={"authorization": f"Bearer {KEY}"})
             assert (answer.status, answer["retry-after"]) == (503, "5")
-            assert "The database is away" in answer.text
+            assert "The database does not work" in answer.text
 
 
 # What is shown
@@ -694,7 +712,7 @@ def test_filters_hold_on_every_page(shown: Shown):
 
 def test_only_so_many_calls_are_looked_at(shown: Shown, monkeypatch: pytest.MonkeyPatch):
     total = QUICK + len(shown.ids) + CHILDREN
-    monkeypatch.setattr("dispatch_grpc.service.reads._LOOKED_AT", total // 4)
+    monkeypatch.setattr("dispatch_grpc.service.reads.LOOKED_AT", total // 4)
     assert total % 4 == 0  # so that the last page ends at the first call
     path, pages, found = "/?function=describe", 0, []
     while path:

@@ -11,10 +11,11 @@ import pytest
 from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
 from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import CallResult, RunResponse
-from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service import machine, queue, reads, store
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.ids import id_at, new_id
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
 from tests.service.conftest import Bench
 
@@ -70,8 +71,12 @@ async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
     return await store.load(connection, [job])
 
 
+async def write(item: Written, connection: Any) -> None:
+    await store.write(connection, [item], now(), LIMITS)
+
+
 async def release(loaded: Loaded, connection: Any) -> None:
-    await store.write(connection, [Written(loaded, Release())], now(), LIMITS)
+    await write(Written(loaded, Release()), connection)
 
 
 def row(bench: Bench, id: UUID) -> Any:
@@ -212,10 +217,41 @@ def test_a_poll_for_what_has_come_already_is_resumed_at_once(bench: Bench):
     answer(bench, resumed, poll())
     (resumed,) = take(bench)
     assert len(resumed.results) == 1
-    answer(bench, resumed, poll())  # nothing is left to wait for
+    answer(bench, resumed, poll())  # nothing is left to wait for: it sleeps until max_wait
+    assert take(bench) == []
+    found = row(bench, id)
+    assert (found["state"], found["outstanding"]) == (store.WAITING, 0)
+    assert found["next_at"] > now() + timedelta(minutes=4)
+
+
+def test_a_poll_for_nothing_without_a_time_limit_is_resumed(bench: Bench):
+    """Other SDKs leave `max_wait` out."""
+    (id,) = accept(bench, CALL)
+    for _ in range(3):
+        (resumed,) = take(bench)
+        answer(bench, resumed, RunResponse(status="STATUS_OK", poll={"min_results": 1}))
+        assert row(bench, id)["state"] == store.WAITING
+        assert take(bench) == []
+        bench.run(store.wake)
+
+
+def test_a_process_that_was_frozen_takes_no_results_from_later_attempts(bench: Bench):
+    """It was resumed, another process took over, and only then does its outcome arrive."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c"), new_call(HERE, "c")], min_results=2))
+    for child in take(bench):
+        answer(bench, child, exit_(1))
+    (frozen,) = take(bench)
+    assert len(frozen.results) == 2
+    bench.run(partial(release, frozen))  # by the process that took over
+    too_long = new_call(HERE, "late", expiration=timedelta(days=30))
+    for response in (poll([new_call(HERE, "late")]), poll([too_long])):
+        answer(bench, frozen, response)
     (resumed,) = take(bench)
-    assert resumed.results == []
-    assert row(bench, id)["outstanding"] == 0
+    assert len(resumed.results) == 2
+    answer(bench, resumed, exit_("end"))
+    assert row(bench, id)["state"] == store.FINISHED
 
 
 def test_children_that_end_together_wake_their_parent_once(bench: Bench):
@@ -280,7 +316,7 @@ def test_a_call_wakes_when_its_time_has_come(bench: Bench):
     bench.run(store.wake)
     assert jobs(bench) == []
     bench.run(lambda c: c.execute("UPDATE calls SET next_at = now() WHERE id = $1", id))
-    assert bench.run(store.wake) == {HERE}
+    assert bench.run(store.wake) == {f"{HERE} f"}
     bench.run(store.wake)
     (resumed,) = take(bench)
     assert (resumed.running.id, resumed.results) == (id, [])
@@ -303,7 +339,7 @@ def test_calls_without_a_job_get_one(bench: Bench):
     answer(bench, taken[running], exit_(error=ConnectionError()))
     before = {job.id for job in jobs(bench)}
     assert lost not in before
-    assert bench.run(store.recover) == {HERE}
+    assert bench.run(store.recover) == {f"{HERE} f"}
     assert {job.id for job in jobs(bench)} - before == {lost}
     assert bench.run(store.recover) == set()
 
@@ -314,8 +350,8 @@ def test_calls_without_a_job_get_one(bench: Bench):
 async def request(connection: Any, key: bytes, body: bytes) -> list[UUID]:
     """Record a call, as a client asks for with an idempotency key."""
     new = New(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
-    ids, hosts = await store.accept(connection, [new], now(), key=key, body=body)
-    assert hosts == ([HERE] if list(ids) == [new.id] else [])
+    ids, lanes = await store.accept(connection, [new], now(), key=key, body=body)
+    assert lanes == ([f"{HERE} f"] if list(ids) == [new.id] else [])
     return list(ids)
 
 
@@ -411,7 +447,7 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     answer(bench, loaded, exit_(error=PermissionError("no"), status=Status.PERMISSION_DENIED))
 
     def find(limit: int = 10, **filters: Any) -> list[UUID]:
-        found = bench.run(lambda c: reads.find(c, filters, limit))
+        found, _ = bench.run(lambda c: reads.find(c, filters, limit))
         return [UUID(info.dispatch_id) for info in found]
 
     assert find() == [third, second, first]
@@ -424,6 +460,47 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     created = row(bench, second)["created_at"]
     assert find(created_after=created) == [third, second]
     assert find(created_before=created) == [first]
+
+
+def test_a_search_looks_at_so_many_calls_and_says_where_to_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reads, "LOOKED_AT", 3)
+    start = now()
+    ids = [id_at(start + timedelta(milliseconds=number)) for number in range(8)]
+    calls = [new_call(HERE, "rare"), *[new_call(HERE, "f")] * 7]
+    made = [New(id, call, now()) for id, call in zip(ids, calls, strict=True)]
+    bench.run(lambda c: store.accept(c, made, start))
+
+    def pages(limit: int, **filters: Any) -> list[list[UUID]]:
+        found = []
+        while True:
+            calls, place = bench.run(lambda c: reads.find(c, filters, limit))
+            found.append([UUID(info.dispatch_id) for info in calls])
+            if place is None:
+                return found
+            filters["before"] = place
+
+    assert pages(10, function="rare") == [[], [], [ids[0]]]
+    every = [id for page in pages(2) for id in page]
+    assert every == ids[::-1]
+    assert [id for page in pages(2, function="f") for id in page] == every[:-1]
+
+
+def test_a_search_by_time_does_not_look_at_other_times(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reads, "LOOKED_AT", 3)
+    old = now() - timedelta(days=3)
+    first = UUID(int=id_at(old).int + 1)
+    call = new_call(HERE, "f")
+    bench.run(lambda c: store.accept(c, [New(first, call, now())], old))
+    accept(bench, *[call] * 7)
+    filters = {"created_before": now() - timedelta(days=2)}
+    found, place = bench.run(lambda c: reads.find(c, filters, 10))
+    assert ([UUID(info.dispatch_id) for info in found], place) == ([first], None)
+    filters = {"created_after": now() + timedelta(days=2)}
+    assert bench.run(lambda c: reads.find(c, filters, 10)) == ([], None)
 
 
 def test_a_call_is_told_as_it_is(bench: Bench):
@@ -441,19 +518,60 @@ def test_a_call_is_told_as_it_is(bench: Bench):
     info = bench.run(lambda c: reads.get(c, id))
     assert unmarshal(info.result.output) == [1]
     assert info.HasField("finish_time")
-    (listed,) = bench.run(lambda c: reads.find(c, {}, 10))
+    (listed,), _ = bench.run(lambda c: reads.find(c, {}, 10))
     assert not listed.HasField("result")
     assert bench.run(lambda c: reads.get(c, new_id())) is None
 
 
-def test_hosts_are_those_that_have_jobs(bench: Bench):
+def test_lanes_are_those_that_have_jobs_and_say_when_they_are_due(bench: Bench):
     for endpoint in ("http://b:1/x", "http://a", "http://b:1/y", "https://a"):
         accept(bench, new_call(endpoint, "f"))
-    assert sorted(bench.run(reads.hosts)) == ["http://a", "http://b:1", "https://a"]
-    bench.run(lambda c: c.execute("UPDATE pgqueuer SET status = 'picked'"))
-    assert len(bench.run(reads.hosts)) == 3  # those of a process that has died
+    accept(bench, new_call("http://a", "g"))
+    later = "execute_after = now() + interval '1 hour'"
+    bench.run(lambda c: c.execute(f"UPDATE pgqueuer SET {later} WHERE entrypoint = 'http://a g'"))
+    found = bench.run(queue.lanes)
+    assert sorted(found) == ["http://a f", "http://a g", "http://b:1 f", "https://a f"]
+    assert 3500 < found.pop("http://a g") <= 3600
+    assert max(found.values()) <= 0
     bench.clear()
-    assert bench.run(reads.hosts) == []
+    assert bench.run(queue.lanes) == {}
+
+
+def test_plans_that_are_made_while_the_tables_are_small_use_indexes(bench: Bench):
+    """They are kept when the tables have grown."""
+
+    async def main() -> None:
+        for pool in (bench.database.durable, bench.database.relaxed):
+            async with pool.acquire() as connection:
+                rows = await connection.fetch(
+                    "EXPLAIN UPDATE calls SET turn = turn FROM unnest($1::uuid[]) AS run (run_id) "
+                    "WHERE id = run_id",
+                    [new_id()],
+                )
+                plan = "\n".join(row[0] for row in rows)
+                assert "Seq Scan on calls" not in plan, plan
+                assert await connection.fetchval("SHOW enable_seqscan") == "off"
+
+    bench.runner.run(main())
+
+
+def test_jobs_are_taken_by_an_index_beside_a_large_backlog(bench: Bench):
+    """Whatever PostgreSQL knows of the table."""
+
+    async def main(connection: Any) -> None:
+        await connection.execute(
+            """
+            INSERT INTO pgqueuer (priority, status, entrypoint, payload)
+            SELECT 0, 'queued', 'http://dead f', uuid_send(gen_random_uuid())
+            FROM generate_series(1, 20000)
+            """
+        )
+        await connection.execute("ANALYZE pgqueuer")
+        rows = await connection.fetch(f"EXPLAIN {queue.CLAIM}", new_id(), ["http://well f"], [1])
+        plan = "\n".join(row[0] for row in rows)
+        assert "Seq Scan on pgqueuer" not in plan, plan
+
+    bench.run(main)
 
 
 def test_what_is_old_is_pruned(bench: Bench):
@@ -541,8 +659,10 @@ def test_many_processes_prepare_one_database(embedded: Bench):
         await asyncio.gather(*(database.open() for database in databases))
         for database in databases:
             async with database.transaction() as connection:
-                assert await connection.fetchval("SELECT count(*) FROM migrations") == 1
-                assert await reads.hosts(connection) == []
+                assert await connection.fetchval("SELECT max(number) FROM migrations") == len(
+                    MIGRATIONS
+                )
+                assert await queue.lanes(connection) == {}
             await database.close()
 
     embedded.runner.run(main())
@@ -577,3 +697,47 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     assert bench.runner.run(main()) == 3
     states = bench.run(lambda c: c.fetch("SELECT DISTINCT state FROM calls"))
     assert [row["state"] for row in states] == [store.FINISHED]
+
+
+def test_failures_that_a_deploy_causes_are_counted_from_the_first_in_a_row(bench: Bench):
+    (id,) = accept(bench, CALL)
+    found: list[datetime | None] = []
+    for passing in (True, True, False, True):
+        (loaded,) = take(bench)
+        assert loaded.running.passing_since == (found[-1] if found else None)
+        response = exit_(error=ConnectionError())
+        outcome = machine.decide(loaded.running, response, now(), LIMITS, passing=passing)
+        bench.run(partial(write, Written(loaded, outcome)))
+        found.append(row(bench, id)["passing_since"])
+    first, second, between, later = found
+    assert first is not None
+    assert first == second
+    assert between is None
+    assert later is not None
+    assert later > first
+
+
+def test_results_are_delivered_within_a_number_of_bytes(bench: Bench):
+    """A request to an endpoint must not be larger than endpoints accept."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 5, min_results=5))
+    for child in take(bench):
+        answer(bench, child, exit_("x" * 3_000_000))
+    sizes: list[int] = []
+    while sum(sizes) < 5:
+        (resumed,) = take(bench)
+        sizes.append(len(resumed.results))
+        assert row(bench, id)["state"] == store.RUNNING
+        answer(bench, resumed, poll(min_results=5 - sum(sizes) or 1))
+    assert sizes == [2, 2, 1]
+
+
+def test_a_result_that_is_larger_is_delivered_alone(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 2, min_results=2))
+    for child in take(bench):
+        answer(bench, child, exit_("x" * 9_000_000))
+    (resumed,) = take(bench)
+    assert len(resumed.results) == 1

@@ -22,11 +22,14 @@ from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Watching
+from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits, Replace
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.runs import Runs
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Job, Loaded, New, Written
-from dispatch_grpc.service.worker import Settings, Worker
 from tests import hostile
 from tests.service.conftest import Bench
 
@@ -39,6 +42,11 @@ UNUSED: Any = None
 def worker(bench: Bench) -> Worker:
     """One that calls no endpoint."""
     return Worker(bench.database, UNUSED, Settings(), Metrics())
+
+
+def runs(bench: Bench) -> Runs:
+    """Those of a worker that calls no endpoint."""
+    return worker(bench)._runs
 
 
 async def record(bench: Bench, *new: New) -> list[Loaded]:
@@ -86,7 +94,7 @@ def test_a_cancellation_that_meets_a_deadlock_is_tried_again(bench: Bench):
         root = new()
         parent, child = await record(bench, root, new(parent_id=root.id))
         request = CancelCallRequest(dispatch_id=str(root.id))
-        watching = Watching(bench.database)
+        watching = Watching(bench.database, Notices(bench.database))
         answer = await deadlock(bench, parent, child, lambda: watching.cancel_call(request))
         assert answer.cancelled == 2
 
@@ -98,7 +106,7 @@ def test_an_outcome_that_meets_a_deadlock_is_tried_again(bench: Bench):
         root = new()
         parent, child = await record(bench, root, new(parent_id=root.id))
         items = [answered(child, exit_("done"))]
-        await deadlock(bench, child, parent, lambda: worker(bench)._write(items))
+        await deadlock(bench, child, parent, lambda: runs(bench).write(items))
         assert Status((await found(bench, child)).status) is Status.OK
 
     bench.runner.run(main())
@@ -107,12 +115,12 @@ def test_an_outcome_that_meets_a_deadlock_is_tried_again(bench: Bench):
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_outcome_that_cannot_be_written_ends_its_call_and_no_other(bench: Bench, place: int):
     async def main() -> None:
-        runs = await record(bench, new(), new(), new())
-        items = [answered(one, exit_("done")) for one in runs]
+        begun = await record(bench, new(), new(), new())
+        items = [answered(one, exit_("done")) for one in begun]
         unwritable = Call(endpoint="http://here.example", function="no\0name")
-        items[place] = Written(runs[place], Replace(unwritable))
-        await worker(bench)._write(items)
-        infos = [await found(bench, one) for one in runs]
+        items[place] = Written(begun[place], Replace(unwritable))
+        await runs(bench).write(items)
+        infos = [await found(bench, one) for one in begun]
         assert all(info.state == CallState.CALL_STATE_FINISHED for info in infos)
         bad = infos.pop(place)
         assert [Status(info.status) for info in infos] == [Status.OK, Status.OK]
@@ -130,7 +138,7 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = await caller.run(run)
+        response = (await caller.run(run)).response
         await caller.close()
         assert Status(response.status) is Status.PERMISSION_DENIED
         assert "has the link-local or metadata address" in response.exit.result.error.message
@@ -171,7 +179,7 @@ def test_an_endpoint_that_cannot_be_reached(
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = await caller.run(run)
+        response = (await caller.run(run)).response
         await caller.close()
         status, message = UNREACHABLE[endpoint]
         assert Status(response.status) is status
@@ -208,7 +216,7 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
 
     async def main() -> None:
         (run,) = await record(bench, new())
-        watching = Watching(bench.database)
+        watching = Watching(bench.database, Notices(bench.database))
         request = WaitCallRequest(dispatch_id=str(run.running.id))
         waiting = asyncio.create_task(watching.wait_call(request))
         while not watching._waiters:
@@ -225,15 +233,12 @@ def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):
 
     async def main() -> None:
         (run,) = await record(bench, new())
-        watching, told = Watching(bench.database), asyncio.Event()
+        others = Notices(bench.database)
+        watching, told = Watching(bench.database, others), asyncio.Event()
         watching._waiters[run.running.id] = {told}
-        listening = asyncio.create_task(watching.run())
-        async with bench.database.relaxed.acquire() as connection:
-            # A service listens before it takes requests; here the two begin at once.
-            listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-            while not await connection.fetchval(listens):
-                await asyncio.sleep(0.01)
-        await worker(bench)._write([answered(run, exit_("done"))])
+        listening = asyncio.create_task(others.run())
+        await others.listening.wait()
+        await runs(bench).write([answered(run, exit_("done"))])
         await asyncio.wait_for(told.wait(), 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
@@ -253,7 +258,7 @@ def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
                 await asyncio.sleep(0)
 
         asking = asyncio.create_task(ask())
-        await asyncio.wait_for(one.gather(), 60)
+        await asyncio.wait_for(one._gather(), 60)
         asking.cancel()
 
     bench.runner.run(main())

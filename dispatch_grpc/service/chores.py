@@ -1,0 +1,161 @@
+"""The service's chores: waking calls, counting, deleting what is old, mending what is broken.
+
+Each is done by one process at a time, whichever comes first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service import reads, store
+from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.service.store import Written
+
+_WAKE_SECONDS = 2.0
+_PRUNED_AT_ONCE = 10_000
+_EXPIRED_AT_ONCE = 1_000
+# One number for each chore, the same in all processes.
+_LOCKS = {"recover": 0x6469_7370_0001, "prune": 0x6469_7370_0002, "expire": 0x6469_7370_0003}
+
+
+class Chores:
+    """What is to be done again and again beside running calls.
+
+    Args:
+        database: The database.
+        settings: How long things are kept.
+        metrics: Told the counts.
+        expect: Told the lanes for which there are new jobs.
+        written: Told the outcomes that were written, the lanes of new jobs, and the calls that have
+            finished.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        expect: Callable[[Iterable[str]], None],
+        written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self._expect = expect
+        self._written = written
+        self._wake_at = 0.0
+        self._sooner = asyncio.Event()
+
+    def wake_within(self, seconds: float) -> None:
+        """Have calls woken after some time, or before."""
+        at = asyncio.get_running_loop().time() + seconds
+        if at < self._wake_at:
+            self._wake_at = at
+            self._sooner.set()
+
+    async def run(self) -> None:
+        """Do the chores until it is cancelled."""
+        await asyncio.gather(
+            self._wake_when_due(),
+            *(
+                self._repeatedly(chore, seconds)
+                for chore, seconds in (
+                    (self._count, 5.0),
+                    (self._expire, 1.0),
+                    (self._database.revive, 1.0),
+                    (self._prune, 60.0),
+                    (self._recover, 60.0),
+                )
+            ),
+        )
+
+    async def _repeatedly(self, chore: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        while True:
+            await self._safely(chore)
+            await asyncio.sleep(seconds)
+
+    async def _safely(self, chore: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            await chore()
+        except Exception as error:
+            if classify(error) is None:
+                logger.exception("a chore of the service failed, and is tried again")
+            else:
+                self._database.health.failed(error)
+
+    async def _wake_when_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._sooner.clear()
+            if self._wake_at <= loop.time():
+                self._wake_at = loop.time() + _WAKE_SECONDS
+                await self._safely(self._wake)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._sooner.wait(), max(self._wake_at - loop.time(), 0.01))
+
+    async def _wake(self) -> None:
+        async with self._database.transaction() as connection:
+            lanes = await store.wake(connection)
+            seconds = await store.next_wake(connection)
+        self._expect(lanes)
+        if seconds is not None:
+            self.wake_within(seconds)
+
+    async def _count(self) -> None:
+        async with self._database.looks.acquire() as connection:
+            self._metrics.backlog(await reads.count(connection))
+
+    async def _expire(self) -> None:
+        """End calls that have expired in the queue: their lane is full, or their host rests."""
+        while await self._expire_some() == _EXPIRED_AT_ONCE:
+            pass
+
+    async def _expire_some(self) -> int:
+        async with self._database.transaction() as connection:
+            if not await _is_mine(connection, "expire"):
+                return 0
+            items, lanes, finished = await store.expire(
+                connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
+            )
+        self._metrics.finished(items, set(finished))
+        self._written(items, lanes, finished)
+        return len(items)
+
+    async def _recover(self) -> None:
+        async with self._database.transaction() as connection:
+            if not await _is_mine(connection, "recover"):
+                return
+            lanes = await store.recover(connection)
+        if lanes:
+            logger.warning("calls without a job were found, and have one again")
+            self._expect(lanes)
+
+    async def _prune(self) -> None:
+        while await self._prune_some() == _PRUNED_AT_ONCE:
+            pass
+
+    async def _prune_some(self) -> int:
+        settings = self._settings
+        async with self._database.transaction() as connection:
+            if not await _is_mine(connection, "prune"):
+                return 0
+            await connection.execute(
+                "DELETE FROM processes WHERE seen_at < now() - $1::interval", timedelta(days=1)
+            )
+            await connection.execute(
+                "DELETE FROM resting_hosts WHERE until < now() - $1::interval", timedelta(hours=1)
+            )
+            return await store.prune(connection, settings.retention, settings.request_retention)
+
+
+async def _is_mine(connection: Any, chore: str) -> bool:
+    """Whether this process may do a chore, until the end of the transaction."""
+    found: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS[chore])
+    return found

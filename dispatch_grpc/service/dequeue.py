@@ -1,0 +1,347 @@
+"""The loop around the queue: it takes jobs, has them done, and keeps them while they are.
+
+Whatever goes wrong, the loop goes on. An error of the database is noted and tried again, and the
+runs under way do not stop it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service import machine, notices, queue
+from dispatch_grpc.service.batching import Batcher
+from dispatch_grpc.service.caller import Caller
+from dispatch_grpc.service.chores import Chores
+from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.hosts import SharedHosts
+from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.queue import Claim
+from dispatch_grpc.service.runs import Runs
+from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.urls import host_of
+
+# Jobs that come within the first time are taken together, and as long as more keep coming, up to
+# the second: meanwhile what accepts them can answer.
+_GATHER_SECONDS = 0.003
+_MAX_GATHER_SECONDS = 0.03
+
+_LOOK_SECONDS = 2.0  # the whole queue is looked at so often: notices may get lost
+_READY_SECONDS = 10.0
+_ALIVE_SECONDS = 60.0
+_RELEASE_SECONDS = 5.0
+
+
+class Worker:
+    """Runs the calls that are in the database."""
+
+    def __init__(
+        self, database: Database, caller: Caller, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.me = uuid4()
+        self.notices = Notices(database, lost=self._look_again)
+        self.notices.listen(notices.LANES, self._have_jobs)
+        self._database = database
+        self._settings = settings
+        self._hosts = SharedHosts(database, self.notices, self._wake_up)
+        self._lanes = Lanes(settings.concurrency, settings.host_concurrency, self._hosts.allowance)
+        self._chores = Chores(
+            database, settings, metrics, expect=self.expect, written=self._written
+        )
+        self._runs = Runs(
+            database,
+            caller,
+            metrics,
+            limits=settings.limits,
+            allow_metadata=settings.allow_metadata,
+            answered=self._hosts.answered,
+            written=self._written,
+        )
+        self.notices.listen(notices.FINISHED, self._runs.end)
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._dones: Batcher[int, None] = Batcher(self._done, 500)
+        self._due: dict[str, float] = {}  # when jobs of lanes are due next
+        self._delayed: set[str] = set()  # lanes whose jobs came due, of which there may be more
+        self._look_at = 0.0
+        self._lost_claim = False
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._accepting_until = 0.0
+        self._turned_at = self._claimed_at = self._wrote_at = float("-inf")
+
+    # What others tell it
+
+    def make_way(self) -> None:
+        """Let a request go first: take jobs a little later."""
+        self._accepting_until = _now() + _GATHER_SECONDS
+
+    def expect(self, lanes: Iterable[str]) -> None:
+        """Learn of lanes for which there are jobs, and tell other processes."""
+        self.notices.tell(notices.LANES, sorted(set(lanes)))
+
+    def _have_jobs(self, lanes: Sequence[str]) -> None:
+        for lane in lanes:
+            self._lanes.has_jobs(lane)
+        self._wake.set()
+
+    def _expect_later(self, lane: str, seconds: float) -> None:
+        self._due[lane] = min(self._due.get(lane, float("inf")), _now() + seconds)
+        self._wake.set()
+
+    def _look_again(self) -> None:
+        self._look_at = 0.0
+        self._wake.set()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _written(self, items: Sequence[Written], lanes: set[str], finished: Sequence[UUID]) -> None:
+        now = self._database.clock.now()
+        for item in items:
+            outcome = item.outcome
+            if isinstance(outcome, machine.Retry):
+                lane = lane_of(host_of(item.loaded.running.endpoint), item.loaded.function)
+                self._expect_later(lane, (outcome.at - now).total_seconds())
+            elif isinstance(outcome, machine.Suspend):
+                soonest = min(outcome.wake_at, outcome.idle_at)
+                self._chores.wake_within((soonest - now).total_seconds())
+        self.expect(lanes)
+        self.notices.tell(notices.FINISHED, [id.hex for id in finished])
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs were taken and something was written within the last seconds."""
+        return _now() - min(self._claimed_at, self._wrote_at) < _READY_SECONDS
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop turns, whatever the database does."""
+        return _now() - self._turned_at < _ALIVE_SECONDS
+
+    # Its life
+
+    async def run(self) -> None:
+        """Run calls until it is cancelled; goes on when the database was away."""
+        loops = [
+            asyncio.create_task(act)
+            for act in (
+                self._forever(self._turn),
+                self._forever(self._beat),
+                self.notices.run(),
+                self._hosts.run(),
+                self._chores.run(),
+            )
+        ]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            tasks = [*loops, *self._jobs.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stop(self, running: "asyncio.Task[None]") -> None:
+        """Take no more jobs; give the runs a time to finish, then give the calls back.
+
+        Args:
+            running: The task of `run`.
+        """
+        self._stopping.set()
+        self._wake.set()
+        await self._jobs_end(self._settings.shutdown_timeout.total_seconds())
+        self._runs.release()
+        # Where the database is away nothing can be given back: others take over in time.
+        await self._jobs_end(_RELEASE_SECONDS)
+        running.cancel()
+        await asyncio.wait({running}, timeout=2 * _RELEASE_SECONDS)
+
+    async def _jobs_end(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._jobs:
+                    await asyncio.wait(set(self._jobs.values()))
+
+    async def _forever(self, act: Callable[[], Awaitable[float]]) -> None:
+        """Do something again and again; it returns in how many seconds."""
+        backoff = 0.1
+        while True:
+            try:
+                seconds = await act()
+            except Exception as error:
+                if classify(error) is None:
+                    logger.exception("the service goes on after an error of its own")
+                else:
+                    self._database.health.failed(error)
+                seconds, backoff = backoff, min(backoff * 2, 2)
+                await asyncio.sleep(seconds)
+            else:
+                backoff = 0.1
+                if act == self._turn:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), seconds)
+                else:
+                    await asyncio.sleep(seconds)
+
+    async def _beat(self) -> float:
+        """Tell others that this process is there, and take over from those that are not."""
+        timeout = self._settings.heartbeat_timeout
+
+        async with self._database.transaction() as connection:
+            await queue.present(connection, self.me)
+            if self._jobs:
+                await queue.beat(connection, self.me, self._jobs)
+            lanes = await queue.take_over(connection, timeout)
+            await self._database.clock.set(connection)
+        self._wrote_at = _now()
+        self._database.health.worked()
+        self.expect(lanes)
+        return min(timeout.total_seconds() / 4, 2)
+
+    # A turn of the loop
+
+    async def _turn(self) -> float:
+        """Take the jobs that there is room for. Returns the seconds until there may be more."""
+        self._turned_at = _now()
+        self._wake.clear()
+        if self._stopping.is_set():
+            return _LOOK_SECONDS
+        if self._lost_claim:
+            await self._reclaim()
+        if self._look_at <= _now():
+            await self._look()
+        self._come_due()
+        await self._hosts.probe(self._lanes.hosts())
+        # Outcomes that wait to be written take no slot, and are not to become too many.
+        most = min(self._settings.batch_size, 2 * self._settings.concurrency - len(self._jobs))
+        wanted = self._lanes.plan(most)
+        if wanted and await self._claim(wanted):
+            return 0
+        soonest = min(self._due.values(), default=self._look_at)
+        seconds = max(min(soonest, self._look_at) - _now(), 0)
+        change = self._hosts.next_change()
+        return seconds if change is None else min(seconds, max(change, 0.001))
+
+    async def _look(self) -> None:
+        """Look at the whole queue."""
+        start = _now()
+        async with self._database.relaxed.acquire() as connection:
+            found = await queue.lanes(connection)
+            await queue.claim(connection, self.me, {})  # whether jobs could be taken
+        self._claimed_at = _now()
+        self._note(found)
+        # Where there are very many lanes it takes some time, which is not to be all of it.
+        self._look_at = _now() + max(_LOOK_SECONDS, 50 * (_now() - start))
+
+    def _note(self, lanes: dict[str, float]) -> None:
+        """Note in how many seconds the first jobs of lanes are due."""
+        now = _now()
+        for lane, seconds in lanes.items():
+            if seconds <= 0:
+                self._lanes.has_jobs(lane)
+            else:
+                self._due[lane] = now + seconds
+
+    def _come_due(self) -> None:
+        now = _now()
+        for lane in [lane for lane, at in self._due.items() if at <= now]:
+            del self._due[lane]
+            self._delayed.add(lane)
+            self._lanes.has_jobs(lane)
+
+    async def _claim(self, wanted: dict[str, int]) -> bool:
+        """Take jobs, and have them done. Returns whether there may be more."""
+        await self._gather()
+        try:
+            async with self._database.relaxed.acquire() as connection:
+                claims = await queue.claim(connection, self.me, wanted)
+        except BaseException:
+            self._lost_claim = True
+            self._look_at = 0.0
+            raise
+        self._claimed_at = _now()
+        found = dict.fromkeys(wanted, 0)
+        for claim in claims:
+            found[claim.lane] += 1
+            if claim.id not in self._jobs:  # or else it is still under way here
+                self._lanes.take(claim.lane)
+                self._hosts.begun(host_of_lane(claim.lane))
+                self._jobs[claim.id] = asyncio.create_task(self._do(claim))
+        exhausted = [lane for lane, number in found.items() if number < wanted[lane]]
+        for lane in found:
+            if found[lane] == wanted[lane]:
+                self._lanes.has_jobs(lane)
+        await self._ask_when(exhausted)
+        return len(exhausted) < len(wanted)
+
+    async def _gather(self) -> None:
+        """Wait for jobs that come together."""
+        end = _now() + _MAX_GATHER_SECONDS
+        await asyncio.sleep(_GATHER_SECONDS)
+        while (now := _now()) < min(self._accepting_until, end):
+            await asyncio.sleep(self._accepting_until - now)
+
+    async def _ask_when(self, lanes: Sequence[str]) -> None:
+        """Ask when the next jobs of lanes are due that have no more now."""
+        if some := [lane for lane in lanes if lane in self._delayed]:
+            async with self._database.relaxed.acquire() as connection:
+                found = await queue.due(connection, some)
+            self._delayed.difference_update(some)
+            self._note(found)
+
+    async def _reclaim(self) -> None:
+        """Put jobs back that were taken for this process by a statement whose answer was lost."""
+        async with self._database.relaxed.acquire() as connection:
+            lanes = await queue.reclaim(connection, self.me, self._jobs)
+        self._lost_claim = False
+        self.expect(lanes)
+
+    # A job
+
+    async def _do(self, claim: Claim) -> None:
+        has_slot = True
+
+        def give_back() -> None:
+            nonlocal has_slot
+            if has_slot:
+                has_slot = False
+                self._lanes.give_back(claim.lane)
+                self._hosts.ended(host_of_lane(claim.lane))
+                self._wake.set()
+
+        try:
+            await self._runs.do(claim.payload, give_back)
+            give_back()
+            await self._dones.submit(claim.id)
+        except Exception:
+            logger.exception("a job cannot be done, and is tried again")
+            give_back()
+            await self._put_back(claim)
+        finally:
+            give_back()
+            del self._jobs[claim.id]
+            self._wake.set()
+
+    async def _done(self, ids: Sequence[int]) -> Sequence[None]:
+        async def done(connection: Any) -> None:
+            await queue.done(connection, self.me, ids)
+
+        await self._database.persist(self._database.relaxed, done)
+        return [None] * len(ids)
+
+    async def _put_back(self, claim: Claim) -> None:
+        async def put_back(connection: Any) -> timedelta | None:
+            return await queue.put_back(connection, self.me, claim.id)
+
+        delay = await self._database.persist(self._database.relaxed, put_back)
+        if delay is not None:
+            self._expect_later(claim.lane, delay.total_seconds())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,129 @@
+"""Which jobs are taken next: lanes that are served in turn, and slots that hosts share. Pure.
+
+A lane is a host and a function. A backlog delays its own lane only, since lanes with jobs get one
+slot each in turn. And no host takes all slots, since it gets another only while it has fewer than
+are free: a host alone has up to half of them, two hosts a third each, and some are free for a host
+that comes later. The functions of a host share its part in the same way, with four times what is
+free. Where there are few slots, none are kept free.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+MAX_LANES = 10_000  # that are known to have jobs; the others are found by looking again
+_FEW = 16
+_HOST_SHARE = 1
+_FUNCTION_SHARE = 4
+
+
+def lane_of(host: str, function: str) -> str:
+    """Return the lane of a function: a host has no space, and a function neither."""
+    return f"{host} {function}"
+
+
+def host_of_lane(lane: str) -> str:
+    """Return the host of a lane."""
+    return lane.partition(" ")[0]
+
+
+class Lanes:
+    """The lanes that have jobs, and the slots that are taken.
+
+    Args:
+        total: Number of slots.
+        per_host: Largest number of slots of one host.
+        allowance: How many more calls may be begun on a host now; None when nothing limits it.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        per_host: int,
+        allowance: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        self._total = total
+        self._per_host = per_host
+        self._allowance = allowance
+        self._ready: dict[str, None] = {}  # in the order in which they are served
+        self._lanes: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """Number of slots that are taken."""
+        return self._taken
+
+    def has_jobs(self, lane: str) -> None:
+        """Note that a lane has jobs."""
+        if len(self._ready) < MAX_LANES:
+            self._ready.setdefault(lane)
+
+    def plan(self, most: int) -> dict[str, int]:
+        """Share free slots among the lanes that have jobs, one each in turn.
+
+        The lanes are then no longer known to have jobs: those whose jobs were as many as their
+        slots are to be named again.
+
+        Args:
+            most: Largest number of slots to share.
+
+        Returns:
+            The number of jobs to take, by lane.
+        """
+        free = self._total - self._taken
+        left = min(most, free)
+        granted: Counter[str] = Counter()
+        hosts: Counter[str] = Counter()
+        allowed: dict[str, int | None] = {}
+        turn: Iterable[str] = list(self._ready)
+        while turn and left > 0:
+            again = []
+            for lane in turn:
+                host = host_of_lane(lane)
+                if host not in allowed:
+                    allowed[host] = self._allowance(host)
+                limit = allowed[host]
+                has_room = limit is None or hosts[host] < limit
+                of_lane, of_host = (
+                    self._lanes[lane] + granted[lane],
+                    self._hosts[host] + hosts[host],
+                )
+                if left > 0 and has_room and self._may_grow(of_lane, of_host, free):
+                    granted[lane] += 1
+                    hosts[host] += 1
+                    left, free = left - 1, free - 1
+                    again.append(lane)
+            turn = again
+        for lane in granted:
+            del self._ready[lane]
+        return dict(granted)
+
+    def _may_grow(self, of_lane: int, of_host: int, free: int) -> bool:
+        bound = self._per_host
+        if self._total > _FEW:
+            bound = min(bound, _HOST_SHARE * free)
+        return of_host < bound and of_lane < _FUNCTION_SHARE * (bound - of_host)
+
+    def hosts(self) -> set[str]:
+        """Return the hosts that have jobs."""
+        return {host_of_lane(lane) for lane in self._ready}
+
+    def take(self, lane: str) -> None:
+        """Take a slot."""
+        self._taken += 1
+        self._lanes[lane] += 1
+        self._hosts[host_of_lane(lane)] += 1
+
+    def give_back(self, lane: str) -> None:
+        """Give back a slot."""
+        self._taken -= 1
+        host = host_of_lane(lane)
+        for counter, key in ((self._lanes, lane), (self._hosts, host)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+    def of_host(self, host: str) -> int:
+        """Return the number of slots that a host has."""
+        return self._hosts[host]

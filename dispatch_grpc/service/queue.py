@@ -1,0 +1,186 @@
+"""The queue: its table is pgqueuer's, and jobs get into it by pgqueuer's own statement.
+
+Jobs get out of it by those here, since pgqueuer takes as many of each lane as of all: here each
+lane has a number of its own, and the oldest due job comes first.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.service.lanes import MAX_LANES
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this process has taken."""
+
+    id: int
+    lane: str
+    payload: bytes
+
+
+# By an array, since PostgreSQL takes a join for one with a large part of the table.
+CLAIM = """
+WITH claimed AS MATERIALIZED (
+    SELECT job.id FROM unnest($2::text[], $3::int[]) AS lane (name, wanted)
+    CROSS JOIN LATERAL (
+        SELECT id FROM pgqueuer
+        WHERE entrypoint = lane.name AND status = 'queued' AND execute_after <= now()
+        ORDER BY execute_after LIMIT lane.wanted FOR UPDATE SKIP LOCKED
+    ) AS job
+)
+UPDATE pgqueuer
+SET status = 'picked', updated = now(), heartbeat = now(), queue_manager_id = $1
+WHERE id = ANY (ARRAY(SELECT id FROM claimed))
+RETURNING id, entrypoint, payload
+"""
+
+
+async def claim(connection: Any, owner: UUID, wanted: Mapping[str, int]) -> list[Claim]:
+    """Take jobs that are due, the oldest first.
+
+    Args:
+        connection: A connection.
+        owner: The process.
+        wanted: Largest number of jobs, by lane.
+    """
+    rows = await connection.fetch(
+        CLAIM,
+        owner,
+        list(wanted),
+        list(wanted.values()),
+    )
+    return [Claim(row["id"], row["entrypoint"], row["payload"] or b"") for row in rows]
+
+
+async def done(connection: Any, owner: UUID, ids: Sequence[int]) -> None:
+    """Delete jobs that were done, unless another process has taken them over."""
+    await connection.execute(
+        "DELETE FROM pgqueuer WHERE id = ANY($2::bigint[]) AND queue_manager_id = $1",
+        owner,
+        ids,
+    )
+
+
+async def beat(connection: Any, owner: UUID, ids: Collection[int]) -> None:
+    """Tell other processes that this one works on jobs."""
+    await connection.execute(
+        "UPDATE pgqueuer SET heartbeat = now() "
+        "WHERE id = ANY($2::bigint[]) AND queue_manager_id = $1",
+        owner,
+        list(ids),
+    )
+
+
+async def put_back(connection: Any, owner: UUID, id: int) -> timedelta | None:
+    """Have a job tried again later, the later the more often. Returns when."""
+    delay: timedelta | None = await connection.fetchval(
+        """
+        UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, attempts = attempts + 1,
+            updated = now(), execute_after = now() + interval '1 s' * 2 ^ least(attempts, 6)
+        WHERE id = $2 AND queue_manager_id = $1
+        RETURNING execute_after - now()
+        """,
+        owner,
+        id,
+    )
+    return delay
+
+
+async def reclaim(connection: Any, owner: UUID, ids: Collection[int]) -> list[str]:
+    """Put jobs back that this process took and does not know of: the answer was lost.
+
+    Args:
+        connection: A connection.
+        owner: The process.
+        ids: The jobs that it knows of.
+
+    Returns:
+        The lanes of these jobs.
+    """
+    rows = await connection.fetch(
+        """
+        UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, updated = now()
+        WHERE queue_manager_id = $1 AND status = 'picked' AND NOT id = ANY($2::bigint[])
+        RETURNING entrypoint
+        """,
+        owner,
+        list(ids),
+    )
+    return [row["entrypoint"] for row in rows]
+
+
+async def take_over(connection: Any, heartbeat_timeout: timedelta, limit: int = 1000) -> list[str]:
+    """Put jobs back whose process has been silent for too long. Returns their lanes."""
+    rows = await connection.fetch(
+        """
+        WITH stale AS MATERIALIZED (
+            SELECT id FROM pgqueuer
+            WHERE status = 'picked' AND heartbeat < now() - $1::interval
+            ORDER BY heartbeat LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, updated = now()
+        WHERE id = ANY (ARRAY(SELECT id FROM stale))
+        RETURNING entrypoint
+        """,
+        heartbeat_timeout,
+        limit,
+    )
+    return [row["entrypoint"] for row in rows]
+
+
+async def lanes(connection: Any) -> dict[str, float]:
+    """Return the lanes that have jobs, found by steps from one to the next.
+
+    Returns:
+        In how many seconds the first job of each lane is due; 0 or less: it is.
+    """
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE step AS (
+            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
+            UNION ALL
+            SELECT (SELECT entrypoint FROM pgqueuer
+                WHERE status = 'queued' AND entrypoint > step.entrypoint
+                ORDER BY entrypoint LIMIT 1)
+            FROM step WHERE step.entrypoint IS NOT NULL
+        )
+        SELECT entrypoint, extract(epoch FROM (
+            SELECT min(execute_after) FROM pgqueuer
+            WHERE pgqueuer.entrypoint = step.entrypoint AND status = 'queued'
+        ) - now())::float8 AS seconds
+        FROM step WHERE entrypoint IS NOT NULL LIMIT $1
+        """,
+        MAX_LANES,
+    )
+    return _due(rows)
+
+
+async def due(connection: Any, some: Collection[str]) -> dict[str, float]:
+    """Return what `lanes` does, of some lanes; those without a job are left out."""
+    rows = await connection.fetch(
+        """
+        SELECT entrypoint, extract(epoch FROM (
+            SELECT min(execute_after) FROM pgqueuer
+            WHERE pgqueuer.entrypoint = lane.entrypoint AND status = 'queued'
+        ) - now())::float8 AS seconds
+        FROM unnest($1::text[]) AS lane (entrypoint)
+        """,
+        list(some),
+    )
+    return _due(rows)
+
+
+def _due(rows: Sequence[Any]) -> dict[str, float]:
+    return {row["entrypoint"]: row["seconds"] for row in rows if row["seconds"] is not None}
+
+
+async def present(connection: Any, process: UUID) -> None:
+    """Write that a process is there."""
+    await connection.execute(
+        "INSERT INTO processes VALUES ($1, now()) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+        process,
+    )

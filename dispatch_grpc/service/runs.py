@@ -1,0 +1,184 @@
+"""The runs of calls: a job is loaded, its call is run on its endpoint, the outcome is written."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.codes import Status
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service import machine, store
+from dispatch_grpc.service.batching import Batcher
+from dispatch_grpc.service.caller import Caller
+from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.store import Job, Loaded, Release, Written
+from dispatch_grpc.service.urls import host_of, problem_of_call
+
+
+class Runs:
+    """Runs the calls of jobs. A job is done once what came of its call is written.
+
+    Args:
+        database: The database.
+        caller: Calls endpoints.
+        metrics: Counts runs.
+        limits: Bounds of what calls may ask for.
+        allow_metadata: Whether link-local and metadata addresses may be called.
+        answered: Told the host and the answer of each attempt.
+        written: Told what has been written: the outcomes, the lanes of new jobs, and the calls that
+            have finished.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        caller: Caller,
+        metrics: Metrics,
+        *,
+        limits: machine.Limits,
+        allow_metadata: bool,
+        answered: Callable[[str, machine.Answer], None],
+        written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
+    ) -> None:
+        self._database = database
+        self._caller = caller
+        self._metrics = metrics
+        self._limits = limits
+        self._allow_metadata = allow_metadata
+        self._answered = answered
+        self._written = written
+        self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
+        self._writes: Batcher[Written, None] = Batcher(self.write, 500)
+        self._running: dict[UUID, asyncio.Task[Any]] = {}
+        self._ended: set[UUID] = set()
+        self._released = False
+
+    async def do(self, payload: bytes, give_back: Callable[[], None]) -> None:
+        """Do what a job says.
+
+        Args:
+            payload: The job's.
+            give_back: Called when the run has ended, and its slot is free.
+        """
+        loaded = await self._loads.submit(Job.unpack(payload))
+        if loaded is None:
+            return  # stale: done by another, or cancelled
+        if isinstance(loaded, Exception):
+            raise loaded
+        try:
+            outcome = await self._outcome(loaded)
+        finally:
+            self._ended.discard(loaded.running.id)
+            give_back()
+        if outcome is not None:
+            await self._writes.submit(Written(loaded, outcome))
+
+    def release(self) -> None:
+        """End the runs under way, and begin no more: their calls are given back."""
+        self._released = True
+        for task in self._running.values():
+            task.cancel()
+
+    def end(self, ids: Sequence[str]) -> None:
+        """End the attempts of calls that have finished: they were cancelled, most often."""
+        for text in ids:
+            id = UUID(hex=text)
+            if run := self._running.get(id):
+                self._ended.add(id)
+                run.cancel()
+
+    async def _outcome(self, loaded: Loaded) -> machine.Outcome | Release | None:
+        running, limits = loaded.running, self._limits
+        if running.pickups > limits.max_pickups:
+            return machine.park(running)
+        if self._database.clock.now() >= running.expires_at:
+            return machine.expire(running)
+        answer = await self._run(loaded)
+        if answer is None:
+            return None if running.id in self._ended else Release()
+        self._answered(host_of(running.endpoint), answer)
+        return machine.decide(
+            running,
+            answer.response,
+            self._database.clock.now(),
+            limits,
+            retry_after=answer.retry_after,
+            passing=answer.passing,
+            problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
+        )
+
+    async def _run(self, loaded: Loaded) -> machine.Answer | None:
+        """Run a call; None when the run was ended from here."""
+        if self._released:
+            return None
+        start = perf_counter()
+        id = loaded.running.id
+        # A task of its own, so that to end the run is not to end what follows it.
+        run = self._running[id] = asyncio.create_task(self._caller.run(loaded))
+        self._metrics.running.inc()
+        try:
+            await asyncio.wait({run})
+        finally:
+            run.cancel()
+            if self._running.get(id) is run:
+                del self._running[id]
+            self._metrics.running.dec()
+        if run.cancelled():
+            return None
+        self._metrics.run_seconds.observe(perf_counter() - start)
+        answer: machine.Answer = run.result()
+        return answer
+
+    async def _load(self, jobs: Sequence[Job]) -> Sequence[Loaded | Exception | None]:
+        async def load(connection: Any) -> dict[Job, Loaded]:
+            return await store.load(connection, jobs)
+
+        try:
+            found = await self._database.persist(self._database.relaxed, load)
+        except Exception as error:  # noqa: BLE001 (it is for the one that is to blame)
+            if len(jobs) == 1:
+                return [error]
+            return [one for job in jobs for one in await self._load([job])]
+        return [found.get(job) for job in jobs]
+
+    async def write(self, items: Sequence[Written]) -> Sequence[None]:
+        """Write outcomes; each for itself when they cannot be written together."""
+
+        async def write(connection: Any) -> tuple[set[str], list[UUID]]:
+            return await store.write(connection, items, self._database.clock.now(), self._limits)
+
+        try:
+            lanes, finished = await self._database.persist(self._database.durable, write)
+        except Exception as error:
+            if len(items) > 1:
+                for item in items:
+                    await self.write([item])
+                return [None] * len(items)
+            if classify(error) is not Fault.ITEM:
+                raise
+            await self._refuse(items[0], error)
+            return [None]
+        self._metrics.finished(items, set(finished))
+        self._written(items, lanes, finished)
+        return [None] * len(items)
+
+    async def _refuse(self, item: Written, error: Exception) -> None:
+        """End a call whose outcome the database does not take."""
+        logger.error(
+            "the outcome of the call %s cannot be written: %s", item.loaded.running.id, error
+        )
+        finish = machine.fail(
+            item.loaded.running,
+            Status.INVALID_RESPONSE,
+            f"the outcome of the call cannot be written: {error}",
+        )
+
+        async def write(connection: Any) -> tuple[set[str], list[UUID]]:
+            refused = [Written(item.loaded, finish)]
+            return await store.write(connection, refused, self._database.clock.now(), self._limits)
+
+        lanes, finished = await self._database.persist(self._database.durable, write)
+        self._metrics.finished([Written(item.loaded, finish)], set(finished))
+        self._written([Written(item.loaded, finish)], lanes, finished)

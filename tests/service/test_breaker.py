@@ -1,0 +1,200 @@
+"""Breakers and paces: by examples, by simulation, and for any order of events. No clock runs."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatch_grpc.service.breaker import (
+    FAILURES,
+    MAX_ASKED_REST,
+    MAX_REST,
+    PROBE_SECONDS,
+    Breaker,
+    Hosts,
+    Pace,
+    rest_of,
+)
+
+HOST = "http://h"
+
+
+def failed_host(now: float = 0.0) -> Hosts:
+    hosts = Hosts()
+    told = [hosts.failed(HOST, now, 0) for _ in range(FAILURES)]
+    assert told == [False] * (FAILURES - 1) + [True]
+    return hosts
+
+
+def test_a_host_rests_after_failures_in_a_row():
+    hosts = Hosts()
+    hosts.failed(HOST, 0, 0)
+    hosts.failed(HOST, 0, 0)
+    assert hosts.answered(HOST, 0) is False
+    hosts.failed(HOST, 0, 0)
+    assert hosts.allowance(HOST, 0) is None
+    assert failed_host().allowance(HOST, 0) == 0
+
+
+def test_one_call_probes_a_host_when_its_rest_is_over():
+    hosts = failed_host()
+    rest = rest_of(FAILURES)
+    assert hosts.to_probe(rest / 2) == []
+    assert hosts.to_probe(rest) == [HOST]
+    assert hosts.allowance(HOST, rest) == 0  # another process may be the one
+    hosts.grant_probes([HOST], {HOST}, rest)
+    assert hosts.allowance(HOST, rest) == 1
+    hosts.begun(HOST, rest)
+    assert hosts.allowance(HOST, rest) == 0
+    assert hosts.failed(HOST, rest, 0)
+    assert hosts.to_probe(rest + rest) == []  # it rests for longer
+    assert hosts.to_probe(rest + rest_of(FAILURES + 1)) == [HOST]
+
+
+def test_a_host_that_answers_its_probe_is_called_again():
+    hosts = failed_host()
+    hosts.grant_probes([HOST], {HOST}, 1)
+    hosts.begun(HOST, 1)
+    assert hosts.answered(HOST, 1)
+    assert hosts.allowance(HOST, 1) is None
+
+
+def test_a_probe_that_another_process_makes_is_waited_for():
+    hosts = failed_host()
+    hosts.grant_probes([HOST], set(), 1)
+    assert hosts.allowance(HOST, 1) == 0
+    assert hosts.to_probe(1) == []
+
+
+def test_a_probe_that_came_to_nothing_is_made_again():
+    """The job was stale, say."""
+    hosts = failed_host()
+    hosts.grant_probes([HOST], {HOST}, 1)
+    hosts.begun(HOST, 1)
+    hosts.ended(HOST)
+    assert hosts.allowance(HOST, 1) == 1
+
+
+def test_a_probe_that_runs_for_long_has_connected():
+    hosts = failed_host()
+    hosts.grant_probes([HOST], {HOST}, 1)
+    hosts.begun(HOST, 1)
+    assert hosts.allowance(HOST, 1 + PROBE_SECONDS) is None
+
+
+def test_what_others_know_counts():
+    hosts = Hosts()
+    hosts.learn({HOST: (5, 7.0)}, ())
+    assert hosts.allowance(HOST, 6) == 0
+    hosts.learn({}, (HOST,))
+    assert hosts.allowance(HOST, 6) == 0  # this process knows better
+    hosts.learn({}, ())
+    assert hosts.allowance(HOST, 6) is None
+
+
+def test_a_host_rests_for_as_long_as_it_asks():
+    hosts = Hosts()
+    assert hosts.failed(HOST, 0, 30)
+    assert hosts.to_probe(29) == []
+    assert hosts.to_probe(30) == [HOST]
+    hosts = Hosts()
+    hosts.failed(HOST, 0, 10**9)
+    assert hosts.to_probe(MAX_ASKED_REST) == [HOST]
+
+
+@given(st.lists(st.sampled_from(["failed", "answered", "begun", "ended", "grant", "learn"])))
+def test_a_breaker_always_lets_somebody_through_in_the_end(events: list[str]):
+    breaker, now = Breaker(), 0.0
+    for event in events:
+        now += 0.5
+        if event == "failed":
+            breaker.failed(now)
+        elif event == "answered":
+            breaker.succeeded()
+        elif event == "grant":
+            if breaker.wants_probe(now):
+                breaker.grant_probe()
+        elif event == "learn":
+            breaker.learn(4, now + MAX_REST)
+        elif event == "begun":
+            if breaker.allowance(now) != 0:
+                breaker.begun(now)
+        else:
+            breaker.ended()
+        assert breaker.allowance(now) in {None, 0, 1}
+    now += PROBE_SECONDS + MAX_REST
+    if breaker.wants_probe(now):
+        breaker.grant_probe()
+    assert breaker.allowance(now) in {None, 1}
+
+
+class Limited:
+    """An endpoint that takes so many calls a second, and a little more at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = rate / 5
+        self._at = 0.0
+
+    def takes(self, now: float) -> bool:
+        self._tokens = min(self._rate / 5, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def simulate(limit: float, seconds: float, first: float) -> tuple[float, float]:
+    """Call as fast as is allowed; returns the part of the limit that is used, and of refusals."""
+    hosts, endpoint = Hosts(), Limited(limit)
+    now, accepted, refused = 0.0, 0, 0
+    while now < seconds:
+        allowed = hosts.allowance(HOST, now)
+        for _ in range(min(100 if allowed is None else allowed, 100)):
+            hosts.begun(HOST, now)
+            if endpoint.takes(now):
+                hosts.answered(HOST, now)
+                accepted += now >= first
+            else:
+                hosts.refused(HOST, now, 0)
+                refused += now >= first
+        now += 0.005
+    return accepted / (limit * (seconds - first)), refused / (accepted + refused)
+
+
+def test_a_limit_is_found_and_kept_to():
+    for limit in (20, 50, 500):
+        used, refused = simulate(limit, 60, 10)
+        assert used >= 0.9, limit
+        assert refused <= 0.05, limit
+
+
+def test_a_limit_of_50_is_used_from_the_start():
+    used, refused = simulate(50, 60, 0)
+    assert used >= 0.9
+    assert refused <= 0.05
+
+
+def test_a_host_that_takes_nothing_is_left_alone_for_as_long_as_it_asks():
+    pace = Pace()
+    pace.refused(100, 30)
+    assert pace.allowance(129) == 0
+    assert pace.allowance(131) == 1
+
+
+def test_a_host_that_takes_some_is_not_stopped():
+    pace = Pace()
+    pace.accepted(100)
+    pace.refused(100, 30)
+    assert pace.allowance(102) == 1
+
+
+def test_what_is_well_is_forgotten():
+    hosts = Hosts()
+    hosts.refused(HOST, 0, 0)
+    assert hosts.allowance(HOST, 0) == 0
+    hosts.forget(61)
+    assert hosts.allowance(HOST, 61) is None
+    for number in range(20_000):
+        hosts.failed(f"http://{number}", 0, 0)
+        hosts.answered(f"http://{number}/", 0)
+    assert len(hosts._breakers) == len(hosts._paces) == 10_000

@@ -1,0 +1,157 @@
+"""What hosts do to each other: nothing. They hang, are dead, refuse; the others go on."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dispatch_grpc import CallError, Status, new_call
+from tests.service.processes import Process, endpoint, service, until
+from tests.service.test_database_faults import is_running, sql
+from tests.service.test_faults import client, dispatch, results, runs
+
+pytestmark = pytest.mark.usefixtures("hosted")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def hosted(log: Path) -> Iterator[Process]:
+    with endpoint(log) as process:
+        yield process
+
+
+@contextmanager
+def hung() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    taken.append(listener.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for one in taken:
+                one.close()
+
+
+def noted(log: Path, name: str, id: str) -> bool:
+    return log.exists() and f"{name} {id}" in log.read_text().splitlines()
+
+
+def test_hosts_that_hang_leave_slots_for_others(tmp_path: Path, hosted: Process):
+    with hung() as first, hung() as second, hung() as third:
+        with service(tmp_path / "data", shutdown_seconds=0) as process, client(process) as c:
+            for url in (first, second, third):
+                ids = dispatch(c, [new_call(url, "f", n) for n in range(400)])
+                until(lambda some=ids: any(is_running(c, id) for id in some))
+            quick = [c.dispatch(new_call(hosted.url, "square", n)) for n in range(20)]
+            assert results(c, quick) == [n * n for n in range(20)]
+
+
+def test_a_function_that_is_slow_leaves_slots_for_the_others_of_its_host(
+    tmp_path: Path, hosted: Process, log: Path
+):
+    with service(tmp_path / "data", shutdown_seconds=0) as process, client(process) as c:
+        slow = dispatch(c, [new_call(hosted.url, "slow", 3600) for _ in range(300)])
+        until(lambda: log.exists() and len(runs(log)) >= 64)
+        quick = [c.dispatch(new_call(hosted.url, "square", n)) for n in range(20)]
+        assert results(c, quick) == [n * n for n in range(20)]
+        assert all(is_running(c, id) for id in list(runs(log))[:10] if id in slow)
+
+
+def test_the_calls_of_a_dead_host_wait_without_an_attempt_each(
+    tmp_path: Path, hosted: Process, log: Path
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    data = tmp_path / "data"
+    with service(data) as process, client(process) as c:
+        dead = dispatch(c, [new_call(f"http://127.0.0.1:{port}", "square", 2)] * 2000)
+        resting = "SELECT failures FROM dispatch_grpc.resting_hosts"
+        until(lambda: sql(data, resting) is not None)
+        until(lambda: sql(data, resting) > 4)  # it was probed by now
+        tried = "SELECT count(*) FROM dispatch_grpc.calls WHERE runs > 0"
+        assert sql(data, tried) <= 300
+        assert results(c, [c.dispatch(new_call(hosted.url, "square", 3))]) == [9]
+        with service(data) as other, client(other) as o:
+            o.wait(o.dispatch(new_call(hosted.url, "square", 3)), timeout=None)
+            with endpoint(tmp_path / "back", port):
+                assert results(o, dead[:100] + dead[-100:]) == [4] * 200
+                until(lambda: sql(data, "SELECT count(*) FROM dispatch_grpc.pgqueuer") == 0)
+        assert sql(data, resting) is None
+
+
+def test_a_call_that_is_cancelled_gives_back_its_slot(tmp_path: Path, hosted: Process, log: Path):
+    """And its function is cancelled, for its connection is closed."""
+    with service(tmp_path / "data", concurrency=1) as process, client(process) as c:
+        id = c.dispatch(new_call(hosted.url, "stubborn"))
+        until(lambda: noted(log, "stubborn", id))
+        queued = c.dispatch(new_call(hosted.url, "square", 3))
+        assert c.cancel(id) == 1
+        assert results(c, [queued]) == [9]
+        until(lambda: noted(log, "cancelled", id))
+
+
+def test_a_call_that_is_cancelled_elsewhere_gives_back_its_slot(
+    tmp_path: Path, hosted: Process, log: Path
+):
+    data = tmp_path / "data"
+    with service(data, concurrency=1) as process, client(process) as c:
+        id = c.dispatch(new_call(hosted.url, "stubborn"))
+        until(lambda: noted(log, "stubborn", id))
+        with service(data, concurrency=1) as other, client(other) as o:
+            assert o.cancel(id) == 1
+            until(lambda: noted(log, "cancelled", id))
+
+
+def test_an_attempt_has_a_time_limit(tmp_path: Path, hosted: Process, log: Path):
+    with service(tmp_path / "data", concurrency=1, run_seconds=1) as process, client(process) as c:
+        id = c.dispatch(new_call(hosted.url, "stubborn"))
+        until(lambda: noted(log, "cancelled", id) and c.get(id).runs >= 1)
+        info = c.get(id)
+        assert info.status is Status.TIMEOUT
+        assert info.last_error is not None
+        assert "the time limit of an attempt, 1 s, was over" in info.last_error.message
+        c.cancel(id)
+
+
+def test_a_call_expires_in_the_queue(tmp_path: Path, hosted: Process, log: Path):
+    """On time, while its lane is full."""
+    data = tmp_path / "data"
+    with service(data, concurrency=1) as process, client(process) as c:
+        id = c.dispatch(new_call(hosted.url, "stubborn"))
+        until(lambda: noted(log, "stubborn", id))
+        queued = c.dispatch(new_call(hosted.url, "square", 3, expiration=timedelta(seconds=1)))
+        with pytest.raises(CallError, match="the call expired") as caught:
+            c.wait(queued, timeout=None)
+        assert caught.value.status is Status.TIMEOUT
+        assert c.get(queued).runs <= 1
+        assert is_running(c, id)
+        jobs = "SELECT count(*) FROM dispatch_grpc.pgqueuer WHERE status = 'queued'"
+        assert sql(data, jobs) == 0
+        c.cancel(id)
+
+
+def test_an_endpoint_that_limits_its_rate_is_called_at_that_rate(tmp_path: Path, hosted: Process):
+    with service(tmp_path / "data") as process, client(process) as c:
+        ids = dispatch(c, [new_call(hosted.url, "limited") for _ in range(400)])
+        assert results(c, ids) == [1] * 400
+        attempts = sum(c.get(id).runs for id in ids)
+        assert attempts < 800
+        assert all(c.get(id).state == "finished" for id in ids)
