@@ -851,13 +851,13 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         (
             "asyncpg",
             ["serve"],
-            "the service needs an extra: pip install 'dispatch-grpc[service]' (asyncpg is "
-            "missing)\n",
+            "the service needs an extra: pip install 'dispatch-grpc[embedded]', or "
+            "'dispatch-grpc[service]' for a PostgreSQL of your own (asyncpg is missing)\n",
         ),
         (
             "pythonjsonlogger",
             ["serve", "--log-format", "json"],
-            "pip install 'dispatch-grpc[service]' (pythonjsonlogger.json is missing)\n",
+            "for a PostgreSQL of your own (pythonjsonlogger.json is missing)\n",
         ),
     ],
 )
@@ -879,8 +879,12 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
 
 
 def test_another_broken_import_is_no_missing_extra(environment):
-    code = "import sys; sys.modules['json'] = None; from dispatch_grpc.__main__ import main; main()"
+    broken = "dispatch_grpc.cli.output"
+    code = (
+        f"import sys; sys.modules[{broken!r}] = None\n"
+        "from dispatch_grpc.__main__ import main; main()"
+    )
     python = [sys.executable, "-c", code]
     done = subprocess.run(python, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "import of json halted" in done.stderr
+    assert f"import of {broken} halted" in done.stderr
