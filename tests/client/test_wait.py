@@ -24,6 +24,7 @@ from dispatch.calls.v1.calls_pb2 import (
     WaitCallResponse,
 )
 from dispatch.sdk.v1.function_pb2 import RunRequest, RunResponse
+from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import (
     AsyncClient,
@@ -576,7 +577,9 @@ def test_results_of_other_services(driver: Driver):
         with scripted(WaitCallResponse(call=call)) as (_, server):
             with pytest.raises(CallError) as caught:
                 API(driver, server.url).wait("id")
-            assert caught.value.output == call.result.output
+            found = caught.value.output
+            assert isinstance(found, AnyProto)
+            assert (found.type_url, found.value) == (output["type_url"], output["value"])
 
 
 def test_an_answer_above_our_own_bound(
