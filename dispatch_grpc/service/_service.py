@@ -143,13 +143,18 @@ class Service:
             host = f"[{host}]" if ":" in host else host
             yield Service(f"{scheme}://{host}:{port}", keys, made)
         finally:
-            stopping.set()
-            watching.stop()
-            await asyncio.gather(serving, worker.stop(working))
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-            await caller.close()
-            await database.close()
+            try:
+                stopping.set()
+                watching.stop()
+                await asyncio.gather(serving, worker.stop(working))
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+                await caller.close()
+            except BaseException:  # it is ended at once: nobody waits for what still runs
+                database.terminate()
+                raise
+            finally:
+                await database.close()
 
 
 def _check(settings: ServiceSettings) -> None:

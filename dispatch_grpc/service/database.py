@@ -95,6 +95,12 @@ class Database:
         async with self.durable.acquire() as connection, connection.transaction():
             yield connection
 
+    def terminate(self) -> None:
+        """Cut off the connections, whatever they are used for."""
+        for pool in (self.durable, self.relaxed):
+            if pool is not None:
+                pool.terminate()
+
     async def close(self) -> None:
         """Close the connections, and stop the embedded database if nobody else uses it."""
         try:
