@@ -1,6 +1,6 @@
 # Everything a developer runs. `make help` lists the targets.
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 REQ := tools/requirements
 BIN := .venv/bin
@@ -18,10 +18,10 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service lock ci clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.stamp ## make .venv: the package, every extra, the development tools
 .venv/.stamp: pyproject.toml $(REQ)/dev.txt
@@ -47,6 +47,13 @@ test-newest: setup ## run the tests with the newest dependencies that there are
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
 	.venv-newest/bin/python -m pytest
+
+test-pure-protobuf: setup ## run the tests of values, calls, clients and endpoints with the protobuf that Alpine gets
+	PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python $(BIN)/python -m pytest \
+		tests/values tests/test_calls.py tests/client tests/endpoint
+
+fresh-machine: ## follow the README on a fresh Debian with the newest Python and dependencies (needs root)
+	tools/fresh_machine
 
 test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
 	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot

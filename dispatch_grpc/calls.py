@@ -187,7 +187,7 @@ def _assign(
         raise InvalidCallError(f"{field}: {rule}; got {_given(value)}")
     try:
         setattr(call, field, value)
-    except UnicodeEncodeError as error:  # a lone surrogate, which UTF-8 cannot carry
+    except ValueError as error:  # a lone surrogate, which UTF-8 cannot carry
         raise InvalidCallError(f"{field}: {rule}; got {_given(value)}") from error
 
 

@@ -299,13 +299,14 @@ def http_error(status: int) -> RPCError:
     return rpc_error(_HTTP_CODES.get(status, Code.UNKNOWN), message)
 
 
-def missing_extra(error: ImportError, user: str, extra: str) -> ImportError:
+def missing_extra(error: ImportError, user: str, extra: str, note: str = "") -> ImportError:
     """Make the error for a dependency of an extra that cannot be imported.
 
     Args:
         error: The failed import: the dependency is missing, or its version is incompatible.
         user: The feature that needs the extra.
         extra: Name of the extra.
+        note: What to say after the command, such as another extra that would do.
     """
     package = (error.name or "").partition(".")[0]
     if package in {"", "dispatch_grpc"}:  # it has been explained, or is a fault of ours
@@ -313,8 +314,9 @@ def missing_extra(error: ImportError, user: str, extra: str) -> ImportError:
     if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(package) is None:
         return ImportError(
             f"{user} needs an extra ({package} is missing): pip install 'dispatch-grpc[{extra}]'"
+            f"{note}"
         )
     return ImportError(
         f"{user} needs another version of {package} ({error}): "
-        f"pip install --upgrade 'dispatch-grpc[{extra}]'"
+        f"pip install --upgrade 'dispatch-grpc[{extra}]'{note}"
     )

@@ -37,7 +37,10 @@ def main() -> None:
         )
         try:
             assert service.stdout is not None
-            url = service.stdout.readline().split()[-1]
+            line = service.stdout.readline()
+            if not line:  # it has said why on stderr
+                sys.exit(1)
+            url = line.split()[-1]
             print(f"A Dispatch service listens on {url}, an endpoint on {endpoint.url}\n")
             for protocol in ("grpc", "connect"):
                 with Client(KEY, api_url=url, protocol=protocol) as client:

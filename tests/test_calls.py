@@ -97,7 +97,8 @@ def test_functions_that_are_not(function: Any):
 
 def test_inputs():
     any = AnyProto(type_url="example.com/T", value=b"\xff")
-    assert new_call("http://x", "f", any).input == any
+    # Not by ==, which protobuf in pure Python cannot do for an unknown type.
+    assert new_call("http://x", "f", any).input.SerializeToString() == any.SerializeToString()
     assert new_call("http://x", "f", [1]).input == marshal([1])
     assert new_call("http://x", "f").input == marshal(None)
     with pytest.raises(MarshalError, match=r"^\$: "):

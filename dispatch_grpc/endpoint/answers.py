@@ -68,7 +68,7 @@ def describe(error: BaseException) -> Error:
             message = f"{message}: (its members cannot be listed)"
     try:
         lines = "".join(traceback.format_exception(*_own(error)))
-    except BaseException:  # noqa: BLE001 (a SyntaxError's fields may hold anything)
+    except BaseException:  # noqa: BLE001 (its fields are the function's own)
         lines = ""
     return Error(type=_type(error), message=_utf8(message).decode(), traceback=_utf8(lines))
 

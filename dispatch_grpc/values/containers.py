@@ -97,7 +97,7 @@ def _fill(slot: Value, value: Any, levels: int) -> None:
 def _set_text(slot: Value, value: str) -> None:
     try:
         slot.string_value = value
-    except UnicodeEncodeError as error:
+    except ValueError as error:  # a UnicodeEncodeError, or another of protobuf in pure Python
         raise PathError("a str must be valid Unicode; this one has a lone surrogate") from error
 
 
@@ -135,7 +135,7 @@ def _fill_struct(struct: Struct, value: dict[str, Any], levels: int) -> None:
             problem.path.append(_segment(key))
         problem.containers.append(id(value))
         raise
-    except UnicodeEncodeError as error:
+    except ValueError as error:  # as in _set_text
         failure = PathError("keys and str must be valid Unicode; there is a lone surrogate")
         failure.path.append(_segment(key))
         raise failure from error

@@ -26,6 +26,7 @@ from dispatch.calls.v1.calls_pb2 import (
     WaitCallResponse,
 )
 from dispatch.sdk.v1.function_pb2 import RunRequest, RunResponse
+from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.json_format import MessageToDict
 
 from dispatch_grpc import (
@@ -689,7 +690,9 @@ def test_results_of_other_services(driver: Driver):
         with scripted(WaitCallResponse(call=call)) as (_, server):
             with pytest.raises(CallError) as caught:
                 API(driver, server.url).wait("id")
-            assert caught.value.output == call.result.output
+            found = caught.value.output
+            assert isinstance(found, AnyProto)
+            assert (found.type_url, found.value) == (output["type_url"], output["value"])
 
 
 def test_outputs_as_large_as_the_service_keeps_them(

@@ -1183,6 +1183,12 @@ def test_errors_whose_own_code_fails_are_told_all_the_same(
     assert b"raise cls(inner)" in response.exit.result.error.traceback
 
 
+class NoTracebackError(Exception):
+    @property
+    def __suppress_context__(self) -> bool:  # type: ignore[override]  # read for every traceback
+        raise RuntimeError
+
+
 def test_an_error_whose_traceback_cannot_be_written_is_told_without(
     endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ):
@@ -1190,10 +1196,10 @@ def test_an_error_whose_traceback_cannot_be_written_is_told_without(
 
     @endpoint.function
     def f() -> None:
-        raise SyntaxError("odd", ("file", 1, 1, 5))
+        raise NoTracebackError("odd")
 
     response = run(endpoint, "f")
-    assert message(response, Status.TEMPORARY_ERROR) == "odd (file, line 1)"
+    assert message(response, Status.TEMPORARY_ERROR) == "odd"
     assert response.exit.result.error.traceback == b""
 
 
@@ -1716,7 +1722,7 @@ def with_tail_call(call: Call) -> RunResponse:
     [
         (None, "f is a primitive: a RunResponse is required; got NoneType"),
         (5, "a RunResponse is required; got int"),
-        (RunResponse, "a RunResponse is required; got MessageMeta"),
+        (RunResponse, f"a RunResponse is required; got {type(RunResponse).__name__}"),
         (Call(), "a RunResponse is required; got Call"),
         (RunResponse(), "the answer of f: status: one is required; got none"),
         (RunResponse(status=99), "the answer of f: status: one is required; got 99"),  # type: ignore[arg-type]

