@@ -25,6 +25,7 @@ ROOMS = (
     "transport",
     "client",
     "serving",
+    "workflow",
     "endpoint",
     "testing",
     "service",

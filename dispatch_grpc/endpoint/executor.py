@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.schema import RunRequest
+from dispatch_grpc.workflow.operations import is_replaying
 
 Outcome = tuple[Any, BaseException | None]
 """What a function returned, or what it raised."""
@@ -36,6 +37,11 @@ class CurrentCall:
     root_dispatch_id: str
     creation_time: datetime | None
     expiration_time: datetime | None
+
+    @property
+    def replaying(self) -> bool:
+        """True while a workflow runs code again that has run before."""
+        return is_replaying()
 
 
 _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch_grpc_call")

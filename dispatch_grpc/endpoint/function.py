@@ -1,10 +1,10 @@
 """A function that an endpoint hosts: calls of it, and its runs."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from functools import cached_property, partial, update_wrapper
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import AsyncClient, Client, DispatchID
@@ -15,9 +15,12 @@ from dispatch_grpc.endpoint.parameters import Parameters
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
 from dispatch_grpc.values import marshal
+from dispatch_grpc.workflow.errors import error_value, type_name
+from dispatch_grpc.workflow.operations import returned_type, run
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 class Host(Protocol):
@@ -25,6 +28,11 @@ class Host(Protocol):
 
     url: str
     max_request_bytes: int
+
+    @property
+    def error_types(self) -> Mapping[str, type[Exception]]:
+        """Return the classes of exceptions that are raised again, by name."""
+        ...
 
     def client(self) -> Client:
         """Return the client to dispatch calls with."""
@@ -134,6 +142,45 @@ class Function(Generic[_P, _R]):
         call = self.call(*args, expiration=expiration, version=version, **kwargs)
         return await self._endpoint.async_client().dispatch(call)
 
+    @overload
+    def run(
+        self: "Function[_P, Coroutine[Any, Any, _T]]",
+        *args: Any,
+        expiration: timedelta | None = None,
+        version: str = "",
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def run(
+        self,
+        *args: Any,
+        expiration: timedelta | None = None,
+        version: str = "",
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, _R]: ...
+    def run(
+        self,
+        *args: Any,
+        expiration: timedelta | None = None,
+        version: str = "",
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call this function from a workflow, and wait for its result.
+
+        Arguments and errors are those of `call` and of `workflow.run`. The result is decoded by
+        the function's return annotation.
+
+        Returns:
+            A coroutine of the result, for `await`, `asyncio.gather`, a TaskGroup and the like.
+        """
+        call = self.call(*args, expiration=expiration, version=version, **kwargs)
+        return run(call, self._returns)
+
+    @cached_property
+    def _returns(self) -> Any:
+        """The type of the result, None if it is not known."""
+        return None if self._parameters is None else returned_type(self._function)
+
     async def _run(self, request: RunRequest, executor: Executor) -> RunResponse:
         """Run the function, and answer how that went, whatever it does."""
         args: tuple[Any, ...] = (request,)
@@ -153,7 +200,14 @@ class Function(Generic[_P, _R]):
             describe_call(request),
             is_async=self._is_async,
         )
-        return self._answer(result) if raised is None else failure(self.name, raised)
+        return self._answer(result) if raised is None else self._failure(raised)
+
+    def _failure(self, error: BaseException, status: Status | None = None) -> RunResponse:
+        """Answer with an exception, and with its arguments if its class is registered."""
+        response = failure(self.name, error, status)
+        if type_name(type(error)) in self._endpoint.error_types:
+            response.exit.result.error.value = error_value(error)
+        return response
 
     def _answer(self, result: Any) -> RunResponse:
         try:
