@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from dispatch_grpc import Endpoint, workflow
+from dispatch_grpc import Endpoint, Function, workflow
 from dispatch_grpc.testing import Runner
 
 
@@ -46,7 +46,7 @@ def test_awaits_one_after_the_other(endpoint: Endpoint):
 
 
 @pytest.fixture
-def double(endpoint: Endpoint):
+def double(endpoint: Endpoint) -> Function[[int], int]:
     @endpoint.function
     def double(number: int) -> int:
         return 2 * number
@@ -54,7 +54,7 @@ def double(endpoint: Endpoint):
     return double
 
 
-def test_gather(endpoint: Endpoint, double):
+def test_gather(endpoint: Endpoint, double: Function[[int], int]):
     @endpoint.workflow
     async def many() -> list[int]:
         return await asyncio.gather(*(double.run(i) for i in range(5)))
@@ -62,7 +62,7 @@ def test_gather(endpoint: Endpoint, double):
     assert run(endpoint, many.call()) == [0, 2, 4, 6, 8]
 
 
-def test_a_task_group_with_tasks_of_several_steps(endpoint: Endpoint, double):
+def test_a_task_group_with_tasks_of_several_steps(endpoint: Endpoint, double: Function[[int], int]):
     async def twice(number: int) -> int:
         return await double.run(await double.run(number))
 
@@ -124,14 +124,12 @@ def test_wait_and_as_completed(endpoint: Endpoint):
         tasks = [asyncio.create_task(after.run(n * 1000)) for n in (3, 1, 2)]
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         found = [task.result() for task in done]
-        for soon in asyncio.as_completed(pending):
-            found.append(await soon)
-        return found
+        return found + [await soon for soon in asyncio.as_completed(pending)]
 
     assert run(endpoint, first.call()) == [1000, 2000, 3000]
 
 
-def test_queue_event_lock_and_condition(endpoint: Endpoint, double):
+def test_queue_event_lock_and_condition(endpoint: Endpoint, double: Function[[int], int]):
     @endpoint.workflow
     async def workers() -> list[int]:
         queue: asyncio.Queue[int] = asyncio.Queue(2)
