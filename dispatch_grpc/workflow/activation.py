@@ -109,7 +109,6 @@ class Activation:
 
     Attributes:
         replaying: Whether what runs has run before.
-        steps: Steps that are to be begun.
         journal_bytes: Size of the journal.
     """
 
@@ -125,7 +124,7 @@ class Activation:
     ) -> None:
         self.journal = journal
         self.replaying = True
-        self.steps: dict[int, Step] = {}
+        self._steps: dict[int, Step] = {}
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
         self.endpoint = endpoint
         self.errors = errors or {}
@@ -235,12 +234,20 @@ class Activation:
     @property
     def outcome(self) -> tuple[Any, BaseException | None]:
         """What the workflow returned, and what it raised or cannot go on for."""
-        if self._problem is None and self._outcome is None and self._main is not None:
+        if self._problem is None and self._outcome is None and self.done and self._main:
             try:
                 self._outcome = self._main.result(), None  # once: it drops the traceback
             except BaseException as error:  # noqa: BLE001  (whatever the user's code raised)
                 self._outcome = None, error
         return self._outcome or (None, self._problem)
+
+    def next_step(self) -> Step | None:
+        """Take a step that is to be begun; None when there is none."""
+        while self._steps:
+            step = self._steps.pop(next(iter(self._steps)))
+            if not self._waiting[step.id].future.done():  # or its task was cancelled
+                return step
+        return None
 
     @property
     def running_steps(self) -> int:
@@ -312,10 +319,16 @@ class Activation:
     def call(self, call: Call, wanted: Any, errors: Mapping[str, type[Exception]]) -> Any:
         """Make a call; returns the future of its result."""
         endpoint = "" if call.endpoint == self.endpoint else call.endpoint
+        lane, number = self.loop.next_command()
         command = Command(
-            kind=_CALL, name=call.function, endpoint=endpoint, input_hash=_digest(call.input)
+            kind=_CALL,
+            name=call.function,
+            endpoint=endpoint,
+            input_hash=_digest(call.input),
+            lane=lane,
+            number=number,
         )
-        id = self._id(*self.loop.next_command())
+        id = self._id(lane, number)
         if not self.replaying:
             self._unsent[id] = None
         if id in self._unsent:
@@ -333,9 +346,11 @@ class Activation:
         wanted: Any,
     ) -> Any:
         """Ask for a step; returns the future of its result."""
-        id = self._id(*self.loop.next_command())
-        future = self._command(id, Command(kind=_STEP, name=name_of(function)), wanted, {})
-        self.steps[id] = Step(id, function, args, kwargs)
+        lane, number = self.loop.next_command()
+        command = Command(kind=_STEP, name=name_of(function), lane=lane, number=number)
+        id = self._id(lane, number)
+        future = self._command(id, command, wanted, {})
+        self._steps[id] = Step(id, function, args, kwargs)
         return future
 
     def patched(self, name: str) -> bool:
@@ -456,7 +471,7 @@ class Activation:
             self._guard(self.loop.fire)
             return
         waiting = self._waiting.pop(entry.command_id, None)
-        self.steps.pop(entry.command_id, None)
+        self._steps.pop(entry.command_id, None)
         if waiting is None or waiting.future.done():
             return
         outcome = entry.outcome
@@ -528,6 +543,8 @@ def _describe(command: Command | None) -> str:
     if command.kind == _CALL:
         where = f"at {command.endpoint}" if command.endpoint else "of its endpoint"
         text += f" {where} with input {command.input_hash:016x}"
+    if command.lane:
+        text += f" (command {command.number} of task {command.lane})"
     return text
 
 

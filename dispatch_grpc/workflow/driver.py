@@ -112,8 +112,7 @@ class Driver:
     async def _go_on(self, activation: Activation) -> bool:
         """Run the steps that are to be run, or wait for a short time; False with neither."""
         now_us = self._mode.now_us
-        while activation.steps:
-            step = activation.steps.pop(next(iter(activation.steps)))
+        while (step := activation.next_step()) is not None:
             running = self._execute(
                 partial(step.function, *step.args, **step.kwargs),
                 is_async=self._is_async(step.function),

@@ -455,7 +455,12 @@ type Command struct {
 	// Endpoint of the function that is called. Empty for the workflow's own.
 	Endpoint string `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	// Hash of the argument of the function that is called.
-	InputHash     uint64 `protobuf:"fixed64,4,opt,name=input_hash,json=inputHash,proto3" json:"input_hash,omitempty"`
+	InputHash uint64 `protobuf:"fixed64,4,opt,name=input_hash,json=inputHash,proto3" json:"input_hash,omitempty"`
+	// Lane of the task that asked: the numbers of it and its parents, each among
+	// the tasks of its parent.
+	Lane string `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Number of the command within its lane, from 1.
+	Number        uint32 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -514,6 +519,20 @@ func (x *Command) GetEndpoint() string {
 func (x *Command) GetInputHash() uint64 {
 	if x != nil {
 		return x.InputHash
+	}
+	return 0
+}
+
+func (x *Command) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Command) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
 	}
 	return 0
 }
@@ -762,13 +781,15 @@ const file_dispatch_workflow_v1_journal_proto_rawDesc = "" +
 	"\acommand\x18\x03 \x01(\v2\x1d.dispatch.workflow.v1.CommandH\x00R\acommand\x129\n" +
 	"\aoutcome\x18\x04 \x01(\v2\x1d.dispatch.workflow.v1.OutcomeH\x00R\aoutcome\x120\n" +
 	"\x04wake\x18\x05 \x01(\v2\x1a.dispatch.workflow.v1.WakeH\x00R\x04wakeB\x06\n" +
-	"\x04kind\"\x8f\x01\n" +
+	"\x04kind\"\xbb\x01\n" +
 	"\aCommand\x125\n" +
 	"\x04kind\x18\x01 \x01(\x0e2!.dispatch.workflow.v1.CommandKindR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
 	"\bendpoint\x18\x03 \x01(\tR\bendpoint\x12\x1d\n" +
 	"\n" +
-	"input_hash\x18\x04 \x01(\x06R\tinputHash\"~\n" +
+	"input_hash\x18\x04 \x01(\x06R\tinputHash\x12\x12\n" +
+	"\x04lane\x18\x05 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06number\x18\x06 \x01(\rR\x06number\"~\n" +
 	"\aOutcome\x12.\n" +
 	"\x06output\x18\x01 \x01(\v2\x14.google.protobuf.AnyH\x00R\x06output\x129\n" +
 	"\afailure\x18\x02 \x01(\v2\x1d.dispatch.workflow.v1.FailureH\x00R\afailureB\b\n" +

@@ -27,17 +27,17 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dispatch/workflow/v1/journal.proto\x12\x14\x64ispatch.workflow.v1\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x05State\x12\x18\n\x07version\x18\x01 \x01(\rR\x07version\x12\x18\n\x07journal\x18\x02 \x01(\x0cR\x07journal\x12\x43\n\x0b\x63ompression\x18\x03 \x01(\x0e\x32!.dispatch.workflow.v1.CompressionR\x0b\x63ompression\x12#\n\rjournal_bytes\x18\x04 \x01(\x04R\x0cjournalBytes\x12\x1a\n\x08\x63hecksum\x18\x05 \x01(\x07R\x08\x63hecksum\"\x90\x02\n\x07Journal\x12\x14\n\x05nonce\x18\x01 \x01(\x0cR\x05nonce\x12*\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyR\x05input\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12!\n\x0c\x63ode_version\x18\x04 \x01(\tR\x0b\x63odeVersion\x12\x35\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x1b.dispatch.workflow.v1.EntryR\x07\x65ntries\x12\x16\n\x06unsent\x18\x06 \x03(\x06R\x06unsent\x12\x16\n\x06polled\x18\x07 \x03(\x06R\x06polled\"\xf5\x01\n\x05\x45ntry\x12\x1d\n\ncommand_id\x18\x01 \x01(\x06R\tcommandId\x12\x1d\n\nelapsed_us\x18\x02 \x01(\x04R\telapsedUs\x12\x39\n\x07\x63ommand\x18\x03 \x01(\x0b\x32\x1d.dispatch.workflow.v1.CommandH\x00R\x07\x63ommand\x12\x39\n\x07outcome\x18\x04 \x01(\x0b\x32\x1d.dispatch.workflow.v1.OutcomeH\x00R\x07outcome\x12\x30\n\x04wake\x18\x05 \x01(\x0b\x32\x1a.dispatch.workflow.v1.WakeH\x00R\x04wakeB\x06\n\x04kind\"\x8f\x01\n\x07\x43ommand\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32!.dispatch.workflow.v1.CommandKindR\x04kind\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n\x08\x65ndpoint\x18\x03 \x01(\tR\x08\x65ndpoint\x12\x1d\n\ninput_hash\x18\x04 \x01(\x06R\tinputHash\"~\n\x07Outcome\x12.\n\x06output\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12\x39\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1d.dispatch.workflow.v1.FailureH\x00R\x07\x66\x61ilureB\x08\n\x06result\"\xe8\x01\n\x07\x46\x61ilure\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12/\n\x06status\x18\x03 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x32\n\targuments\x18\x04 \x01(\x0b\x32\x14.google.protobuf.AnyR\targuments\x12\x1c\n\ttraceback\x18\x05 \x01(\tR\ttraceback\x12,\n\x06output\x18\x06 \x01(\x0b\x32\x14.google.protobuf.AnyR\x06output\"\x06\n\x04Wake*@\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x01*q\n\x0b\x43ommandKind\x12\x1c\n\x18\x43OMMAND_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMMAND_KIND_CALL\x10\x01\x12\x15\n\x11\x43OMMAND_KIND_STEP\x10\x02\x12\x16\n\x12\x43OMMAND_KIND_PATCH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dispatch/workflow/v1/journal.proto\x12\x14\x64ispatch.workflow.v1\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x05State\x12\x18\n\x07version\x18\x01 \x01(\rR\x07version\x12\x18\n\x07journal\x18\x02 \x01(\x0cR\x07journal\x12\x43\n\x0b\x63ompression\x18\x03 \x01(\x0e\x32!.dispatch.workflow.v1.CompressionR\x0b\x63ompression\x12#\n\rjournal_bytes\x18\x04 \x01(\x04R\x0cjournalBytes\x12\x1a\n\x08\x63hecksum\x18\x05 \x01(\x07R\x08\x63hecksum\"\x90\x02\n\x07Journal\x12\x14\n\x05nonce\x18\x01 \x01(\x0cR\x05nonce\x12*\n\x05input\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyR\x05input\x12\x39\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12!\n\x0c\x63ode_version\x18\x04 \x01(\tR\x0b\x63odeVersion\x12\x35\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x1b.dispatch.workflow.v1.EntryR\x07\x65ntries\x12\x16\n\x06unsent\x18\x06 \x03(\x06R\x06unsent\x12\x16\n\x06polled\x18\x07 \x03(\x06R\x06polled\"\xf5\x01\n\x05\x45ntry\x12\x1d\n\ncommand_id\x18\x01 \x01(\x06R\tcommandId\x12\x1d\n\nelapsed_us\x18\x02 \x01(\x04R\telapsedUs\x12\x39\n\x07\x63ommand\x18\x03 \x01(\x0b\x32\x1d.dispatch.workflow.v1.CommandH\x00R\x07\x63ommand\x12\x39\n\x07outcome\x18\x04 \x01(\x0b\x32\x1d.dispatch.workflow.v1.OutcomeH\x00R\x07outcome\x12\x30\n\x04wake\x18\x05 \x01(\x0b\x32\x1a.dispatch.workflow.v1.WakeH\x00R\x04wakeB\x06\n\x04kind\"\xbb\x01\n\x07\x43ommand\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32!.dispatch.workflow.v1.CommandKindR\x04kind\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n\x08\x65ndpoint\x18\x03 \x01(\tR\x08\x65ndpoint\x12\x1d\n\ninput_hash\x18\x04 \x01(\x06R\tinputHash\x12\x12\n\x04lane\x18\x05 \x01(\tR\x04lane\x12\x16\n\x06number\x18\x06 \x01(\rR\x06number\"~\n\x07Outcome\x12.\n\x06output\x18\x01 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12\x39\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1d.dispatch.workflow.v1.FailureH\x00R\x07\x66\x61ilureB\x08\n\x06result\"\xe8\x01\n\x07\x46\x61ilure\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\x12/\n\x06status\x18\x03 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x32\n\targuments\x18\x04 \x01(\x0b\x32\x14.google.protobuf.AnyR\targuments\x12\x1c\n\ttraceback\x18\x05 \x01(\tR\ttraceback\x12,\n\x06output\x18\x06 \x01(\x0b\x32\x14.google.protobuf.AnyR\x06output\"\x06\n\x04Wake*@\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_ZLIB\x10\x01*q\n\x0b\x43ommandKind\x12\x1c\n\x18\x43OMMAND_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OMMAND_KIND_CALL\x10\x01\x12\x15\n\x11\x43OMMAND_KIND_STEP\x10\x02\x12\x16\n\x12\x43OMMAND_KIND_PATCH\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dispatch.workflow.v1.journal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COMPRESSION']._serialized_start=1386
-  _globals['_COMPRESSION']._serialized_end=1450
-  _globals['_COMMANDKIND']._serialized_start=1452
-  _globals['_COMMANDKIND']._serialized_end=1565
+  _globals['_COMPRESSION']._serialized_start=1430
+  _globals['_COMPRESSION']._serialized_end=1494
+  _globals['_COMMANDKIND']._serialized_start=1496
+  _globals['_COMMANDKIND']._serialized_end=1609
   _globals['_STATE']._serialized_start=151
   _globals['_STATE']._serialized_end=344
   _globals['_JOURNAL']._serialized_start=347
@@ -45,11 +45,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENTRY']._serialized_start=622
   _globals['_ENTRY']._serialized_end=867
   _globals['_COMMAND']._serialized_start=870
-  _globals['_COMMAND']._serialized_end=1013
-  _globals['_OUTCOME']._serialized_start=1015
-  _globals['_OUTCOME']._serialized_end=1141
-  _globals['_FAILURE']._serialized_start=1144
-  _globals['_FAILURE']._serialized_end=1376
-  _globals['_WAKE']._serialized_start=1378
-  _globals['_WAKE']._serialized_end=1384
+  _globals['_COMMAND']._serialized_end=1057
+  _globals['_OUTCOME']._serialized_start=1059
+  _globals['_OUTCOME']._serialized_end=1185
+  _globals['_FAILURE']._serialized_start=1188
+  _globals['_FAILURE']._serialized_end=1420
+  _globals['_WAKE']._serialized_start=1422
+  _globals['_WAKE']._serialized_end=1428
 # @@protoc_insertion_point(module_scope)

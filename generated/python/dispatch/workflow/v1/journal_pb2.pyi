@@ -75,16 +75,20 @@ class Entry(_message.Message):
     def __init__(self, command_id: _Optional[int] = ..., elapsed_us: _Optional[int] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., wake: _Optional[_Union[Wake, _Mapping]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("kind", "name", "endpoint", "input_hash")
+    __slots__ = ("kind", "name", "endpoint", "input_hash", "lane", "number")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     INPUT_HASH_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     kind: CommandKind
     name: str
     endpoint: str
     input_hash: int
-    def __init__(self, kind: _Optional[_Union[CommandKind, str]] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_hash: _Optional[int] = ...) -> None: ...
+    lane: str
+    number: int
+    def __init__(self, kind: _Optional[_Union[CommandKind, str]] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., input_hash: _Optional[int] = ..., lane: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("output", "failure")

@@ -224,6 +224,21 @@ export declare type Command = Message<"dispatch.workflow.v1.Command"> & {
    * @generated from field: fixed64 input_hash = 4;
    */
   inputHash: bigint;
+
+  /**
+   * Lane of the task that asked: the numbers of it and its parents, each among
+   * the tasks of its parent.
+   *
+   * @generated from field: string lane = 5;
+   */
+  lane: string;
+
+  /**
+   * Number of the command within its lane, from 1.
+   *
+   * @generated from field: uint32 number = 6;
+   */
+  number: number;
 };
 
 /**

@@ -25,6 +25,7 @@ private static final long serialVersionUID = 0L;
     kind_ = 0;
     name_ = "";
     endpoint_ = "";
+    lane_ = "";
   }
 
   @java.lang.Override
@@ -182,6 +183,70 @@ private static final long serialVersionUID = 0L;
     return inputHash_;
   }
 
+  public static final int LANE_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object lane_ = "";
+  /**
+   * <pre>
+   * Lane of the task that asked: the numbers of it and its parents, each among
+   * the tasks of its parent.
+   * </pre>
+   *
+   * <code>string lane = 5 [json_name = "lane"];</code>
+   * @return The lane.
+   */
+  @java.lang.Override
+  public java.lang.String getLane() {
+    java.lang.Object ref = lane_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      lane_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Lane of the task that asked: the numbers of it and its parents, each among
+   * the tasks of its parent.
+   * </pre>
+   *
+   * <code>string lane = 5 [json_name = "lane"];</code>
+   * @return The bytes for lane.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLaneBytes() {
+    java.lang.Object ref = lane_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      lane_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int NUMBER_FIELD_NUMBER = 6;
+  private int number_ = 0;
+  /**
+   * <pre>
+   * Number of the command within its lane, from 1.
+   * </pre>
+   *
+   * <code>uint32 number = 6 [json_name = "number"];</code>
+   * @return The number.
+   */
+  @java.lang.Override
+  public int getNumber() {
+    return number_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -208,6 +273,12 @@ private static final long serialVersionUID = 0L;
     if (inputHash_ != 0L) {
       output.writeFixed64(4, inputHash_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(lane_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 5, lane_);
+    }
+    if (number_ != 0) {
+      output.writeUInt32(6, number_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -231,6 +302,13 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeFixed64Size(4, inputHash_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(lane_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(5, lane_);
+    }
+    if (number_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeUInt32Size(6, number_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -253,6 +331,10 @@ private static final long serialVersionUID = 0L;
         .equals(other.getEndpoint())) return false;
     if (getInputHash()
         != other.getInputHash()) return false;
+    if (!getLane()
+        .equals(other.getLane())) return false;
+    if (getNumber()
+        != other.getNumber()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -273,6 +355,10 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + INPUT_HASH_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
         getInputHash());
+    hash = (37 * hash) + LANE_FIELD_NUMBER;
+    hash = (53 * hash) + getLane().hashCode();
+    hash = (37 * hash) + NUMBER_FIELD_NUMBER;
+    hash = (53 * hash) + getNumber();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -413,6 +499,8 @@ private static final long serialVersionUID = 0L;
       name_ = "";
       endpoint_ = "";
       inputHash_ = 0L;
+      lane_ = "";
+      number_ = 0;
       return this;
     }
 
@@ -457,6 +545,12 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.inputHash_ = inputHash_;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.lane_ = lane_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.number_ = number_;
       }
     }
 
@@ -520,6 +614,14 @@ private static final long serialVersionUID = 0L;
       if (other.getInputHash() != 0L) {
         setInputHash(other.getInputHash());
       }
+      if (!other.getLane().isEmpty()) {
+        lane_ = other.lane_;
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      if (other.getNumber() != 0) {
+        setNumber(other.getNumber());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -566,6 +668,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 33
+            case 42: {
+              lane_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
+            case 48: {
+              number_ = input.readUInt32();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 48
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -880,6 +992,147 @@ private static final long serialVersionUID = 0L;
     public Builder clearInputHash() {
       bitField0_ = (bitField0_ & ~0x00000008);
       inputHash_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object lane_ = "";
+    /**
+     * <pre>
+     * Lane of the task that asked: the numbers of it and its parents, each among
+     * the tasks of its parent.
+     * </pre>
+     *
+     * <code>string lane = 5 [json_name = "lane"];</code>
+     * @return The lane.
+     */
+    public java.lang.String getLane() {
+      java.lang.Object ref = lane_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        lane_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Lane of the task that asked: the numbers of it and its parents, each among
+     * the tasks of its parent.
+     * </pre>
+     *
+     * <code>string lane = 5 [json_name = "lane"];</code>
+     * @return The bytes for lane.
+     */
+    public com.google.protobuf.ByteString
+        getLaneBytes() {
+      java.lang.Object ref = lane_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        lane_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Lane of the task that asked: the numbers of it and its parents, each among
+     * the tasks of its parent.
+     * </pre>
+     *
+     * <code>string lane = 5 [json_name = "lane"];</code>
+     * @param value The lane to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLane(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      lane_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Lane of the task that asked: the numbers of it and its parents, each among
+     * the tasks of its parent.
+     * </pre>
+     *
+     * <code>string lane = 5 [json_name = "lane"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLane() {
+      lane_ = getDefaultInstance().getLane();
+      bitField0_ = (bitField0_ & ~0x00000010);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Lane of the task that asked: the numbers of it and its parents, each among
+     * the tasks of its parent.
+     * </pre>
+     *
+     * <code>string lane = 5 [json_name = "lane"];</code>
+     * @param value The bytes for lane to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLaneBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      lane_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+
+    private int number_ ;
+    /**
+     * <pre>
+     * Number of the command within its lane, from 1.
+     * </pre>
+     *
+     * <code>uint32 number = 6 [json_name = "number"];</code>
+     * @return The number.
+     */
+    @java.lang.Override
+    public int getNumber() {
+      return number_;
+    }
+    /**
+     * <pre>
+     * Number of the command within its lane, from 1.
+     * </pre>
+     *
+     * <code>uint32 number = 6 [json_name = "number"];</code>
+     * @param value The number to set.
+     * @return This builder for chaining.
+     */
+    public Builder setNumber(int value) {
+
+      number_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Number of the command within its lane, from 1.
+     * </pre>
+     *
+     * <code>uint32 number = 6 [json_name = "number"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearNumber() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      number_ = 0;
       onChanged();
       return this;
     }

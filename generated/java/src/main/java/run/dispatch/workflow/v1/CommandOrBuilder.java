@@ -76,4 +76,36 @@ public interface CommandOrBuilder extends
    * @return The inputHash.
    */
   long getInputHash();
+
+  /**
+   * <pre>
+   * Lane of the task that asked: the numbers of it and its parents, each among
+   * the tasks of its parent.
+   * </pre>
+   *
+   * <code>string lane = 5 [json_name = "lane"];</code>
+   * @return The lane.
+   */
+  java.lang.String getLane();
+  /**
+   * <pre>
+   * Lane of the task that asked: the numbers of it and its parents, each among
+   * the tasks of its parent.
+   * </pre>
+   *
+   * <code>string lane = 5 [json_name = "lane"];</code>
+   * @return The bytes for lane.
+   */
+  com.google.protobuf.ByteString
+      getLaneBytes();
+
+  /**
+   * <pre>
+   * Number of the command within its lane, from 1.
+   * </pre>
+   *
+   * <code>uint32 number = 6 [json_name = "number"];</code>
+   * @return The number.
+   */
+  int getNumber();
 }

@@ -80,26 +80,27 @@ public final class JournalProto {
       "workflow.v1.CommandH\000R\007command\0229\n\007outcom" +
       "e\030\004 \001(\0132\035.dispatch.workflow.v1.OutcomeH\000" +
       "R\007outcome\0220\n\004wake\030\005 \001(\0132\032.dispatch.workf" +
-      "low.v1.WakeH\000R\004wakeB\006\n\004kind\"\217\001\n\007Command\022" +
+      "low.v1.WakeH\000R\004wakeB\006\n\004kind\"\273\001\n\007Command\022" +
       "5\n\004kind\030\001 \001(\0162!.dispatch.workflow.v1.Com" +
       "mandKindR\004kind\022\022\n\004name\030\002 \001(\tR\004name\022\032\n\010en" +
       "dpoint\030\003 \001(\tR\010endpoint\022\035\n\ninput_hash\030\004 \001" +
-      "(\006R\tinputHash\"~\n\007Outcome\022.\n\006output\030\001 \001(\013" +
-      "2\024.google.protobuf.AnyH\000R\006output\0229\n\007fail" +
-      "ure\030\002 \001(\0132\035.dispatch.workflow.v1.Failure" +
-      "H\000R\007failureB\010\n\006result\"\350\001\n\007Failure\022\022\n\004typ" +
-      "e\030\001 \001(\tR\004type\022\030\n\007message\030\002 \001(\tR\007message\022" +
-      "/\n\006status\030\003 \001(\0162\027.dispatch.sdk.v1.Status" +
-      "R\006status\0222\n\targuments\030\004 \001(\0132\024.google.pro" +
-      "tobuf.AnyR\targuments\022\034\n\ttraceback\030\005 \001(\tR" +
-      "\ttraceback\022,\n\006output\030\006 \001(\0132\024.google.prot" +
-      "obuf.AnyR\006output\"\006\n\004Wake*@\n\013Compression\022" +
-      "\033\n\027COMPRESSION_UNSPECIFIED\020\000\022\024\n\020COMPRESS" +
-      "ION_ZLIB\020\001*q\n\013CommandKind\022\034\n\030COMMAND_KIN" +
-      "D_UNSPECIFIED\020\000\022\025\n\021COMMAND_KIND_CALL\020\001\022\025" +
-      "\n\021COMMAND_KIND_STEP\020\002\022\026\n\022COMMAND_KIND_PA" +
-      "TCH\020\003B*\n\030run.dispatch.workflow.v1B\014Journ" +
-      "alProtoP\001b\006proto3"
+      "(\006R\tinputHash\022\022\n\004lane\030\005 \001(\tR\004lane\022\026\n\006num" +
+      "ber\030\006 \001(\rR\006number\"~\n\007Outcome\022.\n\006output\030\001" +
+      " \001(\0132\024.google.protobuf.AnyH\000R\006output\0229\n\007" +
+      "failure\030\002 \001(\0132\035.dispatch.workflow.v1.Fai" +
+      "lureH\000R\007failureB\010\n\006result\"\350\001\n\007Failure\022\022\n" +
+      "\004type\030\001 \001(\tR\004type\022\030\n\007message\030\002 \001(\tR\007mess" +
+      "age\022/\n\006status\030\003 \001(\0162\027.dispatch.sdk.v1.St" +
+      "atusR\006status\0222\n\targuments\030\004 \001(\0132\024.google" +
+      ".protobuf.AnyR\targuments\022\034\n\ttraceback\030\005 " +
+      "\001(\tR\ttraceback\022,\n\006output\030\006 \001(\0132\024.google." +
+      "protobuf.AnyR\006output\"\006\n\004Wake*@\n\013Compress" +
+      "ion\022\033\n\027COMPRESSION_UNSPECIFIED\020\000\022\024\n\020COMP" +
+      "RESSION_ZLIB\020\001*q\n\013CommandKind\022\034\n\030COMMAND" +
+      "_KIND_UNSPECIFIED\020\000\022\025\n\021COMMAND_KIND_CALL" +
+      "\020\001\022\025\n\021COMMAND_KIND_STEP\020\002\022\026\n\022COMMAND_KIN" +
+      "D_PATCH\020\003B*\n\030run.dispatch.workflow.v1B\014J" +
+      "ournalProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -131,7 +132,7 @@ public final class JournalProto {
     internal_static_dispatch_workflow_v1_Command_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_workflow_v1_Command_descriptor,
-        new java.lang.String[] { "Kind", "Name", "Endpoint", "InputHash", });
+        new java.lang.String[] { "Kind", "Name", "Endpoint", "InputHash", "Lane", "Number", });
     internal_static_dispatch_workflow_v1_Outcome_descriptor =
       getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_workflow_v1_Outcome_fieldAccessorTable = new
