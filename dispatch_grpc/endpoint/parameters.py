@@ -59,6 +59,10 @@ class Parameters:
         Raises:
             TypeError: The function does not take these arguments.
         """
+        single = self._single
+        by_position = single is not None and single.kind is not inspect.Parameter.KEYWORD_ONLY
+        if by_position and len(args) == 1 and not kwargs:
+            return args[0]  # without what `bind` costs
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)

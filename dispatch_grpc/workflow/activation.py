@@ -53,6 +53,9 @@ _STRUCTURES = {
     f"type.googleapis.com/{kind.DESCRIPTOR.full_name}": kind for kind in (Value, Struct, ListValue)
 }
 
+_Fields = tuple[int, str, str, int, str, int]
+"""Those of a Command: they are compared without making one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -320,14 +323,6 @@ class Activation:
         """Make a call; returns the future of its result."""
         endpoint = "" if call.endpoint == self.endpoint else call.endpoint
         lane, number = self.loop.next_command()
-        command = Command(
-            kind=_CALL,
-            name=call.function,
-            endpoint=endpoint,
-            input_hash=_digest(call.input),
-            lane=lane,
-            number=number,
-        )
         id = self._id(lane, number)
         if not self.replaying:
             self._unsent[id] = None
@@ -336,7 +331,8 @@ class Activation:
             own.CopyFrom(call)
             own.correlation_id = id
             own.endpoint = endpoint
-        return self._command(id, command, wanted, errors)
+        fields = (_CALL, call.function, endpoint, _digest(call.input), lane, number)
+        return self._command(id, fields, wanted, errors)
 
     def step(
         self,
@@ -347,9 +343,9 @@ class Activation:
     ) -> Any:
         """Ask for a step; returns the future of its result."""
         lane, number = self.loop.next_command()
-        command = Command(kind=_STEP, name=name_of(function), lane=lane, number=number)
         id = self._id(lane, number)
-        future = self._command(id, command, wanted, {})
+        fields = (_STEP, name_of(function), "", 0, lane, number)
+        future = self._command(id, fields, wanted, {})
         self._steps[id] = Step(id, function, args, kwargs)
         return future
 
@@ -387,18 +383,18 @@ class Activation:
         return int.from_bytes(digest.digest(), "big") or 1
 
     def _command(
-        self, id: int, command: Command, wanted: Any, errors: Mapping[str, type[Exception]]
+        self, id: int, fields: _Fields, wanted: Any, errors: Mapping[str, type[Exception]]
     ) -> asyncio.Future[Any]:
         future = self.loop.create_future()
         if self.replaying:
             before = self._expected.pop(id, None)
-            if before != command:
-                self._differs(before, command)
+            if before is None or _fields(before) != fields:
+                self._differs(before, _command(fields))
                 return future
         else:
-            self._write(id, command)
+            self._write(id, _command(fields))
         task = asyncio.current_task(self.loop)
-        self._waiting[id] = _Waiting(future, wanted, command.kind, errors, task)
+        self._waiting[id] = _Waiting(future, wanted, fields[0], errors, task)
         return future
 
     def _write(self, id: int, command: Command) -> None:
@@ -482,7 +478,7 @@ class Activation:
                 waiting.future.set_result(_decode(outcome.output, waiting.wanted))
             except Exception as error:  # noqa: BLE001  (types may decode themselves)
                 waiting.future.set_exception(error)
-        self._drain()
+        self._guard(self.loop.drain)
 
     def _error(self, failure: Failure, waiting: _Waiting) -> Exception:
         errors = {**self.errors, **waiting.errors} if waiting.errors else self.errors
@@ -506,6 +502,22 @@ class Activation:
         except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt get here)
             if self._main is None or not self._main.done():
                 self._stop(WorkflowError(f"the workflow raised {type(error).__name__}: {error}"))
+
+
+def _command(fields: _Fields) -> Command:
+    kind, name, endpoint, input_hash, lane, number = fields
+    return Command(
+        kind=kind,  # type: ignore[arg-type]  # its values are ints
+        name=name,
+        endpoint=endpoint,
+        input_hash=input_hash,
+        lane=lane,
+        number=number,
+    )
+
+
+def _fields(c: Command) -> _Fields:
+    return c.kind, c.name, c.endpoint, c.input_hash, c.lane, c.number
 
 
 def name_of(function: Any) -> str:
