@@ -30,8 +30,9 @@ setup: .venv/.stamp ## make .venv: the package, every extra, the development too
 $(GEN)/.stamp: $(REQ)/gen.txt
 	$(call venv,$(GEN),-r $(REQ)/gen.txt)
 
-run: setup ## dispatch a call and a batch, by gRPC and by Connect, to a service on this machine
+run: setup ## dispatch calls to a service on this machine; kill a workflow, which goes on
 	$(BIN)/python examples/guide.py
+	$(BIN)/python examples/killed_workflow.py
 
 test: setup ## run the tests, with branch coverage of the hand-written code
 	rm -f .coverage .coverage.*
