@@ -6,10 +6,12 @@ Imported when it is needed first, as most programs only dispatch.
 import random
 import time
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal, get_args
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dispatch_grpc.calls import inside_function
 from dispatch_grpc.client.settings import positive
 from dispatch_grpc.client.shared import Core
 from dispatch_grpc.codes import Code, Status
@@ -67,6 +69,15 @@ def call_of(core: Core, response: Any) -> CallInfo:
     return call
 
 
+@cache  # once in a process
+def _warn_of_held_slot() -> None:
+    logger.warning(
+        "a function of an endpoint waits for a call with a client: it holds one of the service's "
+        "slots meanwhile, and when such functions hold all of them, no call can go on. Make the "
+        "function a workflow (@endpoint.workflow) and await the call there"
+    )
+
+
 class Waiting:
     """A wait for a call: which requests it takes, and what comes of them."""
 
@@ -79,6 +90,8 @@ class Waiting:
         self._call: CallInfo | None = None
         self._error: RPCError | None = None
         self._pauses = 0
+        if inside_function.get():
+            _warn_of_held_slot()
 
     def next(self) -> tuple[WaitCallRequest, float] | None:
         """The next request, and the seconds that it may take; None when there is none to send."""

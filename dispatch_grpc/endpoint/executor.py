@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dispatch_grpc.calls import inside_function
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.schema import RunRequest
 from dispatch_grpc.workflow.operations import is_replaying
@@ -148,6 +149,7 @@ class Executor:
                 return None, TimeoutError("the call has expired before it was run")
         context = contextvars.copy_context()
         context.run(_current.set, call)
+        context.run(inside_function.set, True)
         loop = asyncio.get_running_loop()
         # Of the function or of the timer, whichever is first.
         outcome: asyncio.Future[Outcome] = loop.create_future()

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc import Client, new_call
+from dispatch_grpc import Client, Endpoint, new_call
+from dispatch_grpc.client.following import _warn_of_held_slot
+from dispatch_grpc.testing import Runner
 from tests.conftest import data_dir
 from tests.service.processes import KEY, Process, service, until
 
@@ -96,6 +98,23 @@ def test_a_sleep_holds_nothing(client: Client, hosted: Process):
 
 def test_fan_out_of_more_than_a_poll_waits_for(client: Client, hosted: Process):
     assert client.wait(client.dispatch(new_call(hosted.url, "fan_out", 2000)), timeout=None) == 2000
+
+
+def test_a_function_that_waits_with_a_client_is_warned_of(
+    client: Client, hosted: Process, caplog: pytest.LogCaptureFixture
+):
+    _warn_of_held_slot.cache_clear()
+    dispatch_id = client.dispatch(new_call(hosted.url, "chain", 1))
+    client.wait(dispatch_id)
+    assert "slots" not in caplog.text
+    ours = Endpoint("http://127.0.0.1:1", env={})
+
+    @ours.function
+    def parent(times: int) -> list[int]:
+        return [client.wait(dispatch_id, int) for _ in range(times)]
+
+    assert Runner(ours).run(parent.call(2)) == [1, 1]
+    assert caplog.text.count("Make the function a workflow (@endpoint.workflow)") == 1
 
 
 def test_recursion_does_not_need_slots(data: Path, hosted: Process):
