@@ -49,7 +49,7 @@ test-newest: setup ## run the tests with the newest dependencies that there are
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
 	.venv-newest/bin/python -m pytest
 
-test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
+test-polyglot: setup $(GEN)/.stamp .venv-peer/.stamp ## build the stubs of go, ts and java, and run their examples against the service
 	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot
 
 lint: setup $(GEN)/.stamp ## check style, types and the schema
