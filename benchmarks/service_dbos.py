@@ -45,7 +45,7 @@ def main(database: str, port: str) -> None:
 
     def run_chain(count: int) -> None:
         for number in range(count):
-            dbos.DBOS.enqueue_workflow("calls", call, number).get_result()
+            dbos.DBOS.enqueue_workflow("calls", call, number).get_result(polling_interval_sec=0.01)
 
     chain = dbos.DBOS.workflow(name="chain")(run_chain)
 
