@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import ssl
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,15 +30,18 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _MAX_DAYS = 36_500
+_MAX_EXPIRATION_DAYS = 366
 _EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
 
 
-def _duration(name: str, default: str, help: str) -> Callable[[_Command], _Command]:
+def _duration(
+    name: str, default: str, help: str, max_days: int = _MAX_DAYS
+) -> Callable[[_Command], _Command]:
     return click.option(
         name,
         metavar="DURATION",
         default=default,
-        callback=duration_option(_MAX_DAYS),
+        callback=duration_option(max_days),
         help=f"{help}; else {default}.",
     )
 
@@ -102,10 +106,13 @@ Examples:
 )
 @_file(
     "--api-key-file",
-    "More keys, one on each line; # begins a comment. Without any key, one is made, and kept "
-    "in the data directory.",
+    "More keys, one on each line as key or name:key; # begins a comment. Read again at SIGHUP. "
+    "Without any key, one is made and kept in the data directory.",
 )
-@_file("--certfile", "Certificate chain (PEM), to serve https.")
+@_file(
+    "--certfile",
+    "Certificate chain (PEM), to serve https; read again when it changes and at SIGHUP.",
+)
 @_file("--keyfile", "Key of the certificate (PEM), not encrypted.")
 @click.option(
     "--allow-plaintext",
@@ -124,8 +131,18 @@ Examples:
 )
 @_number("--concurrency", 256, "Calls that run at once")
 @_number("--host-concurrency", 128, "Calls that run at once on one host")
-@_duration("--default-expiration", "1h", "Time of a call that does not set one")
-@_duration("--max-expiration", "7d", "Longest time of a call")
+@_duration("--default-expiration", "1h", "Expiration of a call that does not set one")
+@_duration(
+    "--max-expiration",
+    "7d",
+    "Longest expiration of a call, up to 366d",
+    _MAX_EXPIRATION_DAYS,
+)
+@_duration(
+    "--grace",
+    "15m",
+    "How long calls are tried again after failures that a deploy or a key rotation causes",
+)
 @_duration("--retention", "7d", "How long a finished call is kept")
 @_number("--max-backlog", 1_000_000, "Calls that may wait to be run; more are refused")
 @_number("--max-request-bytes", 4_194_304, "Largest request", 2**30 - 1)
@@ -152,7 +169,7 @@ def serve(*, log_level: str, log_format: str, **options: Any) -> int:
     5m, 1h30m, 250ms or 2d.
     """
     _log(log_level, log_format)
-    keys = _api_keys(options.pop("api_keys"), options.pop("api_key_file"), os.environ)
+    keys = _api_keys(options.pop("api_keys"), options["api_key_file"], os.environ)
     settings = _settings(keys.values, **options)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, keys.source))
@@ -175,28 +192,17 @@ def _api_keys(given: Sequence[str], file: Path | None, environment: Mapping[str,
         found += [api_key(key, {}).value for key in given]
         sources.append("--api-key")
     if file is not None:
-        found += _keys_of(file)
+        from dispatch_grpc.service.api_keys import read_key_file
+
+        try:
+            read_key_file(file)
+        except ConfigurationError as error:
+            raise MistakeError(f"--api-key-file: {error}") from error
         sources.append(str(file))
-    if not found and environment.get("DISPATCH_API_KEY", "").strip():
+    if not sources and environment.get("DISPATCH_API_KEY", "").strip():
         found.append(api_key(None, environment).value)
         sources.append("DISPATCH_API_KEY")
     return _Keys(found, " and ".join(sources))
-
-
-def _keys_of(file: Path) -> list[str]:
-    found = []
-    for number, line in enumerate(_read(file).splitlines(), 1):
-        key = line.strip()
-        if not key or key.startswith("#"):
-            continue
-        try:
-            found.append(api_key(key, {}).value)
-        except ConfigurationError as error:
-            text = str(error).replace("api_key=", "this line")
-            raise MistakeError(f"{file}:{number}: {text}") from error
-    if not found:
-        raise MistakeError(f"--api-key-file {file}: there is no key in it")
-    return found
 
 
 def _read(file: Path) -> str:
@@ -246,6 +252,7 @@ def _settings(
     host_concurrency: int,
     default_expiration: timedelta,
     max_expiration: timedelta,
+    grace: timedelta,
     retention: timedelta,
     shutdown_timeout: timedelta,
     **others: Any,
@@ -271,7 +278,9 @@ def _settings(
             shutdown_timeout=shutdown_timeout,
             retention=retention,
             allow_metadata=allow_metadata_endpoints,
-            limits=Limits(default_expiration=default_expiration, max_expiration=max_expiration),
+            limits=Limits(
+                default_expiration=default_expiration, max_expiration=max_expiration, grace=grace
+            ),
         ),
         **others,
     )
@@ -293,13 +302,15 @@ async def _serve(settings: "ServiceSettings", source: str) -> int:
     """Run the service until a signal; returns the exit code."""
     from dispatch_grpc.service import Service
 
-    with _Signals() as signals:
+    in_files = settings.certfile or settings.api_key_file or not settings.api_keys
+    with _Signals(is_reloadable=bool(in_files)) as signals:
         try:
             async with Service.open(settings) as service:
                 signals.started = True
                 # What is there by now stays: the garbage collector need not look at it any more,
                 # as it would for every few thousand calls.
                 gc.freeze()
+                signals.reload_by(service.reload)
                 print_lines(_announcement(settings, service, source))
                 await signals.stop.wait()
                 logger.info("stopping")
@@ -326,10 +337,16 @@ class _Signals:
     "At once" is by cancellation, after which the embedded database is stopped still. A third
     signal ends the process, whatever it does. One that comes before the service has started
     has nothing to be graceful to.
+
+    SIGHUP loads the certificate and the API keys again. When neither is in a file it stops the
+    service as SIGTERM does, unless it was ignored, as by nohup.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_reloadable: bool) -> None:
         self.started = False
+        self._reload: Callable[[], None] | None = None
+        self._hung_up = False
+        self._is_reloadable = is_reloadable
         self.stop = asyncio.Event()
         self.numbers: list[int] = []
         self._loop = asyncio.get_running_loop()
@@ -339,6 +356,11 @@ class _Signals:
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._handle)
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            if self._is_reloadable:
+                self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+            elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -351,6 +373,17 @@ class _Signals:
             for one in self._previous:
                 signal.signal(one, signal.SIG_DFL)
         self._loop.call_soon_threadsafe(self._end)
+
+    def reload_by(self, reload: Callable[[], None]) -> None:
+        """Have SIGHUP call a function; at once when it came while the service started."""
+        self._reload = reload
+        if self._hung_up:
+            reload()
+
+    def _hang_up(self, *_: object) -> None:
+        self._hung_up = True
+        if self._reload is not None:
+            self._loop.call_soon_threadsafe(self._reload)
 
     def _end(self) -> None:
         self.stop.set()
@@ -365,7 +398,8 @@ def _announcement(settings: "ServiceSettings", service: "Service", source: str) 
         key, known = f"API key: from {source}", "…"
     else:
         key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
-        if service.made_key:
+        # Elsewhere than on a terminal it would be kept in logs, for all that read them.
+        if service.made_key and sys.stdout.isatty():
             key = f"API key (kept in {file}): {service.api_keys[0]}"
     parts = urlsplit(service.url)
     url, option = service.url, ""

@@ -1,17 +1,17 @@
 """A process of the service: its settings, its parts, its life."""
 
 import asyncio
-import os
-import secrets
-import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES, api_key
+from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service.api_keys import ApiKeys
 from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.calls import Accepting, Watching
@@ -20,6 +20,8 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.worker import Settings, Worker
 from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving.access import KeyRing
+from dispatch_grpc.serving.certificate import Certificate
 from dispatch_grpc.transport import is_loopback
 
 
@@ -32,7 +34,9 @@ class ServiceSettings:
         data_dir: Folder of the embedded database, and of the API key that was made.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        api_keys: Keys of which a request must carry one; none makes one, and keeps it.
+        api_keys: Keys of which a request must carry one.
+        api_key_file: File of more keys, one `key` or `name:key` a line. Without any key, one is
+            made and kept in `data_dir`.
         certfile: File of the certificate chain (PEM), to serve `https`.
         keyfile: File of the certificate's key.
         allow_plaintext: Whether to listen on other addresses than loopback without TLS.
@@ -48,6 +52,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     port: int = 7890
     api_keys: Sequence[str] = ()
+    api_key_file: Path | None = None
     certfile: str | None = None
     keyfile: str | None = None
     allow_plaintext: bool = False
@@ -64,13 +69,16 @@ class Service:
 
     Attributes:
         url: Its API URL, for `Client(api_url=…)`.
-        api_keys: The keys that it takes.
+        api_keys: The keys that it takes at its start.
         made_key: Whether the key was made just now.
+        reload: Loads the certificate and the API keys again, whichever are in files; what cannot
+            be loaded is logged, and stays as it was.
     """
 
     url: str
     api_keys: Sequence[str] = field(repr=False)
     made_key: bool
+    reload: Callable[[], None] = field(repr=False)
 
     @staticmethod
     @asynccontextmanager
@@ -81,7 +89,9 @@ class Service:
             ConfigurationError: A setting is not acceptable, or the database cannot be used.
         """
         _check(settings)
-        keys, made = _keys(settings)
+        source = ApiKeys(settings.api_keys, settings.api_key_file, settings.data_dir)
+        keys = KeyRing(source.load())
+        certificate = _certificate(settings)
         signing_key = None
         if settings.signing_key:
             from dispatch_grpc.endpoint.keys import parse_signing_key
@@ -99,7 +109,7 @@ class Service:
         except BaseException:
             listener.close()
             raise
-        if made and settings.database is not None:
+        if source.made and settings.database is not None:
             logger.warning(
                 "an API key was made for this machine only: give those that share the database one "
                 "key, by DISPATCH_API_KEY or a file"
@@ -120,7 +130,7 @@ class Service:
             accepting,
             watching,
             metrics,
-            api_keys=keys,
+            keys=keys,
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not stopping.is_set() and worker.is_connected,
             page=Page(database, metrics, keys),
@@ -132,8 +142,7 @@ class Service:
                 app,
                 listener,
                 until=stopping.wait,
-                certfile=settings.certfile,
-                keyfile=settings.keyfile,
+                certificate=certificate,
                 graceful_seconds=settings.worker.shutdown_timeout.total_seconds(),
             )
         )
@@ -141,7 +150,12 @@ class Service:
         listening = asyncio.create_task(watching.run())
         try:
             host = f"[{host}]" if ":" in host else host
-            yield Service(f"{scheme}://{host}:{port}", keys, made)
+            yield Service(
+                f"{scheme}://{host}:{port}",
+                list(keys),
+                source.made,
+                reload=partial(_reload, source, keys, certificate),
+            )
         finally:
             stopping.set()
             watching.stop()
@@ -153,18 +167,13 @@ class Service:
 
 
 def _check(settings: ServiceSettings) -> None:
+    limits = settings.worker.limits
+    if not timedelta(0) < limits.max_expiration <= timedelta(days=366):
+        raise ConfigurationError(
+            f"max_expiration: a timedelta up to 366 days is required; got {limits.max_expiration}"
+        )
     if (settings.certfile is None) != (settings.keyfile is None):
         raise ConfigurationError("certfile and keyfile go together; got one of them")
-    if settings.certfile is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                settings.certfile, settings.keyfile
-            )
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"certfile, keyfile: {settings.certfile} and {settings.keyfile} cannot be used: "
-                f"{error}"
-            ) from error
     if (
         settings.certfile is None
         and not settings.allow_plaintext
@@ -177,36 +186,25 @@ def _check(settings: ServiceSettings) -> None:
         )
 
 
-def _keys(settings: ServiceSettings) -> tuple[Sequence[str], bool]:
-    """The API keys, and whether one was made."""
-    if settings.api_keys:
-        environment: Mapping[str, str] = {}
-        return [api_key(key, environment).value for key in settings.api_keys], False
-    file = settings.data_dir / "api-key"
+def _certificate(settings: ServiceSettings) -> Certificate | None:
+    if settings.certfile is None:
+        return None
     try:
-        if kept := file.read_text().strip():
-            if file.stat().st_mode & 0o077:
-                logger.warning("the API key in %s can be read by others: chmod 600", file)
-            return [api_key(kept, {}).value], False
-        raise ConfigurationError(f"there is no API key in {file}: write one, or delete the file")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ConfigurationError(f"the API key in {file} cannot be read: {error}") from error
-    key = secrets.token_urlsafe(32)
+        return Certificate(settings.certfile, settings.keyfile)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigurationError(
+            f"certfile, keyfile: {settings.certfile} and {settings.keyfile} cannot be used: {error}"
+        ) from error
+
+
+def _reload(source: ApiKeys, keys: KeyRing, certificate: Certificate | None) -> None:
+    if certificate is not None:
+        certificate.reload()
+    if not source.is_reloadable:
+        return
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        # Two processes that begin at once: the file is there whole, or not at all.
-        temporary = file.with_name(f"api-key.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as opened:
-            opened.write(key + "\n")
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            return [file.read_text().strip()], False
-        finally:
-            temporary.unlink()
-    except OSError as error:
-        raise ConfigurationError(f"the API key cannot be kept in {file}: {error}") from error
-    return [key], True
+        keys.replace(source.load())
+    except ConfigurationError as error:
+        logger.warning("the API keys are not loaded, and those before stay in use: %s", error)
+    else:
+        logger.info("the API keys are loaded again: there are %d", len(keys))

@@ -1,6 +1,6 @@
 """The service as an ASGI application: both services, health, metrics, the page."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
@@ -12,6 +12,7 @@ from dispatch_grpc.service.calls import Accepting, Watching, away_error
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.worker import AWAY
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
 
 
@@ -47,18 +48,16 @@ class Application:
         watching: Watching,
         metrics: Metrics,
         *,
-        api_keys: Collection[str],
+        keys: KeyRing,
         max_request_bytes: int,
         is_ready: Callable[[], bool],
         page: ASGIApplication,
     ) -> None:
-        self._dispatch = dispatch_app(
-            accepting, api_keys=api_keys, max_request_bytes=max_request_bytes
-        )
+        self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
         service: Any = _CallService(watching)
         self._calls = CallServiceASGIApplication(
             service,
-            interceptors=(Authenticate(api_keys),),
+            interceptors=(Authenticate(keys),),
             read_max_bytes=max_request_bytes,
             compressions=None,
         )

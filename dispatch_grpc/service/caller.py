@@ -1,40 +1,47 @@
-"""Running a call on its endpoint: one Connect request, and what its answer or failure stands for.
+"""Run a call on its endpoint: one Connect request, and the meaning of its answer or failure.
 
-By HTTP itself rather than by a generated client: the signature is of the bytes that are sent, and
-this path is what the speed of the service hangs on.
+By HTTP itself and not by a generated client: the signature covers the bytes that are sent, and
+the speed of the service depends on this path.
 """
 
 import asyncio
 import json
 import socket
-import time
-from datetime import UTC, datetime
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
-import pyqwest
 from google.protobuf.message import DecodeError
-from pyqwest import Headers, HTTPTransport, Request, Response
 
 from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.errors import rpc_error
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
+from dispatch_grpc.service import http1
+from dispatch_grpc.service.certificates import problem_of_certificate
+from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.store import Loaded
-from dispatch_grpc.service.urls import ForbiddenAddressError, check_addresses, host_of
-from dispatch_grpc.transport.thread_exit import settle_at_exit
+from dispatch_grpc.service.urls import ForbiddenAddressError, Network, check_address
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-settle_at_exit()
-
 _PATH = "/dispatch.sdk.v1.FunctionService/Run"
-_HEADERS = {"content-type": "application/proto", "connect-protocol-version": "1"}
+# Proxies are asked not to compress; what they compress nevertheless is decoded.
+_HEADERS = {
+    "content-type": "application/proto",
+    "connect-protocol-version": "1",
+    "accept-encoding": "identity",
+}
 _CONNECT_SECONDS = 10.0
-_RESOLVED_SECONDS = 30
+_MAX_RETRY_AFTER = timedelta(days=1)
 
-# What an HTTP status stands for that comes without an error of Connect: a proxy's, say.
+# The meaning of an HTTP status without a Connect error, a proxy's for example.
 _BY_HTTP_STATUS = {
     400: Status.INVALID_ARGUMENT,
     401: Status.UNAUTHENTICATED,
@@ -46,15 +53,20 @@ _BY_HTTP_STATUS = {
     503: Status.TEMPORARY_ERROR,
     504: Status.TIMEOUT,
 }
+# Statuses that a deploy, a proxy or a key rotation cause for a while; 400 only without a Connect
+# error, by which the endpoint itself says that it does not accept the request.
+_PASSING = {400, 401, 403, 404, 405, 415}
+_AWAY = {502, 503}
 
 
 class Caller:
     """Calls endpoints.
 
     Args:
-        signing_key: Key to sign requests with; None signs none.
+        signing_key: Key to sign requests with; None disables signing.
         allow_metadata: Whether link-local and metadata addresses may be called.
         max_response_bytes: Largest answer to read.
+        networks: Networks that endpoints must be in; empty allows all.
     """
 
     def __init__(
@@ -63,104 +75,90 @@ class Caller:
         signing_key: "Ed25519PrivateKey | None",
         allow_metadata: bool,
         max_response_bytes: int,
+        networks: Sequence[Network] = (),
     ) -> None:
         self._signing_key = signing_key
-        self._allow_metadata = allow_metadata
         self._limit = max_response_bytes
-        self._transport = HTTPTransport(
-            tls_include_system_certs=True,
-            connect_timeout=_CONNECT_SECONDS,
-            pool_max_idle_per_host=64,
-            follow_redirects=False,
-            enable_gzip=False,
-            enable_brotli=False,
-            enable_zstd=False,
+        self._client = http1.Client(
+            check=lambda host, address: check_address(
+                host, address, allow_metadata=allow_metadata, networks=networks
+            ),
+            max_response_bytes=max_response_bytes,
+            connect_seconds=_CONNECT_SECONDS,
         )
-        self._resolved: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        await self._client.close()
 
-    async def run(self, loaded: Loaded) -> RunResponse:
-        """Run a call. A failure to do so is answered like one of the function."""
-        request = _request(loaded)
+    async def run(self, loaded: Loaded) -> Answer:
+        """Run a call. A failure to do so is returned like one of the function."""
         seconds = (loaded.running.expires_at - datetime.now(UTC)).total_seconds()
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
+        endpoint = loaded.running.endpoint
         expiry = asyncio.timeout(seconds)
         try:
             async with expiry:
-                if not self._allow_metadata:
-                    await self._check(loaded.running.endpoint)
-                return await self._post(loaded.running.endpoint, request, seconds)
-        except TimeoutError:
+                return await self._post(endpoint, loaded, seconds)
+        except http1.ConnectTimeoutError:
+            text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
+            return _failure(Status.TCP_ERROR, text, host_failed=True)
+        except TimeoutError as error:
             if expiry.expired():
                 text = "the endpoint did not answer before the call expired"
                 return _failure(Status.TIMEOUT, text)
-            text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
-            return _failure(Status.TCP_ERROR, text)
+            return _unreachable(error)
         except socket.gaierror as error:
-            return _failure(Status.DNS_ERROR, f"the host of the endpoint is not known: {error}")
+            text = f"the host of the endpoint is not known: {error.strerror or error}"
+            return _failure(Status.DNS_ERROR, text, host_failed=True)
         except ForbiddenAddressError as error:
             return _failure(Status.PERMISSION_DENIED, str(error))
-        except pyqwest.RemoteProtocolError as error:
-            return _failure(Status.HTTP_ERROR, f"the endpoint does not speak HTTP: {error}")
-        except (ConnectionError, OSError, pyqwest.StreamError) as error:
-            text = str(error)
-            # When it connects: what goes wrong below TLS is told by the operating system.
-            is_tls = "(Connect)" in text and "os error" not in text
-            is_tls = is_tls and loaded.running.endpoint.startswith("https")
-            status = Status.TLS_ERROR if is_tls else Status.TCP_ERROR
-            return _failure(status, f"the endpoint could not be reached: {shown(text)}")
-        except Exception as error:  # noqa: BLE001 (of the HTTP client: a URL it does not take)
-            text = shown(str(error))
-            return _failure(Status.HTTP_ERROR, f"the endpoint could not be called: {text}")
+        except ssl.SSLError as error:
+            text = await self._tls_text(endpoint, error)
+            return _failure(Status.TLS_ERROR, text, host_failed=True)
+        except http1.TooLargeError:
+            text = f"the answer of the endpoint has more than {self._limit} bytes"
+            return _failure(Status.INVALID_RESPONSE, text)
+        except http1.CodingError as error:
+            text = f"the answer of the endpoint cannot be decompressed: {error}"
+            return _failure(Status.HTTP_ERROR, text)
+        except http1.ProtocolError as error:
+            text = f"the endpoint does not speak HTTP/1.1: {error}"
+            return _failure(Status.HTTP_ERROR, text)
+        except OSError as error:
+            return _unreachable(error)
+        except ValueError as error:  # a URL that cannot be called
+            text = f"the endpoint could not be called: {shown(str(error))}"
+            return _failure(Status.HTTP_ERROR, text)
+        except Exception as error:
+            logger.exception("a call failed for a reason of the service's own")
+            text = f"the endpoint could not be called: {type(error).__name__}"
+            return _failure(Status.HTTP_ERROR, text)
 
-    async def _check(self, endpoint: str) -> None:
-        """Check the addresses of a host, once in a while."""
-        host, now = host_of(endpoint), time.monotonic()
-        if self._resolved.get(host, 0) < now:
-            await check_addresses(endpoint)
-            if len(self._resolved) > 10_000:
-                self._resolved.clear()
-            self._resolved[host] = now + _RESOLVED_SECONDS
+    async def _tls_text(self, endpoint: str, error: ssl.SSLError) -> str:
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            hint = ""
+            if error.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}:
+                hint = "; does it serve http:// and not https://?"
+            return f"the endpoint could not be reached: TLS failed: {reason}{hint}"
+        target = http1.target_of(endpoint)
+        certificate = await self._client.peer_certificate(target)
+        problem = problem_of_certificate(target.host, error, certificate)
+        return f"the endpoint could not be reached: {problem}"
 
-    async def _post(self, endpoint: str, request: RunRequest, seconds: float) -> RunResponse:
-        url, body = endpoint.rstrip("/") + _PATH, request.SerializeToString()
+    async def _post(self, endpoint: str, loaded: Loaded, seconds: float) -> Answer:
+        url, body = endpoint.rstrip("/") + _PATH, _request(loaded).SerializeToString()
+        target = http1.target_of(url)
         headers = dict(_HEADERS)
         headers["connect-timeout-ms"] = str(min(max(round(seconds * 1000), 1), 9_999_999_999))
+        headers["dispatch-attempt"] = str(loaded.running.attempt)
         if self._signing_key is not None:
             from dispatch_grpc.endpoint.signature import sign_request
 
             headers |= sign_request("POST", url, headers, body, self._signing_key)
-        response = await self._transport.execute(
-            Request("POST", url, headers=Headers(headers.items()), content=body)
-        )
-        content = await self._read(response)
-        if content is None:
-            return _failure(
-                Status.INVALID_RESPONSE,
-                f"the answer of the endpoint has more than {self._limit} bytes",
-            )
-        return _answer(response.status, response.headers.get("content-type", ""), content)
-
-    async def _read(self, response: Response) -> bytes | None:
-        """The body of an answer; None when it is too large."""
-        length = int(response.headers.get("content-length", -1))
-        content, is_whole = bytearray(), False
-        try:
-            async for chunk in response.content:
-                content += chunk
-                if max(len(content), length) > self._limit:
-                    return None
-                if len(content) == length:
-                    break  # to wait for the end too would take as long again
-            is_whole = True
-        finally:
-            if not is_whole:
-                await response.aclose()
-        return bytes(content)
+        return _answer(url, await self._client.post(target, headers, body))
 
 
 def _request(loaded: Loaded) -> RunRequest:
@@ -187,31 +185,71 @@ def _request(loaded: Loaded) -> RunRequest:
     return request
 
 
-def _answer(status: int, content_type: str, content: bytes) -> RunResponse:
-    """What an HTTP answer stands for."""
-    kind = content_type.partition(";")[0].strip().lower()
+def _answer(url: str, response: http1.Response) -> Answer:
+    """Return the meaning of an HTTP answer."""
+    status, headers = response.status, response.headers
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if status == 200:
         if kind != "application/proto":
+            text = f"{kind[:80]}, not application/proto" if kind else "without a content type"
             return _failure(
                 Status.HTTP_ERROR,
-                f"the answer of the endpoint is {kind or 'of no type'}, not application/proto: is "
-                f"its URL right?",
+                f"the answer of the endpoint is {text}: is its URL right?",
+                passing=True,
+            )
+        if not response.body:
+            return _failure(
+                Status.HTTP_ERROR,
+                "the answer of the endpoint is empty: most often it is a proxy's",
             )
         try:
-            return RunResponse.FromString(content)
+            return Answer(RunResponse.FromString(response.body))
         except DecodeError as error:
             return _failure(
                 Status.INVALID_RESPONSE, f"the answer of the endpoint is malformed: {error}"
             )
-    code, message = _connect_error(kind, content)
+    passing = status in _PASSING
+    wait = _retry_after(headers.get("retry-after")) if status in {429, 503} else None
+    code, message = _connect_error(kind, response.body)
     if code is not None:
-        return _failure(Status.of(rpc_error(code, message)), message, kind=code.name.lower())
-    found = _BY_HTTP_STATUS.get(status, Status.HTTP_ERROR)
-    return _failure(found, f"the endpoint answered with HTTP status {status}")
+        return _failure(
+            Status.of(rpc_error(code, message)),
+            message,
+            kind=code.name.lower(),
+            passing=passing and status != 400,
+            retry_after=wait,
+            host_failed=status in _AWAY,
+        )
+    text = f"the endpoint answered with HTTP status {status}"
+    if status in {301, 302, 303, 307, 308} and (location := headers.get("location")):
+        to = shown(urljoin(url, location).removesuffix(_PATH))[:500]
+        text += f", a redirect to {to}: change the URL of the endpoint if it has moved"
+    return _failure(
+        _BY_HTTP_STATUS.get(status, Status.HTTP_ERROR),
+        text,
+        passing=passing,
+        retry_after=wait,
+        host_failed=status in _AWAY,
+    )
+
+
+def _retry_after(value: str | None) -> timedelta | None:
+    """Parse a retry-after header: seconds or a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    value = value.strip()
+    try:
+        if value.isascii() and value.isdigit():
+            wait = timedelta(seconds=int(value[:9]))
+        else:
+            wait = parsedate_to_datetime(value) - datetime.now(UTC)
+    except (ValueError, TypeError):  # TypeError: a date without a zone
+        return None
+    return min(max(wait, timedelta(0)), _MAX_RETRY_AFTER)
 
 
 def _connect_error(kind: str, content: bytes) -> tuple[Code | None, str]:
-    """The code and message of an error as Connect writes it, if it is one."""
+    """Return the code and message of a Connect error, or None and an empty text."""
     if kind != "application/json":
         return None, ""
     try:
@@ -222,8 +260,13 @@ def _connect_error(kind: str, content: bytes) -> tuple[Code | None, str]:
         return None, ""
 
 
-def _failure(status: Status, message: str, kind: str = "") -> RunResponse:
+def _unreachable(error: OSError) -> Answer:
+    text = f"the endpoint could not be reached: {shown(error.strerror or str(error))}"
+    return _failure(Status.TCP_ERROR, text, host_failed=True)
+
+
+def _failure(status: Status, message: str, *, kind: str = "", **details: Any) -> Answer:
     response = respond(status)
     response.exit.result.error.type = kind or status.name
     response.exit.result.error.message = message
-    return response
+    return Answer(response, **details)

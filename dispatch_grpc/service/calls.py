@@ -37,6 +37,7 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
 from dispatch_grpc.service.worker import AGAIN, AWAY, Settings, Worker
+from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
@@ -68,7 +69,10 @@ class Accepting:
         """Record the calls of a request, all or none: the method of a `Handler`."""
         start = perf_counter()
         try:
-            ids = await self._record(request, metadata.get("idempotency-key"))
+            key = metadata.get("idempotency-key")
+            if key is not None and (name := metadata.get(KEY_NAME)):
+                key = f"{name}\0{key}"  # each name has idempotency keys of its own
+            ids = await self._record(request, key)
         except RPCError as error:
             self._metrics.refused.labels(error.code.name).inc()
             raise
@@ -77,7 +81,8 @@ class Accepting:
 
     async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
         for index, call in enumerate(request.calls):
-            if problem := problem_of_call(call, allow_metadata=self._settings.allow_metadata):
+            problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
+            if problem := problem or self._settings.limits.problem_of(call):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
         if not request.calls:
             return []

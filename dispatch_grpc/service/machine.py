@@ -1,8 +1,8 @@
-"""What becomes of a call when its function has answered: a pure state machine.
+"""Decide how a call goes on after an attempt: a pure state machine.
 
-No I/O, and no clock of its own. `decide` takes a call, what came of its run and the time, and
-says what is to be written: that the call finishes, is tried again, waits for calls that it
-made, or goes on as another.
+No I/O, and no clock of its own. `decide` takes a call, the answer to its attempt and the time, and
+returns what is to be written: the call finishes, is tried again, waits for the calls that it made,
+or goes on as another.
 """
 
 import random
@@ -12,21 +12,24 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.endpoint.answers import problem_of_response
+from dispatch_grpc.endpoint.answers import MAX_RESULTS, problem_of_response
 from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
+from dispatch_grpc.values import DURATION_MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of what calls may ask for.
+    """Limits of calls.
 
     Attributes:
-        default_expiration: Time until a call expires that does not say it itself.
-        max_expiration: Longest time until a call expires.
-        first_backoff: Bound of the wait before the second run; doubles with each.
-        max_backoff: Bound of every wait.
-        max_pickups: How often a run may begin without coming to an end, before the call is
-            taken for one that kills the processes that run it.
+        default_expiration: Expiration of a call that does not set one.
+        max_expiration: Longest expiration that a call may set, up to 366 days.
+        first_backoff: Longest wait before the second attempt; doubles with each.
+        max_backoff: Longest wait before any attempt.
+        max_pickups: Number of attempts in a row that may begin without an end before the call is
+            treated as a poison call, which kills the processes that run it.
+        grace: How long a call is tried again after failures that a deploy or a key rotation
+            causes, such as an unknown function or a proxy's 404.
     """
 
     default_expiration: timedelta = timedelta(hours=1)
@@ -34,9 +37,18 @@ class Limits:
     first_backoff: timedelta = timedelta(milliseconds=500)
     max_backoff: timedelta = timedelta(minutes=1)
     max_pickups: int = 5
+    grace: timedelta = timedelta(minutes=15)
+
+    def problem_of(self, call: Call) -> str | None:
+        """Return why the expiration of a call is not accepted, or None."""
+        most = self.max_expiration
+        given = call.expiration.seconds + call.expiration.nanos / 1e9
+        if given <= most.total_seconds():
+            return None
+        return f"expiration: at most {most} is allowed by this service; got {given:g} s"
 
     def expires_at(self, call: Call, now: datetime) -> datetime:
-        """When a call expires that is recorded now."""
+        """Return when a call expires that is recorded now."""
         if not call.HasField("expiration"):
             return now + min(self.default_expiration, self.max_expiration)
         if call.expiration.seconds >= self.max_expiration.total_seconds():
@@ -45,17 +57,37 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an attempt.
+
+    Attributes:
+        response: The response of the endpoint, or what a failure to get one stands for.
+        retry_after: How long the endpoint asks to wait, if it does.
+        passing: Whether a deploy or a key rotation may cause the failure: the call is tried again
+            for a grace time.
+        host_failed: Whether the host could not be reached, or says that it is not available.
+    """
+
+    response: RunResponse
+    retry_after: timedelta | None = None
+    passing: bool = False
+    host_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A call that runs.
 
     Attributes:
         id: Its dispatch id.
-        endpoint: Where its function lives.
+        endpoint: URL of the endpoint of its function.
         correlation_id: As in the Call that made it.
         expires_at: When it expires.
-        failures: How often in a row its run has failed.
-        pickups: How often the run that is now has begun.
-        last_error: What its last failed run failed with.
+        failures: Number of failed attempts in a row.
+        pickups: How often the current attempt has begun.
+        last_error: The error of the last failed attempt.
+        runs: Number of attempts that have ended.
+        passing_since: Time of the first of the failures in a row that a deploy may cause.
     """
 
     id: UUID
@@ -65,6 +97,13 @@ class Running:
     failures: int = 0
     pickups: int = 1
     last_error: Error | None = None
+    runs: int = 0
+    passing_since: datetime | None = None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the current attempt; 1 after each success."""
+        return self.failures + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +116,31 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The call is run again, at a time; from its beginning if so."""
+    """The call is tried again at a time, from its beginning if `restart` is set."""
 
     at: datetime
     status: Status
     error: Error
     restart: bool
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """The call waits for those that it makes."""
+    """The call waits for the calls that it makes, until `wake_at`.
+
+    Until `idle_at` when there is no call and no result to wait for.
+    """
 
     poll: Poll
     calls: Sequence[Call]
     wake_at: datetime
+    idle_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The call's Poll cannot be done: it is resumed at once, with the reason."""
+    """The Poll is not accepted: the call is resumed at once with the error."""
 
     poll: Poll
     error: Error
@@ -118,64 +162,106 @@ def decide(
     now: datetime,
     limits: Limits,
     *,
+    retry_after: timedelta | None = None,
+    passing: bool = False,
     problem_of_call: Callable[[Call], str | None] = lambda _: None,
     jitter: Callable[[], float] = random.random,
 ) -> Outcome:
-    """Say what becomes of a call.
+    """Decide how a call goes on.
 
     Args:
         running: The call.
-        response: What its run answered, or what the failure to reach its endpoint stands for.
+        response: The response to its attempt, as in `Answer`.
         now: The time.
-        limits: Bounds.
-        problem_of_call: Why a call that the function makes is not accepted, or None.
-        jitter: A number from 0 to 1, by which a wait is multiplied.
+        limits: Limits.
+        retry_after: As in `Answer`.
+        passing: As in `Answer`.
+        problem_of_call: Returns why a call that the function makes is not accepted, or None.
+        jitter: Returns a number from 0 to 1, by which a wait is multiplied.
     """
+
+    def problem_of(call: Call) -> str | None:
+        return problem_of_call(call) or limits.problem_of(call)
+
+    response = _lenient(response)
     if problem := problem_of_response(response):
         return fail(running, Status.INVALID_RESPONSE, f"the answer of the endpoint: {problem}")
     status = _status(response)
-    if status.retryable:
-        # Full jitter: calls that failed together are not tried again together.
-        bound = limits.first_backoff * 2 ** min(running.failures, 32)
-        at = min(now + min(bound, limits.max_backoff) * jitter(), running.expires_at)
-        error = _result(running, status, response).error
-        return Retry(at, status, error, restart=status is Status.INCOMPATIBLE_STATE)
-    if status is Status.OK and response.HasField("poll"):
-        return _suspend(response.poll, running, now, problem_of_call)
-    if status is Status.OK and response.exit.HasField("tail_call"):
+    # With a status to retry too: this is how dispatch-py starts a function anew.
+    if response.exit.HasField("tail_call") and (status is Status.OK or status.retryable):
         call = _here(response.exit.tail_call, running)
-        if problem := problem_of_call(call):
+        if problem := problem_of(call):
             return fail(running, Status.INVALID_RESPONSE, f"the tail call: {problem}")
         return Replace(call)
+    in_grace = passing and now - (running.passing_since or now) < limits.grace
+    if in_grace or (status.retryable and not passing):
+        # Full jitter: calls that failed together are not tried again together.
+        wait = _backoff(running.failures, limits) * jitter()
+        if retry_after is not None:
+            wait = max(wait, retry_after)
+        at = min(now + wait, running.expires_at)
+        error = _result(running, status, response).error
+        restart = status is Status.INCOMPATIBLE_STATE
+        return Retry(at, status, error, restart=restart, passing=passing)
+    if status is Status.OK and response.HasField("poll"):
+        return _suspend(response.poll, running, now, limits, problem_of)
     return Finish(status, _result(running, status, response))
 
 
+def _backoff(number: int, limits: Limits) -> timedelta:
+    bound: timedelta = limits.first_backoff * 2 ** min(number, 32)
+    return min(bound, limits.max_backoff)
+
+
+def _lenient(response: RunResponse) -> RunResponse:
+    """Give the fields of a Poll that are absent or out of range the values that are meant.
+
+    Other SDKs leave `max_wait` out for a Poll without a time limit, and numbers at 0.
+    """
+    if not response.HasField("poll"):
+        return response
+    copy = RunResponse()
+    copy.CopyFrom(response)
+    poll = copy.poll
+    poll.min_results = min(max(poll.min_results, 1), MAX_RESULTS)
+    most = min(poll.max_results, MAX_RESULTS) if poll.max_results > 0 else MAX_RESULTS
+    poll.max_results = max(most, poll.min_results)
+    wait = poll.max_wait
+    if wait.seconds >= 0 and 0 <= wait.nanos < 1_000_000_000:
+        if wait.seconds == 0 and wait.nanos == 0:
+            wait.seconds = DURATION_MAX_SECONDS
+        elif wait.seconds == 0:
+            wait.seconds, wait.nanos = 1, 0
+        wait.seconds = min(wait.seconds, DURATION_MAX_SECONDS)
+    return copy
+
+
 def expire(running: Running) -> Finish:
-    """The end of a call that has expired."""
+    """Return the end of a call that has expired."""
     message = "the call expired"
     if running.last_error is not None:
-        message += f"; its last run failed with {running.last_error.type}: "
+        message += f"; its last attempt failed with {running.last_error.type}: "
         message += running.last_error.message
     return fail(running, Status.TIMEOUT, message)
 
 
 def park(running: Running) -> Finish:
-    """The end of a call whose runs never come to an end."""
+    """Return the end of a poison call: the processes that run it end before it does."""
     return fail(
         running,
         Status.PERMANENT_ERROR,
         f"the call was begun {running.pickups - 1} times, and each time the service ended before "
-        f"it did: it is not run again",
+        f"the call did: it is treated as a poison call and not run again",
     )
 
 
 def cancel(running: Running) -> Finish:
-    """The end of a call that was cancelled."""
+    """Return the end of a call that was cancelled."""
     return fail(running, Status.PERMANENT_ERROR, "the call was cancelled", kind="CancelledError")
 
 
 def fail(running: Running, status: Status, message: str, *, kind: str = "") -> Finish:
-    """The end of a call that fails for a reason of the service's own."""
+    """Return the end of a call that the service itself ends."""
     result = CallResult(dispatch_id=str(running.id), correlation_id=running.correlation_id)
     result.error.type = kind or status.name
     result.error.message = message
@@ -190,7 +276,11 @@ def _status(response: RunResponse) -> Status:
 
 
 def _suspend(
-    poll: Poll, running: Running, now: datetime, problem_of_call: Callable[[Call], str | None]
+    poll: Poll,
+    running: Running,
+    now: datetime,
+    limits: Limits,
+    problem_of_call: Callable[[Call], str | None],
 ) -> Outcome:
     calls = [_here(call, running) for call in poll.calls]
     kept = Poll()
@@ -200,15 +290,18 @@ def _suspend(
         if problem := problem_of_call(call):
             error = Error(type=Status.INVALID_ARGUMENT.name, message=f"calls[{index}]: {problem}")
             return Resume(kept, error)
-    # Durations may be longer than what datetime holds.
-    wait = timedelta(
+    # Durations may be longer than datetime holds.
+    wait = idle = timedelta(
         seconds=min(poll.max_wait.seconds, 10**9), microseconds=poll.max_wait.nanos // 1000
     )
-    return Suspend(kept, calls, min(now + wait, running.expires_at))
+    if poll.max_wait.seconds >= DURATION_MAX_SECONDS:  # it has no limit: see `_lenient`
+        idle = _backoff(running.runs, limits)
+    expiry = running.expires_at
+    return Suspend(kept, calls, min(now + wait, expiry), min(now + idle, expiry))
 
 
 def _here(call: Call, running: Running) -> Call:
-    """A call of a function, in which an empty endpoint means the function's own."""
+    """Return a call of a function, in which an empty endpoint means the function's own."""
     copy = Call()
     copy.CopyFrom(call)
     copy.endpoint = call.endpoint or running.endpoint

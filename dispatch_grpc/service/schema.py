@@ -61,6 +61,10 @@ MIGRATIONS = (
     );
     CREATE INDEX requests_created ON requests (created_at);
     """,
+    """
+    ALTER TABLE calls ADD COLUMN passing_since timestamptz;
+    COMMENT ON COLUMN calls.passing_since IS 'first of the failures in a row that may pass';
+    """,
 )
 
 # Made anew at each start. A request is recorded by one statement, since every other way to and from

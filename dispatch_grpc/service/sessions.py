@@ -16,17 +16,13 @@ class Sessions:
     So it is good in every process that takes this API key, and no longer than they take it.
 
     Args:
-        keys: The API keys.
+        keys: The API keys, which may change.
         now: The time, in seconds since 1970.
     """
 
     def __init__(self, keys: Collection[str], now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._digests = [_digest(key) for key in keys]
-        self._secrets = [
-            hmac.digest(key.encode(), b"dispatch-grpc: a session of the page", "sha256")
-            for key in keys
-        ]
+        self._keys = keys
 
     def takes(self, key: str) -> bool:
         """Whether a key is an API key."""
@@ -45,16 +41,23 @@ class Sessions:
         expiry, _, signature = token.partition(".")
         given = signature.encode()
         # As for the keys: all are compared, in constant time.
-        signed = [hmac.compare_digest(given, _sign(key, expiry).encode()) for key in self._secrets]
+        signed = [
+            hmac.compare_digest(given, _sign(_secret_of(key), expiry).encode())
+            for key in self._keys
+        ]
         return any(signed) and self._now() < int(expiry)
 
     def _secret(self, key: str) -> bytes | None:
         digest = _digest(key)
         found = None
-        for own, secret in zip(self._digests, self._secrets, strict=True):
-            if hmac.compare_digest(digest, own):
-                found = secret
+        for own in self._keys:
+            if hmac.compare_digest(digest, _digest(own)):
+                found = _secret_of(own)
         return found
+
+
+def _secret_of(key: str) -> bytes:
+    return hmac.digest(key.encode(), b"dispatch-grpc: a session of the page", "sha256")
 
 
 def _digest(key: str) -> bytes:

@@ -191,7 +191,8 @@ async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
         FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
         WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
         RETURNING id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
-            input, created_at, expires_at, failures, pickups, poll, poll_error, last_error
+            input, created_at, expires_at, failures, pickups, runs, poll, poll_error, last_error,
+            passing_since
         """,
         [job.id for job in jobs],
         [job.turn for job in jobs],
@@ -213,6 +214,8 @@ def _loaded(row: Any) -> Loaded:
             failures=row["failures"],
             pickups=row["pickups"],
             last_error=_parse(Error, row["last_error"]),
+            runs=row["runs"],
+            passing_since=row["passing_since"],
         ),
         turn=row["turn"],
         generation=row["generation"],
@@ -355,9 +358,11 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
             poll = CASE WHEN restart THEN NULL ELSE poll END,
             poll_error = CASE WHEN restart THEN NULL ELSE poll_error END,
             ready = CASE WHEN restart THEN 0 ELSE ready END,
-            outstanding = CASE WHEN restart THEN 0 ELSE outstanding END
+            outstanding = CASE WHEN restart THEN 0 ELSE outstanding END,
+            passing_since = CASE WHEN passing THEN coalesce(passing_since, $8) END
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
-            $6::boolean[]) AS run (run_id, run_turn, new_status, new_error, at, restart)
+            $6::boolean[], $7::boolean[])
+            AS run (run_id, run_turn, new_status, new_error, at, restart, passing)
         WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, next_at
         """,
@@ -366,6 +371,8 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
         [outcome.error.SerializeToString() for outcome in outcomes],
         [outcome.at for outcome in outcomes],
         [outcome.restart for outcome in outcomes],
+        [outcome.passing for outcome in outcomes],
+        now,
     )
     for row in rows:
         delay = max(row["next_at"] - now, timedelta(0))
@@ -391,20 +398,23 @@ async def _suspend(
 ) -> set[str]:
     """Have calls wait for those that they make. Returns the hosts of these."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
-    await _deliver(connection, items)
+    # It goes on at once when enough results are ready, or all that there will be. With none to
+    # come it sleeps.
     rows = await connection.fetch(
         """
         UPDATE calls SET poll = new_poll, poll_error = NULL, min_results = minimum,
             ready = ready - taken, outstanding = outstanding + children,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
-            status = 1,
-            state = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
+            passing_since = NULL, status = 1,
+            state = CASE WHEN ready - taken >= minimum
+                    OR ready - taken > 0 AND outstanding + children = 0
                 THEN 1 ELSE 3 END,
-            next_at = CASE WHEN ready - taken >= minimum OR outstanding + children = 0
-                THEN NULL ELSE wake_at END
+            next_at = CASE WHEN ready - taken >= minimum
+                    OR ready - taken > 0 AND outstanding + children = 0
+                THEN NULL WHEN outstanding + children = 0 THEN idle_at ELSE wake_at END
         FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
-            $7::timestamptz[])
-            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at)
+            $7::timestamptz[], $8::timestamptz[])
+            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at)
         WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, state
         """,
@@ -414,12 +424,14 @@ async def _suspend(
         [len(item.loaded.result_ids) for item in items],
         [len(outcome.calls) for outcome in outcomes],
         [outcome.wake_at for outcome in outcomes],
+        [outcome.idle_at for outcome in outcomes],
     )
     suspended = set()
     for row in rows:
         suspended.add(row["id"])
         if row["state"] == QUEUED:
             jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
+    await _deliver(connection, [item for item in items if item.loaded.running.id in suspended])
     children = [
         New(
             new_id(),
@@ -439,18 +451,22 @@ async def _suspend(
 
 
 async def _deliver(connection: Any, items: Sequence[Written]) -> None:
-    """Mark the results that runs were given, now that they have made something of them."""
+    """Mark the results that attempts were given and have used.
+
+    Only after the fenced update of the parent, and only when it changed the row: a process that
+    was frozen must not take the results from the attempts that came after.
+    """
     if ids := [id for item in items for id in item.loaded.result_ids]:
         await connection.execute("UPDATE calls SET delivered = true WHERE id = ANY($1)", ids)
 
 
 async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
     assert isinstance(item.outcome, Resume)  # noqa: S101
-    await _deliver(connection, [item])
     row = await connection.fetchrow(
         """
         UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
+            passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint
         """,
@@ -461,6 +477,7 @@ async def _resume(connection: Any, item: Written, jobs: _Jobs) -> None:
         len(item.loaded.result_ids),
     )
     if row is not None:
+        await _deliver(connection, [item])
         jobs.add(row["endpoint"], Job(row["id"], row["turn"]))
 
 
@@ -477,7 +494,7 @@ async def _replace(
         UPDATE calls SET state = 1, endpoint = $3, function = $4, version = $5, input = $6,
             expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
             ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
-            pickups = 0, failures = 0, last_error = NULL
+            pickups = 0, failures = 0, last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint
         """,

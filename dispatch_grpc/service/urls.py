@@ -1,19 +1,33 @@
-"""Which endpoints the service calls: their hosts, and the addresses that it must not reach."""
+"""The rules for endpoint URLs: their form, their hosts, and the addresses that are not called."""
 
-import asyncio
 import ipaddress
 import socket
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.schema import Call
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Addresses by which cloud machines reach their own metadata, beside the link-local ones.
-_METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "fd00:ec2::254")}
+# Addresses of cloud metadata and platform services beside the link-local ones: Alibaba, Azure,
+# Oracle, AWS (IPv6), Google (IPv6).
+_METADATA = {
+    ipaddress.ip_address(text)
+    for text in (
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
+}
 _METADATA_NAMES = {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
+# IPv6 networks whose last 32 bits are an IPv4 address: compatible (RFC 4291), NAT64 (RFC 6052).
+_EMBEDDING = [ipaddress.IPv6Network(text) for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")]
+_MAX_LENGTHS = (("endpoint", 2048), ("function", 1024), ("version", 1024))
 
 
 class ForbiddenAddressError(OSError):
@@ -22,13 +36,17 @@ class ForbiddenAddressError(OSError):
 
 @lru_cache(maxsize=4096)
 def host_of(endpoint: str) -> str:
-    """The host of an endpoint, with scheme and port: what the concurrency is bounded by."""
+    """Return the host of an endpoint with scheme and port, by which concurrency is bounded."""
     parts = urlsplit(endpoint)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
 def problem_of_call(call: Call, *, allow_metadata: bool = False) -> str | None:
-    """Why the service does not accept a call; None if it does."""
+    """Return why the service does not accept a call, or None."""
+    # Before the rest: what is this long is neither parsed nor kept in a cache.
+    for name, limit in _MAX_LENGTHS:
+        if len(text := getattr(call, name)) > limit:
+            return f"{name}: at most {limit} characters are allowed; got {len(text)}"
     if problem := problem_of(call):
         return problem.removeprefix(".")
     if "\0" in call.version:
@@ -38,7 +56,7 @@ def problem_of_call(call: Call, *, allow_metadata: bool = False) -> str | None:
 
 @lru_cache(maxsize=4096)
 def problem_of_endpoint(endpoint: str, *, allow_metadata: bool) -> str | None:
-    """Why the service cannot call an endpoint; None if it can."""
+    """Return why the service cannot call an endpoint, or None."""
     if not endpoint.startswith(("http://", "https://")):
         return f"endpoint: this service calls http:// and https:// endpoints only; got {endpoint!r}"
     try:
@@ -49,7 +67,7 @@ def problem_of_endpoint(endpoint: str, *, allow_metadata: bool) -> str | None:
     if not host:
         return f"endpoint: a host is required; got {endpoint!r}"
     if parts.query or parts.fragment:
-        return f"endpoint: a query or a fragment has no place in it; got {endpoint!r}"
+        return f"endpoint: a query or a fragment is not allowed; got {endpoint!r}"
     if not allow_metadata and _is_metadata(host):
         return (
             f"endpoint: link-local and metadata addresses are not called by this service; "
@@ -73,27 +91,48 @@ def _is_metadata(host: str) -> bool:
 
 
 def is_forbidden(address: _Address) -> bool:
-    """Whether an address is link-local, or one of cloud metadata."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_link_local or address in _METADATA
+    """Whether an address is link-local or one of cloud metadata, also inside an IPv6 address."""
+    found = {address, *_embedded(address)}
+    return any(one.is_link_local for one in found) or not _METADATA.isdisjoint(found)
 
 
-async def check_addresses(endpoint: str) -> None:
-    """Resolve the host of an endpoint, and refuse it when one of its addresses is forbidden.
+def _embedded(address: _Address) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address leads to by translation or tunnels."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return
+    if address.ipv4_mapped:
+        yield address.ipv4_mapped
+    if address.sixtofour:
+        yield address.sixtofour
+    if address.teredo:
+        yield from address.teredo
+    if any(address in network for network in _EMBEDDING):
+        yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+
+
+def check_address(
+    host: str, text: str, *, allow_metadata: bool, networks: Sequence[Network] = ()
+) -> None:
+    """Check an address before it is connected to.
+
+    Args:
+        host: The host that has the address.
+        text: The address.
+        allow_metadata: Whether link-local and metadata addresses may be called.
+        networks: Networks that endpoints must be in; empty allows all.
 
     Raises:
-        socket.gaierror: There is no such host.
-        ForbiddenAddressError: It has a link-local or metadata address.
+        ForbiddenAddressError: The service does not call the address.
     """
-    parts = urlsplit(endpoint)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(
-        parts.hostname, port, type=socket.SOCK_STREAM
-    )
-    for *_, address in found:
-        if is_forbidden(ipaddress.ip_address(str(address[0]).partition("%")[0])):
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if not allow_metadata and is_forbidden(address):
+        raise ForbiddenAddressError(
+            f"{host} has the link-local or metadata address {text}, which this service does not "
+            f"call"
+        )
+    if networks:
+        mapped = getattr(address, "ipv4_mapped", None)
+        if not any(one in network for one in (mapped or address,) for network in networks):
             raise ForbiddenAddressError(
-                f"{parts.hostname} has the link-local or metadata address {address[0]}, which "
-                f"this service does not call"
+                f"{host} has the address {text}, which is not in a network that this service calls"
             )

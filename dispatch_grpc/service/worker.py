@@ -257,14 +257,16 @@ class Worker:
             return machine.expire(running)
         self.expect([host])
         async with self._lanes[host], self._slots:
-            response = await self._run_or_release(loaded)
-        if response is None:
+            answer = await self._run_or_release(loaded)
+        if answer is None:
             return Release()
         return machine.decide(
             running,
-            response,
+            answer.response,
             datetime.now(UTC),
             limits,
+            retry_after=answer.retry_after,
+            passing=answer.passing,
             problem_of_call=lambda call: problem_of_call(
                 call, allow_metadata=self._settings.allow_metadata
             ),

@@ -4,7 +4,6 @@ The application checks API keys and calls; what becomes of the calls is up to a 
 gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
 """
 
-import hmac
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -22,6 +21,10 @@ from dispatch_grpc.errors import InvalidCallError, RPCError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.access import KeyRing
+
+KEY_NAME = "dispatch-api-key-name"
+"""The metadata key of the name of the API key."""
 
 RETRY_SECONDS = 1
 """When to try again after RESOURCE_EXHAUSTED, as the answer tells."""
@@ -37,7 +40,8 @@ class Handler(Protocol):
 
         Args:
             request: Calls that keep the rules of the schema.
-            metadata: Metadata of the request by lower-case key, without the API key.
+            metadata: Metadata of the request by lower-case key, without the API key but with
+                its name as `KEY_NAME`, which is empty for an unnamed one.
 
         Returns:
             One id for each call, in their order.
@@ -53,22 +57,25 @@ class Handler(Protocol):
 def dispatch_app(
     handler: Handler,
     *,
-    api_keys: Collection[str] | None = None,
+    api_keys: Collection[str] | KeyRing | None = None,
     max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
 ) -> ASGIApplication:
     """Make the ASGI application.
 
     Args:
         handler: What becomes of the calls.
-        api_keys: Keys of which a request must carry one; None lets everybody in.
+        api_keys: Keys of which a request must carry one; None disables authentication.
         max_request_bytes: Largest request to read.
 
     Returns:
         An ASGI 3 application.
     """
+    keys = api_keys
+    if keys is not None and not isinstance(keys, KeyRing):
+        keys = KeyRing(dict.fromkeys(keys, ""))
     return DispatchServiceASGIApplication(
-        _Service(handler),
-        interceptors=() if api_keys is None else (Authenticate(api_keys),),
+        _Service(handler, keys),
+        interceptors=() if keys is None else (Authenticate(keys),),
         read_max_bytes=max_request_bytes,
         compressions=None,
     )
@@ -77,14 +84,13 @@ def dispatch_app(
 class Authenticate:
     """Checks the API key before the body of a request is read."""
 
-    def __init__(self, api_keys: Collection[str]) -> None:
-        self._expected = [f"Bearer {key}".encode() for key in api_keys]
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
 
     async def on_start(self, ctx: Any) -> None:
         """Refuse the request unless it carries one of the keys."""
-        given = ctx.request_headers.get("authorization", "").encode()
-        # Every key is compared, in constant time, so that the time taken tells nothing.
-        if not any([hmac.compare_digest(given, key) for key in self._expected]):  # noqa: C419
+        given = ctx.request_headers.get("authorization", "")
+        if _name_of(given, self._keys) is None:
             raise ConnectError(
                 ConnectCode.UNAUTHENTICATED,
                 "the API key is not valid" if given else "there is no API key in the request",
@@ -94,14 +100,23 @@ class Authenticate:
         """Do nothing."""
 
 
+def _name_of(authorization: str, keys: KeyRing) -> str | None:
+    """Return the name of the API key that a request carries."""
+    if not authorization.startswith("Bearer "):
+        return None
+    return keys.name_of(authorization.removeprefix("Bearer "))
+
+
 class _Service:
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, keys: KeyRing | None) -> None:
         self._handler = handler
+        self._keys = keys
 
     async def dispatch(self, request: DispatchRequest, ctx: Any) -> DispatchResponse:
-        metadata = {
-            key: value for key, value in ctx.request_headers.items() if key != "authorization"
-        }
+        metadata = dict(ctx.request_headers.items())
+        authorization = metadata.pop("authorization", "")
+        name = None if self._keys is None else _name_of(authorization, self._keys)
+        metadata[KEY_NAME] = name or ""  # never what the request says
         try:
             for index, call in enumerate(request.calls):
                 check_call(call, index)

@@ -7,7 +7,6 @@ far, HTTP/2 by hypercorn, which has what gRPC needs of it.
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from email.utils import formatdate
@@ -34,6 +33,7 @@ except ImportError as missing:
 
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.serving.certificate import Certificate
 
 _MAX_HEAD_BYTES = 64 * 1024
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how HTTP/2 begins: RFC 9113, section 3.4
@@ -77,6 +77,7 @@ async def serve(
     certfile: str | None = None,
     keyfile: str | None = None,
     client_ca_file: str | None = None,
+    certificate: Certificate | None = None,
     graceful_seconds: float = 5,
 ) -> None:
     """Serve an application until `until` returns; closes the listening socket.
@@ -88,6 +89,7 @@ async def serve(
         certfile: File of the certificate chain (PEM), to serve `https` instead of `http`.
         keyfile: File of the certificate's key.
         client_ca_file: File of the authorities of which clients must have a certificate.
+        certificate: Certificate to serve `https` with, instead of the three.
         graceful_seconds: How long requests that are under way at the end may take to finish,
             and their answers to be read.
     """
@@ -102,13 +104,11 @@ async def serve(
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=75,
-        ssl_certfile=certfile,
-        ssl_keyfile=keyfile,
-        ssl_ca_certs=client_ca_file,
-        ssl_cert_reqs=ssl.CERT_NONE if client_ca_file is None else ssl.CERT_REQUIRED,
     )
     try:
-        await _serve(config, listener, until, graceful_seconds)
+        if certificate is None and certfile is not None:
+            certificate = Certificate(certfile, keyfile, client_ca_file)
+        await _serve(config, listener, until, certificate, graceful_seconds)
     finally:
         listener.close()
 
@@ -117,24 +117,26 @@ async def _serve(
     config: "_Settings",
     listener: socket.socket,
     until: Callable[[], Awaitable[Any]],
+    certificate: Certificate | None,
     graceful_seconds: float,
 ) -> None:
     config.load()
-    if config.ssl is not None:
-        config.ssl.set_alpn_protocols(["h2", "http/1.1"])
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
         lambda: _Connection(config, state, {}),
         sock=listener,
-        ssl=config.ssl,
-        ssl_shutdown_timeout=None if config.ssl is None else 1,
+        ssl=None if certificate is None else certificate.context,
+        ssl_shutdown_timeout=None if certificate is None else 1,
         backlog=1024,
     )
-    clock = asyncio.create_task(_keep_time(state))
+    background = [asyncio.create_task(_keep_time(state))]
+    if certificate is not None:
+        background.append(asyncio.create_task(certificate.watch()))
     try:
         await until()
     finally:
-        clock.cancel()
+        for task in background:
+            task.cancel()
         await config.context.terminated.set()
         # asyncio loses a connection that is between being accepted and being made when the
         # server closes: accept none, and let those be made, which closes them.

@@ -13,7 +13,7 @@ from typing import Any
 KEY = "sk-test-0123456789"
 
 SERVICE = """
-import asyncio, json, logging, pathlib, sys
+import asyncio, json, logging, pathlib, sys, uvloop
 from datetime import timedelta
 from dispatch_grpc.service import Service, ServiceSettings
 from dispatch_grpc.service.machine import Limits
@@ -49,7 +49,9 @@ async def main():
         print(service.url, flush=True)
         await stop.wait()
 
-asyncio.run(main())
+# The loop that `dispatch-grpc serve` uses.
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
 """
 
 

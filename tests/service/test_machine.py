@@ -136,7 +136,8 @@ def test_nothing_is_tried_after_the_call_has_expired():
 def test_an_answer_against_the_rules_ends_the_call():
     for response in (
         RunResponse(),
-        RunResponse(status="STATUS_OK", poll={"min_results": 1, "max_results": 0}),
+        RunResponse(status="STATUS_OK", poll={"max_wait": {"seconds": -1}}),
+        RunResponse(status="STATUS_OK", poll={"max_wait": {"nanos": 2_000_000_000}}),
         RunResponse(status="STATUS_OK", exit={"tail_call": {"function": "no name"}}),
     ):
         outcome = decide(running(), response, NOW, LIMITS)
@@ -217,3 +218,100 @@ def test_the_ends_that_the_service_makes():
     assert finish.result.error.type == "CancelledError"
     for finish in (machine.expire(running()), machine.park(running()), machine.cancel(running())):
         assert (finish.result.dispatch_id, finish.result.correlation_id) == (str(ID), 7)
+
+
+def test_a_deploy_or_a_key_rotation_ends_a_call_only_after_a_grace_time():
+    response = exit_(status=Status.NOT_FOUND, error=LookupError("no function f"))
+    for since, is_retried in (
+        (None, True),
+        (NOW - timedelta(minutes=14, seconds=59), True),
+        (NOW - timedelta(minutes=15), False),
+    ):
+        outcome = decide(running(passing_since=since), response, NOW, LIMITS, passing=True)
+        assert isinstance(outcome, Retry) == is_retried
+        if isinstance(outcome, Retry):
+            assert outcome.passing
+            assert outcome.status is Status.NOT_FOUND
+    # What the function itself says is final at once.
+    assert isinstance(decide(running(), response, NOW, LIMITS), Finish)
+
+
+def test_a_wrong_kind_of_answer_is_final_after_the_grace_time():
+    response = exit_(status=Status.HTTP_ERROR, error=OSError("text/html"))
+    long_ago = running(passing_since=NOW - timedelta(hours=1))
+    assert isinstance(decide(long_ago, response, NOW, LIMITS, passing=True), Finish)
+    assert isinstance(decide(long_ago, response, NOW, LIMITS), Retry)
+
+
+@given(st.integers(0, 40), st.integers(0, 86_400))
+def test_a_wait_is_no_shorter_than_the_endpoint_asks(failures: int, seconds: int):
+    outcome = decide(
+        running(failures=failures),
+        exit_(status=Status.THROTTLED, error=OSError()),
+        NOW,
+        LIMITS,
+        retry_after=timedelta(seconds=seconds),
+        jitter=lambda: 0.0,
+    )
+    assert isinstance(outcome, Retry)
+    assert outcome.at == min(NOW + timedelta(seconds=seconds), NOW + timedelta(hours=1))
+
+
+POLLS = [
+    ({}, (1, 1000), 315_576_000_000),
+    ({"min_results": 0, "max_results": 5}, (1, 5), 315_576_000_000),
+    ({"min_results": 7, "max_results": 5}, (7, 7), 315_576_000_000),
+    ({"min_results": -1, "max_results": -1}, (1, 1000), 315_576_000_000),
+    ({"min_results": 5000, "max_results": 6000}, (1000, 1000), 315_576_000_000),
+    ({"max_wait": {"seconds": 9}}, (1, 1000), 9),
+    ({"max_wait": {"nanos": 5}}, (1, 1000), 1),
+    ({"max_wait": {"seconds": 10**13}}, (1, 1000), 315_576_000_000),
+]
+
+
+@pytest.mark.parametrize(("given", "results", "seconds"), POLLS)
+def test_what_a_poll_leaves_out_or_overdoes_is_read_as_it_is_meant(
+    given: dict[str, object], results: tuple[int, int], seconds: int
+):
+    outcome = decide(running(), RunResponse(status="STATUS_OK", poll=given), NOW, LIMITS)
+    assert isinstance(outcome, Suspend)
+    found = outcome.poll
+    assert (found.min_results, found.max_results) == results
+    assert found.max_wait.seconds == seconds
+    assert outcome.wake_at == NOW + min(timedelta(seconds=seconds), timedelta(hours=1))
+
+
+def test_a_poll_for_nothing_sleeps_until_max_wait_or_with_backoff():
+    limited = RunResponse(status="STATUS_OK", poll={"max_wait": {"seconds": 600}})
+    unlimited = RunResponse(status="STATUS_OK", poll={})
+    for response, runs, seconds in (
+        (limited, 0, 600),
+        (limited, 9, 600),
+        (unlimited, 0, 0.5),
+        (unlimited, 3, 4),
+        (unlimited, 99, 60),
+    ):
+        outcome = decide(running(runs=runs), response, NOW, LIMITS)
+        assert isinstance(outcome, Suspend)
+        assert outcome.idle_at == NOW + timedelta(seconds=seconds)
+
+
+def test_a_tail_call_beside_a_status_to_retry_replaces_the_call():
+    """dispatch-py's Reset."""
+    response = tail_call(new_call(HERE, "g"))
+    response.status = Status.TEMPORARY_ERROR.value  # type: ignore[assignment]
+    assert isinstance(decide(running(), response, NOW, LIMITS), Replace)
+    response.status = Status.INVALID_ARGUMENT.value  # type: ignore[assignment]
+    assert isinstance(decide(running(), response, NOW, LIMITS), Finish)
+
+
+def test_an_expiration_beyond_the_maximum_is_refused():
+    week, longer = (new_call(HERE, "f", expiration=timedelta(days=days)) for days in (7, 30))
+    assert LIMITS.problem_of(week) is None
+    assert "at most 7 days" in str(LIMITS.problem_of(longer))
+    assert LIMITS.expires_at(week, NOW) == NOW + timedelta(days=7)
+    assert isinstance(decide(running(), poll([longer]), NOW, LIMITS), Resume)
+    outcome = decide(running(), tail_call(longer), NOW, LIMITS)
+    assert isinstance(outcome, Finish)
+    assert outcome.result.error.message.startswith("the tail call: expiration: at most 7 days")
+    assert Limits(max_expiration=timedelta(days=365)).problem_of(longer) is None

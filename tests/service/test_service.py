@@ -5,6 +5,7 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from dispatch_grpc import Client, ConfigurationError, Endpoint, RPCError, new_call
 from dispatch_grpc.service import Service, ServiceSettings
+from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.worker import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
@@ -37,6 +39,8 @@ def test_settings_that_are_refused(tmp_path: Path):
     here = {"data_dir": tmp_path}
     assert "no loopback address" in refused(host="0.0.0.0", **here)
     assert "go together" in refused(certfile="x", **here)
+    long = Settings(limits=Limits(max_expiration=timedelta(days=400)))
+    assert "up to 366 days" in refused(worker=long, **here)
     (tmp_path / "no.pem").write_text("nonsense")
     pem = str(tmp_path / "no.pem")
     assert "cannot be used" in refused(certfile=pem, keyfile=pem, **here)

@@ -15,6 +15,7 @@ from dispatch_grpc.service import machine, reads, store
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
 from tests.service.conftest import Bench
 
@@ -70,8 +71,12 @@ async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
     return await store.load(connection, [job])
 
 
+async def write(item: Written, connection: Any) -> None:
+    await store.write(connection, [item], now(), LIMITS)
+
+
 async def release(loaded: Loaded, connection: Any) -> None:
-    await store.write(connection, [Written(loaded, Release())], now(), LIMITS)
+    await write(Written(loaded, Release()), connection)
 
 
 def row(bench: Bench, id: UUID) -> Any:
@@ -212,10 +217,41 @@ def test_a_poll_for_what_has_come_already_is_resumed_at_once(bench: Bench):
     answer(bench, resumed, poll())
     (resumed,) = take(bench)
     assert len(resumed.results) == 1
-    answer(bench, resumed, poll())  # nothing is left to wait for
+    answer(bench, resumed, poll())  # nothing is left to wait for: it sleeps until max_wait
+    assert take(bench) == []
+    found = row(bench, id)
+    assert (found["state"], found["outstanding"]) == (store.WAITING, 0)
+    assert found["next_at"] > now() + timedelta(minutes=4)
+
+
+def test_a_poll_for_nothing_without_a_time_limit_is_resumed(bench: Bench):
+    """Other SDKs leave `max_wait` out."""
+    (id,) = accept(bench, CALL)
+    for _ in range(3):
+        (resumed,) = take(bench)
+        answer(bench, resumed, RunResponse(status="STATUS_OK", poll={"min_results": 1}))
+        assert row(bench, id)["state"] == store.WAITING
+        assert take(bench) == []
+        bench.run(store.wake)
+
+
+def test_a_process_that_was_frozen_takes_no_results_from_later_attempts(bench: Bench):
+    """It was resumed, another process took over, and only then does its outcome arrive."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c"), new_call(HERE, "c")], min_results=2))
+    for child in take(bench):
+        answer(bench, child, exit_(1))
+    (frozen,) = take(bench)
+    assert len(frozen.results) == 2
+    bench.run(partial(release, frozen))  # by the process that took over
+    too_long = new_call(HERE, "late", expiration=timedelta(days=30))
+    for response in (poll([new_call(HERE, "late")]), poll([too_long])):
+        answer(bench, frozen, response)
     (resumed,) = take(bench)
-    assert resumed.results == []
-    assert row(bench, id)["outstanding"] == 0
+    assert len(resumed.results) == 2
+    answer(bench, resumed, exit_("end"))
+    assert row(bench, id)["state"] == store.FINISHED
 
 
 def test_children_that_end_together_wake_their_parent_once(bench: Bench):
@@ -541,7 +577,9 @@ def test_many_processes_prepare_one_database(embedded: Bench):
         await asyncio.gather(*(database.open() for database in databases))
         for database in databases:
             async with database.transaction() as connection:
-                assert await connection.fetchval("SELECT count(*) FROM migrations") == 1
+                assert await connection.fetchval("SELECT count(*) FROM migrations") == len(
+                    MIGRATIONS
+                )
                 assert await reads.hosts(connection) == []
             await database.close()
 
@@ -577,3 +615,21 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     assert bench.runner.run(main()) == 3
     states = bench.run(lambda c: c.fetch("SELECT DISTINCT state FROM calls"))
     assert [row["state"] for row in states] == [store.FINISHED]
+
+
+def test_failures_that_a_deploy_causes_are_counted_from_the_first_in_a_row(bench: Bench):
+    (id,) = accept(bench, CALL)
+    found: list[datetime | None] = []
+    for passing in (True, True, False, True):
+        (loaded,) = take(bench)
+        assert loaded.running.passing_since == (found[-1] if found else None)
+        response = exit_(error=ConnectionError())
+        outcome = machine.decide(loaded.running, response, now(), LIMITS, passing=passing)
+        bench.run(partial(write, Written(loaded, outcome)))
+        found.append(row(bench, id)["passing_since"])
+    first, second, between, later = found
+    assert first is not None
+    assert first == second
+    assert between is None
+    assert later is not None
+    assert later > first

@@ -130,7 +130,7 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = await caller.run(run)
+        response = (await caller.run(run)).response
         await caller.close()
         assert Status(response.status) is Status.PERMISSION_DENIED
         assert "has the link-local or metadata address" in response.exit.result.error.message
@@ -171,7 +171,7 @@ def test_an_endpoint_that_cannot_be_reached(
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = await caller.run(run)
+        response = (await caller.run(run)).response
         await caller.close()
         status, message = UNREACHABLE[endpoint]
         assert Status(response.status) is status

@@ -1,0 +1,92 @@
+"""A server's certificate, which is loaded again when its files change."""
+
+import asyncio
+import os
+import ssl
+from contextlib import suppress
+
+from dispatch_grpc.log import logger
+
+_CHECK_SECONDS = 5.0
+
+
+class Certificate:
+    """The certificate and key of a server.
+
+    `context` is for the listening socket. A reload changes what it uses for new connections;
+    connections that are open stay.
+
+    Args:
+        certfile: File of the certificate chain (PEM).
+        keyfile: File of the certificate's key; None when it is in `certfile`.
+        client_ca_file: File of the authorities of which clients must show a certificate; None
+            asks for none.
+
+    Raises:
+        OSError: A file cannot be read; `ssl.SSLError` for a pair that does not fit.
+    """
+
+    def __init__(
+        self, certfile: str, keyfile: str | None = None, client_ca_file: str | None = None
+    ) -> None:
+        self._certfile = certfile
+        self._keyfile = keyfile
+        self._client_ca_file = client_ca_file
+        self._seen = self._state()
+        self.context = self._current = self._load()
+        # The context of a listening socket cannot be replaced, and to load another pair into it
+        # leaves it without any when the pair does not fit. So each handshake takes the current
+        # one: Python calls this for clients that name no host, too.
+        self.context.sni_callback = self._use_current
+
+    def reload(self) -> bool:
+        """Load the files again; returns whether they are used now.
+
+        A pair that cannot be used is logged, and the one before stays in use.
+        """
+        self._seen = self._state()
+        try:
+            self._current = self._load()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            logger.warning(
+                "the certificate of %s is not loaded, and the one before stays in use: %s",
+                self._certfile,
+                reason,
+            )
+            return False
+        logger.info("the certificate of %s is loaded again", self._certfile)
+        return True
+
+    async def watch(self) -> None:
+        """Load the files again whenever they change, until cancelled."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            if self._state() != self._seen:
+                self.reload()
+
+    def _use_current(self, connection: ssl.SSLObject, *_: object) -> None:
+        connection.context = self._current
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self._client_ca_file)
+        if self._client_ca_file is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self._certfile, self._keyfile, _no_password)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return context
+
+    def _state(self) -> list[tuple[int, int, int]]:
+        """Return what tells a changed file; renewals replace files or the links to them."""
+        found = []
+        for name in (self._certfile, self._keyfile, self._client_ca_file):
+            if name is not None:
+                with suppress(OSError):  # it is being replaced
+                    state = os.stat(name)
+                    found.append((state.st_ino, state.st_mtime_ns, state.st_size))
+        return found
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key, for which OpenSSL would ask on the terminal."""
+    raise ValueError("the key is encrypted")
