@@ -180,7 +180,7 @@ def _assign(
 
 
 def _given(value: object) -> str:
-    text = repr(value)
+    text = re.sub(r"//[^/?#]*@", "//********@", repr(value))  # a URL may hold a password
     if len(text) > 200:
         text = text[:200] + "…"
     return text if isinstance(value, str) else f"{type(value).__name__} {text}"

@@ -9,6 +9,7 @@
     ├── UnmarshalError         a representation has no such value      (also a ValueError)
     ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
     ├── CallError              a call failed: .type, .status, .traceback, .output
+    ├── PermanentError         a function failed for good: the call is not tried again
     ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)
     ├── SignatureError         a request is not signed as it has to be: .code
     └── RPCError               a request failed: .code, .message, .details
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidCallError",
     "MarshalError",
     "NotFoundError",
+    "PermanentError",
     "PermissionDeniedError",
     "ProtocolError",
     "RPCError",
@@ -117,6 +119,17 @@ class CallError(DispatchError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self.__class__, self.message, self.__dict__))
+
+
+class PermanentError(DispatchError):
+    """A function on an endpoint failed for good: raise it to have the call not tried again.
+
+        raise PermanentError("there is no such account") from error
+
+    Other exceptions are tried again: see `Status.of`. A subclass may set another final `status`.
+    """
+
+    status = Status.PERMANENT_ERROR
 
 
 class EndpointError(DispatchError, RuntimeError):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from dispatch_grpc import Client, Endpoint, marshal
+from dispatch_grpc import Client, Endpoint
 from dispatch_grpc.testing import serve_app
 
 KEY = "a-key-for-this-example"
@@ -55,7 +55,7 @@ def dispatch_and_wait(client: Client, protocol: str) -> None:
     print(f"{protocol}: its result: {client.wait(dispatch_id, str)}\n")
 
     batch = client.batch()
-    batch.add(greet.call("Ada"), sum_squares.call([1, 2, 3]), greet.call(marshal("Grace")))
+    batch.add(greet.call("Ada"), sum_squares.call([1, 2, 3]), greet.call("Grace"))
     ids = batch.dispatch()
     print(f"{protocol}: dispatched a batch: {', '.join(ids)}")
     print(f"{protocol}: its results: {[client.wait(one) for one in ids]}\n")

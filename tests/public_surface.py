@@ -20,6 +20,8 @@ from dispatch_grpc import (
     Client,
     Code,
     DispatchID,
+    Endpoint,
+    PermanentError,
     RetryPolicy,
     RPCError,
     Status,
@@ -28,7 +30,7 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
-from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
+from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
 def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
@@ -85,3 +87,31 @@ def testing(recorder: CallRecorder) -> None:
     with serve(recorder, "key") as server:
         assert_type(server.url, str)
     recorder.assert_requests(RecordedRequest([new_call("http://x", "f")], {"a": "b"}))
+
+
+async def functions(endpoint: Endpoint) -> None:
+    @endpoint.function
+    def greet(name: str, *, mark: str = "!") -> str:
+        return name + mark
+
+    @endpoint.function(name="other", permanent=(ValueError,), retry=False)
+    async def later(name: str) -> int:
+        raise PermanentError(name)
+
+    assert_type(greet("x"), str)
+    assert_type(await later("x"), int)
+    assert_type(greet.call("x", mark="?"), Call)
+    assert_type(greet.dispatch("x"), DispatchID)
+    assert_type(await later.dispatch_async("x"), DispatchID)
+    options = greet.with_options(
+        expiration=timedelta(1), version="2", timeout=5.0, metadata={"a": "b"}, idempotency_key="k"
+    )
+    assert_type(options.call("x", mark="?"), Call)
+    # What the function does not take is an error: these comments are errors when it is not.
+    greet.call(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    greet.call("x", version="2")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    greet.dispatch()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    runner = Runner(endpoint)
+    assert_type(runner.run(greet.call("x"), str), str)
+    assert_type(runner.run(greet.call("x")), Any)
+    assert_type(await runner.run_async(greet.call("x"), list[int]), list[int])

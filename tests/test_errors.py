@@ -3,9 +3,16 @@
 import copy
 import inspect
 import pickle
+import re
 import socket
 import ssl
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
 
+import asyncpg
+import grpc
 import pytest
 from dispatch.sdk.v1.status_pb2 import Status as StatusProto
 
@@ -104,29 +111,151 @@ class WithAnotherStatusError(ValueError):
     status = 404
 
 
+def library_error(name: str, *bases: type[BaseException], **attributes: Any) -> Any:
+    """An exception with the name and the module of a library that is not installed here."""
+    module, _, cls = name.rpartition(".")
+    error = type(cls, bases or (Exception,), {"__module__": module})("x")
+    vars(error).update(attributes)
+    return error
+
+
+def http_status(status: int) -> Any:
+    return SimpleNamespace(status_code=status)
+
+
+def grpc_error(code: Any) -> Any:
+    return library_error("some.Error", grpc.RpcError, code=code and (lambda: code))
+
+
+def aws_error(code: str, status: int) -> Any:
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return library_error("botocore.exceptions.ClientError", response=response)
+
+
+RESPONSE = "aiohttp.client_exceptions.ClientResponseError"
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
         (TimeoutError(), "TIMEOUT"),
-        (TypeError(), "INVALID_ARGUMENT"),
-        (ValueError(), "INVALID_ARGUMENT"),
         (ConnectionResetError(), "TCP_ERROR"),
         (socket.gaierror(), "DNS_ERROR"),
         (ssl.SSLError(), "TLS_ERROR"),
         (ssl.SSLCertVerificationError(), "TLS_ERROR"),
-        (PermissionError(), "PERMISSION_DENIED"),
-        (FileNotFoundError(), "NOT_FOUND"),
-        (MemoryError(), "TEMPORARY_ERROR"),
-        (EOFError(), "TEMPORARY_ERROR"),
-        (InterruptedError(), "TEMPORARY_ERROR"),
-        (KeyboardInterrupt(), "TEMPORARY_ERROR"),
-        (OSError(), "TEMPORARY_ERROR"),
-        (KeyError(), "PERMANENT_ERROR"),
-        (Exception(), "PERMANENT_ERROR"),
+        *(
+            (error, "TEMPORARY_ERROR")
+            for error in (
+                TypeError(),
+                ValueError(),
+                PermissionError(),
+                FileNotFoundError(),
+                MemoryError(),
+                EOFError(),
+                InterruptedError(),
+                KeyboardInterrupt(),
+                OSError(),
+                KeyError(),
+                Exception(),
+                errors.MarshalError(),
+                WithAnotherStatusError(),
+            )
+        ),
         (WithStatusError(), "HTTP_ERROR"),
-        (WithAnotherStatusError(), "INVALID_ARGUMENT"),
+        (errors.PermanentError(), "PERMANENT_ERROR"),
+        # Groups: what is final in them is final.
+        (ExceptionGroup("", [TimeoutError(), KeyError()]), "TIMEOUT"),
+        (ExceptionGroup("", [TimeoutError(), errors.PermanentError()]), "PERMANENT_ERROR"),
+        (ExceptionGroup("", [ExceptionGroup("", [errors.PermanentError()])]), "PERMANENT_ERROR"),
+        # What servers answered to libraries.
+        (library_error("httpx.HTTPStatusError", response=http_status(404)), "NOT_FOUND"),
+        (library_error("httpx.HTTPStatusError", response=http_status(429)), "THROTTLED"),
+        (library_error("httpx.HTTPStatusError", response=http_status(503)), "TEMPORARY_ERROR"),
+        (library_error("httpx.HTTPStatusError", response=http_status(409)), "HTTP_ERROR"),
+        (
+            library_error("requests.exceptions.HTTPError", OSError, response=http_status(401)),
+            "UNAUTHENTICATED",
+        ),
+        (library_error("requests.exceptions.HTTPError", OSError, response=None), "HTTP_ERROR"),
+        (library_error(RESPONSE, status=422), "INVALID_ARGUMENT"),
+        (library_error(RESPONSE, status=504), "TIMEOUT"),
+        (aws_error("ThrottlingException", 400), "THROTTLED"),
+        (aws_error("ProvisionedThroughputExceededException", 400), "THROTTLED"),
+        (aws_error("RequestTimeout", 400), "TIMEOUT"),
+        (aws_error("ValidationException", 400), "INVALID_ARGUMENT"),
+        (aws_error("AccessDenied", 403), "PERMISSION_DENIED"),
+        (grpc_error(grpc.StatusCode.UNAVAILABLE), "TEMPORARY_ERROR"),
+        (grpc_error(grpc.StatusCode.NOT_FOUND), "NOT_FOUND"),
+        (grpc_error(grpc.StatusCode.OK), "TEMPORARY_ERROR"),
+        (grpc_error(None), "TEMPORARY_ERROR"),
+        # Connections of libraries.
+        (library_error("httpx.TimeoutException"), "TIMEOUT"),
+        (library_error("httpx.NetworkError"), "TCP_ERROR"),
+        (library_error("httpx.ProtocolError"), "HTTP_ERROR"),
+        (library_error("requests.exceptions.Timeout", OSError), "TIMEOUT"),
+        (library_error("requests.exceptions.SSLError", OSError), "TLS_ERROR"),
+        (library_error("requests.exceptions.ConnectionError", OSError), "TCP_ERROR"),
+        (library_error("aiohttp.client_exceptions.ClientConnectorDNSError", OSError), "DNS_ERROR"),
+        (library_error("aiohttp.client_exceptions.ClientConnectionError"), "TCP_ERROR"),
+        (library_error("botocore.exceptions.ConnectTimeoutError"), "TIMEOUT"),
+        (library_error("botocore.exceptions.ConnectionError"), "TCP_ERROR"),
+        (grpc.FutureTimeoutError(), "TIMEOUT"),
+        (asyncpg.QueryCanceledError(), "TIMEOUT"),
+        (asyncpg.TooManyConnectionsError(), "THROTTLED"),
+        (asyncpg.ConnectionDoesNotExistError(), "TCP_ERROR"),
+        (asyncpg.UniqueViolationError(), "TEMPORARY_ERROR"),
     ],
     ids=repr,
 )
 def test_the_status_of_exceptions(error: BaseException, status: str):
     assert Status.of(error) is Status[status]
+    subclass: Any = type("Own", (type(error),), {})
+    if not isinstance(error, BaseExceptionGroup):
+        inherited = subclass.__new__(subclass)
+        vars(inherited).update(vars(error))
+        assert Status.of(inherited) is Status[status]
+
+
+def test_a_program_registers_the_statuses_of_its_own_types():
+    class DeclinedError(Exception): ...
+
+    class SoftlyDeclinedError(DeclinedError): ...
+
+    class ExpiredSoftlyError(SoftlyDeclinedError, TimeoutError): ...
+
+    Status.register(DeclinedError, Status.PERMANENT_ERROR)
+    assert Status.of(ExpiredSoftlyError()) is Status.PERMANENT_ERROR
+    Status.register(SoftlyDeclinedError, Status.THROTTLED)
+    assert Status.of(DeclinedError()) is Status.PERMANENT_ERROR
+    assert Status.of(ExpiredSoftlyError()) is Status.THROTTLED  # the nearest class
+    Status.register(DeclinedError, Status.NOT_FOUND)
+    assert Status.of(DeclinedError()) is Status.NOT_FOUND
+    own = DeclinedError()
+    own.status = Status.TIMEOUT  # type: ignore[attr-defined]
+    assert Status.of(own) is Status.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error"),
+    [
+        ("ValueError", Status.TIMEOUT, "type: a class of exceptions is required; got 'ValueError'"),
+        (int, Status.TIMEOUT, "type: a class of exceptions is required; got <class 'int'>"),
+        (ValueError(), Status.TIMEOUT, "type: a class of exceptions"),
+        (KeyError, 7, "status: a Status is required; got 7"),
+        (KeyError, Status.OK, "status: a status of failure is required; got OK"),
+        (KeyError, Status.UNSPECIFIED, "status: a status of failure is required"),
+    ],
+)
+def test_what_cannot_be_registered(kind: Any, status: Any, error: str):
+    with pytest.raises((TypeError, ValueError), match=re.escape(error)):
+        Status.register(kind, status)
+    assert Status.of(KeyError()) is Status.TEMPORARY_ERROR
+
+
+def test_no_library_is_imported_to_classify_its_exceptions():
+    code = (
+        "import sys; from dispatch_grpc.codes import Status; Status.of(ValueError()); "
+        "print({'grpc', 'httpx', 'asyncpg'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -1,4 +1,4 @@
-"""How an endpoint answers: a status, and what is told of an exception."""
+"""The answers of an endpoint: their statuses, and how an exception is described in them."""
 
 import traceback
 from types import TracebackType
@@ -13,16 +13,23 @@ MAX_RESULTS = 1000
 """Largest number of results that a Poll may ask for."""
 
 _MAX_TEXT_BYTES = 64 * 1024
+_MAX_MEMBERS, _MAX_MEMBER_CHARACTERS = 10, 200
 _STATUSES = frozenset(int(status) for status in Status if status)
 
 
 def respond(status: Status) -> RunResponse:
-    """An answer of this status."""
+    """Return an empty answer of this status."""
     return RunResponse(status=f"STATUS_{status.name}")
 
 
 def failure(name: str, error: BaseException, status: Status | None = None) -> RunResponse:
-    """The answer of a function that raised an error; its status is that of the error."""
+    """Return the answer of a function that raised an exception, and log its traceback.
+
+    Args:
+        name: Name of the function.
+        error: The exception.
+        status: Status of the answer; else `status_of` the exception.
+    """
     status = status_of(error) if status is None else status
     response = respond(status)
     response.exit.result.error.CopyFrom(describe(error))
@@ -31,7 +38,7 @@ def failure(name: str, error: BaseException, status: Status | None = None) -> Ru
 
 
 def refusal(name: str, error: Exception, status: Status) -> RunResponse:
-    """The answer when it is not the function that fails: what came in, or what it returned."""
+    """Return the answer to an unusable input or result, where a traceback would not help."""
     response = respond(status)
     response.exit.result.error.type = _type(error)
     response.exit.result.error.message = _utf8(str(error)).decode()
@@ -40,20 +47,25 @@ def refusal(name: str, error: Exception, status: Status) -> RunResponse:
 
 
 def status_of(error: BaseException) -> Status:
-    """The status that an error has on an endpoint; never one of success."""
+    """Return the status of an exception on an endpoint, which is never one of success."""
     try:
         status = Status.of(error)
-    except BaseException:  # noqa: BLE001 (its `status` is the function's own code)
-        return Status.PERMANENT_ERROR
-    return Status.PERMANENT_ERROR if status in {Status.OK, Status.UNSPECIFIED} else status
+    except BaseException:  # noqa: BLE001 (its `status` may be a property that fails)
+        return Status.TEMPORARY_ERROR
+    return Status.TEMPORARY_ERROR if status in {Status.OK, Status.UNSPECIFIED} else status
 
 
 def describe(error: BaseException) -> Error:
-    """An error as the schema has it: its type, its message, the text of its traceback."""
-    try:
-        message = str(error)
-    except BaseException:  # noqa: BLE001 (its `__str__` is the function's own code)
-        message = "(the error has no text: its __str__ fails)"
+    """Return an exception as the schema's Error: its type, message and traceback.
+
+    The message of a group lists the types and messages of its members, up to ten.
+    """
+    message = _text(error)
+    if isinstance(error, BaseExceptionGroup):
+        try:
+            message = f"{message}: {_members(error)}"
+        except BaseException:  # noqa: BLE001 (nested too deep, say)
+            message = f"{message}: (its members cannot be listed)"
     try:
         lines = "".join(traceback.format_exception(*_own(error)))
     except BaseException:  # noqa: BLE001 (a SyntaxError's fields may hold anything)
@@ -61,8 +73,33 @@ def describe(error: BaseException) -> Error:
     return Error(type=_type(error), message=_utf8(message).decode(), traceback=_utf8(lines))
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001 (its `__str__` is the function's own code)
+        return "(the error has no text: its __str__ fails)"
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> str:
+    """List the exceptions in a group and in the groups inside it."""
+    found: list[BaseException] = []
+    groups: list[BaseException] = [group]
+    while groups:
+        for member in groups.pop(0).exceptions:  # type: ignore[attr-defined]
+            (groups if isinstance(member, BaseExceptionGroup) else found).append(member)
+    texts = []
+    for member in found[:_MAX_MEMBERS]:
+        text = _text(member)
+        if len(text) > _MAX_MEMBER_CHARACTERS:
+            text = text[: _MAX_MEMBER_CHARACTERS - 1] + "…"
+        texts.append(f"{_type(member)}: {text}" if text else _type(member))
+    if len(found) > _MAX_MEMBERS:
+        texts.append(f"and {len(found) - _MAX_MEMBERS} more")
+    return "; ".join(texts)
+
+
 def _utf8(text: str) -> bytes:
-    """A text as UTF-8, without its middle if it is long."""
+    """Encode a text, without the middle of a long one."""
     data = text.encode(errors="backslashreplace")
     if len(data) <= _MAX_TEXT_BYTES:
         return data
@@ -81,7 +118,7 @@ def _type(error: BaseException) -> str:
 def _own(
     error: BaseException,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """An error with the traceback from where it is the function's own, without our frames."""
+    """Return an exception with the part of its traceback that is the function's own code."""
     frames = error.__traceback__
     while frames and frames.tb_frame.f_globals.get("__name__", "").startswith("dispatch_grpc."):
         frames = frames.tb_next
@@ -89,7 +126,7 @@ def _own(
 
 
 def problem_of_response(response: RunResponse) -> str | None:
-    """What is wrong with the answer of a function (rules: `exit.proto`, `poll.proto`)."""
+    """Return the rule of `exit.proto` or `poll.proto` that an answer breaks, or None."""
     if response.status not in _STATUSES:
         return f"status: one is required; got {response.status or 'none'}"
     if response.HasField("poll"):

@@ -1,40 +1,37 @@
-"""An endpoint as an ASGI application, and its serving."""
+"""An endpoint as an ASGI application: FunctionService, behind the check of signatures."""
 
 import asyncio
 import json
 import re
-import signal
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+from dispatch.sdk.v1.function_connect import FunctionServiceASGIApplication
+
 from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import (
-    ConfigurationError,
-    EndpointError,
-    RPCError,
-    SignatureError,
-    rpc_error,
-)
+from dispatch_grpc.endpoint.function import LARGE_BYTES
+from dispatch_grpc.errors import RPCError, SignatureError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse, load_all
-from dispatch_grpc.serving import ASGIApplication, one_port
 from dispatch_grpc.serving.dispatch_service import connect_error
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dispatch.sdk.v1.function_connect import FunctionServiceASGIApplication
-
+_PATH = "/dispatch.sdk.v1.FunctionService/Run"
 _HTTP_STATUS = {
     Code.INVALID_ARGUMENT: 400,
     Code.UNAUTHENTICATED: 401,
     Code.PERMISSION_DENIED: 403,
     Code.UNAVAILABLE: 503,
+}
+# What the server's library refuses without a body.
+_REFUSALS = {
+    404: f"there is no such method: the endpoint serves POST {_PATH} below its URL",
+    405: f"the method of HTTP is not allowed: the endpoint serves POST {_PATH}",
+    415: "the content-type is not supported: application/proto, application/json, or one of gRPC "
+    "is required",
 }
 
 
@@ -50,7 +47,7 @@ class Host(Protocol):
         """The functions by name."""
         ...
 
-    async def run(self, request: RunRequest) -> RunResponse:
+    async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
         """Run a function."""
         ...
 
@@ -62,6 +59,8 @@ class Application:
         load_all()  # JSON needs the types inside of an Any
         self._limit = endpoint.max_request_bytes
         self._key = endpoint.verification_key
+        own = endpoint.url + _PATH
+        self._own_urls = [own] if own.startswith(("http://", "https://")) else []  # or bridge://
         self._service = FunctionServiceASGIApplication(
             _Service(endpoint), read_max_bytes=self._limit, compressions=None
         )
@@ -78,6 +77,7 @@ class Application:
             except _RefusedError as refused:
                 await refuse(send, refused.code, str(refused))
                 return
+            send = _explaining(send)
         await self._service(scope, receive, send)
 
     async def _check(self, scope: Any, receive: Any) -> Any:
@@ -89,23 +89,31 @@ class Application:
             raise self._too_large(int(lengths[0]))
         if self._key is None:
             return receive if lengths else self._bounded(receive)
-        if not lengths and scope["http_version"] in {"1.0", "1.1"}:
-            raise _RefusedError(Code.INVALID_ARGUMENT, "a Content-Length is required")
         body = await self._read(receive)
-        self._verify(scope, body, self._key)
+        if len(body) >= LARGE_BYTES:
+            await asyncio.to_thread(self._verify, scope, body, self._key)
+        else:
+            self._verify(scope, body, self._key)
         return _replay(body, receive)
 
     async def _read(self, receive: Any) -> bytes:
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _RefusedError(Code.INVALID_ARGUMENT, "the request ended before its body did")
-            body += message.get("body", b"")
+        """Read a body, up to the limit."""
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body = message.get("body", b"")
             if len(body) > self._limit:
                 raise self._too_large(len(body))
+            return bytes(body)
+        whole = bytearray()
+        while True:
+            if message["type"] == "http.disconnect":
+                raise _RefusedError(Code.INVALID_ARGUMENT, "the request ended before its body did")
+            whole += message.get("body", b"")
+            if len(whole) > self._limit:
+                raise self._too_large(len(whole))
             if not message.get("more_body"):
-                return bytes(body)
+                return bytes(whole)
+            message = await receive()
 
     def _bounded(self, receive: Any) -> Any:
         """Receive a body of unknown size, up to the limit."""
@@ -138,12 +146,23 @@ class Application:
         if len(hosts) != 1:
             raise _RefusedError(Code.INVALID_ARGUMENT, f"one Host is required; got {len(hosts)}")
         if not re.fullmatch(r"[^/?#@\\\s]+", hosts[0]):  # or a part of the path could hide in it
-            raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {hosts[0]!r:.80} is none")
+            raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {hosts[0]!r:.80} is not valid")
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         path = raw_path.decode("latin-1").partition("?")[0]
-        url = f"{scope.get('scheme', 'http')}://{hosts[0]}{path}"
+        scheme, target = scope.get("scheme", "http"), f"{hosts[0]}{path}"
+        others = self._own_urls if path.endswith(_PATH) else []
+        if scheme == "http" and hosts[0].endswith(":443"):
+            # A proxy that ends TLS may keep the port in Host, where the signature has none.
+            others = [f"https://{target}", *others]
         try:
-            verify_request(scope["method"], url, headers, body, key)
+            verify_request(
+                scope["method"],
+                f"{scheme}://{target}",
+                headers,
+                body,
+                key,
+                other_urls=others,
+            )
         except SignatureError as error:
             logger.warning("refused a request: %s", error)
             raise _RefusedError(error.code, str(error)) from error
@@ -153,9 +172,11 @@ class _Service:
     def __init__(self, endpoint: Host) -> None:
         self._endpoint = endpoint
 
-    async def run(self, request: RunRequest, ctx: Any) -> RunResponse:  # noqa: ARG002
+    async def run(self, request: RunRequest, ctx: Any) -> RunResponse:
+        attempt = ctx.request_headers.get("dispatch-attempt", "")
+        number = int(attempt) if re.fullmatch("[1-9][0-9]{0,8}", attempt) else None
         try:
-            return await self._endpoint.run(request)
+            return await self._endpoint.run(request, attempt=number)
         except RPCError as error:
             raise connect_error(error) from error
 
@@ -176,85 +197,46 @@ def _replay(body: bytes, receive: Any) -> Any:
     return replay
 
 
+def _explaining(send: Any) -> Any:
+    """Send answers, those in `_REFUSALS` with an error as Connect writes it."""
+    is_refused = False
+
+    async def explaining(message: Any) -> None:
+        nonlocal is_refused
+        text = _REFUSALS.get(message.get("status"))
+        if text is not None:
+            headers = [
+                (name, value)
+                for name, value in message.get("headers", ())
+                if name not in {b"content-type", b"content-length"}
+                or (name, value) == (b"content-type", b"application/json")
+            ]
+            if (b"content-type", b"application/json") not in headers:
+                is_refused = True
+                body = _error("unimplemented", text)
+                await answer(send, message["status"], b"application/json", body, headers)
+                return
+        if not is_refused:
+            await send(message)
+
+    return explaining
+
+
+def _error(code: str, message: str) -> bytes:
+    return json.dumps({"code": code, "message": message}).encode()
+
+
 async def refuse(send: Any, code: Code, message: str) -> None:
     """Answer with an error as Connect writes it."""
-    body = json.dumps({"code": code.name.lower(), "message": message}).encode()
+    body = _error(code.name.lower(), message)
     await answer(send, _HTTP_STATUS[code], b"application/json", body)
 
 
-async def answer(send: Any, status: int, content_type: bytes, body: bytes) -> None:
+async def answer(
+    send: Any, status: int, content_type: bytes, body: bytes, headers: Any = ()
+) -> None:
     """Answer a request whose body may not have been read; the server reads the rest away."""
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    length = str(len(body)).encode()
+    headers = [*headers, (b"content-type", content_type), (b"content-length", length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def serve(
-    endpoint: Host, app: ASGIApplication, host: str, port: int, shutdown_timeout: timedelta
-) -> None:
-    """Serve an endpoint until a signal: see `Endpoint.serve`."""
-    if threading.current_thread() is not threading.main_thread():
-        raise EndpointError(
-            "serve() works in the main thread only, since signals end it; elsewhere run "
-            "endpoint.app by an ASGI server"
-        )
-    try:
-        listener = one_port.listen(host, port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}"
-        ) from error
-    one_port.run(_serve(endpoint, app, listener, shutdown_timeout.total_seconds()))
-
-
-async def _serve(
-    endpoint: Host, app: ASGIApplication, listener: socket.socket, seconds: float
-) -> None:
-    stop = asyncio.Event()
-    serving = _Serving(app, stop)
-    host, port = listener.getsockname()[:2]
-    with _signals(stop):
-        logger.info(
-            "serving %d functions at http://%s:%d (%s)",
-            len(endpoint.functions),
-            f"[{host}]" if ":" in host else host,
-            port,
-            ", ".join(endpoint.functions) or "none",
-        )
-        await one_port.serve(serving, listener, until=stop.wait, graceful_seconds=seconds)
-    logger.info("stopped")
-
-
-class _Serving:
-    """An application with `/healthz`, that refuses requests once it is to stop."""
-
-    def __init__(self, app: ASGIApplication, stop: asyncio.Event) -> None:
-        self._app, self._stop = app, stop
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._stop.is_set():
-            await refuse(send, Code.UNAVAILABLE, "the endpoint is shutting down")
-        elif scope["path"] == "/healthz":
-            await answer(send, 200, b"text/plain", b"ok\n")
-        else:
-            await self._app(scope, receive, send)
-
-
-@contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT; a second one ends the process at once."""
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    previous = [signal.getsignal(number) for number in numbers]
-
-    def handle(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        loop.call_soon_threadsafe(stop.set)
-
-    try:
-        for number in numbers:
-            signal.signal(number, handle)
-        yield
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The endpoint: functions by name, their clients, and the way to serve them."""
+"""The endpoint: functions by name, clients to dispatch their calls with, and serving."""
 
 import asyncio
 import inspect
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from dispatch_grpc.calls import function_problem
 from dispatch_grpc.client import AsyncClient, Client, settings
+from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.executor import Executor
+from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
 from dispatch_grpc.endpoint.remote import Remote
 from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
@@ -30,26 +32,29 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _ClientType = TypeVar("_ClientType", Client, AsyncClient)
+_Types = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class Endpoint:
-    """Python functions that a Dispatch service can call, and the way to call them.
+    """Python functions that a Dispatch service can call.
 
     Args:
-        url: Where the service finds this endpoint, as in a call; else
-            `DISPATCH_ENDPOINT_URL`.
-        verification_key: Public key of the service, PEM or base64, by which its signature of
-            every request is verified; else `DISPATCH_VERIFICATION_KEY`, else none is.
-        client: Client to dispatch calls with; else one is made from the environment, when it
-            is needed.
-        max_request_bytes: Largest request to read, and largest answer to give.
+        url: URL by which the service reaches this endpoint, as in a call; else
+            `DISPATCH_ENDPOINT_URL`. Signatures for this URL are accepted also behind a proxy
+            that changes the Host or the path.
+        verification_key: Public key of the service, PEM or base64, to verify the signature of
+            every request; else `DISPATCH_VERIFICATION_KEY`. Without a key, requests are not
+            verified.
+        client: Client to dispatch calls with: a `Client` for `dispatch`, an `AsyncClient` for
+            `dispatch_async`. Else clients are made from the environment when they are needed.
+        max_request_bytes: Largest request to read, and largest answer to send.
         max_concurrency: Number of sync functions that run at once, each in a thread. Async
             functions run on the event loop.
         env: Variables to read instead of the process's environment.
 
     Attributes:
-        url: Where the service finds this endpoint.
-        max_request_bytes: Largest request to read, and largest answer to give.
+        url: URL by which the service reaches this endpoint.
+        max_request_bytes: Largest request to read, and largest answer to send.
 
     Raises:
         ConfigurationError: A setting is missing or not acceptable.
@@ -76,12 +81,17 @@ class Endpoint:
             raise ConfigurationError(
                 f"client: a Client, an AsyncClient or None is required; got {type(client).__name__}"
             )
+        self._given = client
         self._client = client if isinstance(client, Client) else None
-        self._given_async = client if isinstance(client, AsyncClient) else None
-        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
-        self._clients_lock = threading.Lock()
         self._functions: dict[str, Function[..., Any]] = {}
         self._error_types: dict[str, type[Exception]] = {}
+        self._reset_clients()
+        renew_in_children(self._reset_clients)
+
+    def _reset_clients(self) -> None:
+        """Start without clients of event loops: a forked child has none of its parent's loops."""
+        self._clients_lock = threading.Lock()
+        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
 
     @property
     def functions(self) -> Mapping[str, Function[..., Any]]:
@@ -92,20 +102,47 @@ class Endpoint:
     def function(self, function: Callable[_P, _R], /) -> Function[_P, _R]: ...
     @overload
     def function(
-        self, /, *, name: str | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        permanent: _Types = (),
+        retry: bool = True,
     ) -> Callable[[Callable[_P, _R]], Function[_P, _R]]: ...
     def function(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        permanent: _Types = (),
+        retry: bool = True,
     ) -> Any:
         """Host a function: a decorator, with or without arguments.
 
-        Its input is decoded by the annotations of its parameters: one parameter takes the value,
-        several take a dict by their names, none takes Empty. What it returns is marshalled.
-        What it raises becomes an error, with the status that `Status.of` tells.
+        Its input is decoded by the annotations of its parameters, and what it returns is
+        marshalled. What it raises becomes an error with the status of `Status.of`, after which
+        the service tries the call again, unless the status is final: raise a `PermanentError`,
+        give an exception a `status` of its own, or register its type.
+
+        The input of a call holds the arguments that the caller passed, and no defaults:
+
+        - no argument: no input;
+        - the first parameter alone: the value itself, as `marshal` represents it;
+        - others: a dict of the arguments by name, each as exact as a single value.
+
+        A function of one parameter takes the value itself. One of several takes a dict by name,
+        or the value of its first parameter if all others have defaults; a dict is read by name
+        if it has the name of the first parameter as a key. Thus, calls and endpoints of
+        different versions fit each other when a parameter with a default is added after the
+        others: old calls use the default, and new calls that do not pass it run on old
+        endpoints.
 
         Args:
             function: A function, sync or async.
             name: Name by which it is called; else its own.
+            permanent: Types of exceptions that are final: they become a PERMANENT_ERROR.
+            retry: False makes all its exceptions final.
 
         Returns:
             The `Function`, which can still be called directly.
@@ -113,25 +150,38 @@ class Endpoint:
         Raises:
             EndpointError: It cannot be hosted, or there is one of that name.
         """
-        return self._register(function, name, primitive=False)
+        return self._register(function, name, permanent, retry=retry, primitive=False)
 
     @overload
-    def primitive(self, function: Callable[_P, _R], /) -> Function[_P, _R]: ...
+    def primitive(self, function: Callable[..., Any], /) -> Function[..., Any]: ...
     @overload
     def primitive(
-        self, /, *, name: str | None = None
-    ) -> Callable[[Callable[_P, _R]], Function[_P, _R]]: ...
+        self,
+        /,
+        *,
+        name: str | None = None,
+        permanent: _Types = (),
+        retry: bool = True,
+    ) -> Callable[[Callable[..., Any]], Function[..., Any]]: ...
     def primitive(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        permanent: _Types = (),
+        retry: bool = True,
     ) -> Any:
         """Host a function that speaks the protocol itself: a decorator.
 
         It takes the RunRequest and returns a RunResponse, as `dispatch_grpc.primitives` makes
-        them: to suspend itself, or to go on as another call.
+        them: to suspend itself, or to go on as another call. Its calls take any input.
 
         Args:
             function: A function of one RunRequest, sync or async.
             name: Name by which it is called; else its own.
+            permanent: Types of exceptions that are final, as for `function`.
+            retry: False makes all its exceptions final.
 
         Returns:
             The `Function`.
@@ -139,7 +189,7 @@ class Endpoint:
         Raises:
             EndpointError: It cannot be hosted, or there is one of that name.
         """
-        return self._register(function, name, primitive=True)
+        return self._register(function, name, permanent, retry=retry, primitive=True)
 
     @overload
     def workflow(
@@ -191,7 +241,7 @@ class Endpoint:
             "expiration": expiration,
             "max_journal_bytes": settings.positive("max_journal_bytes", max_journal_bytes),
         }
-        return self._register(function, name, primitive=False, workflow=options)
+        return self._register(function, name, workflow=options)
 
     def errors(self, *types: type[Exception]) -> None:
         """Register classes of exceptions that workflows raise again as themselves.
@@ -248,13 +298,15 @@ class Endpoint:
         self,
         function: Any,
         name: str | None,
+        permanent: Any = (),
         *,
-        primitive: bool,
+        retry: bool = True,
+        primitive: bool = False,
         workflow: dict[str, Any] | None = None,
     ) -> Any:
         if function is None:
             return lambda function: self._register(
-                function, name, primitive=primitive, workflow=workflow
+                function, name, permanent, retry=retry, primitive=primitive, workflow=workflow
             )
         if not callable(function):
             raise EndpointError(f"a function is required; got {type(function).__name__}")
@@ -275,29 +327,49 @@ class Endpoint:
         if workflow is not None:
             hosted = Workflow(self, function, name, **workflow)
         else:
-            hosted = Function(self, function, name, primitive=primitive)
+            hosted = Function(
+                self,
+                function,
+                name,
+                primitive=primitive,
+                permanent=_exception_types(permanent),
+                retry=retry,
+            )
         self._functions[name] = hosted
         return hosted
 
     def client(self) -> Client:
-        """The client given to the endpoint, else one that is made from the environment, once.
+        """Return the client given to the endpoint, else one made from the environment, once.
 
         Raises:
-            ConfigurationError: A setting, as the API key, is missing or not acceptable.
+            EndpointError: The endpoint was given an AsyncClient.
+            ConfigurationError: A setting such as the API key is missing or not acceptable.
         """
+        if isinstance(self._given, AsyncClient):
+            raise EndpointError(
+                "the endpoint was given an AsyncClient: await dispatch_async(), or make the call "
+                "with call() and dispatch it with a Client of your own"
+            )
         with self._clients_lock:
             if self._client is None:
                 self._client = self._make(Client)
             return self._client
 
     def async_client(self) -> AsyncClient:
-        """The async client given to the endpoint, else one for the running event loop.
+        """Return the async client given to the endpoint, else one for the running event loop.
 
         Raises:
-            ConfigurationError: A setting, as the API key, is missing or not acceptable.
+            EndpointError: The endpoint was given a Client.
+            ConfigurationError: A setting such as the API key is missing or not acceptable.
         """
-        if self._given_async is not None:
-            return self._given_async
+        if isinstance(self._given, AsyncClient):
+            return self._given
+        if self._given is not None:
+            raise EndpointError(
+                "the endpoint was given a Client, which would block the event loop: use "
+                "dispatch(), or make the call with call() and dispatch it with an AsyncClient of "
+                "your own"
+            )
         loop = asyncio.get_running_loop()
         with self._clients_lock:
             client = self._async_clients.get(loop)
@@ -317,14 +389,15 @@ class Endpoint:
                 f"to the Endpoint)"
             ) from error
 
-    async def run(self, request: RunRequest) -> RunResponse:
+    async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
         """Run a function, as FunctionService/Run does.
 
         Args:
-            request: Which function, and its input or what it resumes with.
+            request: The function, and its input or the results that it resumes with.
+            attempt: Number of the attempt, for `current_call`; None if it is not known.
 
         Returns:
-            How it went; what the function raises is told there.
+            The answer. What the function raises is an error in it.
 
         Raises:
             NotFoundError: There is no such function.
@@ -338,12 +411,12 @@ class Endpoint:
                 Code.INVALID_ARGUMENT,
                 "directive: one of input and poll_result is required; got none",
             )
-        return await function._run(request, self._executor)
+        return await function._run(request, self._executor, attempt)
 
     def _not_found(self, name: str) -> str:
         import difflib
 
-        message = f"there is no function {name!r:.200} at {self.url}"
+        message = f"there is no function {name!r:.200} at {shown(self.url)}"
         near = difflib.get_close_matches(name[:200], self._functions, 1)
         return f"{message}; did you mean {near[0]!r}?" if near else message
 
@@ -351,16 +424,16 @@ class Endpoint:
     def app(self) -> "ASGIApplication":
         """The endpoint as an ASGI 3 application: Connect, gRPC and gRPC-Web.
 
-        For any ASGI server, and to mount in another application, at `/` or below. gRPC needs a
-        server with HTTP/2 trailers, such as hypercorn.
+        Run it with any ASGI server, or mount it in another application, at `/` or below. gRPC
+        needs a server with HTTP/2 trailers, such as hypercorn.
         """
         from dispatch_grpc.endpoint.app import Application
 
         if self.verification_key is None and not self.url.startswith("bridge://"):
             logger.warning(
-                "the endpoint %s has no verification key: whoever reaches it can run its "
+                "the endpoint %s has no verification key: anyone who can reach it can run its "
                 "functions. Set DISPATCH_VERIFICATION_KEY, or pass verification_key=",
-                self.url,
+                shown(self.url),
             )
         return Application(self)
 
@@ -377,20 +450,29 @@ class Endpoint:
         Args:
             address: `HOST:PORT` to listen on; else `DISPATCH_ENDPOINT_ADDR`, else
                 `127.0.0.1:8000`. Port 0 takes a free one.
-            shutdown_timeout: How long functions that run at the end may take to finish.
+            shutdown_timeout: Time that running functions have to finish after the signal.
                 Meanwhile new requests are refused as UNAVAILABLE.
 
         Raises:
             ConfigurationError: The address is not acceptable, or cannot be listened on.
+            EndpointError: This is not the main thread, or an event loop runs in it.
             ImportError: The extra `endpoint` is not installed.
         """
-        from dispatch_grpc.endpoint.app import serve
+        from dispatch_grpc.endpoint.server import serve
 
         host, port = settings.address(address, settings.environment(self._env))
         serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.url} of {len(self._functions)} functions>"
+        return f"<Endpoint {shown(self.url)} of {len(self._functions)} functions>"
+
+
+def _exception_types(given: Any) -> tuple[type[BaseException], ...]:
+    types = given if isinstance(given, tuple) else (given,)
+    for kind in types:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise EndpointError(f"permanent: classes of exceptions are required; got {kind!r:.200}")
+    return types
 
 
 def _verification_key(

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextvars
+import inspect
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +14,21 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dispatch_grpc.calls import inside_function
+from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.schema import RunRequest
 from dispatch_grpc.workflow.operations import is_replaying
 
 Outcome = tuple[Any, BaseException | None]
 """What a function returned, or what it raised."""
+
+
+class NotRunError(Exception):
+    """The function was not run; `cause` is the reason."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class CurrentCall:
         root_dispatch_id: Id of the call of a client from which it descends.
         creation_time: When the call was recorded, in UTC; None if the service did not say.
         expiration_time: When the call expires, in UTC; None if the service did not say.
+        attempt: Number of this attempt, from 1; None if the service did not say.
     """
 
     dispatch_id: str
@@ -38,6 +49,7 @@ class CurrentCall:
     root_dispatch_id: str
     creation_time: datetime | None
     expiration_time: datetime | None
+    attempt: int | None = None
 
     @property
     def replaying(self) -> bool:
@@ -49,10 +61,10 @@ _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch
 
 
 def current_call() -> CurrentCall:
-    """Tell for which call the function runs that asks; also in the tasks that it starts.
+    """Return the call for which the running function runs, also in tasks that it starts.
 
     Raises:
-        EndpointError: No function of an endpoint runs here.
+        EndpointError: The caller is not a function that an endpoint runs.
     """
     try:
         return _current.get()
@@ -60,14 +72,15 @@ def current_call() -> CurrentCall:
         raise EndpointError("current_call(): no function of an endpoint runs here") from None
 
 
-def describe_call(request: RunRequest) -> CurrentCall:
-    """What a request tells of its call."""
+def describe_call(request: RunRequest, attempt: int | None) -> CurrentCall:
+    """Return the call of a request."""
     return CurrentCall(
         request.dispatch_id,
         request.parent_dispatch_id,
         request.root_dispatch_id,
         _time(request.creation_time) if request.HasField("creation_time") else None,
         _time(request.expiration_time) if request.HasField("expiration_time") else None,
+        attempt,
     )
 
 
@@ -79,7 +92,7 @@ def _time(timestamp: Timestamp) -> datetime | None:
 
 
 class Threads:
-    """Threads for the sync functions of an endpoint, at most a number of them.
+    """Threads for the sync functions of an endpoint, up to a limit.
 
     They are daemons, unlike those of the standard library's executors: a function that never
     returns does not keep the process from ending.
@@ -87,15 +100,20 @@ class Threads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._reset()
+        renew_in_children(self._reset)
+
+    def _reset(self) -> None:
+        """Start without threads: a forked child has none of those of its parent."""
         self._lock = threading.Lock()
         self._threads = self._idle = 0
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Have a function called in a thread, as soon as one is free.
+        """Call a function in a thread, as soon as one is free.
 
         Raises:
-            OSError: There is no thread, and the system does not give one.
+            OSError: There is no thread, and the system cannot start one.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -139,69 +157,109 @@ class Executor:
     ) -> Outcome:
         """Call a function and return its outcome; a TimeoutError once the call has expired.
 
-        The function is cancelled then. One of a thread cannot be, it goes on without being
-        waited for.
+        A function that is sync but returns an awaitable, as a decorated async function does, is
+        awaited on the event loop. When the call expires, an async function is cancelled; one in
+        a thread goes on, and its outcome is ignored.
+
+        Raises:
+            NotRunError: The call has expired already, or there is no thread for it.
         """
         seconds = None
         if call.expiration_time is not None:
             seconds = (call.expiration_time - datetime.now(UTC)).total_seconds()
             if seconds <= 0:
-                return None, TimeoutError("the call has expired before it was run")
+                raise NotRunError(TimeoutError("the call has expired before it was run"))
         context = contextvars.copy_context()
         context.run(_current.set, call)
         context.run(inside_function.set, True)
-        loop = asyncio.get_running_loop()
-        # Of the function or of the timer, whichever is first.
-        outcome: asyncio.Future[Outcome] = loop.create_future()
-        running: asyncio.Future[Any]
+        run = _Run(context, self._tasks)
         if is_async:
-            task = loop.create_task(_outcome(function, outcome), context=context)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            # It has none if it was cancelled before its start, by a function that cancels all.
-            task.add_done_callback(lambda _: outcome.cancel())
-            running = task
+            run.start(function)
         else:
             try:
-                submitted = self._threads.submit(lambda: context.run(_thread_outcome, function))
+                submitted = self._threads.submit(lambda: context.run(outcome_of, function))
             except OSError as error:
-                return None, error
-            running = asyncio.wrap_future(submitted)
-            running.add_done_callback(lambda done: _end(outcome, _result(done)))
+                raise NotRunError(error) from error
+            run.follow(submitted)
         timer = None
         if seconds is not None:
             expired = TimeoutError(
                 f"the call has expired: the function did not end by {call.expiration_time}"
             )
-            timer = loop.call_later(seconds, _end, outcome, (None, expired))
+            timer = run.loop.call_later(seconds, run.end, (None, expired))
         try:
-            return await outcome
+            return await run.outcome
         finally:
             if timer is not None:
                 timer.cancel()
-            running.cancel()  # the call has expired, the service has gone away, the server ends
+            run.cancel()  # the call has expired, the service has gone away, the server ends
 
 
-async def _outcome(
-    function: Callable[[], Awaitable[Any]], outcome: asyncio.Future[Outcome]
-) -> None:
-    try:
-        result: Outcome = await function(), None
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)
-        result = None, error
-    _end(outcome, result)
+class _Run:
+    """One run of a function: the first of its end and its deadline sets the outcome."""
+
+    def __init__(self, context: contextvars.Context, tasks: set[asyncio.Task[None]]) -> None:
+        self._context, self._tasks = context, tasks
+        self.loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = self.loop.create_future()
+        self._running: asyncio.Future[Any] | None = None
+        self._submitted: Future[Outcome] | None = None
+
+    def start(self, function: Callable[[], Any]) -> None:
+        """Call a function, and await what it returns, in a task."""
+        task = self.loop.create_task(self._await(function), context=self._context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # There is no outcome if the task was cancelled before its start: by a function that
+        # cancels all tasks, say.
+        task.add_done_callback(lambda _: self.outcome.cancel())
+        self._running = task
+
+    async def _await(self, function: Callable[[], Any]) -> None:
+        try:
+            value = function()
+            result: Outcome = (await value if inspect.isawaitable(value) else value), None
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)
+            result = None, error
+        self.end(result)
+
+    def follow(self, submitted: Future[Outcome]) -> None:
+        """Take the outcome of a thread."""
+        self._submitted = submitted
+        self._running = asyncio.wrap_future(submitted)
+        self._running.add_done_callback(self._returned)
+
+    def _returned(self, done: asyncio.Future[Outcome]) -> None:
+        result = (None, asyncio.CancelledError()) if done.cancelled() else done.result()
+        value = result[0]
+        if not inspect.isawaitable(value):
+            self._submitted = None
+            self.end(result)
+        elif not self.outcome.done():
+            self._submitted = None
+            self.start(lambda: value)
+
+    def end(self, result: Outcome) -> None:
+        """Set the outcome, unless there is one."""
+        if not self.outcome.done():
+            self.outcome.set_result(result)
+
+    def cancel(self) -> None:
+        """Cancel the task, or the function that waits for a thread."""
+        if self._running is not None:
+            self._running.cancel()
+        if self._submitted is not None:
+            self._submitted.add_done_callback(_close)
 
 
-def _result(done: asyncio.Future[Outcome]) -> Outcome:
-    return (None, asyncio.CancelledError()) if done.cancelled() else done.result()
+def _close(done: Future[Outcome]) -> None:
+    """Close the coroutine that a function returned when nobody waited for it any more."""
+    if not done.cancelled() and inspect.iscoroutine(value := done.result()[0]):
+        value.close()
 
 
-def _end(outcome: asyncio.Future[Outcome], result: Outcome) -> None:
-    if not outcome.done():
-        outcome.set_result(result)
-
-
-def _thread_outcome(function: Callable[[], Any]) -> Outcome:
+def outcome_of(function: Callable[[], Any]) -> Outcome:
+    """Call a function, and return what it returned or raised, whatever it is."""
     try:
         return function(), None
     except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)

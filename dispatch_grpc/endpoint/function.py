@@ -1,16 +1,30 @@
 """A function that an endpoint hosts: calls of it, and its runs."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import cached_property, partial, update_wrapper
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from types import MethodType
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import AsyncClient, Client, DispatchID
+from dispatch_grpc.client.settings import NOT_GIVEN, shown
 from dispatch_grpc.codes import Status
-from dispatch_grpc.endpoint.answers import failure, problem_of_response, refusal, respond
-from dispatch_grpc.endpoint.executor import Executor, describe_call
+from dispatch_grpc.endpoint.answers import (
+    failure,
+    problem_of_response,
+    refusal,
+    respond,
+    status_of,
+)
+from dispatch_grpc.endpoint.executor import (
+    Executor,
+    NotRunError,
+    describe_call,
+    outcome_of,
+)
 from dispatch_grpc.endpoint.parameters import Parameters
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
@@ -21,6 +35,9 @@ from dispatch_grpc.workflow.operations import returned_type, run
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _T = TypeVar("_T")
+
+LARGE_BYTES = 256 * 1024
+"""Size from which inputs are decoded, and bodies verified, in a thread beside the event loop."""
 
 
 class Host(Protocol):
@@ -46,125 +63,141 @@ class Host(Protocol):
 class Function(Generic[_P, _R]):
     """A function that an endpoint hosts: calling it calls the Python function, nothing else.
 
-    `Endpoint.function` and `Endpoint.primitive` make it.
+    `Endpoint.function` and `Endpoint.primitive` make it. It has the attributes that
+    `functools.wraps` copies, binds to objects as a method, and is pickled by its name in its
+    module, like the Python function.
 
     Attributes:
         name: Name by which it is called.
     """
 
     def __init__(
-        self, endpoint: Host, function: Callable[_P, _R], name: str, *, primitive: bool
+        self,
+        endpoint: Host,
+        function: Callable[_P, _R],
+        name: str,
+        *,
+        primitive: bool,
+        permanent: tuple[type[BaseException], ...] = (),
+        retry: bool = True,
     ) -> None:
+        if not inspect.isclass(function):
+            for key, value in getattr(function, "__dict__", {}).items():
+                if not hasattr(type(self), key):
+                    setattr(self, key, value)
+        self.__name__ = self.__qualname__ = name  # of what has none, as a partial
         update_wrapper(self, function, updated=())
         self.name = name
         self._endpoint = endpoint
         self._function = function
         self._parameters = None if primitive else Parameters(function, name)
+        self._permanent, self._retry = permanent, retry
+        self._call_options: dict[str, Any] = {}
+        self._dispatch_options: dict[str, Any] = {}
         self._is_async = is_kind(inspect.iscoroutinefunction, function)
+        if self._is_async:
+            _mark_as_coroutine_function(self, function)
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
-    def __repr__(self) -> str:
-        return f"<Function {self.name} of {self._endpoint.url}>"
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind to an object, as a function in the body of a class does."""
+        return self if instance is None else MethodType(self, instance)
 
-    def call(
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name} of {shown(self._endpoint.url)}>"
+
+    def with_options(
         self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> Call:
+        *,
+        expiration: timedelta | None = NOT_GIVEN,
+        version: str = NOT_GIVEN,
+        timeout: timedelta | float | None = NOT_GIVEN,
+        metadata: Mapping[str, str] | None = NOT_GIVEN,
+        idempotency_key: str | None = NOT_GIVEN,
+    ) -> Self:
+        """Return this function with options for its calls; options not given stay as they are.
+
+            greet.with_options(expiration=timedelta(minutes=5)).dispatch("World")
+
+        Args:
+            expiration: Longest time that a call may take; None leaves it to the service.
+            version: Version of the application that calls are meant for.
+            timeout: Time that a dispatch may take, a timedelta or seconds, as for
+                `Client.dispatch`; `call` does not use it.
+            metadata: Metadata of a dispatch, as for `Client.dispatch`.
+            idempotency_key: Key of one dispatch, as for `Client.dispatch`.
+        """
+        call = {"expiration": expiration, "version": version}
+        dispatch = {"timeout": timeout, "metadata": metadata, "idempotency_key": idempotency_key}
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._call_options = self._call_options | _given(call)
+        other._dispatch_options = self._dispatch_options | _given(dispatch)
+        return other
+
+    def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Make a call of this function, without dispatching it.
 
         Args:
-            args: Arguments of the function. A primitive has one, its input.
-            expiration: Longest time that it may take; None leaves it to the service.
-            version: Version of the application that the call is meant for.
-            kwargs: Arguments by name. Those named `expiration` or `version` go by position.
+            args: Arguments of the function. A primitive takes one, its input. Parameters that
+                are not passed are not sent: their defaults are those of the endpoint.
+            kwargs: Arguments by name.
 
         Returns:
-            The call, as `new_call` makes it.
+            The call, as `new_call` makes it, with the options of `with_options`.
 
         Raises:
             TypeError: The function does not take these arguments.
             MarshalError: An argument has no representation.
-            InvalidCallError: The expiration or the version is not acceptable.
+            InvalidCallError: An option is not acceptable.
         """
+        input: Any
         if self._parameters is not None:
-            for option, given in (("expiration", expiration is not None), ("version", version)):
-                if given and option in self._parameters.names:
-                    raise TypeError(
-                        f"{self.name}() has a parameter {option!r}, and so has the call: pass the "
-                        f"parameter by position, and make the call by new_call to set its own"
-                    )
             input = self._parameters.encode(args, kwargs)
         elif kwargs or len(args) > 1:
             raise TypeError(f"{self.name}() is a primitive: it takes one argument, its input")
         else:
             input = args[0] if args else None
-        return new_call(
-            self._endpoint.url, self.name, input, expiration=expiration, version=version
-        )
+        return new_call(self._endpoint.url, self.name, input, **self._call_options)
 
-    def dispatch(
-        self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> DispatchID:
+    def dispatch(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
         """Dispatch a call of this function, by the endpoint's client.
 
-        Arguments and errors are those of `call` and of `Client.dispatch`.
+        Arguments and errors are those of `call` and of `Client.dispatch`, whose options
+        `with_options` sets.
 
         Returns:
             The id that the service gave to the call.
         """
-        call = self.call(*args, expiration=expiration, version=version, **kwargs)
-        return self._endpoint.client().dispatch(call)
+        call = self.call(*args, **kwargs)
+        return self._endpoint.client().dispatch(call, **self._dispatch_options)
 
-    async def dispatch_async(
-        self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> DispatchID:
+    async def dispatch_async(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
         """Dispatch a call of this function, by the endpoint's async client.
 
-        Arguments and errors are those of `call` and of `AsyncClient.dispatch`.
+        Arguments and errors are those of `call` and of `AsyncClient.dispatch`, whose options
+        `with_options` sets.
 
         Returns:
             The id that the service gave to the call.
         """
-        call = self.call(*args, expiration=expiration, version=version, **kwargs)
-        return await self._endpoint.async_client().dispatch(call)
+        call = self.call(*args, **kwargs)
+        client = self._endpoint.async_client()
+        return await client.dispatch(call, **self._dispatch_options)
 
     @overload
     def run(
-        self: "Function[_P, Coroutine[Any, Any, _T]]",
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
+        self: "Function[_P, Coroutine[Any, Any, _T]]", *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, _T]: ...
     @overload
-    def run(
-        self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, _R]: ...
-    def run(
-        self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, Any]:
+    def run(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
+    def run(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Call this function from a workflow, and wait for its result.
 
         Arguments and errors are those of `call` and of `workflow.run`. The result is decoded by
@@ -173,15 +206,16 @@ class Function(Generic[_P, _R]):
         Returns:
             A coroutine of the result, for `await`, `asyncio.gather`, a TaskGroup and the like.
         """
-        call = self.call(*args, expiration=expiration, version=version, **kwargs)
-        return run(call, self._returns)
+        return run(self.call(*args, **kwargs), self._returns)
 
     @cached_property
     def _returns(self) -> Any:
         """The type of the result, None if it is not known."""
         return None if self._parameters is None else returned_type(self._function)
 
-    async def _run(self, request: RunRequest, executor: Executor) -> RunResponse:
+    async def _run(
+        self, request: RunRequest, executor: Executor, attempt: int | None
+    ) -> RunResponse:
         """Run the function, and answer how that went, whatever it does."""
         args: tuple[Any, ...] = (request,)
         kwargs: dict[str, Any] = {}
@@ -189,20 +223,31 @@ class Function(Generic[_P, _R]):
             if request.HasField("poll_result"):
                 state_error = EndpointError(f"{self.name} has nothing to resume: it never polls")
                 return refusal(self.name, state_error, Status.INCOMPATIBLE_STATE)
-            try:
-                args, kwargs = self._parameters.decode(request.input)
-            except UnmarshalError as error:
-                return refusal(self.name, error, Status.INVALID_ARGUMENT)
-            except BaseException as error:  # noqa: BLE001 (types that decode themselves)
-                return failure(self.name, error)
-        result, raised = await executor.run(
-            lambda: self._function(*args, **kwargs),
-            describe_call(request),
-            is_async=self._is_async,
-        )
+            decode = partial(outcome_of, partial(self._parameters.decode, request.input))
+            large = len(request.input.value) >= LARGE_BYTES
+            arguments, undecoded = await asyncio.to_thread(decode) if large else decode()
+            if isinstance(undecoded, UnmarshalError):
+                return refusal(self.name, undecoded, Status.INVALID_ARGUMENT)
+            if undecoded is not None:  # by a type that decodes itself
+                return self._failure(undecoded)
+            args, kwargs = arguments
+        try:
+            result, raised = await executor.run(
+                lambda: self._function(*args, **kwargs),
+                describe_call(request, attempt),
+                is_async=self._is_async,
+            )
+        except NotRunError as error:
+            return failure(self.name, error.cause)
         return self._answer(result) if raised is None else self._failure(raised)
 
-    def _failure(self, error: BaseException, status: Status | None = None) -> RunResponse:
+    def _failure(self, error: BaseException) -> RunResponse:
+        status = status_of(error)
+        if status.retryable and (not self._retry or _holds(error, self._permanent)):
+            status = Status.PERMANENT_ERROR
+        return self._failed(error, status)
+
+    def _failed(self, error: BaseException, status: Status) -> RunResponse:
         """Answer with an exception, and with its arguments if its class is registered."""
         response = failure(self.name, error, status)
         if type_name(type(error)) in self._endpoint.error_types:
@@ -244,7 +289,36 @@ class Function(Generic[_P, _R]):
 
 
 def is_kind(test: Callable[[Any], bool], function: Any) -> bool:
-    """Whether a test of functions holds for what is called in the end."""
+    """Apply an `inspect` predicate to the innermost callable."""
+    function = _innermost(function)
+    return test(function) or test(type(function).__call__)
+
+
+def _innermost(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
-    return test(function) or test(type(function).__call__)
+    return function
+
+
+def _mark_as_coroutine_function(hosted: Any, function: Any) -> None:
+    """Have `inspect.iscoroutinefunction` recognise a hosted function, as frameworks rely on."""
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:  # Python 3.12
+        mark(hosted)
+        return
+    # Before, inspect looks at the code of everything that has the attributes of a function.
+    function = _innermost(function)
+    code = getattr(function, "__code__", None)
+    hosted.__code__ = code or type(function).__call__.__code__
+    hosted.__defaults__ = hosted.__kwdefaults__ = None
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not NOT_GIVEN}
+
+
+def _holds(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Return True for an exception of these types, or a group that holds one."""
+    if isinstance(error, BaseExceptionGroup) and types:
+        return error.subgroup(types) is not None
+    return isinstance(error, types)

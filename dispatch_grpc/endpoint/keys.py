@@ -40,7 +40,7 @@ def new_key_pair() -> KeyPair:
     """
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
-    return KeyPair(_base64(key.private_bytes_raw()), _base64(public))
+    return KeyPair(base64_text(key.private_bytes_raw()), base64_text(public))
 
 
 def parse_verification_key(
@@ -96,7 +96,7 @@ def parse_signing_key(
 
 
 def _read_key(key: object, what: str, rule: str, load_raw: Callable[[bytes], object]) -> object:
-    """Read the key in a text, of whatever type it is; what is no text is returned as it is."""
+    """Read the key in a text, of any type; other values are returned unchanged."""
     if isinstance(key, str):
         key = key.encode("ascii", "replace")
     if not isinstance(key, bytes):
@@ -116,5 +116,6 @@ def _read_key(key: object, what: str, rule: str, load_raw: Callable[[bytes], obj
         raise ConfigurationError(f"{what} cannot be read: {rule}") from None
 
 
-def _base64(data: bytes) -> str:
+def base64_text(data: bytes) -> str:
+    """Encode bytes in base64."""
     return base64.b64encode(data).decode()

@@ -1,25 +1,30 @@
-"""How a Python function takes the input of a call: one value, or a dict of several."""
+"""Arguments of a Python function as the input of a call: one value, or a dict by name.
+
+The rules, and why calls and endpoints of different versions fit each other, are in the docstring
+of `Endpoint.function`.
+"""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.struct_pb2 import Value
 
 from dispatch_grpc.errors import EndpointError, UnmarshalError
-from dispatch_grpc.values import marshal, unmarshal
+from dispatch_grpc.values import convert, decode_arguments, encode_arguments, marshal, unmarshal
 
 _EMPTY = inspect.Parameter.empty
+_NEVER_DICTS = frozenset({type(None), bool, int, float, str, bytes, list, tuple})
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""Arguments by position, and by name."""
 
 
 class Parameters:
-    """The parameters of a function, and both ways between arguments and the input of a call.
-
-    A function of no parameter takes Empty, one of one parameter takes the value itself, one of
-    several takes a dict by their names.
-    """
+    """The parameters of a function: arguments to the input of a call, and back."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function, self._name = function, name
@@ -42,119 +47,141 @@ class Parameters:
             for key, parameter in self._parameters.items()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         }
-        self._single: inspect.Parameter | None = None
-        if len(self._named) == 1 and not self._open:
-            (self._single,) = self._named.values()
+        self._required = {
+            key for key, parameter in self._named.items() if parameter.default is _EMPTY
+        }
+        # The parameter that takes a value which is not a dict by name, if there is one.
+        self._first = next(iter(self._named), None)
+        if self._required - {self._first}:
+            self._first = None
+        self._is_single = len(self._named) == 1 and not self._open
+        self._by_position: str | None = None  # the name of a single parameter
+        if self._is_single and inspect.Parameter.KEYWORD_ONLY not in kinds:
+            self._by_position = next(iter(self._named))
         self._types: dict[str, Any] | None = None
         self._resolve()
 
-    @property
-    def names(self) -> Collection[str]:
-        """The names of the parameters."""
-        return self._named.keys()
-
-    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The input for these arguments, defaults included.
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyProto:
+        """Return the input for these arguments; defaults are not in it.
 
         Raises:
             TypeError: The function does not take these arguments.
+            MarshalError: An argument has no representation.
         """
-        single = self._single
-        by_position = single is not None and single.kind is not inspect.Parameter.KEYWORD_ONLY
-        if by_position and len(args) == 1 and not kwargs:
-            return args[0]  # without what `bind` costs
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
+        if self._by_position is not None and len(args) == 1 and not kwargs:
+            arguments = {self._by_position: args[0]}  # without the cost of `bind`
+        else:
+            arguments = dict(self._signature.bind(*args, **kwargs).arguments)
         if self._open:
-            others = arguments.pop(next(k for k in self._parameters if k not in self._named))
+            others = arguments.pop(next(k for k in self._parameters if k not in self._named), {})
             if twice := [key for key in others if key in arguments]:
                 raise TypeError(
                     f"{self._name}() takes {twice[0]!r} by position: an input has each name once"
                 )
             arguments |= others
-        if self._single is not None:
-            return arguments[self._single.name]
-        return arguments or None
+        if not arguments:
+            return AnyProto()
+        if self._first is not None and arguments.keys() == {self._first}:
+            value = arguments[self._first]
+            if value is None and not self._required:
+                return marshal(Value(null_value=0))  # type: ignore[arg-type]
+            input = marshal(value)
+            if self._is_single or type(value) in _NEVER_DICTS:
+                return input
+            natural = unmarshal(input)
+            if not (isinstance(natural, dict) and self._by_name(natural)):
+                return input
+        return encode_arguments(arguments)
 
-    def decode(self, input: AnyProto) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments that an input holds.
+    def decode(self, input: AnyProto) -> Arguments:
+        """Return the arguments in an input.
 
         Raises:
-            UnmarshalError: It does not hold what the parameters ask for.
+            UnmarshalError: They are not those that the function takes.
         """
         types = self._types if self._types is not None else self._resolve(final=True)
-        given = bool(input.type_url)
-        if not given:
-            input = marshal(None)
-        if self._single is not None:
-            return self._decode_single(self._single, input, types, given=given)
-        value = unmarshal(input)
+        if self._is_single and self._first is not None:
+            return self._decode_first(self._first, input, types)
+        if not input.type_url:
+            return self._decode_several({}, types)
+        value = decode_arguments(input)
         if not self._parameters:
             if value is None:
                 return (), {}
             raise UnmarshalError(
                 f"{self._name} takes no input; got {type(value).__name__} {value!r:.80}"
             )
-        value = {} if value is None else value
-        if not isinstance(value, dict):
-            raise UnmarshalError(
-                f"{self._name} takes a dict of its arguments ({', '.join(self._named)}); "
-                f"got {type(value).__name__} {value!r:.80}"
-            )
-        return self._decode_several(value, types)
-
-    def _decode_single(
-        self, parameter: inspect.Parameter, input: AnyProto, types: dict[str, Any], *, given: bool
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        has_default = parameter.default is not _EMPTY
-        if not given and has_default:
-            return (), {}
+        if isinstance(value, dict) and (self._first is None or self._by_name(value)):
+            return self._decode_several(value, types)
+        # Empty is what callers in other languages send for 'no arguments'.
+        if value is None and not self._required and not input.type_url.endswith(".Value"):
+            return self._decode_several({}, types)
+        if self._first is None:
+            raise UnmarshalError(f"{self._takes()}; got {type(value).__name__} {value!r:.80}")
         try:
-            value = _convert(input, types.get(parameter.name, _EMPTY), unmarshal)
+            return self._decode_first(self._first, input, types)
         except UnmarshalError as error:
+            if not isinstance(value, dict):
+                raise
+            if not value and not self._required:
+                return self._decode_several({}, types)
+            raise UnmarshalError(f"{self._takes()}; {self._mismatch(value)}; {error}") from error
+
+    def _by_name(self, value: dict[str, Any]) -> bool:
+        """Return True for a dict of arguments by name, False for one that is an argument."""
+        if self._open or self._first in value:
+            return True
+        return bool(value) and not self._required and value.keys() <= self._named.keys()
+
+    def _takes(self) -> str:
+        return f"{self._name} takes a dict of its arguments ({', '.join(self._named)})"
+
+    def _mismatch(self, value: dict[str, Any]) -> str:
+        """Name the arguments that a dict lacks, and those that the function does not take."""
+        missing = [key for key in self._named if key in self._required and key not in value]
+        unknown = [] if self._open else sorted(key for key in value if key not in self._named)
+        return " and ".join(
+            f"{what}: {', '.join(map(repr, keys))}"
+            for what, keys in (("missing", missing), ("unknown", unknown))
+            if keys
+        )
+
+    def _decode_first(self, key: str, input: AnyProto, types: dict[str, Any]) -> Arguments:
+        """Return the arguments in an input that is the value of the first parameter."""
+        parameter = self._named[key]
+        has_default = parameter.default is not _EMPTY
+        if not input.type_url:
+            if has_default:
+                return (), {}
+            input = marshal(None)
+        try:
+            value = _convert(input, types.get(key, _EMPTY), unmarshal)
+        except UnmarshalError as error:
+            # Defaults need not fit their annotation: `limit: int = None`.
             if has_default and unmarshal(input) is None:
                 return (), {}
-            raise UnmarshalError(f"{parameter.name}: {error}") from error
+            raise UnmarshalError(f"{key}: {error}") from error
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            return (), {parameter.name: value}
+            return (), {key: value}
         return (value,), {}
 
-    def _decode_several(
-        self, value: dict[str, Any], types: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        missing = [
-            key
-            for key, parameter in self._named.items()
-            if key not in value and parameter.default is _EMPTY
-        ]
-        unknown = [] if self._open else sorted(key for key in value if key not in self._named)
-        if missing or unknown:
-            raise UnmarshalError(
-                f"{self._name} takes a dict of its arguments ({', '.join(self._named)}); "
-                + " and ".join(
-                    f"{what}: {', '.join(map(repr, keys))}"
-                    for what, keys in (("missing", missing), ("unknown", unknown))
-                    if keys
-                )
-            )
+    def _decode_several(self, value: dict[str, Any], types: dict[str, Any]) -> Arguments:
+        """Return the arguments in a dict by name."""
+        if mismatch := self._mismatch(value):
+            raise UnmarshalError(f"{self._takes()}; {mismatch}")
         args, kwargs = [], {}
         for key, item in value.items():
             try:
                 wanted = types.get(key if key in self._named else "**", _EMPTY)
                 kwargs[key] = _convert(item, wanted, _from_natural)
             except UnmarshalError as error:
-                # Defaults need not fit their annotation: `limit: int = None`.
-                if item is None and self._has_default(key):
+                if item is None and key in self._named and key not in self._required:
                     continue
                 raise UnmarshalError(f"{key}: {error}") from error
         for key, parameter in self._named.items():
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 args.append(kwargs.pop(key, parameter.default))
         return tuple(args), kwargs
-
-    def _has_default(self, key: str) -> bool:
-        return key in self._named and self._named[key].default is not _EMPTY
 
     def _resolve(self, *, final: bool = False) -> dict[str, Any]:
         """Find the types of the parameters, as soon as all names in them are known."""
@@ -193,13 +220,9 @@ def _globals(function: Any) -> dict[str, Any]:
 
 
 def _convert(value: Any, wanted: Any, decode: Callable[..., Any]) -> Any:
-    """Decode a value by the annotation of its parameter, if it says something."""
+    """Decode a value by the annotation of its parameter, if there is one."""
     return decode(value) if wanted is _EMPTY or wanted is Any else decode(value, wanted)
 
 
 def _from_natural(value: Any, wanted: Any = None) -> Any:
-    if wanted is None:
-        return value
-    from dispatch_grpc.values import models  # imports msgspec: only when needed
-
-    return models.from_plain(value, wanted)
+    return value if wanted is None else convert(value, wanted)

@@ -4,11 +4,11 @@ HTTP Message Signatures (RFC 9421) by Ed25519, labelled `dispatch`. They cover t
 path, the authority, the content-type and, by a SHA-512 digest (RFC 9530), the body.
 """
 
-import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from functools import lru_cache
 from typing import Any
 
 try:
@@ -18,24 +18,31 @@ try:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
-    from http_message_signatures.algorithms import (
-        ED25519,  # pyright: ignore[reportPrivateImportUsage]
-    )
     from http_message_signatures.digests import ContentDigest
     from http_message_signatures.exceptions import HTTPMessageSignaturesException
-    from http_message_signatures.resolvers import MappingKeyResolver
-    from http_message_signatures.signatures import HTTPMessageSigner, HTTPMessageVerifier
 except ImportError as missing:
     raise ImportError(
         "signatures need an extra: pip install 'dispatch-grpc[endpoint]'"
     ) from missing
 
+from dispatch_grpc.client.settings import shown
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.keys import (
     KeyPair,
+    base64_text,
     new_key_pair,
     parse_signing_key,
     parse_verification_key,
+)
+from dispatch_grpc.endpoint.signature_base import (
+    ALGORITHM,
+    COVERED,
+    DERIVED,
+    KEY_ID,
+    LABEL,
+    library_base,
+    plain_base,
+    verify_by_library,
 )
 from dispatch_grpc.errors import ConfigurationError, SignatureError
 
@@ -48,13 +55,11 @@ __all__ = [
     "verify_request",
 ]
 
-_LABEL = "dispatch"
-_KEY_ID = "default"
-_COVERED = ("@method", "@path", "@authority", "content-type", "content-digest")
 _MAX_AGE_SECONDS = 300
 _CLOCK_SKEW_SECONDS = 5
 _PARAMETERS = {"created": int, "keyid": str, "alg": str, "expires": int, "nonce": str, "tag": str}
-_SIGNER = HTTPMessageSigner(signature_algorithm=ED25519)
+_FIELD = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_INNER = "(" + " ".join(f'"{name}"' for name in COVERED) + ")"
 
 
 def sign_request(
@@ -87,22 +92,17 @@ def sign_request(
         raise ConfigurationError(
             f"headers: one content-type is required, which is signed; got {len(types)}"
         )
-    digest = f"sha-512=:{_base64(hashlib.sha512(body).digest())}:"
-    fields = {"content-type": types[0], "content-digest": digest}
-    try:
-        prepared = _SIGNER.prepare(
-            SimpleNamespace(method=method, url=url, headers=fields),
-            key_id=_KEY_ID,
-            created=_time("created", created),
-            covered_component_ids=_COVERED,
-            use_existing_digest=True,
-        )
-    except HTTPMessageSignaturesException as error:
-        raise ConfigurationError(f"the request cannot be signed: {error}") from error
+    digest = _digest(body)
+    fields = {"content-type": types[0].strip(), "content-digest": digest}
+    seconds = int(_seconds("created", created))
+    parameters = f';created={seconds};keyid="{KEY_ID}";alg="{ALGORITHM}"'
+    base, inner = plain_base(method, url, fields, COVERED, parameters), f"{_INNER}{parameters}"
+    if base is None:
+        base, inner = library_base(method, url, fields, seconds)
     return {
         "content-digest": digest,
-        "signature-input": f"{_LABEL}={prepared.signature_params}",
-        "signature": f"{_LABEL}=:{_base64(key.sign(prepared.signature_base))}:",
+        "signature-input": f"{LABEL}={inner}",
+        "signature": f"{LABEL}=:{base64_text(key.sign(base))}:",
     }
 
 
@@ -114,19 +114,22 @@ def verify_request(
     key: Ed25519PublicKey,
     *,
     now: datetime | None = None,
+    other_urls: Sequence[str] = (),
 ) -> None:
-    """Verify that a request was signed with a key, lately, and is as it was then.
+    """Verify that a request was signed with a key in the last 5 minutes, and not changed since.
 
-    Only the signature labelled `dispatch` counts (RFC 9421, section 4.3). It may be 5 minutes
-    old, and clocks may differ by 5 s.
+    Only the signature labelled `dispatch` counts (RFC 9421, section 4.3). Clocks may differ by
+    5 s.
 
     Args:
         method: Method of the request.
         url: Its absolute URL, encoded as it was received.
-        headers: Its headers, repeated ones repeatedly.
+        headers: Its headers; one that occurs twice is in them twice.
         body: Its body, as it was received.
         key: Public key.
         now: Time of the verification, an aware datetime; None is now.
+        other_urls: URLs that the request may have been signed for instead: behind a proxy that
+            changes the Host or the path, the URL that its clients use.
 
     Raises:
         SignatureError: The signature is missing or malformed (UNAUTHENTICATED), or it is not
@@ -135,65 +138,117 @@ def verify_request(
     fields: dict[str, list[str]] = {}
     for name, value in headers:
         fields.setdefault(name.lower(), []).append(value)
-    components, parameters = _member(fields, "signature-input")
-    signature, _ = _member(fields, "signature")
-    if not isinstance(components, list) or not all(isinstance(name, str) for name, _ in components):
-        raise _malformed(f"{_LABEL!r} in the header signature-input must be a list of strings")
-    if not isinstance(signature, bytes):
-        raise _malformed(f"{_LABEL!r} in the header signature must be a byte sequence")
-    _check_parameters(parameters, _time("now", now).timestamp())
-    if absent := [name for name in _COVERED if (name, {}) not in components]:
+    components, parameters, inner, plain = _signature_input(_header(fields, "signature-input"))
+    signature = _signature(_header(fields, "signature"))
+    _check_parameters(parameters, _seconds("now", now))
+    if absent := [name for name in COVERED if (name, {}) not in components]:
         raise _invalid(f"the signature does not cover {', '.join(absent)}")
     for name, _ in components:
         _refuse_repeated(fields, name)
-    # The library gets this signature only: among several it wants to choose by a tag, which
-    # peers do not set.
-    covered = {name: fields[name][0] for name, _ in components if name in fields}
-    covered["signature-input"] = http_sf.ser({_LABEL: (components, parameters)})
-    covered["signature"] = http_sf.ser({_LABEL: signature})
-    resolver = MappingKeyResolver(public_keys={_KEY_ID: key}, private_keys={})
+    covered: dict[str, str] = {name: fields[name][0] for name, _ in components if name in fields}
+    refusal = None
+    for candidate in (url, *other_urls):
+        base = plain and plain_base(method, candidate, covered, plain, inner)
+        try:
+            if base:
+                key.verify(signature, base)
+            else:
+                given: Any = (components, parameters)
+                headers = dict(covered)
+                headers["signature-input"] = http_sf.ser({LABEL: given})
+                headers["signature"] = http_sf.ser({LABEL: signature})
+                verify_by_library(method, candidate, headers, key)
+            break
+        except (InvalidSignature, HTTPMessageSignaturesException) as error:
+            refusal = refusal or error
+    else:
+        urls = " or ".join(f"{shown(tried)!r:.200}" for tried in (url, *other_urls))
+        raise _unfit(refusal, method, urls, components) from refusal
+    _check_digest(covered["content-digest"], body)
+
+
+def _check_digest(header: str, body: bytes) -> None:
+    """Compare a body with its digest: last, so that only who has the key gets it hashed."""
+    if header == _digest(body):
+        return
     try:
-        _Verifier(signature_algorithm=ED25519, key_resolver=resolver).verify(
-            SimpleNamespace(method=method, url=url, headers=covered), max_age=None
-        )
-    except HTTPMessageSignaturesException as error:
-        if isinstance(error.__cause__, InvalidSignature):
-            names = ", ".join(name for name, _ in components)
-            raise _invalid(
-                f"the signature does not fit this request, {method!r:.20} {url!r:.200}: one of "
-                f"{names:.200} or a parameter was changed, or it was made with another key"
-            ) from error
-        raise _invalid(f"the signature cannot be verified: {error!s:.200}") from error
-    # Last, so that nobody without the key has large bodies hashed.
-    try:
-        ContentDigest.verify(covered["content-digest"], body)
+        ContentDigest.verify(header, body)
     except HTTPMessageSignaturesException as error:
         raise _invalid(f"the header content-digest: {error!s:.200}") from error
-    digests: Any = http_sf.parse(covered["content-digest"].encode(), tltype="dictionary")
+    digests: Any = http_sf.parse(header.encode(), tltype="dictionary")
     if "sha-512" not in digests:
         raise _invalid(f"the header content-digest: sha-512 is required; got {', '.join(digests)}")
 
 
-def _member(fields: Mapping[str, list[str]], header: str) -> tuple[Any, dict[str, Any]]:
-    """What a header has under our label: a value and its parameters."""
-    if header not in fields:
-        raise _malformed(f"the request is not signed: the header {header} is missing")
-    _refuse_repeated(fields, header)
+def _digest(body: bytes) -> str:
+    return f"sha-512=:{base64_text(hashlib.sha512(body).digest())}:"
+
+
+def _unfit(error: Any, method: str, urls: str, components: Any) -> SignatureError:
+    if isinstance(error, InvalidSignature) or isinstance(error.__cause__, InvalidSignature):
+        names = ", ".join(name for name, _ in components)
+        return _invalid(
+            f"the signature does not fit this request, {method!r:.20} {urls}: one of "
+            f"{names:.200} or a parameter was changed, or it was made with another key"
+        )
+    return _invalid(f"the signature cannot be verified: {error!s:.200}")
+
+
+@lru_cache(maxsize=256)  # those of one second are alike
+def _signature_input(header: str) -> tuple[Any, Mapping[str, Any], str, tuple[str, ...] | None]:
+    """Parse the signature input with our label.
+
+    Returns:
+        The components, the parameters, the parameters as text, and the names of the components
+        if all are plain: once each, without parameters.
+    """
+    components, parameters = _member(header, "signature-input")
+    if not isinstance(components, list) or not all(isinstance(name, str) for name, _ in components):
+        raise _malformed(f"{LABEL!r} in the header signature-input must be a list of strings")
+    names = tuple(name for name, _ in components)
+    text = http_sf.ser({LABEL: (components, parameters)}).rpartition(")")[2]
+    is_plain = (
+        len(set(names)) == len(names)
+        and not any(attributes for _, attributes in components)
+        and all(name in DERIVED or _FIELD.fullmatch(name) for name in names)
+        and parameters.keys() <= _PARAMETERS.keys()
+        and not any(")" in value for value in parameters.values() if isinstance(value, str))
+    )
+    return components, parameters, text, names if is_plain else None
+
+
+def _signature(header: str) -> bytes:
+    """Parse the signature with our label."""
+    signature, _ = _member(header, "signature")
+    if not isinstance(signature, bytes):
+        raise _malformed(f"{LABEL!r} in the header signature must be a byte sequence")
+    return signature
+
+
+def _header(fields: Mapping[str, list[str]], name: str) -> str:
+    if name not in fields:
+        raise _malformed(f"the request is not signed: the header {name} is missing")
+    _refuse_repeated(fields, name)
+    return fields[name][0]
+
+
+def _member(value: str, header: str) -> tuple[Any, dict[str, Any]]:
+    """Parse a header, and return the value with our label and its parameters."""
 
     def refuse_repeated_label(key: str, context: str) -> None:
-        if (key, context) == (_LABEL, "dictionary"):
-            raise ValueError(f"{_LABEL!r} occurs twice")
+        if (key, context) == (LABEL, "dictionary"):
+            raise ValueError(f"{LABEL!r} occurs twice")
 
     try:
         members: Any = http_sf.parse(
-            fields[header][0].encode(), tltype="dictionary", on_duplicate_key=refuse_repeated_label
+            value.encode(), tltype="dictionary", on_duplicate_key=refuse_repeated_label
         )
     except ValueError as error:
         raise _malformed(f"the header {header} is malformed: {error!s:.200}") from error
-    if _LABEL not in members:
-        raise _malformed(f"the header {header} has no member {_LABEL!r}")
-    value, parameters = members[_LABEL]
-    return value, parameters
+    if LABEL not in members:
+        raise _malformed(f"the header {header} has no member {LABEL!r}")
+    found, parameters = members[LABEL]
+    return found, parameters
 
 
 def _refuse_repeated(fields: Mapping[str, list[str]], header: str) -> None:
@@ -213,7 +268,7 @@ def _check_parameters(parameters: Mapping[str, Any], now: float) -> None:
                 f"the parameter {name} of the signature must be of the type {kind.__name__}; "
                 f"got {value!r:.80}"
             )
-    for name, allowed in (("keyid", _KEY_ID), ("alg", ED25519.algorithm_id)):
+    for name, allowed in (("keyid", KEY_ID), ("alg", ALGORITHM)):
         if (given := parameters.get(name, allowed)) != allowed:
             raise _invalid(
                 f"the parameter {name} of the signature must be {allowed!r}; got {given!r:.80}"
@@ -229,12 +284,12 @@ def _check_parameters(parameters: Mapping[str, Any], now: float) -> None:
         raise _invalid(f"the signature expired {expired:.1f} s ago; {clocks}")
 
 
-def _time(name: str, value: datetime | None) -> datetime:
+def _seconds(name: str, value: datetime | None) -> float:
     if value is None:
-        return datetime.now(UTC)
+        return datetime.now(UTC).timestamp()
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ConfigurationError(f"{name}: an aware datetime or None is required; got {value!r}")
-    return value
+    return value.timestamp()
 
 
 def _malformed(message: str) -> SignatureError:
@@ -243,14 +298,3 @@ def _malformed(message: str) -> SignatureError:
 
 def _invalid(message: str) -> SignatureError:
     return SignatureError(message, code=Code.PERMISSION_DENIED)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-class _Verifier(HTTPMessageVerifier):
-    """The library's verifier, but for its clock: `_check_parameters` has one that can be set."""
-
-    def validate_created_and_expires(self, sig_input: object, max_age: object = None) -> None:
-        pass

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.endpoint.answers import refusal, respond
-from dispatch_grpc.endpoint.executor import Executor, describe_call
+from dispatch_grpc.endpoint.answers import failure, refusal, respond
+from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
 from dispatch_grpc.log import logger
@@ -50,26 +50,22 @@ class Workflow(Function[_P, _R]):
     def __repr__(self) -> str:
         return f"<Workflow {self.name} of {self._endpoint.url}>"
 
-    def call(
-        self,
-        *args: Any,
-        expiration: timedelta | None = None,
-        version: str = "",
-        **kwargs: Any,
-    ) -> Call:
+    def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Make a call of this workflow, without dispatching it: see `Function.call`.
 
-        It expires after the workflow's `expiration`, 30 days unless set, if none is given.
+        It expires after the workflow's `expiration`, 30 days unless set, if `with_options` says
+        nothing else.
         """
-        # One that is given is passed on; a parameter of that name keeps its own error.
-        call = super().call(*args, expiration=expiration, version=version, **kwargs)
-        if expiration is None:
+        call = super().call(*args, **kwargs)
+        if "expiration" not in self._call_options:
             call.expiration.FromTimedelta(self._expiration)
         return call
 
-    async def _run(self, request: RunRequest, executor: Executor) -> RunResponse:
+    async def _run(
+        self, request: RunRequest, executor: Executor, attempt: int | None
+    ) -> RunResponse:
         """Run one activation, and answer how that went."""
-        call = describe_call(request)
+        call = describe_call(request, attempt)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
             return await executor.run(function, call, is_async=is_async)
@@ -84,7 +80,9 @@ class Workflow(Function[_P, _R]):
             return refusal(self.name, error, Status.INCOMPATIBLE_STATE)
         except UnmarshalError as error:
             return refusal(self.name, error, Status.INVALID_ARGUMENT)
-        except Exception as error:  # noqa: BLE001  (no thread, the call expired, types that decode)
+        except NotRunError as error:
+            return failure(self.name, error.cause)
+        except Exception as error:  # noqa: BLE001  (the call expired, types that decode themselves)
             return self._failure(error)
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
@@ -94,7 +92,10 @@ class Workflow(Function[_P, _R]):
                 request.dispatch_id,
                 activation.journal_bytes,
             )
-        response, raised = await execute(lambda: self._conclude(activation), is_async=False)
+        try:
+            response, raised = await execute(lambda: self._conclude(activation), is_async=False)
+        except NotRunError as error:
+            return failure(self.name, error.cause)
         return response if raised is None else self._failure(raised)
 
     def _journal(self, request: RunRequest, resumed: PollResult | None) -> Journal:
@@ -154,7 +155,7 @@ class Workflow(Function[_P, _R]):
         if isinstance(error, ContinueAsNew):
             return self._continue(error)
         if error is not None:
-            return self._failure(error, _status(error))
+            return self._failed(error, _status(error))
         if left := activation.left:
             logger.warning(
                 "workflow %s has returned while %d of its tasks were running (%s): their calls "
@@ -169,7 +170,7 @@ class Workflow(Function[_P, _R]):
         try:
             call = self.call(*again.args, **again.kwargs)
         except (TypeError, DispatchError) as error:
-            return self._failure(error, Status.PERMANENT_ERROR)
+            return self._failed(error, Status.PERMANENT_ERROR)
         call.endpoint = ""
         response = respond(Status.OK)
         response.exit.result.SetInParent()

@@ -8,7 +8,7 @@
         client.dispatch(new_call("http://example.com", "f", 23))
     recorder.assert_requests(RecordedRequest([new_call("http://example.com", "f", 23)]))
 
-`Runner` runs the functions of endpoints without any server:
+`Runner` runs the functions of endpoints without a server:
 
     assert Runner(endpoint).run(greet.call("World")) == "Hello, World!"
 

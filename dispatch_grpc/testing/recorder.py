@@ -1,4 +1,4 @@
-"""A handler of DispatchService that records calls instead of running them."""
+"""A handler for DispatchService that records calls instead of running them."""
 
 import difflib
 import threading
@@ -19,7 +19,7 @@ class RecordedRequest:
     Attributes:
         calls: The calls, in their order.
         metadata: Metadata by lower-case key, without the API key.
-        dispatch_ids: The ids that were answered; not compared.
+        dispatch_ids: The ids in the answer; not compared.
     """
 
     calls: Sequence[Call]
@@ -77,14 +77,13 @@ class CallRecorder:
     def assert_requests(self, *expected: RecordedRequest) -> None:
         """Assert that exactly these requests were recorded, in this order.
 
-        Calls are compared in all fields. Of the metadata, only what is expected: a request
-        may carry more.
+        All fields of the calls are compared. Metadata that is not expected is ignored.
 
         Args:
             expected: The requests.
 
         Raises:
-            AssertionError: Others were recorded; the message shows the difference.
+            AssertionError: The recorded requests differ; the message shows how.
         """
         recorded = self.requests
         wanted_lines: list[str] = []
@@ -124,7 +123,7 @@ def _copy(call: Call) -> Call:
 def _lines(
     index: int, request: RecordedRequest | None, expected: RecordedRequest | None
 ) -> list[str]:
-    """Describe a request for the diff, with the metadata that is expected."""
+    """Describe a request for the diff, with the expected metadata."""
     if request is None:
         return []
     keys = sorted(expected.metadata) if expected is not None else []

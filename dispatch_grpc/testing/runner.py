@@ -1,14 +1,14 @@
-"""Running calls to their end in this process, as a Dispatch service does, without network."""
+"""Running calls in this process as a Dispatch service does, without a network."""
 
 import asyncio
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.client.following import output_of
-from dispatch_grpc.client.settings import positive
+from dispatch_grpc.client.settings import positive, shown
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import describe, respond, status_of
 from dispatch_grpc.endpoint.endpoint import Endpoint
@@ -22,9 +22,11 @@ from dispatch_grpc.schema import Call, CallResult, Poll, PollResult, RunRequest,
 from dispatch_grpc.testing.clock import Clock
 from dispatch_grpc.workflow.driver import Mode, mode
 
+_T = TypeVar("_T")
+
 
 class Runner:
-    """Runs calls in this process until they finish: polls, child calls and tail calls included.
+    """Runs calls in this process until they finish, with their polls, child and tail calls.
 
         Runner(endpoint).run(greet.call("World"))  # "Hello, World!"
 
@@ -34,15 +36,15 @@ class Runner:
 
     Args:
         endpoints: The endpoints whose functions are called, told apart by their URLs.
-        max_attempts: How often a call is run at most when its status is one after which a
-            service tries again.
+        max_attempts: Number of times that a call is run at most while it fails with a status
+            after which a service tries again.
         replay_every_step: Whether workflows are replayed from their start after each entry of
             their journal. Code that does something else each time (it asks `time.time()`, or for
             the order of a set of objects, or for what other calls have changed) is told by a
             NondeterminismError.
 
     Raises:
-        ConfigurationError: Two endpoints have one URL, or a setting is not acceptable.
+        ConfigurationError: Two endpoints have the same URL, or a setting is not acceptable.
     """
 
     def __init__(
@@ -51,34 +53,42 @@ class Runner:
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
-                raise ConfigurationError(f"endpoints: two have the URL {endpoint.url}")
+                raise ConfigurationError(f"endpoints: two have the URL {shown(endpoint.url)}")
         self._max_attempts = positive("max_attempts", max_attempts)
         self._replay_every_step = bool(replay_every_step)
 
+    @overload
+    def run(self, call: Call, T: type[_T]) -> _T: ...
+    @overload
+    def run(self, call: Call, T: Any = None) -> Any: ...
     def run(self, call: Call, T: Any = None) -> Any:
-        """Run a call to its end. In a coroutine, use `run_async`.
+        """Run a call until it finishes. In a coroutine, use `run_async`.
 
         Args:
             call: The call, as `Function.call` or `new_call` makes it.
             T: Type to decode the output into, as for `unmarshal`.
 
         Returns:
-            What the function returned, as `unmarshal` gives it.
+            The result of the function, as `unmarshal` returns it.
 
         Raises:
             CallError: The call failed; it holds the type, the message and the status.
             InvalidCallError: The call breaks a rule of the schema.
-            UnmarshalError: The output is no `T`.
-            EndpointError: An event loop runs here: `run_async` is for that.
+            UnmarshalError: The output is not a `T`.
+            EndpointError: An event loop is running: await `run_async` there.
         """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.run_async(call, T))
-        raise EndpointError("Runner.run(): an event loop runs here already; await run_async()")
+        raise EndpointError("Runner.run() cannot run in an event loop: await run_async()")
 
+    @overload
+    async def run_async(self, call: Call, T: type[_T]) -> _T: ...
+    @overload
+    async def run_async(self, call: Call, T: Any = None) -> Any: ...
     async def run_async(self, call: Call, T: Any = None) -> Any:
-        """Run a call to its end, like `run`."""
+        """Run a call until it finishes, like `run`."""
         if problem := problem_of(call):
             raise InvalidCallError(f"call{problem}")
         clock = Clock()
@@ -91,17 +101,17 @@ class Runner:
         return output_of(result, status, T)
 
     async def _finish(self, call: Call, run: "_Run") -> tuple[Status, CallResult]:
-        """Run a call, and what it calls, until it exits."""
+        """Run a call and the calls that it makes, until it exits."""
         endpoint, attempts = call.endpoint, 0
         request = run.request(call)
         try:
             while True:
+                attempts += 1
                 if run.expired(call):
                     response = _failed(TimeoutError("the call has expired before it was run"))
                 else:
-                    response = await self._respond(endpoint, request)
+                    response = await self._respond(endpoint, request, attempts)
                 status = Status(response.status)
-                attempts += 1
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
                         await run.drop_children()
@@ -120,13 +130,13 @@ class Runner:
         finally:
             await run.drop_children()
 
-    async def _respond(self, url: str, request: RunRequest) -> RunResponse:
+    async def _respond(self, url: str, request: RunRequest, attempt: int) -> RunResponse:
         endpoint = self._endpoints.get(url.rstrip("/"))
         try:
             if endpoint is None:
-                known = ", ".join(self._endpoints) or "none"
-                raise LookupError(f"the runner has no endpoint {url!r}; it has: {known}")
-            return await endpoint.run(request)
+                known = ", ".join(map(shown, self._endpoints)) or "none"
+                raise LookupError(f"the runner has no endpoint {shown(url)!r}; it has: {known}")
+            return await endpoint.run(request, attempt=attempt)
         except (LookupError, RPCError) as error:
             return _failed(error)
 
@@ -161,7 +171,7 @@ def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResu
 
 
 class _Run:
-    """A call that runs, and its child calls."""
+    """A running call and its child calls."""
 
     def __init__(
         self, clock: Clock, dispatch_id: str, parent_id: str = "", root_id: str = ""
@@ -178,7 +188,7 @@ class _Run:
         return _Run(self._clock, str(uuid.uuid4()), self.dispatch_id, self._root_id)
 
     def add(self, task: asyncio.Task[None]) -> None:
-        """Take note of the task of a child call."""
+        """Keep the task of a child call."""
         self._clock.begin()
         self._tasks.add(task)
         task.add_done_callback(self._end)
@@ -190,7 +200,7 @@ class _Run:
         self._clock.end()
 
     async def drop_children(self) -> None:
-        """End the child calls for which the function does not wait any more."""
+        """Cancel the child calls that the function no longer waits for."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -199,7 +209,7 @@ class _Run:
         self.results.clear()
 
     def request(self, call: Call) -> RunRequest:
-        """The request that runs a call from its beginning."""
+        """Return the request that starts a call."""
         request = RunRequest(
             function=call.function,
             dispatch_id=self.dispatch_id,
@@ -226,7 +236,7 @@ class _Run:
             return datetime.max.replace(tzinfo=UTC)
 
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
-        """Wait as a Poll asks, and make the request that resumes the function."""
+        """Wait as a Poll asks, and return the request that resumes the function."""
         poll = response.poll
         until = self._clock.now() + poll.max_wait.ToTimedelta().total_seconds()
         if expires := self._expires(call):

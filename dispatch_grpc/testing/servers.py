@@ -37,8 +37,8 @@ def serve(
     gRPC, Connect and gRPC-Web, all at the same URL.
 
     Args:
-        handler: What becomes of the calls: a `CallRecorder`, or a `Handler` of your own.
-        api_key: Key that requests must carry; None lets every one in.
+        handler: Takes the calls: a `CallRecorder`, or a `Handler` of your own.
+        api_key: Key that requests must carry; None disables authentication.
         max_request_bytes: Largest request to read.
 
     Yields:

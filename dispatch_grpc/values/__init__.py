@@ -24,6 +24,9 @@ and bytes become text (RFC 3339, ISO 8601, base64), which `unmarshal` turns back
 told the type. What would lose something on the way is an error, never a silent change.
 """
 
+from typing import Any
+
+from dispatch_grpc.values.arguments import decode_arguments, encode_arguments
 from dispatch_grpc.values.scalars import (
     DURATION_MAX_SECONDS,
     duration_parts,
@@ -32,4 +35,24 @@ from dispatch_grpc.values.scalars import (
     unmarshal,
 )
 
-__all__ = ["DURATION_MAX_SECONDS", "duration_parts", "encode", "marshal", "unmarshal"]
+__all__ = [
+    "DURATION_MAX_SECONDS",
+    "convert",
+    "decode_arguments",
+    "duration_parts",
+    "encode",
+    "encode_arguments",
+    "marshal",
+    "unmarshal",
+]
+
+
+def convert(value: Any, T: Any) -> Any:
+    """Convert a natural value to a type, as `unmarshal` does with its second argument.
+
+    Raises:
+        UnmarshalError: The value is not a `T`.
+    """
+    from dispatch_grpc.values import models  # imports msgspec: only when needed
+
+    return models.from_plain(value, T)

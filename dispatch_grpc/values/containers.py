@@ -3,7 +3,7 @@
 import sys
 from array import array
 from datetime import datetime, timedelta
-from math import isfinite
+from math import copysign, isfinite
 from typing import Any
 
 from google.protobuf.message import Message
@@ -204,7 +204,7 @@ def natural(value: Value) -> Any:
         return value.string_value
     if kind == "number_value":
         number = value.number_value
-        return int(number) if number.is_integer() else number
+        return (int(number) or _zero(number)) if number.is_integer() else number
     if kind == "bool_value":
         return value.bool_value
     if kind == "struct_value":
@@ -214,6 +214,11 @@ def natural(value: Value) -> Any:
     if kind == "null_value":
         return None
     raise UnmarshalError("a google.protobuf.Value holds nothing: one of its kinds must be set")
+
+
+def _zero(number: float) -> int | float:
+    """Return 0, or -0.0 as it is: no int has its sign."""
+    return number if copysign(1, number) < 0 else 0
 
 
 def decode_value(data: bytes) -> Any:
@@ -282,4 +287,4 @@ def _unpack_numbers(data: bytes) -> list[int | float] | None:
     doubles = array("d", bytes(raw))
     if sys.byteorder == "big":
         doubles.byteswap()
-    return [int(x) if x.is_integer() else x for x in doubles]
+    return [(int(x) or _zero(x)) if x.is_integer() else x for x in doubles]

@@ -166,7 +166,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if limit is not None and when > limit and _is_sleep(callback):
             raise WorkflowError(
                 f"asyncio.sleep: the sleep would end {when - limit:.0f} s after the call expires: "
-                f"pass a longer expiration= to the call of the workflow"
+                f"set a longer expiration, by @endpoint.workflow(expiration=...) or "
+                f"with_options(expiration=...)"
             )
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timer_count += 1

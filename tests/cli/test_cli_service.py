@@ -202,7 +202,9 @@ def hosted() -> Iterator[str]:
 
     @endpoint.function
     def fails(message: str) -> None:
-        raise ValueError(message)
+        error: Any = ValueError(message)
+        error.status = Status.INVALID_ARGUMENT
+        raise error
 
     @endpoint.function
     def throttled(message: str) -> None:

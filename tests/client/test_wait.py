@@ -96,13 +96,14 @@ class Functions:
         def large(size: int) -> str:
             return "x" * size
 
-        @endpoint.function
+        @endpoint.function(permanent=LookupError)
         def fail(message: str) -> None:
             raise LookupError(message)
 
         @endpoint.primitive
         def partly(request: RunRequest) -> RunResponse:
-            return exit_({"done": 3}, error=ValueError("the fourth is bad"))
+            error = ValueError("the fourth is bad")
+            return exit_({"done": 3}, error=error, status=Status.INVALID_ARGUMENT)
 
         @endpoint.function
         async def blocked(name: str) -> str:
@@ -131,7 +132,7 @@ class Functions:
             return poll(calls, min_results=len(calls))
 
     def call(self, function: str, *arguments: Any, **options: Any) -> Call:
-        return self.endpoint.functions[function].call(*arguments, **options)
+        return self.endpoint.functions[function].with_options(**options).call(*arguments)
 
     def release(self, *names: str) -> None:
         self.released.update(names)

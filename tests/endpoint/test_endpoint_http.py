@@ -16,11 +16,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
+import pydantic
 import pytest
 from connectrpc.code import Code as ConnectCode
 from connectrpc.errors import ConnectError
@@ -31,7 +33,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from dispatch_grpc import Endpoint, Status, current_call, marshal, unmarshal
-from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.errors import ConfigurationError, EndpointError
 from dispatch_grpc.schema import RunRequest, RunResponse
 from dispatch_grpc.signature import new_key_pair, parse_signing_key, sign_request
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
@@ -200,6 +202,20 @@ def test_a_request_may_be_compressed(url: str):
     assert str(LIMIT) in refused(response, content, 429, "resource_exhausted")
 
 
+@pytest.mark.parametrize(
+    ("header", "attempt"),
+    [("1", 1), ("17", 17), ("", None), ("0", None), ("-1", None), ("x", None), ("1" * 50, None)],
+)
+def test_a_function_knows_its_attempt(
+    endpoint: Endpoint, url: str, header: str, attempt: int | None
+):
+    endpoint.function(name="f")(lambda: current_call().attempt)
+    body = RunRequest(function="f", input=marshal(None)).SerializeToString()
+    response, content = post(url, body, PROTO, PATH, dispatch_attempt=header)
+    assert response.status == 200
+    assert output(RunResponse.FromString(content)) == attempt
+
+
 # Requests that are none
 
 
@@ -245,8 +261,10 @@ def test_a_request_that_cannot_be_run_is_refused_with_a_reason(
 def test_a_request_of_another_kind_is_refused_by_its_status(
     url: str, content_type: str, path: str, method: str, status: int
 ):
-    response, _ = post(url, HELLO, content_type, path, method)
-    assert response.status == status
+    response, content = post(url, HELLO, content_type, path, method)
+    message = refused(response, content, status, "unimplemented")
+    assert "application/proto" in message if status == 415 else PATH in message
+    assert response.getheader("content-length") == str(len(content))
     assert serves(url)
 
 
@@ -301,14 +319,6 @@ def answered(connection: socket.socket) -> tuple[int, bytes]:
     response = http.client.HTTPResponse(connection)
     response.begin()
     return response.status, response.read()
-
-
-def test_a_signed_request_has_a_content_length(verifying: str):
-    with connected(verifying) as connection:
-        connection.sendall(head("transfer-encoding: chunked") + b"1\r\nx\r\n0\r\n\r\n")
-        status, answer = answered(connection)
-    assert status == 400
-    assert b"a Content-Length is required" in answer
 
 
 def test_a_body_that_is_too_large_is_not_read(url: str):
@@ -445,7 +455,7 @@ def test_whatever_a_function_does_the_endpoint_goes_on(endpoint: Endpoint, url: 
     endpoint.function(name="large")(lambda: "." * LIMIT)
     expires = datetime.now(UTC) + timedelta(seconds=0.1)
     expected = {
-        "exits": Status.PERMANENT_ERROR,
+        "exits": Status.TEMPORARY_ERROR,
         "never": Status.TIMEOUT,
         "odd": Status.INVALID_RESPONSE,
         "large": Status.INVALID_RESPONSE,
@@ -737,3 +747,48 @@ def test_an_address_that_is_taken_is_an_error(endpoint: Endpoint):
             endpoint.serve(address)
     with pytest.raises(ConfigurationError, match="address= HOST:PORT is required"):
         endpoint.serve("8000")
+
+
+def test_serve_in_an_event_loop_says_what_to_do(endpoint: Endpoint):
+    async def main() -> None:
+        endpoint.serve("127.0.0.1:0")
+
+    with pytest.raises(EndpointError, match=r"outside of asyncio.run\(\), or run endpoint.app"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("key", [None, KEYS.verification_key], ids=["open", "signed"])
+def test_large_inputs_are_decoded_beside_the_event_loop(key: str | None):
+    """A type that waits in its own code while it is decoded: the loop has to go on for it."""
+    endpoint = new_endpoint(verification_key=key, max_request_bytes=16_000_000)
+    going_on = threading.Event()
+
+    class Document(pydantic.BaseModel):
+        items: list[str]
+
+        @pydantic.model_validator(mode="after")
+        def wait(self) -> "Document":
+            assert going_on.wait(60)
+            return self
+
+    @endpoint.function
+    async def length(document: Document) -> int:
+        return len(document.items)
+
+    @endpoint.function
+    async def go_on() -> None:
+        going_on.set()
+
+    def run(url: str, name: str, input: Any) -> Any:
+        body = RunRequest(function=name, input=marshal(input)).SerializeToString()
+        headers = signed(url, body) if key else {}
+        response, content = post(url, body, PROTO, PATH, **headers)
+        assert response.status == 200, content
+        return output(RunResponse.FromString(content))
+
+    with serve_app(endpoint.app) as server, ThreadPoolExecutor() as pool:
+        large = pool.submit(run, server.url, "length", {"items": ["x" * 30] * 10_000})
+        with pytest.raises(TimeoutError):
+            large.result(0.2)
+        run(server.url, "go_on", None)
+        assert large.result(60) == 10_000

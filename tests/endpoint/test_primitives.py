@@ -13,6 +13,7 @@ from dispatch_grpc import (
     EndpointError,
     InvalidCallError,
     MarshalError,
+    PermanentError,
     Status,
     marshal,
     new_call,
@@ -57,7 +58,7 @@ def test_a_message_is_an_output_as_it_is(output: Any):
 
 def test_an_exit_holds_its_error():
     response = exit_(error=raised(ValueError("no such price")))
-    assert Status(response.status) is Status.INVALID_ARGUMENT
+    assert Status(response.status) is Status.TEMPORARY_ERROR
     result = response.exit.result
     assert not result.HasField("output")
     assert (result.error.type, result.error.message) == ("ValueError", "no such price")
@@ -88,7 +89,8 @@ class ThrottledError(Exception):
     [
         (ThrottledError(), Status.THROTTLED),
         (ConnectionResetError(), Status.TCP_ERROR),
-        (RuntimeError(), Status.PERMANENT_ERROR),
+        (RuntimeError(), Status.TEMPORARY_ERROR),
+        (PermanentError(), Status.PERMANENT_ERROR),
         (KeyboardInterrupt(), Status.TEMPORARY_ERROR),
     ],
 )

@@ -29,6 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch_grpc.codes import Code
+from dispatch_grpc.endpoint.signature_base import library_base, plain_base
 from dispatch_grpc.errors import ConfigurationError, SignatureError
 from dispatch_grpc.signature import (
     KeyPair,
@@ -945,6 +946,37 @@ def test_a_signed_request_is_accepted_and_no_other_body(body, path, content_type
         refused(headers, INVALID, "content-digest", url=url, body=bytes(other))
     refused(headers, INVALID, "content-digest", url=url, body=body + b"\0")
     refused(headers, INVALID, "does not fit", url=f"{url}x", body=body)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "post", "", "M-SEARCH"]) | st.text(max_size=5),
+    st.text("abcXYZ019-._~!$&'()*+,;=:@/%?#[]é ", max_size=30),
+    st.sampled_from(["http://", "https://", "HTTP://", "//", "ftp://"]),
+    st.text(st.characters(max_codepoint=0xFF), max_size=10),
+)
+def test_what_is_put_together_here_is_what_the_library_makes(method, rest, scheme, content_type):
+    url, fields = scheme + rest, {"content-type": content_type, "content-digest": digest_of(BODY)}
+    parameters = f';created={CREATED};keyid="default";alg="ed25519"'
+    plain = plain_base(method, url, fields, COVERED, parameters)
+    if plain is not None:
+        base, inner = library_base(method, url, fields, CREATED)
+        assert plain == base
+        assert inner.endswith(parameters)
+
+
+def test_another_url_may_be_the_one_that_was_signed():
+    inner, outer = "http://10.0.0.1:8000/Run", URL
+    verify(signed(), url=inner, other_urls=[outer])
+    verify(signed(), url=inner, other_urls=["http://other/", outer])
+    headers = signed((*COVERED, "@query"))  # for the library
+    verify(headers, url=inner, other_urls=["no url", outer])
+    for urls in (["https://example.org/"], [f"{outer}/x", ""]):
+        refused(signed(), INVALID, f"{inner!r} or {urls[0]!r}", url=inner, other_urls=urls)
+        refused(signed(), INVALID, "does not fit this request", url=inner, other_urls=urls)
+    wrong = {"url": inner, "other_urls": [outer]}
+    refused(signed(), INVALID, "content-digest", body=b"other", **wrong)
+    refused(signed(key=OTHER), INVALID, "does not fit", **wrong)
+    refused(signed(), INVALID, "s old", now=NOW + timedelta(minutes=6), **wrong)
 
 
 @pytest.mark.parametrize("missing", ["http_message_signatures", "http_sf", "cryptography"])

@@ -138,7 +138,9 @@ class Functions:
 
         @endpoint.function
         def fail(text: str) -> None:
-            raise ValueError(text)
+            error: Any = ValueError(text)
+            error.status = Status.INVALID_ARGUMENT
+            raise error
 
         @endpoint.function
         def overload(text: str) -> None:

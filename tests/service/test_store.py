@@ -180,7 +180,7 @@ def test_a_poll_waits_for_its_children(bench: Bench):
     assert {(child.parent_id, child.root_id) for child in children} == {(id, id)}
     answer(bench, children[1], exit_("b"))
     assert jobs(bench) == []
-    answer(bench, children[0], exit_(error=KeyError("a")))
+    answer(bench, children[0], exit_(error=KeyError("a"), status=Status.PERMANENT_ERROR))
     (resumed,) = take(bench)
     assert resumed.poll is not None
     assert unmarshal(resumed.poll.typed_coroutine_state) == "kept"
@@ -444,7 +444,7 @@ def test_calls_are_found_by_what_is_asked_for(bench: Bench):
     calls = [new_call(HERE, "f"), new_call(HERE, "g"), new_call("http://there", "f")]
     first, second, third = (accept(bench, call)[0] for call in calls)
     (loaded,) = [one for one in take(bench) if one.running.id == second]
-    answer(bench, loaded, exit_(error=PermissionError("no")))
+    answer(bench, loaded, exit_(error=PermissionError("no"), status=Status.PERMISSION_DENIED))
 
     def find(limit: int = 10, **filters: Any) -> list[UUID]:
         found = bench.run(lambda c: reads.find(c, filters, limit))

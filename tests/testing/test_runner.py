@@ -100,11 +100,11 @@ def test_a_failure_is_told(endpoint: Endpoint):
         Runner(endpoint).run(find.call("cat"))
     error = caught.value
     assert (error.type, error.message) == ("FileNotFoundError", "no cat")
-    assert error.status is Status.NOT_FOUND
+    assert error.status is Status.TEMPORARY_ERROR
     assert error.output is None
     assert "in find\n" in error.traceback
     assert error.traceback.endswith("FileNotFoundError: no cat\n")
-    assert str(error) == "FileNotFoundError: no cat [NOT_FOUND]"
+    assert str(error) == "FileNotFoundError: no cat [TEMPORARY_ERROR]"
 
 
 def test_a_failure_can_be_pickled(endpoint: Endpoint):
@@ -731,9 +731,9 @@ def test_the_creation_and_the_expiration_are_told(endpoint: Endpoint):
         seen.append(current_call())
 
     before = datetime.now(UTC)
-    Runner(endpoint).run(look.call(expiration=timedelta(hours=1)))
+    Runner(endpoint).run(look.with_options(expiration=timedelta(hours=1)).call())
     Runner(endpoint).run(look.call())
-    Runner(endpoint).run(look.call(expiration=timedelta(days=3_652_500)))
+    Runner(endpoint).run(look.with_options(expiration=timedelta(days=3_652_500)).call())
     first, second, third = seen
     assert first.creation_time
     assert third.expiration_time
@@ -756,7 +756,7 @@ def test_a_call_that_expires_fails_with_timeout(endpoint: Endpoint, seconds: flo
             raise
 
     with pytest.raises(CallError, match="expired") as caught:
-        Runner(endpoint).run(forever.call(expiration=timedelta(seconds=seconds)))
+        Runner(endpoint).run(forever.with_options(expiration=timedelta(seconds=seconds)).call())
     assert caught.value.status is Status.TIMEOUT
     assert cancelled == [True] * bool(seconds)
 
@@ -778,7 +778,7 @@ def test_a_call_expires_while_it_waits_for_others(endpoint: Endpoint):
         return poll([forever.call()])
 
     with pytest.raises(CallError, match="expired") as caught:
-        Runner(endpoint).run(parent.call(expiration=timedelta(seconds=0.2)))
+        Runner(endpoint).run(parent.with_options(expiration=timedelta(seconds=0.2)).call())
     assert caught.value.status is Status.TIMEOUT
     assert ended == [True]
 

@@ -1,5 +1,7 @@
 """The test kit, as its users meet it."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -141,3 +143,14 @@ def test_the_fixtures_are_found_by_other_projects(pytester: pytest.Pytester):
         """
     )
     pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=2)
+
+
+def test_the_pytest_plugin_imports_nothing_heavy():
+    """It is loaded in every run of pytest where the package is installed."""
+    code = (
+        "import sys, dispatch_grpc.testing.fixtures; "
+        "print([name for name in sys.modules if name.split('.')[0] in "
+        "{'grpc', 'google', 'dispatch', 'connectrpc', 'uvicorn', 'hypercorn', 'msgspec'}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
