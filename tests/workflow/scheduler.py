@@ -59,6 +59,7 @@ class Scheduler:
         self._now_us = START_US
         self.activations = 0
         self.journal: Journal | None = None
+        self.left: list[str] = []
 
     def _steps(self, activation: Activation) -> None:
         steps: list[Step] = []
@@ -88,7 +89,7 @@ class Scheduler:
             activation.wake(self._now_us)
             if activation.done:
                 result, error = activation.outcome
-                self.journal = activation.journal
+                self.journal, self.left = activation.journal, activation.left
                 activation.discard()
                 if error is not None:
                     raise error
