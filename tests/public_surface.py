@@ -3,6 +3,7 @@
 It is not run.
 """
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
@@ -20,6 +21,7 @@ from dispatch_grpc import (
     Client,
     Code,
     DispatchID,
+    Endpoint,
     RetryPolicy,
     RPCError,
     Status,
@@ -28,6 +30,7 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
+from dispatch_grpc import workflow as workflows
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
 
 
@@ -85,3 +88,36 @@ def testing(recorder: CallRecorder) -> None:
     with serve(recorder, "key") as server:
         assert_type(server.url, str)
     recorder.assert_requests(RecordedRequest([new_call("http://x", "f")], {"a": "b"}))
+
+
+def hosted(endpoint: Endpoint) -> None:
+    @endpoint.function
+    def count(text: str) -> int:
+        return len(text)
+
+    @endpoint.function
+    async def halve(number: int) -> float:
+        return number / 2
+
+    remote = endpoint.remote("http://x", "f", returns=str)
+
+    @endpoint.workflow(version="1", expiration=timedelta(days=1), max_journal_bytes=1000)
+    async def flow(text: str) -> str:
+        number = await count.run(text)
+        assert_type(number, int)
+        assert_type(await halve.run(number), float)
+        assert_type(await remote.run(1), str)
+        assert_type(await workflows.run(count.call("x"), int), int)
+        assert_type(await workflows.step(len, "x"), int)
+        assert_type(await workflows.step(sleep, 1), str)
+        assert_type(workflows.now(), datetime)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(count.run("a"))
+        assert_type(task.result(), int)
+        return "x"
+
+    async def sleep(seconds: int) -> str:
+        return str(seconds)
+
+    async def outer() -> None:
+        assert_type(await flow.run("x"), str)

@@ -19,7 +19,7 @@ from dispatch_grpc.workflow.errors import error_value, type_name
 from dispatch_grpc.workflow.operations import returned_type, run
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
 
 
@@ -43,7 +43,7 @@ class Host(Protocol):
         ...
 
 
-class Function(Generic[_P, _R]):
+class Function(Generic[_P, _R_co]):
     """A function that an endpoint hosts: calling it calls the Python function, nothing else.
 
     `Endpoint.function` and `Endpoint.primitive` make it.
@@ -53,7 +53,7 @@ class Function(Generic[_P, _R]):
     """
 
     def __init__(
-        self, endpoint: Host, function: Callable[_P, _R], name: str, *, primitive: bool
+        self, endpoint: Host, function: Callable[_P, _R_co], name: str, *, primitive: bool
     ) -> None:
         update_wrapper(self, function, updated=())
         self.name = name
@@ -62,7 +62,7 @@ class Function(Generic[_P, _R]):
         self._parameters = None if primitive else Parameters(function, name)
         self._is_async = is_kind(inspect.iscoroutinefunction, function)
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
@@ -157,7 +157,7 @@ class Function(Generic[_P, _R]):
         expiration: timedelta | None = None,
         version: str = "",
         **kwargs: Any,
-    ) -> Coroutine[Any, Any, _R]: ...
+    ) -> Coroutine[Any, Any, _R_co]: ...
     def run(
         self,
         *args: Any,

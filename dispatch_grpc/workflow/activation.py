@@ -113,6 +113,7 @@ class Activation:
     Attributes:
         replaying: Whether what runs has run before.
         journal_bytes: Size of the journal.
+        driven: Whether a thread runs the workflow's code right now.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Activation:
     ) -> None:
         self.journal = journal
         self.replaying = True
+        self.driven = False
         self._steps: dict[int, Step] = {}
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
         self.endpoint = endpoint
@@ -222,6 +224,12 @@ class Activation:
             entry.outcome.failure.CopyFrom(failure_of(error))
         with self.loop.running():
             self._record(entry)
+
+    def abandon(self) -> None:
+        """Stop as soon as possible, and clean up: at once, or in the thread that drives this."""
+        self.loop.closed = self.loop.stopped = True
+        if not self.driven:
+            self.discard()
 
     def discard(self) -> None:
         """Clean up. Nothing that the workflow's code does then has an effect."""
