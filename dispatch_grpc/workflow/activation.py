@@ -283,7 +283,10 @@ class Activation:
         when = self.loop.next_timer()
         if when is None or when > 1e11:
             return None
-        return self._start_us + -int(-when * 1e6 // 1)
+        elapsed_us = -int(-when * 1e6 // 1)
+        while elapsed_us / 1e6 < when:  # rounded down, where a float is coarse
+            elapsed_us += 1
+        return self._start_us + elapsed_us
 
     def poll(self, now_us: int) -> Poll:
         """Make the Poll that suspends the workflow.
