@@ -31,23 +31,25 @@ async def in_a_workflow() -> int:
     return total
 
 
-def recorded() -> Poll:
-    """The Poll of the workflow after so many entries."""
+def recorded() -> tuple[Poll, int]:
+    """The Poll of the workflow after so many entries, and the bytes of all states until then."""
+    size = 0
     journal = journals.new_journal(b"n" * 16, marshal(None), START_US, "")
     activation = Activation(in_a_workflow, journal, endpoint=endpoint.url)
     activation.start(fresh=True)
     for number in range(ENTRIES // 2):
         poll = activation.poll(START_US)
+        size += poll.typed_coroutine_state.ByteSize()
         result = CallResult(correlation_id=poll.calls[0].correlation_id, output=marshal(number))
         activation.deliver([result], None, START_US)
     poll = activation.poll(START_US)
     activation.discard()
-    return poll
+    return poll, size
 
 
 def measurements() -> dict[str, Measurement]:
     """Both sides, by name."""
-    state = recorded().typed_coroutine_state
+    state = recorded()[0].typed_coroutine_state
     outputs = [marshal(number) for number in range(ENTRIES // 2 + 1)]
     loop = asyncio.new_event_loop()
 

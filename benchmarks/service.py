@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import uvloop
 
+from benchmarks import activation
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
 from dispatch_grpc import Call, Client, new_call
 from dispatch_grpc.client.settings import Protocol
@@ -309,7 +310,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
         f"beside them. To completion: from the first request until the queue is empty, {CALLS:,}\n"
         f"calls in batches of {BATCH:,}, the client included. DBOS: {DBOS_CALLS} workflows on a\n"
         f"queue, each with one step, which sends a POST to the same endpoint. Alone: nothing else\n"
-        f"runs. In a row: those before it run meanwhile.\n"
+        f"runs. In a row: those before it run meanwhile. {states()}\n"
     )
     print(f"- {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {platform.system()}")
     print(f"- {show(versions)}")
@@ -343,6 +344,11 @@ class Workflows:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(partial(self._client.wait, timeout=None), ids))
         return perf_counter() - start
+
+
+def states() -> str:
+    size = activation.recorded()[1]
+    return f"The states of a workflow\nthat waits for {AWAITS} calls in turn have {size:,} bytes."
 
 
 def report_workflows(url: str, load: Load, start: Callable[..., Child], dbos: Child) -> None:
@@ -407,6 +413,7 @@ def workflows(server: Postgres, start: Callable[..., Child]) -> None:
     load = Load(url, f"http://127.0.0.1:{port}", server.watch_queue())
     with started(PEER_PYTHON, "service_dbos", server.url("dbos"), str(port)) as dbos:
         report_workflows(url, load, start, dbos)
+    print(f"\n{states()}")
 
 
 def memory(server: Postgres, start: Callable[..., Child]) -> None:

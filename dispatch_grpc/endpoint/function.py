@@ -33,7 +33,7 @@ from dispatch_grpc.workflow.errors import error_value, type_name
 from dispatch_grpc.workflow.operations import returned_type, run
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
 
 LARGE_BYTES = 256 * 1024
@@ -60,7 +60,7 @@ class Host(Protocol):
         ...
 
 
-class Function(Generic[_P, _R]):
+class Function(Generic[_P, _R_co]):
     """A function that an endpoint hosts: calling it calls the Python function, nothing else.
 
     `Endpoint.function` and `Endpoint.primitive` make it. It has the attributes that
@@ -74,7 +74,7 @@ class Function(Generic[_P, _R]):
     def __init__(
         self,
         endpoint: Host,
-        function: Callable[_P, _R],
+        function: Callable[_P, _R_co],
         name: str,
         *,
         primitive: bool,
@@ -98,7 +98,7 @@ class Function(Generic[_P, _R]):
         if self._is_async:
             _mark_as_coroutine_function(self, function)
 
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
@@ -196,7 +196,7 @@ class Function(Generic[_P, _R]):
         self: "Function[_P, Coroutine[Any, Any, _T]]", *args: _P.args, **kwargs: _P.kwargs
     ) -> Coroutine[Any, Any, _T]: ...
     @overload
-    def run(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
+    def run(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R_co]: ...
     def run(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Call this function from a workflow, and wait for its result.
 

@@ -113,6 +113,7 @@ class Activation:
     Attributes:
         replaying: Whether what runs has run before.
         journal_bytes: Size of the journal.
+        driven: Whether a thread runs the workflow's code right now.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Activation:
     ) -> None:
         self.journal = journal
         self.replaying = True
+        self.driven = False
         self._steps: dict[int, Step] = {}
         self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
         self.endpoint = endpoint
@@ -223,6 +225,12 @@ class Activation:
         with self.loop.running():
             self._record(entry)
 
+    def abandon(self) -> None:
+        """Stop as soon as possible, and clean up: at once, or in the thread that drives this."""
+        self.loop.closed = self.loop.stopped = True
+        if not self.driven:
+            self.discard()
+
     def discard(self) -> None:
         """Clean up. Nothing that the workflow's code does then has an effect."""
         self.loop.discard()
@@ -275,7 +283,10 @@ class Activation:
         when = self.loop.next_timer()
         if when is None or when > 1e11:
             return None
-        return self._start_us + -int(-when * 1e6 // 1)
+        elapsed_us = -int(-when * 1e6 // 1)
+        while elapsed_us / 1e6 < when:  # rounded down, where a float is coarse
+            elapsed_us += 1
+        return self._start_us + elapsed_us
 
     def poll(self, now_us: int) -> Poll:
         """Make the Poll that suspends the workflow.

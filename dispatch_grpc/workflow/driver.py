@@ -84,6 +84,9 @@ class Driver:
             await self._begin(activation, poll_result)
             while not activation.done and await self._go_on(activation):
                 pass
+        except BaseException:  # also when the server ends
+            activation.abandon()
+            raise
         finally:
             for task in self._steps:  # nobody waits for them any more
                 task.cancel()
@@ -147,7 +150,7 @@ class Driver:
         loop = asyncio.get_running_loop()
         warn = loop.call_later(_BLOCKED_SECONDS, self._warn)
         try:
-            _, error = await self._execute(act, is_async=False)
+            _, error = await self._execute(partial(_drive, activation, act), is_async=False)
         finally:
             warn.cancel()
         if error is not None:
@@ -181,6 +184,17 @@ class Driver:
                 )
         finally:
             replayed.discard()
+
+
+def _drive(activation: Activation, act: Callable[[], None]) -> None:
+    """Run the workflow's code, in a thread for which nobody may wait any more."""
+    activation.driven = True
+    try:
+        act()
+    finally:
+        activation.driven = False
+        if activation.loop.closed:  # it was abandoned meanwhile
+            activation.discard()
 
 
 def _ending(activation: Activation) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc import CallError, Endpoint, Status, current_call, new_call, workflow
+from dispatch_grpc import CallError, Endpoint, Status, current_call, marshal, new_call, workflow
+from dispatch_grpc.schema import RunRequest
 from dispatch_grpc.testing import Runner
 from tests.workflow.scheduler import START_US, answer, begin, resume
 
@@ -468,6 +470,60 @@ def test_a_workflow_without_end(endpoint: Endpoint, monkeypatch: pytest.MonkeyPa
             await asyncio.sleep(0)
 
     assert "without waiting" in failed(endpoint, spins).message
+
+
+def test_a_workflow_that_blocks_its_thread(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("dispatch_grpc.workflow.driver._BLOCKED_SECONDS", 0.05)
+
+    @endpoint.workflow
+    async def blocks() -> str:
+        while "does it block" not in caplog.text:
+            time.sleep(0.01)
+        return "warned"
+
+    assert Runner(endpoint).run(blocks.call()) == "warned"
+
+
+def test_a_server_that_ends_leaves_nothing_of_a_workflow(endpoint: Endpoint):
+    asyncio.run(end_in_a_step(endpoint))
+
+
+async def end_in_a_step(endpoint: Endpoint) -> None:
+    effects: list[str] = []
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @endpoint.workflow
+    async def steps() -> None:
+        try:
+            await workflow.step(wait)
+        finally:
+            await workflow.step(effects.append, "cleaned up")
+
+    running = asyncio.create_task(endpoint.run(RunRequest(function="steps", input=marshal(None))))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    gc.collect()
+    assert effects == []
+
+
+def test_a_call_that_expires_while_it_waits(endpoint: Endpoint):
+    @endpoint.workflow
+    async def never() -> None:
+        await asyncio.sleep(20 * 24 * 3600)
+
+    @endpoint.workflow(expiration=timedelta(days=3))
+    async def waits() -> None:
+        await never.run()
+
+    assert failed(endpoint, waits).status is Status.TIMEOUT
 
 
 def test_a_sleep_past_the_expiration(endpoint: Endpoint):

@@ -5,12 +5,13 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatch_grpc import CallError, marshal, new_call, unmarshal, workflow
+from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
-from tests.workflow.scheduler import Scheduler, answer, begin, resume
+from tests.workflow.scheduler import START_US, Scheduler, answer, begin, resume
 
 
 def call(name: str, input: Any = None) -> Any:
@@ -226,4 +227,38 @@ def test_calls_of_more_bytes_than_a_poll_takes_are_split_in_order():
     activation.deliver([answer(c) for c in calls[:5]], None, 0)
     activation.deliver([answer(c) for c in calls[5:]], None, 0)
     assert activation.outcome == (list(range(10)), None)
+    activation.discard()
+
+
+@given(st.floats(1e-9, 5e9))
+@example(1e9 + 3e-7)
+def test_a_timer_is_due_when_it_says(seconds: float):
+    async def code() -> str:
+        return await asyncio.sleep(seconds, "slept")
+
+    activation = begin(code)
+    due = activation.next_wake_us()
+    assert due is not None
+    activation.wake(due)
+    assert activation.outcome == ("slept", None)
+    activation.discard()
+
+
+def test_results_of_an_earlier_run_are_ignored():
+    """A call that continues as new keeps its id, and gets late results of the run before."""
+
+    async def code() -> Any:
+        return await call("a", 1)
+
+    before = begin(code)
+    late = answer(before.poll(START_US).calls[0])
+    before.discard()
+    other = journals.new_journal(b"m" * 16, marshal(None), START_US, "1")
+    activation = Activation(code, other)
+    activation.start(fresh=True)
+    poll = activation.poll(START_US)
+    activation.deliver([late], None, START_US)
+    assert not activation.done
+    activation.deliver([answer(poll.calls[0])] * 2, None, START_US)
+    assert activation.outcome == (["a", 1], None)
     activation.discard()
