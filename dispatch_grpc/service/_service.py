@@ -18,6 +18,7 @@ from dispatch_grpc.service.calls import Accepting, Watching
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.urls import Network
 from dispatch_grpc.service.worker import Settings, Worker
 from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
@@ -41,6 +42,7 @@ class ServiceSettings:
         keyfile: File of the certificate's key.
         allow_plaintext: Whether to listen on other addresses than loopback without TLS.
         signing_key: Key to sign the requests to endpoints with, PEM or base64.
+        allow_networks: Networks that endpoints must be in; empty allows all.
         max_request_bytes: Largest request to read.
         max_response_bytes: Largest answer of an endpoint to read.
         max_backlog: Number of calls that may wait to be run; more are refused.
@@ -57,6 +59,7 @@ class ServiceSettings:
     keyfile: str | None = None
     allow_plaintext: bool = False
     signing_key: str | None = field(default=None, repr=False)
+    allow_networks: Sequence[Network] = ()
     max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     max_response_bytes: int = 16_000_000
     max_backlog: int = 1_000_000
@@ -119,6 +122,7 @@ class Service:
             signing_key=signing_key,
             allow_metadata=settings.worker.allow_metadata,
             max_response_bytes=settings.max_response_bytes,
+            networks=settings.allow_networks,
         )
         worker = Worker(database, caller, settings.worker, metrics)
         watching = Watching(database)

@@ -14,6 +14,8 @@ from dispatch_grpc.service.worker import AWAY
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.serving.grpc_rules import GRPCRules
+from dispatch_grpc.serving.json_codec import codecs
 
 
 class _CallService:
@@ -55,12 +57,16 @@ class Application:
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
         service: Any = _CallService(watching)
-        self._calls = CallServiceASGIApplication(
+        calls = CallServiceASGIApplication(
             service,
             interceptors=(Authenticate(keys),),
             read_max_bytes=max_request_bytes,
             compressions=None,
+            codecs=codecs(),
         )
+        self._calls_path = calls.path
+        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+        self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
         self._metrics = metrics
         self._is_ready = is_ready
         self._page = page
@@ -68,7 +74,7 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
         path = scope["path"]
-        if path.startswith(self._calls.path):
+        if path.startswith(self._calls_path):
             await self._calls(scope, receive, send)
         elif path == "/healthz":
             await answer(send, 200, b"ok\n")

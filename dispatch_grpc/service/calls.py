@@ -80,6 +80,12 @@ class Accepting:
         return DispatchResponse(dispatch_ids=[str(id) for id in ids])
 
     async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
+        most = self._settings.limits.max_calls
+        if len(request.calls) > most:
+            raise rpc_error(
+                Code.INVALID_ARGUMENT,
+                f"calls: at most {most} are allowed in a request; got {len(request.calls)}",
+            )
         for index, call in enumerate(request.calls):
             problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
             if problem := problem or self._settings.limits.problem_of(call):
@@ -219,6 +225,10 @@ class Watching:
                 Code.INVALID_ARGUMENT,
                 f"page_size: an int from 1 to {_MAX_PAGE_SIZE} is required; got {size}",
             )
+        if request.state not in CallState.values():
+            raise rpc_error(Code.INVALID_ARGUMENT, f"state: {request.state} is not a CallState")
+        if not 0 <= request.status < 2**15:  # the column's range; later versions may add some
+            raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
         filters: dict[str, Any] = {
             name: getattr(request, name)
             for name in ("state", "status", "function", "endpoint")

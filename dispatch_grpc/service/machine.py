@@ -16,6 +16,8 @@ from dispatch_grpc.endpoint.answers import MAX_RESULTS, problem_of_response
 from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
 from dispatch_grpc.values import DURATION_MAX_SECONDS
 
+_MAX_TEXT = 32 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -28,6 +30,7 @@ class Limits:
         max_backoff: Longest wait before any attempt.
         max_pickups: Number of attempts in a row that may begin without an end before the call is
             treated as a poison call, which kills the processes that run it.
+        max_calls: Largest number of calls in a request or a Poll.
         grace: How long a call is tried again after failures that a deploy or a key rotation
             causes, such as an unknown function or a proxy's 404.
     """
@@ -38,6 +41,7 @@ class Limits:
     max_backoff: timedelta = timedelta(minutes=1)
     max_pickups: int = 5
     grace: timedelta = timedelta(minutes=15)
+    max_calls: int = 10_000
 
     def problem_of(self, call: Call) -> str | None:
         """Return why the expiration of a call is not accepted, or None."""
@@ -282,10 +286,13 @@ def _suspend(
     limits: Limits,
     problem_of_call: Callable[[Call], str | None],
 ) -> Outcome:
-    calls = [_here(call, running) for call in poll.calls]
     kept = Poll()
     kept.CopyFrom(poll)
     kept.ClearField("calls")
+    if len(poll.calls) > limits.max_calls:
+        message = f"calls: at most {limits.max_calls} are allowed; got {len(poll.calls)}"
+        return Resume(kept, Error(type=Status.INVALID_ARGUMENT.name, message=message))
+    calls = [_here(call, running) for call in poll.calls]
     for index, call in enumerate(calls):
         if problem := problem_of_call(call):
             error = Error(type=Status.INVALID_ARGUMENT.name, message=f"calls[{index}]: {problem}")
@@ -315,4 +322,20 @@ def _result(running: Running, status: Status, response: RunResponse) -> CallResu
     if status is not Status.OK and not result.HasField("error"):
         result.error.type = status.name
         result.error.message = f"the endpoint answered {status.name} without an error"
+    if result.HasField("error"):
+        error = result.error
+        error.type = cut(error.type, 1024)
+        error.message = cut(error.message, _MAX_TEXT)
+        if len(error.traceback) > _MAX_TEXT:
+            text = error.traceback.decode(errors="replace")
+            error.traceback = cut(text, _MAX_TEXT).encode()
     return result
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut a long text in its middle, with a mark; the limit is in characters."""
+    if len(text) <= limit:
+        return text
+    mark = "\n… (cut here) …\n"
+    half = (limit - len(mark)) // 2
+    return text[:half] + mark + text[-half:]

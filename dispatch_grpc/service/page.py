@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
@@ -52,6 +53,9 @@ _PAGE_SIZE = 50
 _MAX_FORM_BYTES = 8192
 _MAX_SECONDS = 10
 _REFRESH_SECONDS = 5
+# Wrong keys that are looked at, in a time.
+_MAX_FAILURES = 30
+_FAILURES_SECONDS = 60.0
 
 _HEADERS = (
     (
@@ -108,6 +112,7 @@ class Page:
         self._database = database
         self._metrics = metrics
         self._sessions = Sessions(keys)
+        self._failures: list[float] = []
         self._templates = Environment(
             loader=PackageLoader("dispatch_grpc.service"),
             autoescape=True,
@@ -208,8 +213,14 @@ class Page:
         if scope["method"] != "POST":
             return self._login_form(query)
         form = _fields(await _body(receive))
+        # For all together: addresses say little about who tries, and cost memory each.
+        now = monotonic()
+        self._failures = [time for time in self._failures if time > now - _FAILURES_SECONDS]
+        if len(self._failures) >= _MAX_FAILURES:
+            raise _Refused(429, "There were too many wrong keys: try again in a minute.")
         token = self._sessions.begin(form.get("key", "").strip())
         if token is None:
+            self._failures.append(now)
             logger.warning("somebody tried to sign in to the page with a wrong API key")
             return self._login_form(form, status=403, problem="This is not a valid API key.")
         id = parse_id(form.get("call", ""))
@@ -306,7 +317,10 @@ def _cookies(scope: Any) -> list[str]:
 
 
 def _cookie(scope: Any, value: str, seconds: int) -> str:
-    secure = "; Secure" if scope["scheme"] == "https" else ""
+    # Behind a proxy that ends TLS the request itself is http. Whoever forges the header gets a
+    # cookie that their browser sends by https only.
+    forwarded = _header(scope, b"x-forwarded-proto").split(",")[0].strip().lower()
+    secure = "; Secure" if "https" in {scope["scheme"], forwarded} else ""
     return f"{COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}"
 
 

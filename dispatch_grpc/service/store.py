@@ -32,6 +32,8 @@ from dispatch_grpc.service.urls import host_of
 
 QUEUED, RUNNING, WAITING, FINISHED = 1, 2, 3, 4
 _JOB = struct.Struct(">16si")
+# A request to an endpoint must not become larger than endpoints accept: 16 MB by default.
+_MAX_DELIVERY_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +237,22 @@ async def _load_results(connection: Any, resumed: Sequence[Loaded]) -> None:
         SELECT result.parent_id, result.id, result.result
         FROM unnest($1::uuid[], $2::int[], $3::int[]) AS parent (id, generation, max_results)
         CROSS JOIN LATERAL (
-            SELECT id, parent_id, result, finished_at FROM calls
-            WHERE parent_id = parent.id AND parent_generation = parent.generation
-                AND finished_at IS NOT NULL AND NOT delivered
-            ORDER BY finished_at, id LIMIT parent.max_results
+            SELECT *, sum(octet_length(result)) OVER (ORDER BY finished_at, id) AS bytes,
+                row_number() OVER (ORDER BY finished_at, id) AS number
+            FROM (
+                SELECT id, parent_id, result, finished_at FROM calls
+                WHERE parent_id = parent.id AND parent_generation = parent.generation
+                    AND finished_at IS NOT NULL AND NOT delivered
+                ORDER BY finished_at, id LIMIT parent.max_results
+            ) AS ready
         ) AS result
+        WHERE bytes <= $4 OR number = 1
         ORDER BY result.finished_at, result.id
         """,
         [one.running.id for one in resumed],
         [one.generation for one in resumed],
         [one.poll.max_results if one.poll else 0 for one in resumed],
+        _MAX_DELIVERY_BYTES,
     )
     by_id = {one.running.id: one for one in resumed}
     for row in rows:

@@ -22,6 +22,7 @@ from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
+from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 KEY_NAME = "dispatch-api-key-name"
 """The metadata key of the name of the API key."""
@@ -73,12 +74,13 @@ def dispatch_app(
     keys = api_keys
     if keys is not None and not isinstance(keys, KeyRing):
         keys = KeyRing(dict.fromkeys(keys, ""))
-    return DispatchServiceASGIApplication(
+    app = DispatchServiceASGIApplication(
         _Service(handler, keys),
         interceptors=() if keys is None else (Authenticate(keys),),
         read_max_bytes=max_request_bytes,
         compressions=None,
     )
+    return GRPCRules(app, [f"{app.path}/Dispatch"])
 
 
 class Authenticate:

@@ -36,6 +36,7 @@ from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.certificate import Certificate
 
 _MAX_HEAD_BYTES = 64 * 1024
+_HEAD_SECONDS = 10.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how HTTP/2 begins: RFC 9113, section 3.4
 
 
@@ -79,6 +80,7 @@ async def serve(
     client_ca_file: str | None = None,
     certificate: Certificate | None = None,
     graceful_seconds: float = 5,
+    max_connections: int | None = None,
 ) -> None:
     """Serve an application until `until` returns; closes the listening socket.
 
@@ -90,6 +92,9 @@ async def serve(
         keyfile: File of the certificate's key.
         client_ca_file: File of the authorities of which clients must have a certificate.
         certificate: Certificate to serve `https` with, instead of the three.
+        max_connections: Largest number of open connections; more are closed at once. None takes
+            half of the file descriptors that the process may open: the rest is for what the
+            application itself connects to.
         graceful_seconds: How long requests that are under way at the end may take to finish,
             and their answers to be read.
     """
@@ -105,6 +110,7 @@ async def serve(
         server_header=False,
         timeout_keep_alive=75,
     )
+    config.max_connections = max_connections or _most_connections()
     try:
         if certificate is None and certfile is not None:
             certificate = Certificate(certfile, keyfile, client_ca_file)
@@ -126,6 +132,7 @@ async def _serve(
         lambda: _Connection(config, state, {}),
         sock=listener,
         ssl=None if certificate is None else certificate.context,
+        ssl_handshake_timeout=None if certificate is None else _HEAD_SECONDS,
         ssl_shutdown_timeout=None if certificate is None else 1,
         backlog=1024,
     )
@@ -148,6 +155,15 @@ async def _serve(
         for connection in list(state.connections):
             connection.shutdown()  # at once if it is idle, else after its answer
         await _finish(config, state, graceful_seconds)
+
+
+def _most_connections() -> int:
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 2**31
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if most == resource.RLIM_INFINITY else max(most // 2, 1)
 
 
 async def _keep_time(state: ServerState) -> None:
@@ -183,6 +199,8 @@ class _Settings(uvicorn.Config):
 
     def __init__(self, app: ASGIApplication, **settings: Any) -> None:
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["http_version"] == "1.0":
+                send = _Whole(send)
             with suppress(asyncio.CancelledError):  # which uvicorn would log as an error
                 await app(scope, receive, send)
 
@@ -190,6 +208,8 @@ class _Settings(uvicorn.Config):
         self.hypercorn_app = ASGIWrapper(app)
         self.context = WorkerContext(None)
         self.connections: set[_Connection] = set()  # also those that hypercorn serves
+        self.max_connections = 2**31
+        self._is_full = False
         self.hypercorn = Config()
         self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
         # The default closes a connection after 1000 requests, by which concurrent gRPC calls fail.
@@ -200,6 +220,37 @@ class _Settings(uvicorn.Config):
         # refused it, stops all others of its connection.
         self.hypercorn.max_app_queue_size = 0
 
+    def has_room(self) -> bool:
+        """Return whether another connection may stay open."""
+        was_full, self._is_full = self._is_full, len(self.connections) >= self.max_connections
+        if self._is_full and not was_full:
+            logger.warning(
+                "there are %d connections, as many as may be: more are closed at once",
+                self.max_connections,
+            )
+        return not self._is_full
+
+
+class _Whole:
+    """Sends an answer in one piece, of known length: HTTP/1.0 has no chunks."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._start: dict[str, Any] = {}
+        self._body = bytearray()
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        headers = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        await self._send({**self._start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": bytes(self._body)})
+
 
 class _Connection(HttpToolsProtocol):
     """A connection of HTTP/1.1, until its first bytes say otherwise."""
@@ -207,18 +258,40 @@ class _Connection(HttpToolsProtocol):
     config: _Settings
     _received: bytes | None = b""
     _unparsed = 0  # bytes since the last that were the end of a head, or of a body
+    _head_timer: asyncio.TimerHandle | None = None
+    _is_in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.closed = self.loop.create_future()
+        has_room = self.config.has_room()
         self.config.connections.add(self)
         # asyncio itself does it only for sockets that name their protocol, which ours do not.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
-        if self.config.context.terminated.is_set():
+        if not has_room:
+            transport.abort()
+        elif self.config.context.terminated.is_set():
             self.shutdown()
+        else:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        """Close the connection unless the head of a request is complete in time."""
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._end_headless)
+
+    def _end_headless(self) -> None:
+        self._head_timer = None
+        self.transport.abort()
+
+    def _have_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._have_head()
         self._closed()
 
     def _closed(self) -> None:
@@ -245,6 +318,8 @@ class _Connection(HttpToolsProtocol):
         else:
             if self._unparsed > before > _MAX_HEAD_BYTES:
                 self.send_400_response("The head of the request is too large.")
+            elif self._unparsed and not self._is_in_body:
+                self._await_head()
 
     def _parse(self, data: bytes) -> bytes:
         """Parse bytes, and return those that are to be parsed instead of the last ones."""
@@ -256,6 +331,8 @@ class _Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unparsed = 0
+        self._have_head()
+        self._is_in_body = True
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -264,6 +341,7 @@ class _Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_in_body = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -290,6 +368,7 @@ class _Connection(HttpToolsProtocol):
 
     def _switch(self, data: bytes) -> None:
         """Hand the connection to hypercorn."""
+        self._have_head()
         self.connections.discard(self)
         reader = asyncio.StreamReader(loop=self.loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)

@@ -122,3 +122,16 @@ def test_a_key_that_was_made_is_shown_on_a_terminal_only(folder: Path):
         process.wait(60)
     os.close(screen)
     assert (folder / "data" / "api-key").read_bytes().strip() in shown
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning"])
+def test_no_log_holds_a_key(folder: Path, level: str):
+    """hpack writes every header at the level debug."""
+    with serve(folder, "--log-level", level) as serving:
+        for protocol in ("grpc", "connect"):
+            with Client(serving.key, api_url=serving.url, protocol=protocol, env={}) as client:
+                client.dispatch(CALL)
+                client.list()
+        assert serving.stop() == 0
+        assert serving.key not in serving.err
+        assert serving.key.encode().hex() not in serving.err

@@ -647,7 +647,12 @@ def ids(calls: list[CallInfo]) -> list[str]:
 
 
 def test_list_by_each_filter(api: API, functions: Functions, name: str):
-    function = f"{name}.f"  # which no endpoint has
+    function = f"{name}.f"
+
+    @functions.endpoint.primitive(name=function)
+    def _(_: RunRequest) -> RunResponse:
+        return exit_(error=LookupError(name), status=Status.NOT_FOUND)
+
     start = datetime.now(UTC)
     time.sleep(0.01)
     dead = f"http://127.0.0.1:{hostile.unused_port()}"

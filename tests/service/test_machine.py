@@ -315,3 +315,26 @@ def test_an_expiration_beyond_the_maximum_is_refused():
     assert isinstance(outcome, Finish)
     assert outcome.result.error.message.startswith("the tail call: expiration: at most 30 days")
     assert Limits(max_expiration=timedelta(days=365)).problem_of(longer) is None
+
+
+def test_a_poll_with_too_many_calls_is_resumed_with_the_reason():
+    limits = Limits(max_calls=2)
+    child = new_call(HERE, "f")
+    assert isinstance(decide(running(), poll([child] * 2), NOW, limits), Suspend)
+    outcome = decide(running(), poll([child] * 3), NOW, limits)
+    assert isinstance(outcome, Resume)
+    assert outcome.error.message == "calls: at most 2 are allowed; got 3"
+
+
+def test_texts_of_errors_are_cut_with_a_mark():
+    response = exit_(error=ValueError("x"))
+    error = response.exit.result.error
+    error.message, error.traceback = "m" * 10_000_000, b"t" * 10_000_000
+    for status in (Status.PERMANENT_ERROR, Status.TEMPORARY_ERROR):
+        response.status = status.value  # type: ignore[assignment]
+        outcome = decide(running(), response, NOW, LIMITS)
+        assert isinstance(outcome, Finish | Retry)
+        found = outcome.error if isinstance(outcome, Retry) else outcome.result.error
+        assert found.ByteSize() < 70_000
+        assert "… (cut here) …" in found.message
+        assert "… (cut here) …".encode() in found.traceback

@@ -180,7 +180,8 @@ class Functions:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """A service with calls. It takes two keys; what is tried again is tried again much later."""
     never = timedelta(days=10_000)
-    worker = Settings(limits=Limits(first_backoff=never, max_backoff=never))
+    limits = Limits(first_backoff=never, max_backoff=never, grace=timedelta(0))
+    worker = Settings(limits=limits)
     functions = Functions()
     with (
         serve_app(functions.endpoint.app) as server,
@@ -326,6 +327,23 @@ def test_over_https_the_cookie_is_for_https_only(tmp_path: Path):
             )
     assert answer.status == 303
     assert answer.headers["set-cookie"].endswith("; HttpOnly; SameSite=Strict; Secure")
+
+
+def test_behind_a_proxy_that_ends_tls_the_cookie_is_for_https_only(tmp_path: Path):
+    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+        for proto, is_secure in (("https", True), ("HTTPS, http", True), ("http", False)):
+            headers = {"x-forwarded-proto": proto}
+            answer = request(server.url, "/calls/login", "POST", headers, form=f"key={KEY}")
+            assert answer["set-cookie"].endswith("; Secure") == is_secure
+
+
+def test_sign_ins_with_wrong_keys_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+        found = [sign_in(server.url, WRONG_KEY).status for _ in range(40)]
+        assert found == [403] * 30 + [429] * 10
+        assert sign_in(server.url, KEY).status == 429
+        monkeypatch.setattr("dispatch_grpc.service.page._FAILURES_SECONDS", 0)
+        assert sign_in(server.url, KEY).status == 303
 
 
 def test_a_key_is_taken_as_clients_send_it(shown: Shown):

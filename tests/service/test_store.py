@@ -633,3 +633,29 @@ def test_failures_that_a_deploy_causes_are_counted_from_the_first_in_a_row(bench
     assert between is None
     assert later is not None
     assert later > first
+
+
+def test_results_are_delivered_within_a_number_of_bytes(bench: Bench):
+    """A request to an endpoint must not be larger than endpoints accept."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 5, min_results=5))
+    for child in take(bench):
+        answer(bench, child, exit_("x" * 3_000_000))
+    sizes: list[int] = []
+    while sum(sizes) < 5:
+        (resumed,) = take(bench)
+        sizes.append(len(resumed.results))
+        assert row(bench, id)["state"] == store.RUNNING
+        answer(bench, resumed, poll(min_results=5 - sum(sizes) or 1))
+    assert sizes == [2, 2, 1]
+
+
+def test_a_result_that_is_larger_is_delivered_alone(bench: Bench):
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 2, min_results=2))
+    for child in take(bench):
+        answer(bench, child, exit_("x" * 9_000_000))
+    (resumed,) = take(bench)
+    assert len(resumed.results) == 1
