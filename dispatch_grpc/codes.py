@@ -57,17 +57,18 @@ class Status(enum.IntEnum):
     def of(cls, error: BaseException) -> "Status":
         """Classify an exception.
 
-        In this order: the exception's own attribute `status`, if it is a `Status`; the nearest
-        of its classes that `register` knows; the `Code` of an `RPCError`; what an exception of
-        httpx, requests, aiohttp, grpc, asyncpg or botocore reports; the builtin class. A group
-        of exceptions has the first final status among those of its members, else the first.
+        The first of these that applies: the exception's own attribute `status`, if it is a
+        `Status`; the nearest of its classes that `register` knows; the `Code` of an `RPCError`;
+        the class, the code or the HTTP status of an exception of httpx, requests, aiohttp, grpc,
+        asyncpg or botocore; the builtin class. A group of exceptions has the first final status
+        of its members, else the status of the first member.
 
         Args:
             error: The exception.
 
         Returns:
-            The status that an endpoint reports for it. Exceptions that none of these rules
-            covers are a TEMPORARY_ERROR: the call is tried again.
+            The status that an endpoint reports. All other exceptions are a TEMPORARY_ERROR,
+            after which a call is tried again.
         """
         own = getattr(error, "status", None)
         if isinstance(own, Status):
@@ -151,7 +152,7 @@ _BY_CODE = {
     Code.UNAUTHENTICATED: Status.UNAUTHENTICATED,
 }
 
-# An HTTP status that another service answered. What is not listed may be tried again.
+# HTTP statuses that another service answered with. All others are HTTP_ERROR, not final.
 _BY_HTTP_STATUS = {
     **dict.fromkeys((400, 422), Status.INVALID_ARGUMENT),
     **dict.fromkeys((401, 407), Status.UNAUTHENTICATED),

@@ -1,4 +1,4 @@
-"""The answers of primitives, by their public path: see `dispatch_grpc.endpoint.primitives`."""
+"""Public path of the answers of primitives: see `dispatch_grpc.endpoint.primitives`."""
 
 from dispatch_grpc.endpoint.primitives import RunRequest, RunResponse, exit_, poll, tail_call
 

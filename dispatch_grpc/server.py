@@ -1,4 +1,4 @@
-"""DispatchService as an ASGI application, by its public path: see `dispatch_grpc.serving`."""
+"""Public path of DispatchService as an ASGI application: see `dispatch_grpc.serving`."""
 
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.dispatch_service import Handler, dispatch_app

@@ -1,4 +1,4 @@
-"""Signatures of requests, by their public path: see `dispatch_grpc.endpoint.signature`."""
+"""Public path of the signatures of requests: see `dispatch_grpc.endpoint.signature`."""
 
 from dispatch_grpc.endpoint.signature import (
     KeyPair,

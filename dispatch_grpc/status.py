@@ -1,4 +1,4 @@
-"""The statuses of calls, by their earlier import path: see `dispatch_grpc.codes`."""
+"""Earlier path of the statuses of calls: see `dispatch_grpc.codes`."""
 
 from dispatch_grpc.codes import Status
 

@@ -22,10 +22,7 @@ from dispatch_grpc import (
     Code,
     DispatchID,
     Endpoint,
-<<<<<<< HEAD
     PermanentError,
-=======
->>>>>>> workflow
     RetryPolicy,
     RPCError,
     Status,
@@ -34,12 +31,8 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
-<<<<<<< HEAD
-from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
-=======
 from dispatch_grpc import workflow as workflows
-from dispatch_grpc.testing import CallRecorder, RecordedRequest, serve
->>>>>>> workflow
+from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
 def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
@@ -98,7 +91,6 @@ def testing(recorder: CallRecorder) -> None:
     recorder.assert_requests(RecordedRequest([new_call("http://x", "f")], {"a": "b"}))
 
 
-<<<<<<< HEAD
 async def functions(endpoint: Endpoint) -> None:
     @endpoint.function
     def greet(name: str, *, mark: str = "!") -> str:
@@ -125,7 +117,8 @@ async def functions(endpoint: Endpoint) -> None:
     assert_type(runner.run(greet.call("x"), str), str)
     assert_type(runner.run(greet.call("x")), Any)
     assert_type(await runner.run_async(greet.call("x"), list[int]), list[int])
-=======
+
+
 def hosted(endpoint: Endpoint) -> None:
     @endpoint.function
     def count(text: str) -> int:
@@ -157,4 +150,3 @@ def hosted(endpoint: Endpoint) -> None:
 
     async def outer() -> None:
         assert_type(await flow.run("x"), str)
->>>>>>> workflow

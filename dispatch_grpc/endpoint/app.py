@@ -26,7 +26,7 @@ _HTTP_STATUS = {
     Code.PERMISSION_DENIED: 403,
     Code.UNAVAILABLE: 503,
 }
-# What the server's library refuses without a body.
+# Refusals of connectrpc, which it sends without a body.
 _REFUSALS = {
     404: f"there is no such method: the endpoint serves POST {_PATH} below its URL",
     405: f"the method of HTTP is not allowed: the endpoint serves POST {_PATH}",
@@ -116,7 +116,7 @@ class Application:
             message = await receive()
 
     def _bounded(self, receive: Any) -> Any:
-        """Receive a body of unknown size, up to the limit."""
+        """Return a `receive` for a body of unknown size, which refuses one over the limit."""
         size = 0
 
         async def bounded() -> Any:
@@ -188,7 +188,7 @@ class _RefusedError(Exception):
 
 
 def _replay(body: bytes, receive: Any) -> Any:
-    """Receive a body that was read already, and then what follows."""
+    """Return a `receive` that gives a body which was read before, then later messages."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Any:
@@ -198,7 +198,7 @@ def _replay(body: bytes, receive: Any) -> Any:
 
 
 def _explaining(send: Any) -> Any:
-    """Send answers, those in `_REFUSALS` with an error as Connect writes it."""
+    """Return a `send` that adds Connect's JSON error to the answers in `_REFUSALS`."""
     is_refused = False
 
     async def explaining(message: Any) -> None:
@@ -227,7 +227,7 @@ def _error(code: str, message: str) -> bytes:
 
 
 async def refuse(send: Any, code: Code, message: str) -> None:
-    """Answer with an error as Connect writes it."""
+    """Answer with an error in Connect's JSON."""
     body = _error(code.name.lower(), message)
     await answer(send, _HTTP_STATUS[code], b"application/json", body)
 
@@ -235,7 +235,7 @@ async def refuse(send: Any, code: Code, message: str) -> None:
 async def answer(
     send: Any, status: int, content_type: bytes, body: bytes, headers: Any = ()
 ) -> None:
-    """Answer a request whose body may not have been read; the server reads the rest away."""
+    """Send a whole answer. The server discards the part of the request that was not read."""
     length = str(len(body)).encode()
     headers = [*headers, (b"content-type", content_type), (b"content-length", length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -120,10 +120,10 @@ class Endpoint:
     ) -> Any:
         """Host a function: a decorator, with or without arguments.
 
-        Its input is decoded by the annotations of its parameters, and what it returns is
-        marshalled. What it raises becomes an error with the status of `Status.of`, after which
-        the service tries the call again, unless the status is final: raise a `PermanentError`,
-        give an exception a `status` of its own, or register its type.
+        The annotations of its parameters decode the input, and its result is marshalled. An
+        exception becomes an error with the status of `Status.of`. The service then tries the
+        call again, unless the status is final: raise a `PermanentError`, give an exception a
+        `status` of its own, or register its type.
 
         The input of a call holds the arguments that the caller passed, and no defaults:
 
@@ -140,7 +140,7 @@ class Endpoint:
 
         Args:
             function: A function, sync or async.
-            name: Name by which it is called; else its own.
+            name: Name for calls; else the name of the function.
             permanent: Types of exceptions that are final: they become a PERMANENT_ERROR.
             retry: False makes all its exceptions final.
 
@@ -174,12 +174,13 @@ class Endpoint:
     ) -> Any:
         """Host a function that speaks the protocol itself: a decorator.
 
-        It takes the RunRequest and returns a RunResponse, as `dispatch_grpc.primitives` makes
-        them: to suspend itself, or to go on as another call. Its calls take any input.
+        It takes the RunRequest and returns a RunResponse, made by `dispatch_grpc.primitives`:
+        to finish, to wait for other calls, or to be replaced by another call. Its calls take any
+        input.
 
         Args:
             function: A function of one RunRequest, sync or async.
-            name: Name by which it is called; else its own.
+            name: Name for calls; else the name of the function.
             permanent: Types of exceptions that are final, as for `function`.
             retry: False makes all its exceptions final.
 
@@ -397,7 +398,7 @@ class Endpoint:
             attempt: Number of the attempt, for `current_call`; None if it is not known.
 
         Returns:
-            The answer. What the function raises is an error in it.
+            The answer, with the result of the function or the error that it raised.
 
         Raises:
             NotFoundError: There is no such function.

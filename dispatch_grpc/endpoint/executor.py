@@ -1,4 +1,4 @@
-"""Running a function for a RunRequest: threads, the deadline, and the answer whatever happens."""
+"""Running a function for a RunRequest: threads, the deadline, and an outcome in every case."""
 
 import asyncio
 import contextvars
@@ -20,7 +20,7 @@ from dispatch_grpc.schema import RunRequest
 from dispatch_grpc.workflow.operations import is_replaying
 
 Outcome = tuple[Any, BaseException | None]
-"""What a function returned, or what it raised."""
+"""The result of a function and None, or None and the exception that it raised."""
 
 
 class NotRunError(Exception):
@@ -139,7 +139,7 @@ class Threads:
             future, function = self._queue.get()
             result = function() if future.set_running_or_notify_cancel() else None
             with self._lock:
-                self._idle += 1  # before anyone who waits for the result has more to run
+                self._idle += 1  # before the result starts more work
             if not future.cancelled():
                 future.set_result(result)
             del future, function, result  # or an idle thread would keep them
@@ -206,7 +206,7 @@ class _Run:
         self._submitted: Future[Outcome] | None = None
 
     def start(self, function: Callable[[], Any]) -> None:
-        """Call a function, and await what it returns, in a task."""
+        """Call a function in a task, and await its result if it is awaitable."""
         task = self.loop.create_task(self._await(function), context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -259,7 +259,7 @@ def _close(done: Future[Outcome]) -> None:
 
 
 def outcome_of(function: Callable[[], Any]) -> Outcome:
-    """Call a function, and return what it returned or raised, whatever it is."""
+    """Call a function, and return its outcome instead of raising."""
     try:
         return function(), None
     except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)

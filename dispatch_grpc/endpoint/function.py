@@ -68,7 +68,7 @@ class Function(Generic[_P, _R_co]):
     module, like the Python function.
 
     Attributes:
-        name: Name by which it is called.
+        name: Name of the function in calls.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Function(Generic[_P, _R_co]):
             for key, value in getattr(function, "__dict__", {}).items():
                 if not hasattr(type(self), key):
                     setattr(self, key, value)
-        self.__name__ = self.__qualname__ = name  # of what has none, as a partial
+        self.__name__ = self.__qualname__ = name  # partials have none
         update_wrapper(self, function, updated=())
         self.name = name
         self._endpoint = endpoint
@@ -102,7 +102,11 @@ class Function(Generic[_P, _R_co]):
         """Call the Python function."""
         return self._function(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> MethodType: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Self | MethodType:
         """Bind to an object, as a function in the body of a class does."""
         return self if instance is None else MethodType(self, instance)
 
@@ -167,10 +171,10 @@ class Function(Generic[_P, _R_co]):
         return new_call(self._endpoint.url, self.name, input, **self._call_options)
 
     def dispatch(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
-        """Dispatch a call of this function, by the endpoint's client.
+        """Dispatch a call of this function with the endpoint's client.
 
-        Arguments and errors are those of `call` and of `Client.dispatch`, whose options
-        `with_options` sets.
+        Arguments and errors are those of `call` and of `Client.dispatch`; `with_options` sets
+        the options of both.
 
         Returns:
             The id that the service gave to the call.
@@ -179,10 +183,10 @@ class Function(Generic[_P, _R_co]):
         return self._endpoint.client().dispatch(call, **self._dispatch_options)
 
     async def dispatch_async(self, *args: _P.args, **kwargs: _P.kwargs) -> DispatchID:
-        """Dispatch a call of this function, by the endpoint's async client.
+        """Dispatch a call of this function with the endpoint's async client.
 
-        Arguments and errors are those of `call` and of `AsyncClient.dispatch`, whose options
-        `with_options` sets.
+        Arguments and errors are those of `call` and of `AsyncClient.dispatch`; `with_options`
+        sets the options of both.
 
         Returns:
             The id that the service gave to the call.
@@ -216,7 +220,7 @@ class Function(Generic[_P, _R_co]):
     async def _run(
         self, request: RunRequest, executor: Executor, attempt: int | None
     ) -> RunResponse:
-        """Run the function, and answer how that went, whatever it does."""
+        """Run the function, and return the answer in every case."""
         args: tuple[Any, ...] = (request,)
         kwargs: dict[str, Any] = {}
         if self._parameters is not None:

@@ -21,7 +21,7 @@ from dispatch_grpc.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A key by which a service signs, and the one by which its endpoints verify.
+    """The signing key of a service, and the verification key of its endpoints.
 
     Attributes:
         signing_key: The private key, base64 of 32 bytes.
@@ -46,7 +46,7 @@ def new_key_pair() -> KeyPair:
 def parse_verification_key(
     key: str | bytes | Ed25519PublicKey, source: str = "verification_key="
 ) -> Ed25519PublicKey:
-    r"""Read the public key by which an endpoint verifies requests.
+    r"""Read the public key with which an endpoint verifies requests.
 
     Args:
         key: PEM, where a literal `\n` is a newline too, or base64 of the 32 bytes. Whitespace
@@ -72,7 +72,7 @@ def parse_verification_key(
 def parse_signing_key(
     key: str | bytes | Ed25519PrivateKey, source: str = "signing_key="
 ) -> Ed25519PrivateKey:
-    r"""Read the private key by which a service signs requests.
+    r"""Read the private key with which a service signs requests.
 
     Args:
         key: PEM (PKCS#8, not encrypted), where a literal `\n` is a newline too, or base64 of
@@ -102,7 +102,7 @@ def _read_key(key: object, what: str, rule: str, load_raw: Callable[[bytes], obj
     if not isinstance(key, bytes):
         return key
     text = key.strip()
-    # Nothing is chained to the errors: those of the libraries tell characters of the key.
+    # The errors of the libraries are not chained: they may show characters of the key.
     try:
         if b"-----BEGIN" not in text:
             return load_raw(base64.b64decode(text, validate=True))

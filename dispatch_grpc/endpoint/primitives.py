@@ -1,4 +1,4 @@
-"""The answers of functions that end, suspend or replace themselves: see `Endpoint.primitive`.
+"""The answers of primitives: finish, wait for calls, or be replaced. See `Endpoint.primitive`.
 
     @endpoint.primitive
     def total(request: RunRequest) -> RunResponse:
@@ -8,7 +8,7 @@
         results = request.poll_result.results
         return exit_(sum(unmarshal(result.output) for result in results))
 
-What they make keeps the rules in the comments of `exit.proto` and `poll.proto`.
+The answers keep the rules in the comments of `exit.proto` and `poll.proto`.
 """
 
 from collections.abc import Iterable
@@ -38,16 +38,16 @@ _MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECO
 def exit_(
     output: Any = None, *, error: BaseException | None = None, status: Status | None = None
 ) -> RunResponse:
-    """End the function.
+    """Finish the call.
 
     Args:
-        output: What it returns, as `marshal` takes it. Beside an error, a partial result.
-        error: What it failed with; None when it did not.
-        status: How it went; else OK, or what `Status.of` says of the error.
+        output: Result, any value that `marshal` takes; with an error, a partial result.
+        error: Exception that the function failed with, if it failed.
+        status: Status of the call; else OK, or `Status.of` the error.
 
     Raises:
-        EndpointError: The error is no exception, or the status is OK beside one, or another
-            without one.
+        EndpointError: The error is not an exception, or the status does not go with it: OK needs
+            no error, every other status needs one.
         MarshalError: The output has no representation.
     """
     if not (error is None or isinstance(error, BaseException)):
@@ -58,7 +58,8 @@ def exit_(
         status = Status.OK if error is None else status_of(error)
     if (status is Status.OK) != (error is None):
         raise EndpointError(
-            f"status: OK without an error, another with one; got {status!r} and {error!r:.200}"
+            f"status: OK needs no error, and every other status needs one; got {status!r} and "
+            f"{error!r:.200}"
         )
     response = respond(status)
     result = response.exit.result
@@ -71,10 +72,10 @@ def exit_(
 
 
 def tail_call(call: Call) -> RunResponse:
-    """Replace the call that runs by another, which goes on under its dispatch id.
+    """Replace the running call by another one, under the same dispatch id.
 
     Args:
-        call: The other call; an empty endpoint means this one.
+        call: The other call; an empty endpoint means this endpoint.
 
     Raises:
         InvalidCallError: The call breaks a rule of the schema.
@@ -95,16 +96,16 @@ def poll(
     max_results: int = MAX_RESULTS,
     max_wait: timedelta = timedelta(minutes=5),
 ) -> RunResponse:
-    """Suspend the function until calls have ended.
+    """Wait for the results of calls.
 
-    It is run again with a `poll_result` as soon as `min_results` results are in, all calls have
-    ended, or `max_wait` has passed.
+    The function is run again with a `poll_result` as soon as there are `min_results` results,
+    all calls have finished, or `max_wait` has passed.
 
     Args:
-        calls: Calls to dispatch; an empty endpoint means this one. Their correlation ids come
-            back in the results.
-        state: What comes back unchanged: bytes as `coroutine_state`, every other value as
-            `marshal` makes it, in `typed_coroutine_state`.
+        calls: Calls to dispatch; an empty endpoint means this endpoint. Their correlation ids
+            come back in the results.
+        state: State that comes back unchanged: bytes as `coroutine_state`, every other value
+            marshalled as `typed_coroutine_state`.
         min_results: Number of results to wait for, from 1 to 1000.
         max_results: Largest number of results to deliver at once, from `min_results` to 1000.
         max_wait: Longest time to wait, one second or more.
@@ -143,7 +144,7 @@ def poll(
 
 
 def _encode(name: str, value: Any, into: AnyProto) -> None:
-    if isinstance(value, AnyProto):  # `encode` would put it into another one
+    if isinstance(value, AnyProto):  # `encode` would wrap it in another Any
         into.CopyFrom(value)
         return
     try:

@@ -145,19 +145,18 @@ def verify_request(
         raise _invalid(f"the signature does not cover {', '.join(absent)}")
     for name, _ in components:
         _refuse_repeated(fields, name)
-    covered: dict[str, str] = {name: fields[name][0] for name, _ in components if name in fields}
+    covered = {name: fields[name][0] for name, _ in components if name in fields}
     refusal = None
     for candidate in (url, *other_urls):
-        base = plain and plain_base(method, candidate, covered, plain, inner)
+        base = plain_base(method, candidate, covered, plain, inner) if plain else None
         try:
-            if base:
+            if base is not None:
                 key.verify(signature, base)
             else:
                 given: Any = (components, parameters)
-                headers = dict(covered)
-                headers["signature-input"] = http_sf.ser({LABEL: given})
-                headers["signature"] = http_sf.ser({LABEL: signature})
-                verify_by_library(method, candidate, headers, key)
+                signed = {**covered, "signature-input": http_sf.ser({LABEL: given})}
+                signed["signature"] = http_sf.ser({LABEL: signature})
+                verify_by_library(method, candidate, signed, key)
             break
         except (InvalidSignature, HTTPMessageSignaturesException) as error:
             refusal = refusal or error
@@ -168,7 +167,7 @@ def verify_request(
 
 
 def _check_digest(header: str, body: bytes) -> None:
-    """Compare a body with its digest: last, so that only who has the key gets it hashed."""
+    """Compare a body with its digest, after the signature: hashing for strangers costs time."""
     if header == _digest(body):
         return
     try:
@@ -194,7 +193,7 @@ def _unfit(error: Any, method: str, urls: str, components: Any) -> SignatureErro
     return _invalid(f"the signature cannot be verified: {error!s:.200}")
 
 
-@lru_cache(maxsize=256)  # those of one second are alike
+@lru_cache(maxsize=128)  # those of one second are alike
 def _signature_input(header: str) -> tuple[Any, Mapping[str, Any], str, tuple[str, ...] | None]:
     """Parse the signature input with our label.
 
@@ -252,7 +251,7 @@ def _member(value: str, header: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _refuse_repeated(fields: Mapping[str, list[str]], header: str) -> None:
-    # RFC 9421 joins repeated headers; who reads them later may take the first one or the last.
+    # RFC 9421 joins repeated headers; later readers may take the first or the last one.
     if (times := len(fields.get(header, ()))) > 1:
         raise _invalid(f"the header {header} occurs {times} times; once is allowed")
 

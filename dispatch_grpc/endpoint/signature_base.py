@@ -74,7 +74,7 @@ def plain_base(
     return f'{"".join(lines)}"@signature-params": ({inner}){parameters}'.encode()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _target(url: str) -> tuple[str, str] | None:
     """Return the path and the authority of a URL, as they are signed."""
     try:

@@ -1,4 +1,4 @@
-"""Fixtures for pytest, which finds them by the package's entry point."""
+"""Fixtures for pytest, which loads this module as a plugin: nothing heavy at import."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dispatch_recorder() -> "CallRecorder":
-    """A recorder of the calls that `dispatch_server` gets."""
+    """A recorder of the calls that `dispatch_server` accepts."""
     from dispatch_grpc.testing import CallRecorder
 
     return CallRecorder()

@@ -35,7 +35,7 @@ class Runner:
     time.
 
     Args:
-        endpoints: The endpoints whose functions are called, told apart by their URLs.
+        endpoints: The endpoints of the functions, each with a URL of its own.
         max_attempts: Number of times that a call is run at most while it fails with a status
             after which a service tries again.
         replay_every_step: Whether workflows are replayed from their start after each entry of

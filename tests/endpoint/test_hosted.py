@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,7 +272,7 @@ def test_a_function_in_a_class_is_a_method(endpoint: Endpoint):
     assert Shop.price(Shop(), 2) == 6
     assert isinstance(Shop.price, Function)
     assert Shop.static(2) == Shop().static(2) == 2
-    assert Shop.of_class(2) == Shop().of_class(2) == 6
+    assert Shop.of_class(2) == Shop().of_class(2) == 6  # type: ignore[call-arg]
     assert Shop.double(2) == 4
     bound: Any = Shop().price
     assert inspect.ismethod(bound)
@@ -297,6 +299,24 @@ def test_a_function_that_cannot_be_found_by_its_name_is_not_pickled(endpoint: En
     ):
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pickle.dumps(hosted)
+
+
+def test_the_page_about_hosting():
+    page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code, "hosting.md", "exec"), names)
+    assert names["call"].expiration.seconds == 300
+    response = asyncio.run(
+        names["endpoint"].run(
+            RunRequest(function="charge", input=names["call"].input, dispatch_id="7")
+        )
+    )
+    assert output(response) == "Ada paid 250 EUR for call 7"
+    for name, input in (("charge", {"customer": "x", "cents": 0}), ("report", "x")):
+        request = RunRequest(function=name, input=marshal(input))
+        response = asyncio.run(names["endpoint"].run(request))
+        assert Status(response.status) is Status.PERMANENT_ERROR
 
 
 # Forks

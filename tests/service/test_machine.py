@@ -102,7 +102,12 @@ def test_the_status_says_whether_the_call_ends(status: Status):
 
 
 def test_a_partial_result_stays_beside_the_error():
-    outcome = decide(running(), exit_([1, 2], error=LookupError("rest")), NOW, LIMITS)
+    outcome = decide(
+        running(),
+        exit_([1, 2], error=LookupError("rest"), status=Status.PERMANENT_ERROR),
+        NOW,
+        LIMITS,
+    )
     assert isinstance(outcome, Finish)
     assert outcome.result.output == marshal([1, 2])
     assert outcome.result.error.type == "LookupError"
