@@ -13,14 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyProto
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from dispatch_grpc.errors import MarshalError
 from dispatch_grpc.schema import (
     Call,
     CallResult,
     Command,
-    CommandKind,
     Error,
     Failure,
     Journal,
@@ -28,6 +26,7 @@ from dispatch_grpc.schema import (
     Poll,
 )
 from dispatch_grpc.values import encode, unmarshal
+from dispatch_grpc.workflow import commands
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.errors import (
     NondeterminismError,
@@ -44,17 +43,6 @@ MAX_WAIT_SECONDS = 24 * 3600
 """Longest time that a Poll waits; a workflow that is woken with nothing to do polls again."""
 MAX_POLL_BYTES = 3_000_000
 """Most bytes of calls in one Poll, unless a single call has more."""
-
-_CALL = CommandKind.COMMAND_KIND_CALL
-_STEP = CommandKind.COMMAND_KIND_STEP
-_PATCH = CommandKind.COMMAND_KIND_PATCH
-_KIND_NAMES = {_CALL: "the call of", _STEP: "the step", _PATCH: "the patch"}
-_STRUCTURES = {
-    f"type.googleapis.com/{kind.DESCRIPTOR.full_name}": kind for kind in (Value, Struct, ListValue)
-}
-
-_Fields = tuple[int, str, str, int, str, int]
-"""Those of a Command: they are compared without making one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +252,7 @@ class Activation:
     def running_steps(self) -> int:
         """Number of the steps that have not ended."""
         return sum(
-            waiting.kind == _STEP and not waiting.future.done()
+            waiting.kind == commands.STEP and not waiting.future.done()
             for waiting in self._waiting.values()
         )
 
@@ -342,7 +330,7 @@ class Activation:
             own.CopyFrom(call)
             own.correlation_id = id
             own.endpoint = endpoint
-        fields = (_CALL, call.function, endpoint, _digest(call.input), lane, number)
+        fields = (commands.CALL, call.function, endpoint, commands.digest(call.input), lane, number)
         return self._command(id, fields, wanted, errors)
 
     def step(
@@ -355,7 +343,7 @@ class Activation:
         """Ask for a step; returns the future of its result."""
         lane, number = self.loop.next_command()
         id = self._id(lane, number)
-        fields = (_STEP, name_of(function), "", 0, lane, number)
+        fields = (commands.STEP, commands.name_of(function), "", 0, lane, number)
         future = self._command(id, fields, wanted, {})
         self._steps[id] = Step(id, function, args, kwargs)
         return future
@@ -368,7 +356,7 @@ class Activation:
                 self._patches[name] = self._expected.pop(id, None) is not None
             else:
                 self._patches[name] = True
-                self._write(id, Command(kind=_PATCH, name=name))
+                self._write(id, Command(kind=commands.PATCH, name=name))
         return self._patches[name]
 
     def now(self) -> datetime:
@@ -394,16 +382,16 @@ class Activation:
         return int.from_bytes(digest.digest(), "big") or 1
 
     def _command(
-        self, id: int, fields: _Fields, wanted: Any, errors: Mapping[str, type[Exception]]
+        self, id: int, fields: commands.Fields, wanted: Any, errors: Mapping[str, type[Exception]]
     ) -> asyncio.Future[Any]:
         future = self.loop.create_future()
         if self.replaying:
             before = self._expected.pop(id, None)
-            if before is None or _fields(before) != fields:
-                self._differs(before, _command(fields))
+            if before is None or commands.fields_of(before) != fields:
+                self._differs(before, commands.make(fields))
                 return future
         else:
-            self._write(id, _command(fields))
+            self._write(id, commands.make(fields))
         task = asyncio.current_task(self.loop)
         self._waiting[id] = _Waiting(future, wanted, fields[0], errors, task)
         return future
@@ -427,12 +415,12 @@ class Activation:
     def _differs(self, before: Command | None, now: Command | None) -> None:
         """Take note that the code does something else than before, and stop it."""
         if before is None:  # which of those that are still to come does it stand for?
-            before = next((c for c in self._expected.values() if c.kind != _PATCH), None)
+            before = next((c for c in self._expected.values() if c.kind != commands.PATCH), None)
         version = self.journal.code_version
         self._stop(
             NondeterminismError(
-                f"the workflow asks for {_describe(now)}, and its journal says that it asked for "
-                f"{_describe(before)} at this place"
+                f"the workflow asks for {commands.describe(now)}, and its journal says that it "
+                f"asked for {commands.describe(before)} at this place"
                 f"{f' (begun by version {version!r} of the code)' if version else ''}: put the old "
                 f"code back, or tell the old way from the new one by workflow.patched(); time, "
                 f"random numbers, the order of sets and global state have to come from the journal"
@@ -455,7 +443,7 @@ class Activation:
     def _end_of_segment(self) -> None:
         """Check that the code has made all commands that it made before."""
         if self._expected and self._problem is None:
-            missing = [c for c in self._expected.values() if c.kind != _PATCH]
+            missing = [c for c in self._expected.values() if c.kind != commands.PATCH]
             if missing:
                 self._differs(missing[0], None)
             self._expected.clear()
@@ -493,7 +481,7 @@ class Activation:
 
     def _error(self, failure: Failure, waiting: _Waiting) -> Exception:
         errors = {**self.errors, **waiting.errors} if waiting.errors else self.errors
-        return error_of(failure, errors, is_step=waiting.kind == _STEP)
+        return error_of(failure, errors, is_step=waiting.kind == commands.STEP)
 
     def _wake(self, now_us: int) -> None:
         when = self.loop.next_timer()
@@ -515,29 +503,6 @@ class Activation:
                 self._stop(WorkflowError(f"the workflow raised {type(error).__name__}: {error}"))
 
 
-def _command(fields: _Fields) -> Command:
-    kind, name, endpoint, input_hash, lane, number = fields
-    return Command(
-        kind=kind,  # type: ignore[arg-type]  # its values are ints
-        name=name,
-        endpoint=endpoint,
-        input_hash=input_hash,
-        lane=lane,
-        number=number,
-    )
-
-
-def _fields(c: Command) -> _Fields:
-    return c.kind, c.name, c.endpoint, c.input_hash, c.lane, c.number
-
-
-def name_of(function: Any) -> str:
-    """Return the name of a step."""
-    while not hasattr(function, "__qualname__") and hasattr(function, "func"):
-        function = function.func  # of functools.partial
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
-
-
 def _encode(value: Any) -> tuple[str, bytes]:
     return (value.type_url, value.value) if isinstance(value, AnyProto) else encode(value)
 
@@ -546,29 +511,6 @@ def _decode(value: AnyProto, wanted: Any) -> Any:
     if not value.type_url:
         return None
     return unmarshal(value) if wanted is None or wanted is Any else unmarshal(value, wanted)
-
-
-def _digest(input: AnyProto) -> int:
-    """Hash the argument of a call; equal dicts have one hash, however they are laid out."""
-    data = input.value
-    structure = _STRUCTURES.get(input.type_url)
-    if structure is not None:
-        data = structure.FromString(data).SerializeToString(deterministic=True)
-    digest = hashlib.blake2b(input.type_url.encode(), digest_size=8)
-    digest.update(data)
-    return int.from_bytes(digest.digest(), "big")
-
-
-def _describe(command: Command | None) -> str:
-    if command is None:
-        return "nothing more"
-    text = f"{_KIND_NAMES.get(command.kind, 'an unknown')} {command.name!r}"
-    if command.kind == _CALL:
-        where = f"at {command.endpoint}" if command.endpoint else "of its endpoint"
-        text += f" {where} with input {command.input_hash:016x}"
-    if command.lane:
-        text += f" (command {command.number} of task {command.lane})"
-    return text
 
 
 def _waits_for_all(waiting: _Waiting) -> bool:
