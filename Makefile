@@ -30,8 +30,9 @@ setup: .venv/.stamp ## make .venv: the package, every extra, the development too
 $(GEN)/.stamp: $(REQ)/gen.txt
 	$(call venv,$(GEN),-r $(REQ)/gen.txt)
 
-run: setup ## dispatch a call and a batch, by gRPC and by Connect, to a service on this machine
+run: setup ## dispatch calls to a service on this machine; kill a workflow, which goes on
 	$(BIN)/python examples/guide.py
+	$(BIN)/python examples/killed_workflow.py
 
 test: setup ## run the tests, with branch coverage of the hand-written code
 	rm -f .coverage .coverage.*
@@ -55,7 +56,7 @@ test-pure-protobuf: setup ## run the tests of values, calls, clients and endpoin
 fresh-machine: ## follow the README on a fresh Debian with the newest Python and dependencies (needs root)
 	tools/fresh_machine
 
-test-polyglot: setup $(GEN)/.stamp ## build the stubs of go, ts and java, and run their examples against the service
+test-polyglot: setup $(GEN)/.stamp .venv-peer/.stamp ## build the stubs of go, ts and java, and run their examples against the service
 	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot
 
 test-peers: setup .venv-peer/.stamp ## run dispatch-py's client and functions on the service

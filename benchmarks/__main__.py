@@ -165,6 +165,14 @@ ROWS = [
     against_peer("batch of calls", 2.5, "1,000 ready calls"),
     *(against_peer(f"marshal {name}", target) for name, target, _ in CONVERSIONS),
     *(against_peer(f"unmarshal {name}", target) for name, _, target in CONVERSIONS),
+    Row(
+        "activation, journal of 200 entries / the coroutine on asyncio, futures ready",
+        ("ours", "activation"),
+        ("ours", "coroutine"),
+        by_time=True,
+        target=3,
+        rounds=30,
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ import grpc.aio
 from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 
-from benchmarks import workload
+from benchmarks import activation, workload
 from benchmarks.workload import ENDPOINT, FUNCTION, INPUTS, KEY, Measurement, concurrently, timed
 from dispatch_grpc import AsyncClient, Client, marshal, new_call, unmarshal
 
@@ -71,6 +71,7 @@ def main(grpc_port: str, http_port: str) -> None:
             "batch of values": timed(batch_of_values, per=len(INPUTS)),
             "batch of calls": timed(batch_of_calls, per=len(INPUTS)),
             **workload.conversions(marshal, unmarshal),
+            **activation.measurements(),
         }
         libraries = ["dispatch-grpc", "grpcio", "protobuf", "connectrpc", "pyqwest", "uvicorn"]
         workload.obey(measurements, libraries)

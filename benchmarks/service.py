@@ -2,7 +2,8 @@
 
 It takes about four minutes. With the argument `memory` it has 100,000 calls run instead, and
 tells the memory that the service's process has; with `neighbours`, how long single calls take
-beside endpoints that are dead or hang; with `profile`, what takes its time.
+beside endpoints that are dead or hang; with `profile`, what takes its time; with `workflows`, only
+the rows about workflows.
 
 There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
 turns, as by `benchmarks`, and a ratio is the median of the rounds' ratios.
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +30,7 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import uvloop
 
+from benchmarks import activation
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
 from benchmarks.service_accepts import CONNECTIONS, Accepts
 from benchmarks.service_neighbours import (
@@ -52,6 +55,7 @@ SINGLES, ALONE, BATCHES = 50, 12, 3
 PAUSE = 0.12  # the queue needs about as long to be empty again
 CHILDREN = 500
 CALLS_P50, CALLS_P99 = NEIGHBOURS_CALLS // 2, NEIGHBOURS_CALLS * 99 // 100
+AWAITS, FAN_OUT = 100, 1000
 PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
 
 PROTOCOLS: dict[Protocol, str] = {"grpc": "gRPC", "connect": "Connect"}
@@ -160,6 +164,10 @@ class Load:
         left = self._expected - self._finished()
         assert left >= 0, "more calls have finished than were dispatched"
         return left
+
+    def skip(self) -> None:
+        """Leave what others have dispatched, and what has finished, out of the count."""
+        self._expected = self._finished()
 
     def settle(self, left: int = 0, seconds: float = 0.01) -> None:
         """Wait until no more calls than these have yet to finish; look now and then."""
@@ -294,6 +302,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
         versions |= dbos.hello
         jobs = partial(dbos.ask, "queued", DBOS_CALLS)
         report_completion("DBOS", load, jobs, 5)
+        report_workflows(url, load, start, dbos)
     with started(sys.executable, "service_pgqueuer", server.url("pgqueuer")) as pgqueuer:
         versions |= pgqueuer.hello
         jobs = partial(pgqueuer.ask, "jobs", CALLS)
@@ -315,10 +324,67 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
         f"beside them. To completion: from the first request until the queue is empty, {CALLS:,}\n"
         f"calls in batches of {BATCH:,}, the client included. DBOS: {DBOS_CALLS} workflows on a\n"
         f"queue, each with one step, which sends a POST to the same endpoint. Alone: nothing else\n"
-        f"runs. In a row: those before it run meanwhile.\n"
+        f"runs. In a row: those before it run meanwhile. {states()}\n"
     )
     print(f"- {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {platform.system()}")
     print(f"- {show(versions)}")
+
+
+class Workflows:
+    """Workflows, and calls of the same functions by a client."""
+
+    def __init__(self, url: str, port: int) -> None:
+        self._endpoint = f"http://127.0.0.1:{port}"
+        self._client = Client(KEY, api_url=url)
+
+    def _wait(self, function: str, number: int) -> int:
+        call = new_call(self._endpoint, function, number)
+        return self._client.wait(self._client.dispatch(call), int, timeout=None)
+
+    def chain(self) -> float:
+        return timed(partial(self._wait, "chain", AWAITS))
+
+    def one_by_one(self) -> float:
+        return timed(lambda: [self._wait("f", number) for number in range(AWAITS)])
+
+    def fan_out(self) -> float:
+        return timed(partial(self._wait, "fan_out", FAN_OUT))
+
+    def at_once(self) -> float:
+        batch = self._client.batch()
+        batch.add(*(new_call(self._endpoint, "f", number) for number in range(FAN_OUT)))
+        start = perf_counter()
+        ids = batch.dispatch()
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(partial(self._client.wait, timeout=None), ids))
+        return perf_counter() - start
+
+
+def states() -> str:
+    size = activation.recorded()[1]
+    return f"The states of a workflow\nthat waits for {AWAITS} calls in turn have {size:,} bytes."
+
+
+def report_workflows(url: str, load: Load, start: Callable[..., Child], dbos: Child) -> None:
+    workflows = Workflows(url, start(sys.executable, "service_workflows").hello)
+    samples = measure(
+        5,
+        {
+            "chain": workflows.chain,
+            "one by one": workflows.one_by_one,
+            "DBOS": lambda: dbos.ask("chain", AWAITS)[0] * AWAITS,
+            "fan out": workflows.fan_out,
+            "at once": workflows.at_once,
+        },
+    )
+    title = f"a workflow that waits for {AWAITS} calls in turn / as many calls, each waited for"
+    chain = samples["chain"]
+    row(title, chain, samples["one by one"], 1.2, milliseconds, at_most=True)
+    title = f"the same / a workflow of DBOS that waits for {AWAITS} steps of a queue in turn"
+    row(title, chain, samples["DBOS"], 2, milliseconds, at_most=False)
+    title = f"a workflow with a TaskGroup of {FAN_OUT:,} calls / as many calls, waited for"
+    row(title, samples["fan out"], samples["at once"], 1.5, milliseconds, at_most=True)
+    load.skip()
 
 
 def report_completion(
@@ -391,6 +457,16 @@ def neighbours(server: Postgres, start: Callable[..., Child]) -> None:
     report(f"{DEAD_CALLS:,} calls of a dead host")
 
 
+def workflows(server: Postgres, start: Callable[..., Child]) -> None:
+    """Print the rows of workflows alone."""
+    port = start(sys.executable, "service_endpoint").hello
+    url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
+    load = Load(url, f"http://127.0.0.1:{port}", server.watch_queue())
+    with started(PEER_PYTHON, "service_dbos", server.url("dbos"), str(port)) as dbos:
+        report_workflows(url, load, start, dbos)
+    print(f"\n{states()}")
+
+
 def memory(server: Postgres, start: Callable[..., Child]) -> None:
     """Have 100,000 calls run, at most 5,000 waiting, and print the memory at times."""
     endpoint = start(sys.executable, "service_endpoint").hello
@@ -429,11 +505,13 @@ def profile(server: Postgres, start: Callable[..., Child]) -> None:
 def main() -> None:
     if not PEER_PYTHON.exists():
         sys.exit("DBOS is not there to compare with: run 'make bench-service', which installs it")
-    run = (
-        {"memory": memory, "neighbours": neighbours, "profile": profile}[sys.argv[1]]
-        if sys.argv[1:]
-        else report
-    )
+    others = {
+        "memory": memory,
+        "neighbours": neighbours,
+        "profile": profile,
+        "workflows": workflows,
+    }
+    run = others[sys.argv[1]] if sys.argv[1:] else report
     with postgres() as server, ExitStack() as stack:
 
         def start(python: Path | str, module: str, *arguments: str) -> Child:

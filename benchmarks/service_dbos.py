@@ -43,6 +43,12 @@ def main(database: str, port: str) -> None:
 
     call = dbos.DBOS.workflow(name="call")(run)
 
+    def run_chain(count: int) -> None:
+        for number in range(count):
+            dbos.DBOS.enqueue_workflow("calls", call, number).get_result(polling_interval_sec=0.01)
+
+    chain = dbos.DBOS.workflow(name="chain")(run_chain)
+
     config = {"name": "bench", "system_database_url": database, "log_level": "ERROR"}
     dbos.DBOS(config=config)
     dbos.DBOS.launch()
@@ -62,12 +68,18 @@ def main(database: str, port: str) -> None:
         def started(number: int) -> None:
             dbos.DBOS.start_workflow(call, number)
 
+        def chained(count: int) -> None:
+            dbos.DBOS.start_workflow(chain, count).get_result()
+
         print(json.dumps({"dbos": version("dbos")}), flush=True)
         for line in sys.stdin:
             name, count = json.loads(line)
             start = perf_counter()
-            list(pool.map({"queued": queued, "started": started}[name], range(count)))
-            wait()
+            if name == "chain":
+                chained(count)
+            else:
+                list(pool.map({"queued": queued, "started": started}[name], range(count)))
+                wait()
             print(json.dumps([(perf_counter() - start) / count]), flush=True)
     dbos.DBOS.destroy()
 

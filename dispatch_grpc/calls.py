@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,9 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from dispatch_grpc.errors import InvalidCallError
 from dispatch_grpc.schema import Call
 from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
+
+inside_function: ContextVar[bool] = ContextVar("dispatch_grpc_inside_function", default=False)
+"""Whether a function of an endpoint runs here, and so holds a slot of the service."""
 
 _MAX_UINT64 = 2**64 - 1
 _FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"

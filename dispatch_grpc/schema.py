@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from dispatch.sdk.v1.exit_pb2 import Exit
     from dispatch.sdk.v1.function_pb2 import RunRequest, RunResponse
     from dispatch.sdk.v1.poll_pb2 import Poll, PollResult
+    from dispatch.workflow.v1.journal_pb2 import Command, CommandKind, Failure, Journal, State
+    from dispatch.workflow.v1.journal_pb2 import Entry as JournalEntry
 
 __all__ = [
     "Call",
@@ -78,18 +80,24 @@ __all__ = [
     "CallState",
     "CancelCallRequest",
     "CancelCallResponse",
+    "Command",
+    "CommandKind",
     "DispatchRequest",
     "DispatchResponse",
     "Error",
     "Exit",
+    "Failure",
     "GetCallRequest",
     "GetCallResponse",
+    "Journal",
+    "JournalEntry",
     "ListCallsRequest",
     "ListCallsResponse",
     "Poll",
     "PollResult",
     "RunRequest",
     "RunResponse",
+    "State",
     "WaitCallRequest",
     "WaitCallResponse",
     "load_all",
@@ -97,7 +105,10 @@ __all__ = [
     "to_json",
 ]
 
+_JOURNAL = "dispatch.workflow.v1.journal_pb2"
 _MODULES = {
+    **dict.fromkeys(("Command", "CommandKind", "Failure", "Journal", "State"), _JOURNAL),
+    "JournalEntry": _JOURNAL,
     "CallResult": "dispatch.sdk.v1.call_pb2",
     "Error": "dispatch.sdk.v1.error_pb2",
     "Exit": "dispatch.sdk.v1.exit_pb2",
@@ -115,7 +126,7 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
-        value = globals()[name] = getattr(module, name)
+        value = globals()[name] = getattr(module, name.removeprefix("Journal") or name)
         return value
 
 
@@ -164,4 +175,5 @@ def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
 def load_all() -> None:
     """Register all messages of the schema, so that they can be found by name."""
     import dispatch.sdk.python.v1.pickled_pb2
-    import dispatch.sdk.v1.function_pb2  # noqa: F401
+    import dispatch.sdk.v1.function_pb2
+    import dispatch.workflow.v1.journal_pb2  # noqa: F401

@@ -3,6 +3,7 @@
 It is not run.
 """
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
@@ -30,6 +31,7 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
+from dispatch_grpc import workflow as workflows
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
@@ -130,3 +132,36 @@ async def functions(endpoint: Endpoint) -> None:
     assert_type(runner.run(greet.call("x"), str), str)
     assert_type(runner.run(greet.call("x")), Any)
     assert_type(await runner.run_async(greet.call("x"), list[int]), list[int])
+
+
+def hosted(endpoint: Endpoint) -> None:
+    @endpoint.function
+    def count(text: str) -> int:
+        return len(text)
+
+    @endpoint.function
+    async def halve(number: int) -> float:
+        return number / 2
+
+    remote = endpoint.remote("http://x", "f", returns=str)
+
+    @endpoint.workflow(version="1", expiration=timedelta(days=1), max_journal_bytes=1000)
+    async def flow(text: str) -> str:
+        number = await count.run(text)
+        assert_type(number, int)
+        assert_type(await halve.run(number), float)
+        assert_type(await remote.run(1), str)
+        assert_type(await workflows.run(count.call("x"), int), int)
+        assert_type(await workflows.step(len, "x"), int)
+        assert_type(await workflows.step(sleep, 1), str)
+        assert_type(workflows.now(), datetime)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(count.run("a"))
+        assert_type(task.result(), int)
+        return "x"
+
+    async def sleep(seconds: int) -> str:
+        return str(seconds)
+
+    async def outer() -> None:
+        assert_type(await flow.run("x"), str)

@@ -26,6 +26,7 @@ ROOMS = (
     "transport",
     "client",
     "serving",
+    "workflow",
     "endpoint",
     "testing",
     "service",

@@ -151,7 +151,7 @@ Examples:
 @_duration("--default-expiration", "1h", "Expiration of a call that does not set one")
 @_duration(
     "--max-expiration",
-    "7d",
+    "30d",
     "Longest expiration of a call, up to 366d",
     _MAX_EXPIRATION_DAYS,
 )

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dispatch_grpc.calls import inside_function
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
 from dispatch_grpc.client.dispatch_id import result_type
 from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, quoted
@@ -66,6 +68,15 @@ def call_in(client: ClientSettings, response: Any) -> CallInfo:
     return CallInfo.of(response.call)
 
 
+@cache  # once in a process
+def _warn_of_held_slot() -> None:
+    logger.warning(
+        "a function of an endpoint waits for a call with a client: it holds one of the service's "
+        "slots meanwhile, and when such functions hold all of them, no call can go on. Make the "
+        "function a workflow (@endpoint.workflow) and await the call there"
+    )
+
+
 class Waiting:
     """The wait for a call: which requests it takes, and what results from them."""
 
@@ -81,6 +92,8 @@ class Waiting:
         self._call: CallInfo | None = None
         self._error: RPCError | None = None
         self._pauses = 0
+        if inside_function.get():
+            _warn_of_held_slot()
 
     def next(self) -> tuple[WaitCallRequest, float] | None:
         """Return the next request and its timeout in seconds; None when there is none to send."""

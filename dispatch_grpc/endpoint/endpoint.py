@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -15,9 +15,13 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.executor import Executor
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
+from dispatch_grpc.endpoint.remote import Remote
+from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
 from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse
+from dispatch_grpc.workflow.journal import MAX_BYTES as MAX_JOURNAL_BYTES
+from dispatch_grpc.workflow.operations import by_name
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -81,6 +85,7 @@ class Endpoint:
         self._given = client
         self._client = client if isinstance(client, Client) else None
         self._functions: dict[str, Function[..., Any]] = {}
+        self._error_types: dict[str, type[Exception]] = {}
         self._reset_clients()
         renew_in_children(self._reset_clients)
 
@@ -188,12 +193,122 @@ class Endpoint:
         """
         return self._register(function, name, permanent, retry=retry, primitive=True)
 
+    @overload
+    def workflow(
+        self, function: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> Workflow[_P, Coroutine[Any, Any, _R]]: ...
+    @overload
+    def workflow(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = "",
+        expiration: timedelta = ...,
+        max_journal_bytes: int = ...,
+    ) -> Callable[
+        [Callable[_P, Coroutine[Any, Any, _R]]], Workflow[_P, Coroutine[Any, Any, _R]]
+    ]: ...
+    def workflow(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str = "",
+        expiration: timedelta = WORKFLOW_EXPIRATION,
+        max_journal_bytes: int = MAX_JOURNAL_BYTES,
+    ) -> Any:
+        """Host a workflow: an async function that waits for other functions, durably.
+
+        Its code is plain asyncio. What it waits for is `Function.run` and what
+        `dispatch_grpc.workflow` offers; after a crash it goes on where it was.
+
+        Args:
+            function: An async function.
+            name: Name by which it is called; else its own.
+            version: Version of the code, told in the error about code that does not fit a
+                journal.
+            expiration: Longest time that a call of it may take unless the call says otherwise.
+            max_journal_bytes: Bound of its journal.
+
+        Returns:
+            The `Workflow`, a `Function`.
+
+        Raises:
+            EndpointError: It cannot be hosted, or there is one of that name.
+        """
+        options = {
+            "version": version,
+            "expiration": expiration,
+            "max_journal_bytes": settings.positive("max_journal_bytes", max_journal_bytes),
+        }
+        return self._register(function, name, workflow=options)
+
+    def errors(self, *types: type[Exception]) -> None:
+        """Register classes of exceptions that workflows raise again as themselves.
+
+        A function of this endpoint that raises one tells its arguments along, as far as they have
+        a representation; a workflow of this endpoint that waits for a call that failed with one
+        gets it instead of a CallError.
+
+        Args:
+            types: The classes. Each is made again from its `args`, else from its message.
+
+        Raises:
+            WorkflowError: One is no class of exceptions.
+        """
+        self._error_types.update(by_name(types))
+
+    @property
+    def error_types(self) -> Mapping[str, type[Exception]]:
+        """The classes that `errors` registered, by name."""
+        return MappingProxyType(self._error_types)
+
+    @overload
+    def remote(
+        self,
+        url: str,
+        name: str,
+        *,
+        returns: type[_R],
+        raises: Iterable[type[Exception]] = (),
+    ) -> Remote[_R]: ...
+    @overload
+    def remote(
+        self, url: str, name: str, *, returns: Any = None, raises: Iterable[type[Exception]] = ()
+    ) -> Remote[Any]: ...
+    def remote(
+        self, url: str, name: str, *, returns: Any = None, raises: Iterable[type[Exception]] = ()
+    ) -> Remote[Any]:
+        """Refer to a function of another endpoint, perhaps in another language.
+
+            reserve = endpoint.remote("http://stock:8000", "reserve", returns=Reservation)
+
+        Args:
+            url: URL of the other endpoint.
+            name: Name of the function.
+            returns: Type to decode its result into; None for the natural value.
+            raises: Classes of exceptions to raise again as themselves, in workflows.
+
+        Raises:
+            InvalidCallError: The URL or the name is not acceptable.
+        """
+        return Remote(self, url, name, returns, raises)
+
     def _register(
-        self, function: Any, name: str | None, permanent: Any, *, retry: bool, primitive: bool
+        self,
+        function: Any,
+        name: str | None,
+        permanent: Any = (),
+        *,
+        retry: bool = True,
+        primitive: bool = False,
+        workflow: dict[str, Any] | None = None,
     ) -> Any:
         if function is None:
             return lambda function: self._register(
-                function, name, permanent, retry=retry, primitive=primitive
+                function, name, permanent, retry=retry, primitive=primitive, workflow=workflow
             )
         if not callable(function):
             raise EndpointError(f"a function is required; got {type(function).__name__}")
@@ -210,14 +325,18 @@ class Endpoint:
             raise EndpointError(f"{problem}: pass name=")
         if name in self._functions:
             raise EndpointError(f"there is a function {name!r} already: pass another name=")
-        hosted: Function[..., Any] = Function(
-            self,
-            function,
-            name,
-            primitive=primitive,
-            permanent=_exception_types(permanent),
-            retry=retry,
-        )
+        hosted: Function[..., Any]
+        if workflow is not None:
+            hosted = Workflow(self, function, name, **workflow)
+        else:
+            hosted = Function(
+                self,
+                function,
+                name,
+                primitive=primitive,
+                permanent=_exception_types(permanent),
+                retry=retry,
+            )
         self._functions[name] = hosted
         return hosted
 

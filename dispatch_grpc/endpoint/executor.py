@@ -13,9 +13,11 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dispatch_grpc.calls import inside_function
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.schema import RunRequest
+from dispatch_grpc.workflow.operations import is_replaying
 
 Outcome = tuple[Any, BaseException | None]
 """The result of a function and None, or None and the exception that it raised."""
@@ -48,6 +50,11 @@ class CurrentCall:
     creation_time: datetime | None
     expiration_time: datetime | None
     attempt: int | None = None
+
+    @property
+    def replaying(self) -> bool:
+        """True while a workflow runs code again that has run before."""
+        return is_replaying()
 
 
 _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch_grpc_call")
@@ -164,6 +171,7 @@ class Executor:
                 raise NotRunError(TimeoutError("the call has expired before it was run"))
         context = contextvars.copy_context()
         context.run(_current.set, call)
+        context.run(inside_function.set, True)
         run = _Run(context, self._tasks)
         if is_async:
             run.start(function)

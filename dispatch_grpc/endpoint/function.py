@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from functools import partial, update_wrapper
+from functools import cached_property, partial, update_wrapper
 from types import MethodType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
@@ -29,6 +29,8 @@ from dispatch_grpc.endpoint.parameters import Parameters
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
 from dispatch_grpc.values import marshal
+from dispatch_grpc.workflow.errors import error_value, type_name
+from dispatch_grpc.workflow.operations import returned_type, run
 
 _P = ParamSpec("_P")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -43,6 +45,11 @@ class Host(Protocol):
 
     url: str
     max_request_bytes: int
+
+    @property
+    def error_types(self) -> Mapping[str, type[Exception]]:
+        """Return the classes of exceptions that are raised again, by name."""
+        ...
 
     def client(self) -> Client:
         """Return the client to dispatch calls with."""
@@ -208,6 +215,28 @@ class Function(Generic[_P, _R_co]):
     def _result_type(self) -> Any:
         return None if self._parameters is None else self._parameters.result_type()
 
+    @overload
+    def run(
+        self: "Function[_P, Coroutine[Any, Any, _T]]", *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def run(self, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R_co]: ...
+    def run(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Call this function from a workflow, and wait for its result.
+
+        Arguments and errors are those of `call` and of `workflow.run`. The result is decoded by
+        the function's return annotation.
+
+        Returns:
+            A coroutine of the result, for `await`, `asyncio.gather`, a TaskGroup and the like.
+        """
+        return run(self.call(*args, **kwargs), self._returns)
+
+    @cached_property
+    def _returns(self) -> Any:
+        """The type of the result, None if it is not known."""
+        return None if self._parameters is None else returned_type(self._function)
+
     async def _run(
         self, request: RunRequest, executor: Executor, attempt: int | None
     ) -> RunResponse:
@@ -240,7 +269,14 @@ class Function(Generic[_P, _R_co]):
         status = status_of(error)
         if status.retryable and (not self._retry or _holds(error, self._permanent)):
             status = Status.PERMANENT_ERROR
-        return failure(self.name, error, status)
+        return self._failed(error, status)
+
+    def _failed(self, error: BaseException, status: Status) -> RunResponse:
+        """Answer with an exception, and with its arguments if its class is registered."""
+        response = failure(self.name, error, status)
+        if type_name(type(error)) in self._endpoint.error_types:
+            response.exit.result.error.value = error_value(error)
+        return response
 
     def _answer(self, result: Any) -> RunResponse:
         try:

@@ -55,6 +55,9 @@ class Parameters:
         if self._required - {self._first}:
             self._first = None
         self._is_single = len(self._named) == 1 and not self._open
+        self._by_position: str | None = None  # the name of a single parameter
+        if self._is_single and inspect.Parameter.KEYWORD_ONLY not in kinds:
+            self._by_position = next(iter(self._named))
         self._types: dict[str, Any] | None = None
         self._resolve()
 
@@ -65,7 +68,10 @@ class Parameters:
             TypeError: The function does not take these arguments.
             MarshalError: An argument has no representation.
         """
-        arguments = dict(self._signature.bind(*args, **kwargs).arguments)
+        if self._by_position is not None and len(args) == 1 and not kwargs:
+            arguments = {self._by_position: args[0]}  # without the cost of `bind`
+        else:
+            arguments = dict(self._signature.bind(*args, **kwargs).arguments)
         if self._open:
             others = arguments.pop(next(k for k in self._parameters if k not in self._named), {})
             if twice := [key for key in others if key in arguments]:

@@ -36,7 +36,7 @@ class Limits:
     """
 
     default_expiration: timedelta = timedelta(hours=1)
-    max_expiration: timedelta = timedelta(days=7)
+    max_expiration: timedelta = timedelta(days=30)
     first_backoff: timedelta = timedelta(milliseconds=500)
     max_backoff: timedelta = timedelta(minutes=1)
     max_pickups: int = 5

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
@@ -19,7 +18,9 @@ from dispatch_grpc.errors import (
     InvalidCallError,
     RPCError,
 )
-from dispatch_grpc.schema import Call, CallResult, PollResult, RunRequest, RunResponse
+from dispatch_grpc.schema import Call, CallResult, Poll, PollResult, RunRequest, RunResponse
+from dispatch_grpc.testing.clock import Clock
+from dispatch_grpc.workflow.driver import Mode, mode
 
 _T = TypeVar("_T")
 
@@ -29,23 +30,32 @@ class Runner:
 
         Runner(endpoint).run(greet.call("World"))  # "Hello, World!"
 
-    Child calls that a function does not wait for end with it; a service runs them on.
+    Child calls that a function does not wait for end with it; a service runs them on. Time in
+    which nothing but waiting happens is skipped: a workflow that sleeps for three days takes no
+    time.
 
     Args:
         endpoints: The endpoints of the functions, each with a URL of its own.
         max_attempts: Number of times that a call is run at most while it fails with a status
             after which a service tries again.
+        replay_every_step: Whether workflows are replayed from their start after each entry of
+            their journal. Code that does something else each time (it asks `time.time()`, or for
+            the order of a set of objects, or for what other calls have changed) is told by a
+            NondeterminismError.
 
     Raises:
         ConfigurationError: Two endpoints have the same URL, or a setting is not acceptable.
     """
 
-    def __init__(self, *endpoints: Endpoint, max_attempts: int = 1) -> None:
+    def __init__(
+        self, *endpoints: Endpoint, max_attempts: int = 1, replay_every_step: bool = False
+    ) -> None:
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
                 raise ConfigurationError(f"endpoints: two have the URL {mask_urls(endpoint.url)}")
         self._max_attempts = positive("max_attempts", max_attempts)
+        self._replay_every_step = bool(replay_every_step)
 
     @overload
     def run(self, call: Call, T: type[_T]) -> _T: ...
@@ -81,7 +91,13 @@ class Runner:
         """Run a call until it finishes, like `run`."""
         if problem := problem_of(call):
             raise InvalidCallError(f"call{problem}")
-        status, result = await self._finish(call, _Run(str(uuid.uuid4())))
+        clock = Clock()
+        workflows = Mode(clock.now_us, clock.sleep, self._replay_every_step)
+        token = mode.set(workflows)
+        try:
+            status, result = await self._finish(call, _Run(clock, str(uuid.uuid4())))
+        finally:
+            mode.reset(token)
         return output_of(result, status, T)
 
     async def _finish(self, call: Call, run: "_Run") -> tuple[Status, CallResult]:
@@ -91,7 +107,10 @@ class Runner:
         try:
             while True:
                 attempts += 1
-                response = await self._respond(endpoint, request, attempts)
+                if run.expired(call):
+                    response = _failed(TimeoutError("the call has expired before it was run"))
+                else:
+                    response = await self._respond(endpoint, request, attempts)
                 status = Status(response.status)
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
@@ -119,10 +138,7 @@ class Runner:
                 raise LookupError(f"the runner has no endpoint {mask_urls(url)!r}; it has: {known}")
             return await endpoint.run(request, attempt=attempt)
         except (LookupError, RPCError) as error:
-            status = status_of(error) if isinstance(error, RPCError) else Status.NOT_FOUND
-            response = respond(status)
-            response.exit.result.error.CopyFrom(describe(error))
-            return response
+            return _failed(error)
 
     def _start(self, run: "_Run", calls: Iterable[Call], endpoint: str) -> None:
         for given in calls:
@@ -138,6 +154,12 @@ class Runner:
         run.results.append(result)
 
 
+def _failed(error: Exception) -> RunResponse:
+    response = respond(Status.NOT_FOUND if isinstance(error, LookupError) else status_of(error))
+    response.exit.result.error.CopyFrom(describe(error))
+    return response
+
+
 def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResult:
     result = CallResult()
     result.CopyFrom(response.exit.result)
@@ -151,25 +173,31 @@ def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResu
 class _Run:
     """A running call and its child calls."""
 
-    def __init__(self, dispatch_id: str, parent_id: str = "", root_id: str = "") -> None:
+    def __init__(
+        self, clock: Clock, dispatch_id: str, parent_id: str = "", root_id: str = ""
+    ) -> None:
+        self._clock = clock
         self.dispatch_id = dispatch_id
         self._parent_id, self._root_id = parent_id, root_id or dispatch_id
-        self._created = datetime.now(UTC)
+        self._created = clock.datetime()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self.results: list[CallResult] = []
 
     def child(self) -> "_Run":
-        return _Run(str(uuid.uuid4()), self.dispatch_id, self._root_id)
+        return _Run(self._clock, str(uuid.uuid4()), self.dispatch_id, self._root_id)
 
     def add(self, task: asyncio.Task[None]) -> None:
         """Keep the task of a child call."""
+        self._clock.begin()
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._ended.set()
+        if self._waiter is not None:
+            self._clock.wake(self._waiter)
+        self._clock.end()
 
     async def drop_children(self) -> None:
         """Cancel the child calls that the function no longer waits for."""
@@ -194,6 +222,11 @@ class _Run:
         request.input.CopyFrom(call.input)
         return request
 
+    def expired(self, call: Call) -> bool:
+        """Return whether a call has expired."""
+        expires = self._expires(call)
+        return expires is not None and self._clock.datetime() >= expires
+
     def _expires(self, call: Call) -> datetime | None:
         if not call.HasField("expiration"):
             return None
@@ -205,14 +238,12 @@ class _Run:
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
         """Wait as a Poll asks, and return the request that resumes the function."""
         poll = response.poll
-        seconds = poll.max_wait.ToTimedelta().total_seconds()
+        until = self._clock.now() + poll.max_wait.ToTimedelta().total_seconds()
         if expires := self._expires(call):
-            seconds = min(seconds, (expires - datetime.now(UTC)).total_seconds())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._tasks and len(self.results) < poll.min_results:
-                    self._ended.clear()
-                    await self._ended.wait()
+            until = min(until, expires.timestamp())
+        while self._clock.now() < until and self._waits(poll):
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._clock.wait(self._waiter, until)
         request = self.request(call)
         result = PollResult(results=self.results[: poll.max_results])
         del self.results[: poll.max_results]
@@ -222,3 +253,9 @@ class _Run:
             result.coroutine_state = poll.coroutine_state
         request.poll_result.CopyFrom(result)
         return request
+
+    def _waits(self, poll: Poll) -> bool:
+        """Return whether there is more to wait for; a Poll without calls is a timer."""
+        if self._tasks:
+            return len(self.results) < poll.min_results
+        return not self.results and not poll.calls

@@ -12,7 +12,8 @@ import asyncpg
 import pytest
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import Call, CallError, Client, Status, new_call, unmarshal
+from dispatch_grpc import Call, CallError, Client, Endpoint, Status, new_call, unmarshal, workflow
+from dispatch_grpc.testing import serve_app
 from tests.conftest import data_dir, run_service
 from tests.polyglot.languages import Programs
 from tests.polyglot.service import KEY, Service
@@ -132,3 +133,30 @@ def test_a_call_from_python_reaches_the_endpoint(programs: Programs, durable: Du
         with pytest.raises(CallError, match="there is no function") as caught:
             result("other", None)
         assert caught.value.status is Status.NOT_FOUND
+
+
+@ENDPOINTS
+def test_a_workflow_in_python_waits_for_the_endpoint(programs: Programs, durable: Durable):
+    """Its function is called by the service, for a workflow; a failure is told as well."""
+    language = {"go": "Go", "ts": "TypeScript"}[programs.language]
+    ours = Endpoint("http://127.0.0.1:1", env={})
+
+    @ours.workflow
+    async def welcome(url: str, names: list[str]) -> list[str]:
+        greet = ours.remote(url, "greet", returns=str)
+        found = [await greet.run({"name": name}) for name in names]
+        try:
+            await workflow.run(new_call(url, "greet", 23))
+        except CallError as error:
+            found.append(error.message)
+        return found
+
+    with (
+        programs.endpoint() as url,
+        serve_app(ours.app) as server,
+        Client(durable.api_key, api_url=durable.url) as client,
+    ):
+        ours.url = server.url
+        found = client.wait(client.dispatch(welcome.call(url, ["Ada", "Grace"])), list[str])
+        assert found[:2] == [f"Hello, {name}, from {language}" for name in ("Ada", "Grace")]
+        assert found[2]

@@ -311,14 +311,14 @@ def test_a_tail_call_beside_a_status_to_retry_replaces_the_call():
 
 
 def test_an_expiration_beyond_the_maximum_is_refused():
-    week, longer = (new_call(HERE, "f", expiration=timedelta(days=days)) for days in (7, 30))
-    assert LIMITS.problem_of(week) is None
-    assert "at most 7 days" in str(LIMITS.problem_of(longer))
-    assert LIMITS.expires_at(week, NOW) == NOW + timedelta(days=7)
+    month, longer = (new_call(HERE, "f", expiration=timedelta(days=days)) for days in (30, 31))
+    assert LIMITS.problem_of(month) is None
+    assert "at most 30 days" in str(LIMITS.problem_of(longer))
+    assert LIMITS.expires_at(month, NOW) == NOW + timedelta(days=30)
     assert isinstance(decide(running(), poll([longer]), NOW, LIMITS), Resume)
     outcome = decide(running(), tail_call(longer), NOW, LIMITS)
     assert isinstance(outcome, Finish)
-    assert outcome.result.error.message.startswith("the tail call: expiration: at most 7 days")
+    assert outcome.result.error.message.startswith("the tail call: expiration: at most 30 days")
     assert Limits(max_expiration=timedelta(days=365)).problem_of(longer) is None
 
 

@@ -1,0 +1,198 @@
+"""Workflows as functions of an endpoint: from a RunRequest to an activation, and to an answer."""
+
+import inspect
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar
+
+from dispatch_grpc.codes import Status
+from dispatch_grpc.endpoint.answers import failure, refusal, respond
+from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
+from dispatch_grpc.endpoint.function import Function, Host, is_kind
+from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
+from dispatch_grpc.log import logger
+from dispatch_grpc.schema import Call, Journal, PollResult, RunRequest, RunResponse
+from dispatch_grpc.workflow import journal as journals
+from dispatch_grpc.workflow.activation import Activation
+from dispatch_grpc.workflow.driver import Driver, mode
+from dispatch_grpc.workflow.errors import ContinueAsNew, JournalError, WorkflowError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+WORKFLOW_EXPIRATION = timedelta(days=30)
+"""Expiration of a workflow's call unless it or the workflow says otherwise."""
+
+
+class Workflow(Function[_P, _R]):
+    """A workflow that an endpoint hosts: `Endpoint.workflow` makes it."""
+
+    def __init__(
+        self,
+        endpoint: Host,
+        function: Callable[_P, _R],
+        name: str,
+        *,
+        version: str,
+        expiration: timedelta,
+        max_journal_bytes: int,
+    ) -> None:
+        if not is_kind(inspect.iscoroutinefunction, function):
+            raise EndpointError(
+                f"workflow {name!r}: an async function is required; a function that waits for "
+                f"nothing is hosted by @endpoint.function"
+            )
+        super().__init__(endpoint, function, name, primitive=False)
+        self._version, self._expiration = version, expiration
+        self._max_journal_bytes = max_journal_bytes
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name} of {self._endpoint.url}>"
+
+    def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
+        """Make a call of this workflow, without dispatching it: see `Function.call`.
+
+        It expires after the workflow's `expiration`, 30 days unless set, if `with_options` says
+        nothing else.
+        """
+        call = super().call(*args, **kwargs)
+        if "expiration" not in self._call_options:
+            call.expiration.FromTimedelta(self._expiration)
+        return call
+
+    async def _run(
+        self, request: RunRequest, executor: Executor, attempt: int | None
+    ) -> RunResponse:
+        """Run one activation, and answer how that went."""
+        call = describe_call(request, attempt)
+
+        async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
+            return await executor.run(function, call, is_async=is_async)
+
+        resumed = request.poll_result if request.HasField("poll_result") else None
+        try:
+            journal = self._journal(request, resumed)
+            before = journal.ByteSize()
+            driver = Driver(self._maker(request), execute, _is_async, self.name)
+            activation = await driver.run(journal, resumed)
+        except JournalError as error:
+            return refusal(self.name, error, Status.INCOMPATIBLE_STATE)
+        except UnmarshalError as error:
+            return refusal(self.name, error, Status.INVALID_ARGUMENT)
+        except NotRunError as error:
+            return failure(self.name, error.cause)
+        except Exception as error:  # noqa: BLE001  (the call expired, types that decode themselves)
+            return self._failure(error)
+        if before < journals.WARN_BYTES <= activation.journal_bytes:
+            logger.warning(
+                "the journal of workflow %s (call %s) has %d bytes, which travel each time that it "
+                "goes on: raise workflow.ContinueAsNew(...) once in a while",
+                self.name,
+                request.dispatch_id,
+                activation.journal_bytes,
+            )
+        try:
+            response, raised = await execute(lambda: self._conclude(activation), is_async=False)
+        except NotRunError as error:
+            return failure(self.name, error.cause)
+        return response if raised is None else self._failure(raised)
+
+    def _journal(self, request: RunRequest, resumed: PollResult | None) -> Journal:
+        if resumed is not None:
+            return journals.decode(resumed.typed_coroutine_state)
+        now_us = mode.get().now_us()
+        return journals.new_journal(os.urandom(16), request.input, now_us, self._version)
+
+    def _maker(self, request: RunRequest) -> Callable[[Journal], Activation]:
+        expires_us = None
+        if request.HasField("expiration_time"):
+            expires_us = request.expiration_time.ToMicroseconds()
+
+        def make(journal: Journal) -> Activation:
+            assert self._parameters is not None  # noqa: S101
+            args, kwargs = self._parameters.decode(journal.input)
+            function: Callable[..., Any] = self._function
+            return Activation(
+                lambda: function(*args, **kwargs),
+                journal,
+                endpoint=self._endpoint.url,
+                errors=self._endpoint.error_types,
+                expires_us=expires_us,
+                max_journal_bytes=self._max_journal_bytes,
+            )
+
+        return make
+
+    def _conclude(self, activation: Activation) -> RunResponse:
+        """Answer, and clean up."""
+        try:
+            if activation.done:
+                return self._end(activation)
+            return self._suspend(activation)
+        finally:
+            activation.discard()
+
+    def _suspend(self, activation: Activation) -> RunResponse:
+        response = respond(Status.OK)
+        try:
+            response.poll.CopyFrom(activation.poll(mode.get().now_us()))
+        except WorkflowError as error:
+            return self._failure(error)
+        size, limit = response.ByteSize(), self._endpoint.max_request_bytes
+        if size > limit:
+            return self._failure(
+                WorkflowError(
+                    f"the Poll of {self.name} has {size} bytes, more than the {limit} that "
+                    f"max_request_bytes allows: make the inputs of its calls smaller, or end the "
+                    f"run by 'raise workflow.ContinueAsNew(...)'"
+                )
+            )
+        return response
+
+    def _end(self, activation: Activation) -> RunResponse:
+        result, error = activation.outcome
+        if isinstance(error, ContinueAsNew):
+            return self._continue(error)
+        if error is not None:
+            return self._failed(error, _status(error))
+        if left := activation.left:
+            logger.warning(
+                "workflow %s has returned while %d of its tasks were running (%s): their calls "
+                "are not waited for, and those not dispatched yet are dropped",
+                self.name,
+                len(left),
+                ", ".join(left[:5]),
+            )
+        return self._answer(result)
+
+    def _continue(self, again: ContinueAsNew) -> RunResponse:
+        try:
+            call = self.call(*again.args, **again.kwargs)
+        except (TypeError, DispatchError) as error:
+            return self._failed(error, Status.PERMANENT_ERROR)
+        call.endpoint = ""
+        response = respond(Status.OK)
+        response.exit.result.SetInParent()
+        response.exit.tail_call.CopyFrom(call)
+        return response
+
+
+def _is_async(function: Any) -> bool:
+    return is_kind(inspect.iscoroutinefunction, function)
+
+
+def _status(error: BaseException) -> Status:
+    """Return the status of what a workflow raised.
+
+    A replay raises the same again, so a failure is final. An exception that carries a status of
+    its own is tried again if that says so; but not a CallError, which tells of a call that has
+    ended.
+    """
+    own = getattr(error, "status", None)
+    if isinstance(own, Status) and own and own is not Status.OK:
+        if not own.retryable or not isinstance(error, CallError):
+            return own
+        return Status.PERMANENT_ERROR
+    status = Status.of(error) if isinstance(error, Exception) else Status.PERMANENT_ERROR
+    return Status.PERMANENT_ERROR if status.retryable or status is Status.OK else status

@@ -1,0 +1,157 @@
+"""What the code of a workflow calls: `workflow.run`, `workflow.step` and their like."""
+
+import logging
+import random as _random
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
+
+from dispatch_grpc.calls import problem_of
+from dispatch_grpc.errors import InvalidCallError
+from dispatch_grpc.schema import Call
+from dispatch_grpc.workflow.activation import current, run_call
+from dispatch_grpc.workflow.errors import WorkflowError, type_name
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+@overload
+def run(
+    call: Call, T: type[_T], *, raises: Iterable[type[Exception]] = ()
+) -> Coroutine[Any, Any, _T]: ...
+@overload
+def run(
+    call: Call, T: Any = None, *, raises: Iterable[type[Exception]] = ()
+) -> Coroutine[Any, Any, Any]: ...
+def run(
+    call: Call, T: Any = None, *, raises: Iterable[type[Exception]] = ()
+) -> Coroutine[Any, Any, Any]:
+    """Make a call and wait for its result.
+
+    Args:
+        call: The call, as `new_call` makes it. Its correlation id is replaced.
+        T: Type to decode the output into, as for `unmarshal`; None for the natural value.
+        raises: Classes of exceptions to raise again as themselves.
+
+    Returns:
+        A coroutine of the result, to be awaited or given to `asyncio.create_task` and the like.
+
+    Raises:
+        CallError: The call failed. A registered class is raised as itself.
+        UnmarshalError: The output is no `T`.
+        WorkflowError: No workflow runs here.
+        InvalidCallError: The call breaks a rule of the schema.
+    """
+    if problem := problem_of(call, nested=True):
+        raise InvalidCallError(f"run: the call{problem}")
+    return run_call(call, T, by_name(raises))
+
+
+@overload
+async def step(
+    function: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+) -> _T: ...
+@overload
+async def step(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
+async def step(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a function in the endpoint itself, and keep its result in the journal.
+
+    A sync function runs in a thread, an async one on the endpoint's event loop. The result is kept
+    from the next time on that the workflow waits for a call or for time, or ends: when the
+    process is killed before, the step runs again. What must not be done twice should be a
+    function that can tell.
+
+    Args:
+        function: The function. Its return annotation is the type of the result, which otherwise
+            is what `unmarshal` gives for it.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+
+    Returns:
+        What it returned, after a way through the journal.
+
+    Raises:
+        Exception: What it raised: as itself when the class is built in or registered, else as a
+            CallError that holds its type and message.
+        WorkflowError: No workflow runs here.
+    """
+    if not callable(function):
+        raise WorkflowError(f"step: a function is required; got {type(function).__name__}")
+    return await current("step").step(function, args, kwargs, returned_type(function))
+
+
+def now() -> datetime:
+    """Return the time, in UTC: when what the workflow last waited for has happened."""
+    return current("now").now()
+
+
+def random() -> _random.Random:
+    """Return a source of random numbers that are the same in every replay.
+
+    Each task has one of its own.
+    """
+    return current("random").random()
+
+
+def uuid4() -> uuid.UUID:
+    """Return a random UUID that is the same in every replay."""
+    return uuid.UUID(int=current("uuid4").random().getrandbits(128), version=4)
+
+
+def patched(name: str) -> bool:
+    """Tell whether to take the new way at a place where the code was changed.
+
+        if workflow.patched("fraud-check"):
+            await check_fraud.run(order)
+
+    Args:
+        name: Name of the change.
+
+    Returns:
+        False in workflows that have been there before the change, True in all others.
+    """
+    if not isinstance(name, str) or not name:
+        raise WorkflowError(f"patched: a name is required; got {name!r:.80}")
+    return current("patched").patched(name)
+
+
+def is_replaying() -> bool:
+    """Tell whether the code of a workflow runs here that has run before; False elsewhere."""
+    try:
+        return current("is_replaying").replaying
+    except WorkflowError:
+        return False
+
+
+class _NotInReplays(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        """Drop what is logged while a workflow is replayed."""
+        return not is_replaying()
+
+
+logger = logging.getLogger("dispatch_grpc.workflow")
+"""A logger for workflows, which drops what is logged during a replay."""
+logger.addFilter(_NotInReplays())
+
+
+def by_name(kinds: Iterable[type[Exception]]) -> dict[str, type[Exception]]:
+    """Return classes of exceptions by the names under which calls tell them."""
+    found = {}
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise WorkflowError(f"raises: classes of exceptions are required; got {kind!r:.80}")
+        found[type_name(kind)] = kind
+    return found
+
+
+def returned_type(function: Any) -> Any:
+    """Return the type that a function says it returns; None when it says none."""
+    target = function
+    while not hasattr(target, "__annotations__") and hasattr(target, "func"):
+        target = target.func  # of functools.partial
+    try:
+        return get_type_hints(target, include_extras=True).get("return")
+    except Exception:  # noqa: BLE001  (annotations are code, and may name what is not there)
+        return None

@@ -1,0 +1,49 @@
+"""docs/workflows.md: every snippet is run, and its tests pass."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from dispatch_grpc import Endpoint
+from dispatch_grpc.testing import Runner
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/workflows.md"
+
+
+def test_the_page(monkeypatch):
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == text.count("```python") == 6
+    module = ModuleType("workflows_page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # its annotations are looked up
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{PAGE.name}, block {number}", "exec"), vars(module))
+    tests = [name for name in vars(module) if name.startswith("test_")]
+    assert tests == ["test_checkout", "test_watch", "test_wrong"]
+    for name in tests:
+        vars(module)[name]()
+
+    made = vars(module)
+    stock = Endpoint("http://stock:9000", env={})
+    stock.function(name="reserve")(lambda items: {"number": len(items)})
+    runner = Runner(made["endpoint"], stock, replay_every_step=True)
+    assert runner.run(made["book"].call(["tea", "milk"])) == 4
+    assert runner.run(made["take"].call("tea")) == "one tea"
+    order = made["Order"]("1", "ada@example.com", 3)
+    assert runner.run(made["careful_checkout"].call(order)) == "payment of 3 for 1"
+
+
+def test_the_example_that_is_killed():
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples/killed_workflow.py"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"prints invoice (\d)", done.stdout) == ["1", "2"]
+    assert "is killed, and another one started" in done.stdout
+    assert "flight='a flight is booked', invoice='invoices 1 to 2'" in done.stdout

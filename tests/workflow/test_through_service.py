@@ -1,0 +1,178 @@
+"""Workflows through the durable service, and through processes that are killed."""
+
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatch_grpc import Client, Endpoint, new_call
+from dispatch_grpc.client.following import _warn_of_held_slot
+from dispatch_grpc.testing import Runner
+from tests.conftest import data_dir
+from tests.service.processes import KEY, Process, service, until
+
+
+@contextmanager
+def endpoint(log: Path, port: int = 0) -> Iterator[Process]:
+    """A process of the endpoint in `hosted.py`."""
+    process = Process(sys.executable, "-m", "tests.workflow.hosted", str(log), str(port))
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("log") / "effects"
+
+
+@pytest.fixture(scope="module")
+def hosted(log: Path) -> Iterator[Process]:
+    with endpoint(log) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with (
+        data_dir() as folder,
+        service(folder) as process,
+        Client(KEY, api_url=process.url) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A folder for a database, which is ended with the test."""
+    with data_dir() as folder:
+        yield folder
+        for file in folder.glob("postgres/postmaster.pid"):
+            with contextlib.suppress(OSError):  # it may have ended just now
+                os.kill(int(file.read_text().split()[0]), signal.SIGQUIT)
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "wanted"),
+    [
+        ("chain", 20, 20),
+        ("chain", 0, 0),
+        ("fan_out", 100, 100),
+        ("countdown", 5, "end"),
+        ("impatient", 2, "late"),
+        ("careful", None, ["the door", 403]),
+        (
+            "alternate",
+            "a",
+            [f"{kind}-a-{number}" for number in range(5) for kind in ("call", "step")],
+        ),
+    ],
+)
+def test_a_workflow(client: Client, hosted: Process, name: str, input: Any, wanted: Any):
+    assert client.wait(client.dispatch(new_call(hosted.url, name, input)), timeout=None) == wanted
+
+
+def test_a_sleep_holds_nothing(client: Client, hosted: Process):
+    """500 sleep at once, with far fewer slots, and wake in time."""
+    batch = client.batch()
+    batch.add(*(new_call(hosted.url, "patient", 3) for _ in range(500)))
+    begin = time.monotonic()
+    ids = batch.dispatch()
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(partial(client.wait, timeout=None), ids))
+    assert all(3 <= seconds < 60 for seconds in found)
+    assert time.monotonic() - begin < 100  # one after the other they take 25 minutes
+
+
+def test_fan_out_of_more_than_a_poll_waits_for(client: Client, hosted: Process):
+    assert client.wait(client.dispatch(new_call(hosted.url, "fan_out", 2000)), timeout=None) == 2000
+
+
+def test_a_function_that_waits_with_a_client_is_warned_of(
+    client: Client, hosted: Process, caplog: pytest.LogCaptureFixture
+):
+    _warn_of_held_slot.cache_clear()
+    dispatch_id = client.dispatch(new_call(hosted.url, "chain", 1))
+    client.wait(dispatch_id)
+    assert "slots" not in caplog.text
+    ours = Endpoint("http://127.0.0.1:1", env={})
+
+    @ours.function
+    def parent(times: int) -> list[int]:
+        return [client.wait(dispatch_id, int) for _ in range(times)]
+
+    assert Runner(ours).run(parent.call(2)) == [1, 1]
+    assert caplog.text.count("Make the function a workflow (@endpoint.workflow)") == 1
+
+
+def test_recursion_does_not_need_slots(data: Path, hosted: Process):
+    with (
+        service(data, concurrency=2, host_concurrency=2, batch_size=1) as process,
+        Client(KEY, api_url=process.url) as client,
+    ):
+        assert client.wait(client.dispatch(new_call(hosted.url, "deep", 50)), timeout=None) == 50
+
+
+def test_service_and_endpoint_are_killed_at_random(
+    tmp_path: Path, data: Path, record_property: Any
+):
+    """Every call's effect is there, every result is right; repetitions are counted."""
+    log, chance = tmp_path / "effects", random.Random(7)
+    port = 0
+    count = 200
+
+    def effects() -> Counter[str]:
+        return Counter(log.read_text().split()) if log.exists() else Counter()
+
+    ids: list[str] = []
+    with endpoint(log) as first:
+        port = int(first.url.rpartition(":")[2])
+        first.kill()
+    kills = 0
+    for _ in range(3):
+        with (
+            service(data, concurrency=64, batch_size=16) as process,
+            endpoint(log, port) as hosted,
+            Client(KEY, api_url=process.url) as client,
+        ):
+            if not ids:
+                batch = client.batch()
+                url = f"http://127.0.0.1:{port}"
+                batch.add(*(new_call(url, "alternate", str(n)) for n in range(count)))
+                ids = batch.dispatch()
+            reached = len(effects()) + 200
+            until(lambda r=reached: len(effects()) >= min(r, count * 10))
+            time.sleep(chance.uniform(0, 0.3))
+            for victim in chance.sample([process, hosted], 2):
+                victim.kill()
+                kills += 1
+                time.sleep(chance.uniform(0, 0.2))
+    assert len(effects()) < count * 10, "all had been done before the last kill"
+    with (
+        service(data) as process,
+        endpoint(log, port),
+        Client(KEY, api_url=process.url) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        found = list(pool.map(partial(client.wait, timeout=None), ids))
+    wanted = [
+        [f"{kind}-{n}-{number}" for number in range(5) for kind in ("call", "step")]
+        for n in range(count)
+    ]
+    assert found == wanted
+    times = effects()
+    assert set(times) == {key for keys in wanted for key in keys}
+    repeated = sum(number - 1 for number in times.values())
+    record_property("effects repeated", f"{repeated} of {sum(times.values())} after {kills} kills")
