@@ -25,7 +25,8 @@ class Remote(Generic[_R]):
         self, endpoint: Host, url: str, name: str, returns: Any, raises: Iterable[type[Exception]]
     ) -> None:
         new_call(url, name)  # checks both
-        self.url, self.name = url, name
+        self.url: str = url
+        self.name: str = name
         self._endpoint, self._returns, self._raises = endpoint, returns, tuple(raises)
 
     def call(

@@ -60,7 +60,7 @@ class ApiKeys:
         self._given = {resolve_api_key(key, nothing).value: "" for key in given}
         self._file = file
         self._kept = None if self._given or file else data_dir / "api-key"
-        self.made = False
+        self.made: bool = False
 
     def load(self) -> dict[str, str]:
         """Return the names by key.

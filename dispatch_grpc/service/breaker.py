@@ -38,7 +38,7 @@ class Breaker:
     """
 
     def __init__(self) -> None:
-        self.failures = 0
+        self.failures: int = 0
         self.until: float | None = None
         self._may_probe = False
         self._probing_since: float | None = None
@@ -105,7 +105,8 @@ class Breaker:
     def learn(self, failures: int, until: float) -> None:
         """Learn from another process that the host rests."""
         if self._probing_since is None and not self._may_probe:
-            self.failures, self.until = failures, until
+            self.failures = failures
+            self.until = until
 
 
 class Pace:

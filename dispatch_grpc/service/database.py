@@ -173,8 +173,8 @@ class Database:
         self.durable: Any = None
         self.relaxed: Any = None
         self.looks: Any = None
-        self.health = Health()
-        self.clock = Clock()
+        self.health: Health = Health()
+        self.clock: Clock = Clock()
 
     async def open(self) -> None:
         """Start the embedded database if it is that, connect, and bring the tables up to date.

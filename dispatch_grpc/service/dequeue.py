@@ -44,8 +44,8 @@ class Worker:
     def __init__(
         self, database: Database, caller: Caller, settings: Settings, metrics: Metrics
     ) -> None:
-        self.me = uuid4()
-        self.notices = Notices(database, lost=self._look_again)
+        self.me: UUID = uuid4()
+        self.notices: Notices = Notices(database, lost=self._look_again)
         self.notices.listen(notices.LANES, self._have_jobs)
         self._database = database
         self._settings = settings

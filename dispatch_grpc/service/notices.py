@@ -41,7 +41,7 @@ class Notices:
         self._listeners: dict[str, list[Listener]] = {}
         self._waiting: dict[str, dict[str, None]] = {}
         self._sending: asyncio.Task[None] | None = None
-        self.listening = asyncio.Event()
+        self.listening: asyncio.Event = asyncio.Event()
 
     def listen(self, channel: str, listener: Listener) -> None:
         """Call a function with the items of each notice on a channel; before `run`."""

@@ -33,7 +33,8 @@ class Certificate:
         self._keyfile = keyfile
         self._client_ca_file = client_ca_file
         self._seen = self._state()
-        self.context = self._current = self._load()
+        self._current = self._load()
+        self.context: ssl.SSLContext = self._current
         # The context of a listening socket cannot be replaced, and to load another pair into it
         # leaves it without any when the pair does not fit. So each handshake takes the current
         # one: Python calls this for clients that name no host, too.

@@ -115,18 +115,18 @@ class Activation:
         max_journal_bytes: int = journals.MAX_BYTES,
     ) -> None:
         self.journal = journal
-        self.replaying = True
+        self.replaying: bool = True
         self.driven = False
         self._steps: dict[int, Step] = {}
-        self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
+        self.loop: WorkflowLoop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
         self.endpoint = endpoint
-        self.errors = errors or {}
+        self.errors: Mapping[str, type[Exception]] = errors or {}
         self._function = function
         self._start_us = journal.start_time.ToMicroseconds()
         if expires_us is not None:
             self.loop.max_sleep_until = (expires_us - self._start_us) / 1e6
         self._max_journal_bytes = max_journal_bytes
-        self.journal_bytes = journal.ByteSize()
+        self.journal_bytes: int = journal.ByteSize()
         self._hash = hashlib.blake2b(key=journal.nonce, digest_size=8)
         self._expected: dict[int, Command] = {}
         self._waiting: dict[int, _Waiting] = {}

@@ -49,7 +49,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, host: Any = None) -> None:
         self.host = host
-        self.stopped = self.closed = False
+        self.stopped: bool = False
+        self.closed: bool = False
         self.max_sleep_until: float | None = None
         self._now = 0.0
         self._ready: deque[asyncio.Handle] = deque()

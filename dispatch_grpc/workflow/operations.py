@@ -131,7 +131,7 @@ class _NotInReplays(logging.Filter):
         return not is_replaying()
 
 
-logger = logging.getLogger("dispatch_grpc.workflow")
+logger: logging.Logger = logging.getLogger("dispatch_grpc.workflow")
 """A logger for workflows, which drops what is logged during a replay."""
 logger.addFilter(_NotInReplays())
 

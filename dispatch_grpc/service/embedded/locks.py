@@ -12,7 +12,7 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.descriptor: int = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if sys.platform != "win32" and os.geteuid() == 0:  # in a user's folder it is that user's
             folder = path.parent.stat()
             os.fchown(self.descriptor, folder.st_uid, folder.st_gid)

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.metadata
-import logging
 import os
 import re
 import shutil
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatch_grpc.errors import ConfigurationError
-
-logger = logging.getLogger("dispatch_grpc.service")
+from dispatch_grpc.log import service_logger as logger
 
 # The wheel, of which nothing is imported. Another one would be named here: its distribution, the
 # folder of its programs, and the folders that these need, all relative to site-packages.

@@ -8,7 +8,6 @@ left of a first.
 """
 
 import asyncio
-import logging
 import signal
 import sys
 import time
@@ -20,13 +19,12 @@ from typing import Any
 import asyncpg
 
 from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.embedded import log
 from dispatch_grpc.service.embedded.initialise import check_version, initialise, is_root, owner
 from dispatch_grpc.service.embedded.locks import Lock
 from dispatch_grpc.service.embedded.postmaster import Postmaster
 from dispatch_grpc.service.embedded.programs import HAS_PROC, Programs, User
-
-logger = logging.getLogger("dispatch_grpc.service")
 
 _PAUSE = 0.02
 _NOT_YET = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
