@@ -1,4 +1,4 @@
-"""The README and the guide for callers, followed step by step."""
+"""The README and the guides for callers and for tests, followed step by step."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from tests.hostile import unused_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TESTING = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 CALLING = (ROOT / "docs/calling.md").read_text(encoding="utf-8")
 
 
@@ -94,10 +95,11 @@ def test_calling_functions_as_the_readme_does(newcomer: Newcomer):
     assert newcomer.run(sys.executable, "-c", code) == "Hello, World! ['Hello, Ada!', 14]\n"
 
 
-def test_testing_a_program_as_the_readme_does(newcomer: Newcomer):
-    code = block(README, "Testing your program", "python")
-    (newcomer.folder / "test_signup.py").write_text(code)
-    shown = newcomer.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+@pytest.mark.parametrize("heading", ["With a recorder", "With a runner"])
+def test_testing_a_program_as_the_guide_does(newcomer: Newcomer, heading: str):
+    file = f"test_{heading.split()[-1]}.py"
+    (newcomer.folder / file).write_text(block(TESTING, heading, "python"))
+    shown = newcomer.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file)
     assert "1 passed" in shown
 
 
