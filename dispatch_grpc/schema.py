@@ -166,7 +166,7 @@ def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
         pairs = zip(value, inner, strict=True) if isinstance(inner, list) else [(value, inner)]
         for item, item_found in pairs:
             if field.message_type.full_name == "google.protobuf.Any":
-                if item_found["@type"].endswith("/google.protobuf.Empty"):
+                if item_found.get("@type", "").endswith("/google.protobuf.Empty"):
                     item_found["value"] = {}
             elif isinstance(item_found, dict):
                 _add_empty_values(item, item_found)

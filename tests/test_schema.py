@@ -47,6 +47,12 @@ def test_empty_has_a_value_in_json(message: Any):
     assert json.loads(written.replace(f'{empty}, "value": {{}}', empty)) == MessageToDict(message)
 
 
+def test_an_any_without_a_type_is_written():
+    message = DispatchRequest()
+    message.calls.add(endpoint="http://x", function="f").input.SetInParent()
+    assert Parse(to_json(message), DispatchRequest()) == message
+
+
 def test_servers_write_it():
     endpoint = Endpoint("http://example.com", env={})
 
