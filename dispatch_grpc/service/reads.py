@@ -71,7 +71,8 @@ async def find(
         f"""
         WITH looked_at AS MATERIALIZED ({looked_at} ORDER BY id DESC LIMIT $3),
         match AS MATERIALIZED (SELECT id FROM looked_at {where} ORDER BY id DESC LIMIT $4)
-        SELECT found.*, last.id AS last_id, last.number FROM
+        SELECT found.*, last.id AS last_id, last.number = $3
+            AND EXISTS (SELECT FROM calls WHERE id >= $1 AND id < last.id) AS is_more FROM
             (SELECT min(id::text)::uuid AS id, count(*) AS number FROM looked_at) AS last
             LEFT JOIN (SELECT {columns} FROM calls JOIN match USING (id)) AS found ON true
         ORDER BY found.id DESC
@@ -81,7 +82,7 @@ async def find(
     found = [_info(row, with_result=False) for row in rows[:limit] if row["id"] is not None]
     if len(rows) > limit:
         return found, rows[limit - 1]["id"]
-    return found, rows[0]["last_id"] if rows[0]["number"] == LOOKED_AT else None
+    return found, rows[0]["last_id"] if rows[0]["is_more"] else None
 
 
 def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
