@@ -39,15 +39,15 @@ test: setup ## run the tests, with branch coverage of the hand-written code
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
-test-lowest: .venv-lowest/.stamp ## run the tests with the lowest declared dependencies
-	.venv-lowest/bin/python -m pytest
+test-lowest: .venv-lowest/.stamp ## run the tests, but for the slow ones, with the lowest declared dependencies
+	.venv-lowest/bin/python -m pytest -m "not slow"
 .venv-lowest/.stamp: pyproject.toml $(REQ)/lowest.txt
 	$(call venv,.venv-lowest,-r $(REQ)/lowest.txt -e .)
 
-test-newest: setup ## run the tests with the newest dependencies that there are
+test-newest: setup ## run the tests, but for the slow ones, with the newest dependencies that there are
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
-	.venv-newest/bin/python -m pytest
+	.venv-newest/bin/python -m pytest -m "not slow"
 
 test-pure-protobuf: setup ## run the tests of values, calls, clients and endpoints with the protobuf that Alpine gets
 	PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python $(BIN)/python -m pytest \

@@ -22,6 +22,26 @@ PROTOCOLS = ("grpc", "connect", "connect+json")
 KEY = "sk-test-0123456789"
 
 
+# Their tests kill, freeze and cut processes and connections, which takes minutes. They run once:
+# `make test-lowest` and `make test-newest` leave them out.
+SLOW_FILES = {
+    "test_database_faults.py",
+    "test_embedded.py",
+    "test_faults.py",
+    "test_host_faults.py",
+    "test_silent.py",
+    "test_through_service.py",
+    "test_wire.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        if item.path.name in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+
+
 class Driver:
     """Makes clients of one kind, and waits for what the async one returns."""
 
