@@ -25,20 +25,20 @@ KEY = "sk-test-0123456789"
 # Their tests kill, freeze and cut processes and connections, which takes minutes. They run once:
 # `make test-lowest` and `make test-newest` leave them out.
 SLOW_FILES = {
-    "test_database_faults.py",
-    "test_embedded.py",
-    "test_faults.py",
-    "test_host_faults.py",
-    "test_silent.py",
-    "test_through_service.py",
-    "test_wire.py",
+    "service/test_database_faults.py",
+    "service/test_embedded.py",
+    "service/test_faults.py",
+    "service/test_host_faults.py",
+    "transport/test_silent.py",
+    "workflow/test_through_service.py",
+    "service/test_wire.py",
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow."""
     for item in items:
-        if item.path.name in SLOW_FILES:
+        if "/".join(item.path.parts[-2:]) in SLOW_FILES:
             item.add_marker(pytest.mark.slow)
 
 

@@ -97,7 +97,7 @@ def test_calling_functions_as_the_readme_does(newcomer: Newcomer):
 
 @pytest.mark.parametrize("heading", ["With a recorder", "With a runner"])
 def test_testing_a_program_as_the_guide_does(newcomer: Newcomer, heading: str):
-    file = f"test_{heading.split()[-1]}.py"
+    file = f"test_{heading.rsplit(maxsplit=1)[-1]}.py"
     (newcomer.folder / file).write_text(block(TESTING, heading, "python"))
     shown = newcomer.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file)
     assert "1 passed" in shown
