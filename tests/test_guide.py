@@ -31,5 +31,8 @@ def test_the_example_waits_for_results_by_both_protocols():
 def test_a_service_that_does_not_come_up_is_told_by_its_own_error():
     done = guide(DISPATCH_DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.search("dispatch-grpc: the database cannot be used: .*refused", done.stderr)
+    assert re.search(
+        "dispatch-grpc: the database cannot be used: .* on 127.0.0.1:1 .*nothing listens there",
+        done.stderr,
+    )
     assert "Traceback" not in done.stderr

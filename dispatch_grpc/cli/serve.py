@@ -69,9 +69,9 @@ def _file(name: str, help: str) -> Callable[[_Command], _Command]:
     )
 
 
-def _networks(_: click.Context, __: click.Parameter, given: Sequence[str]) -> list[Any]:
+def _networks(_: click.Context, __: click.Parameter, given: Sequence[str]) -> tuple[Any, ...]:
     try:
-        return [ipaddress.ip_network(text.strip()) for text in given]
+        return tuple(ipaddress.ip_network(text.strip()) for text in given)
     except ValueError as error:
         raise click.BadParameter(f"a network such as 10.0.0.0/8 is required: {error}") from error
 

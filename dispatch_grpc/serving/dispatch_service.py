@@ -31,7 +31,7 @@ KEY_NAME = "dispatch-api-key-name"
 """The metadata key of the name of the API key."""
 
 RETRY_SECONDS = 1
-"""When to try again after RESOURCE_EXHAUSTED, as the answer tells."""
+"""The time to wait that an answer names after RESOURCE_EXHAUSTED and UNAVAILABLE."""
 
 
 class Handler(Protocol):
@@ -51,9 +51,9 @@ class Handler(Protocol):
             One id for each call, in their order.
 
         Raises:
-            RPCError: Is answered as it is, RESOURCE_EXHAUSTED with the time to wait (the header
-                `retry-after`, for gRPC `grpc-retry-pushback-ms`). Every other exception is
-                logged, and answered as INTERNAL without its text.
+            RPCError: The answer. With RESOURCE_EXHAUSTED and UNAVAILABLE it names a time to wait
+                (the header `retry-after`, for gRPC `grpc-retry-pushback-ms`). Every other
+                exception is logged, and answered with INTERNAL, without its text.
         """
         ...
 

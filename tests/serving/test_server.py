@@ -161,17 +161,20 @@ def test_a_handler_chooses_the_error(driver: Driver, code: Code):
     assert caught.value.code is code
 
 
-def test_a_handler_that_has_enough_tells_when_to_try_again():
-    with serve(Failing(RPCError("enough", code=Code.RESOURCE_EXHAUSTED))) as server:
+@pytest.mark.parametrize(
+    ("code", "status"), [(Code.RESOURCE_EXHAUSTED, 429), (Code.UNAVAILABLE, 503)]
+)
+def test_a_handler_that_takes_no_more_calls_says_when_to_try_again(code: Code, status: int):
+    with serve(Failing(RPCError("enough", code=code))) as server:
         response, _ = post(server.url, b"", "application/proto")
-        assert (response.status, response.headers["retry-after"]) == (429, "1")
+        assert (response.status, response.headers["retry-after"]) == (status, "1")
         with grpc.insecure_channel(server.url.removeprefix("http://")) as channel:
             with pytest.raises(grpc.RpcError) as caught:
                 DispatchServiceStub(channel).Dispatch(DispatchRequest(), timeout=10)
         error: Any = caught.value
         trailers = {key: value for key, value in error.trailing_metadata()}  # noqa: C416
         assert trailers["grpc-retry-pushback-ms"] == "1000"
-    with serve(Failing(RPCError("away", code=Code.UNAVAILABLE))) as server:
+    with serve(Failing(RPCError("no", code=Code.ABORTED))) as server:
         response, _ = post(server.url, b"", "application/proto")
         assert "retry-after" not in response.headers
 
