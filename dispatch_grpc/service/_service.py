@@ -26,6 +26,8 @@ from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate
 from dispatch_grpc.transport import is_loopback
 
+_END_SECONDS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
@@ -171,6 +173,8 @@ class Service:
                 await caller.close()
             except BaseException:  # it is ended at once: nobody waits for what still runs
                 database.terminate()
+                working.cancel()  # or it would start the embedded database again
+                await asyncio.wait({working}, timeout=_END_SECONDS)
                 raise
             finally:
                 await database.close()

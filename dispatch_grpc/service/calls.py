@@ -200,7 +200,8 @@ class Watching:
                     return WaitCallResponse(call=info)
                 # A notice may get lost with its connection: look again once in a while.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), min(left, 5))
+                    async with asyncio.timeout(min(left, 5)):
+                        await event.wait()
         finally:
             waiters.discard(event)
             if not waiters:

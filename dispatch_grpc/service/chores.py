@@ -98,7 +98,8 @@ class Chores:
                 self._wake_at = loop.time() + _WAKE_SECONDS
                 await self._safely(self._wake)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sooner.wait(), max(self._wake_at - loop.time(), 0.01))
+                async with asyncio.timeout(max(self._wake_at - loop.time(), 0.01)):
+                    await self._sooner.wait()
 
     async def _wake(self) -> None:
         async with self._database.transaction() as connection:

@@ -173,6 +173,7 @@ class Database:
         self.durable: Any = None
         self.relaxed: Any = None
         self.looks: Any = None
+        self._is_terminated = False
         self.health: Health = Health()
         self.clock: Clock = Clock()
 
@@ -280,7 +281,7 @@ class Database:
                 if fault is Fault.CONFLICT:
                     await asyncio.sleep(random.random() / 50)  # noqa: S311
                     continue
-                if fault is not Fault.AWAY:
+                if fault is not Fault.AWAY or self._is_terminated:
                     raise
                 self.health.failed(error)
             else:
@@ -301,7 +302,8 @@ class Database:
             yield connection
 
     def terminate(self) -> None:
-        """Cut off the connections, whatever they are used for."""
+        """Cut off the connections, whatever they are used for; `persist` gives up."""
+        self._is_terminated = True
         for pool in (self.durable, self.relaxed, self.looks):
             if pool is not None:
                 pool.terminate()
@@ -312,7 +314,8 @@ class Database:
             for pool in (self.durable, self.relaxed, self.looks):
                 if pool is not None:
                     with suppress(TimeoutError):  # after which its connections are cut off
-                        await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+                        async with asyncio.timeout(_CLOSE_SECONDS):
+                            await pool.close()
         finally:
             if self._embedded is not None:
                 await self._embedded.close()

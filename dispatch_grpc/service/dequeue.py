@@ -184,7 +184,8 @@ class Worker:
                 backoff = 0.1
                 if act == self._turn:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), seconds)
+                        async with asyncio.timeout(seconds):
+                            await self._wake.wait()
                 else:
                     await asyncio.sleep(seconds)
 

@@ -100,7 +100,8 @@ class SharedHosts:
                     self._database.health.failed(error)
                 await asyncio.sleep(1)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sooner.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._sooner.wait()
 
     async def _share(self) -> None:
         self._hosts.forget(_now())

@@ -109,7 +109,8 @@ class Notices:
             self._lost()
             while not gone.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(gone.wait(), _PING_SECONDS)
+                    async with asyncio.timeout(_PING_SECONDS):
+                        await gone.wait()
                     return
                 try:
                     await connection.fetchval("SELECT 1", timeout=_PING_SECONDS)

@@ -97,7 +97,7 @@ class Embedded:
 
         Two lines are logged about an outage, however often this is called: its cause and its end.
         """
-        if self._server.is_running:
+        if not self._is_open or self._server.is_running:
             return
         try:
             async with self._alone():
