@@ -143,7 +143,8 @@ class Worker:
         finally:
             tasks = [*loops, *self._jobs.values()]
             for task in tasks:
-                task.cancel()
+                if not task.cancelling():  # a second time would interrupt the end of a transaction
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self, running: "asyncio.Task[None]") -> None:

@@ -60,7 +60,7 @@ def _values(message: Message, path: _Path) -> Iterator[tuple[_Path, AnyProto]]:
         if field.message_type is None:
             continue
         inner = (*path, field.json_name)
-        items = enumerate(value) if field.is_repeated else ((None, value),)
+        items = ((None, value),) if isinstance(value, Message) else enumerate(value)
         for index, item in items:
             where = inner if index is None else (*inner, index)
             if isinstance(item, AnyProto):

@@ -221,7 +221,9 @@ def _translate(error: Any) -> RPCError:
 _NO_CONNECTION_CODES = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE})
 _DIAGNOSIS_SECONDS = 3.0
 _NO_CONNECTION = re.compile(r"failed to connect|.*(andshake|Socket closed|Connection reset)")
-_HTTP1 = re.compile(r"Expected SETTINGS frame as the first frame|http1\.x server")
+_HTTP1 = re.compile(
+    r"Expected SETTINGS frame as the first frame|http1\.x server|Failed parsing HTTP/2"
+)
 
 # What versions of grpcio say of answers without a status of gRPC, of bytes that are no message,
 # and of messages that are too large for us.

@@ -1,17 +1,14 @@
-"""grpcio, whose C core is kept from writing to stderr what our errors tell.
+"""grpcio, whose C core is kept from writing to stderr what our errors say.
 
-The core reads GRPC_VERBOSITY when it is imported, and never again. A value that is set stays.
+The core reads GRPC_VERBOSITY once: newer versions when they are imported, grpcio 1.72 with the
+first channel. So the variable stays set, for child processes too. A value that is set wins.
 """
 
 import os
 
-_is_set = "GRPC_VERBOSITY" in os.environ
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import grpc  # noqa: E402
-import grpc.aio  # noqa: E402
-
-if not _is_set:
-    del os.environ["GRPC_VERBOSITY"]
+import grpc
+import grpc.aio
 
 __all__ = ["grpc"]
