@@ -21,7 +21,7 @@ class Lock:
         """Give back the lock, unless a child process holds it too."""
         os.close(self.descriptor)
 
-    if sys.platform == "win32":  # pragma: no cover - Windows only
+    if sys.platform == "win32":
         import msvcrt
 
         # Windows has no shared locks here: who shares locks one byte, an exclusive lock is on all.
