@@ -13,6 +13,8 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import Call, CallError, Client, Endpoint, Status, new_call, unmarshal, workflow
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import data_dir, run_service
 from tests.polyglot.languages import Programs
@@ -90,8 +92,12 @@ class Durable:
 
 @pytest.fixture(scope="module")
 def durable() -> Iterator[Durable]:
-    """The durable service, and where its database is."""
-    with data_dir() as folder, run_service(folder) as running:
+    """The durable service, and where its database is.
+
+    It retries an unknown function for half a second, in which a deploy would have to be through.
+    """
+    worker = Settings(limits=Limits(grace=timedelta(seconds=0.5)))
+    with data_dir() as folder, run_service(folder, worker=worker) as running:
         yield Durable(running.url, running.api_key, folder)
 
 
