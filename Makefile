@@ -7,6 +7,8 @@ BIN := .venv/bin
 # The generators live in a venv of their own: they need an old protobuf.
 GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
+# Tests run in several processes, since most of them wait; the tests of a file run in one.
+PARALLEL := -n 4 --dist loadfile
 # For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
 LANGS ?=
 # Standard steps to make a venv: $(1) folder, $(2) what pip installs.
@@ -36,21 +38,21 @@ run: setup ## dispatch calls to a service on this machine; kill a workflow, whic
 
 test: setup ## run the tests, with branch coverage of the hand-written code
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 test-lowest: .venv-lowest/.stamp ## run the tests, but for the slow ones, with the lowest declared dependencies
-	.venv-lowest/bin/python -m pytest -m "not slow"
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m "not slow"
 .venv-lowest/.stamp: pyproject.toml $(REQ)/lowest.txt
 	$(call venv,.venv-lowest,-r $(REQ)/lowest.txt -e .)
 
 test-newest: setup ## run the tests, but for the slow ones, with the newest dependencies that there are
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
-	.venv-newest/bin/python -m pytest -m "not slow"
+	.venv-newest/bin/python -m pytest $(PARALLEL) -m "not slow"
 
 test-pure-protobuf: setup ## run the tests of values, calls, clients and endpoints with the protobuf that Alpine gets
-	PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python $(BIN)/python -m pytest \
+	PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) \
 		tests/values tests/test_calls.py tests/client tests/endpoint
 
 fresh-machine: ## follow the README on a fresh Debian with the newest Python and dependencies (needs root)

@@ -24,7 +24,7 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve
-from tests.conftest import KEY, Driver
+from tests.conftest import KEY, Driver, parameter_id
 
 A, B, C = (new_call("http://example.com", name, name) for name in "abc")
 
@@ -98,7 +98,7 @@ def test_calls_made_in_the_batch(driver, batch, dispatch_recorder: CallRecorder)
         (("http://example.com", "f"), {"version": "\ud800"}),
         (("http://example.com", "f"), {"correlation_id": -1}),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_no_half_made_call_stays_in_the_batch(
     batch, arguments: tuple[Any, ...], options: dict[str, Any]

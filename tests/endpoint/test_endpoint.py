@@ -622,6 +622,7 @@ def test_settings_that_are_missing_or_wrong_are_errors_that_name_them(
         ("", KEYS.verification_key),
         (b" ", KEYS.verification_key),
     ],
+    ids=lambda value: type(value).__name__,  # the keys are new in each process
 )
 def test_the_verification_key_is_the_argument_or_of_the_environment(argument: Any, variable: str):
     env = {"DISPATCH_VERIFICATION_KEY": variable}
@@ -637,6 +638,7 @@ def test_the_verification_key_is_the_argument_or_of_the_environment(argument: An
         ("bridge://session", None, 0),
         (URL, KEYS.verification_key, 0),
     ],
+    ids=["no key", "empty", "bridge", "key"],
 )
 def test_an_endpoint_that_verifies_nothing_warns_once(
     url: str, key: str | None, warnings: int, caplog: pytest.LogCaptureFixture

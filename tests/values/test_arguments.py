@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from dispatch_grpc import Call, MarshalError, UnmarshalError, marshal, unmarshal
 from dispatch_grpc.schema import DispatchRequest
 from dispatch_grpc.values import convert, decode_arguments, encode_arguments
+from tests.conftest import parameter_id
 from tests.values.test_models import Half
 from tests.values.test_values import JSON
 
@@ -93,7 +94,7 @@ def test_what_a_value_holds_is_a_plain_dict(arguments: dict[str, typing.Any]):
         (3, 3),
         (2**53, 2**53),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_the_representation(value: object, json: object):
     """Protobuf's JSON form of an Any, where a Value would lose something."""
@@ -136,7 +137,7 @@ class Typed(msgspec.Struct, tag_field="@type", tag="type.googleapis.com/x"):
         (Call(function="f"), Call),
         (Duration(seconds=1), Duration),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_annotations_read_both_forms(value: typing.Any, T: typing.Any):
     back = decode_arguments(encode_arguments({"a": value, "b": 1}))
@@ -163,7 +164,7 @@ def test_other_inputs_are_natural_values(input: object):
         ({"b": "\ud800"}, r"^\$\.b: .*surrogate"),
         ({"b": Any(type_url="x/no.such.T")}, r"^\$\.b: .*no\.such\.T"),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_what_has_no_representation_is_an_error(arguments: dict[str, typing.Any], message: str):
     with pytest.raises(MarshalError, match=message):
@@ -179,7 +180,7 @@ def test_what_has_no_representation_is_an_error(arguments: dict[str, typing.Any]
         {"@type": "type.googleapis.com/no.such.T"},
         {"@type": CALL, "no_such_field": 1},
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_a_malformed_argument_is_an_error(value: object):
     with pytest.raises(UnmarshalError, match=r"^b: "):

@@ -20,6 +20,7 @@ from google.protobuf import descriptor_pb2
 
 from dispatch_grpc import Call, MarshalError, UnmarshalError, marshal, unmarshal
 from dispatch_grpc.values import convert
+from tests.conftest import parameter_id
 from tests.values.test_values import NOW, Color, Level, Node
 
 
@@ -109,7 +110,7 @@ EVERYTHING = Everything(
         (Call(function="f"), Call),
         (2**64 - 1, int),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: parameter_id(value)[:40],
 )
 def test_decoding_into_a_type(value: object, cls: typing.Any):
     back = unmarshal(marshal(value), cls)
@@ -145,7 +146,7 @@ def test_fields_have_the_names_that_peers_see():
         (Call(), At, r"Expected `object`, got `Call`|not a type|no way"),
         (1, Call, r"expected the message dispatch\.sdk\.v1\.Call, found google\.protobuf\.Int64"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: parameter_id(value)[:30],
 )
 def test_what_is_not_of_the_type_is_an_error(value: object, cls: typing.Any, message: str):
     with pytest.raises(UnmarshalError, match=message):
@@ -388,7 +389,7 @@ Limit = typing.Annotated[int, pydantic.Field(gt=0)]
         (LOCAL_MEAN_TIME, datetime),
         ([time(1, 2, 3, tzinfo=timezone(timedelta(hours=-3.5)))], list[time]),
     ],
-    ids=lambda value: repr(value)[:40],
+    ids=lambda value: parameter_id(value)[:40],
 )
 def test_every_library_keeps_its_values(value: typing.Any, T: typing.Any):
     for wrapped, wanted in ((value, T), ([value], list[T])):
@@ -479,7 +480,7 @@ class Opaque(pydantic.BaseModel, arbitrary_types_allowed=True):
             r"at most 2",
         ),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: parameter_id(value)[:30],
 )
 def test_no_value_changes_silently(value: typing.Any, T: typing.Any, message: str):
     with pytest.raises(UnmarshalError, match=message) as caught:
@@ -500,7 +501,7 @@ def test_no_value_changes_silently(value: typing.Any, T: typing.Any, message: st
             r"^\$\[0\]: a time must be in the years 1 to 9999",
         ),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: parameter_id(value)[:30],
 )
 def test_models_that_cannot_be_written(value: object, message: str):
     with pytest.raises(MarshalError, match=message):
@@ -520,7 +521,7 @@ def test_models_that_cannot_be_written(value: object, message: str):
         (numpy.bytes_(b"x"), b"x"),
         (numpy.timedelta64(1500, "ms"), timedelta(seconds=1.5)),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_numpy_scalars(value: object, expected: object):
     assert unmarshal(marshal(value)) == expected
@@ -542,7 +543,7 @@ def test_numpy_scalars(value: object, expected: object):
         numpy.array(1),
         numpy.void(b"x"),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_other_values_of_numpy_are_refused(value: object):
     with pytest.raises(MarshalError, match=r"^\$: (a numpy|numpy\.ndarray has|a datetime must)"):

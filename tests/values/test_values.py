@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from dispatch_grpc import MarshalError, UnmarshalError, marshal, unmarshal
 from dispatch_grpc.schema import Call
+from tests.conftest import parameter_id
 
 PREFIX = "type.googleapis.com/google.protobuf."
 NOW = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -80,7 +81,7 @@ class Level(enum.IntEnum):
         (time(1, 2, 3), wrappers_pb2.StringValue(value="01:02:03")),
         (Call(function="f"), Call(function="f")),
     ],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_the_table(value: object, message):
     assert marshal(value) == packed(message)
@@ -89,7 +90,7 @@ def test_the_table(value: object, message):
 @pytest.mark.parametrize(
     "value",
     [[], (), {}, [[]], {"": {}}, [None, True, "x", 1, 2.5, {"k": [1]}], {1, 2}, {"a": (1, 2)}],
-    ids=repr,
+    ids=parameter_id,
 )
 def test_lists_and_dicts_are_values(value: object):
     any = marshal(value)
