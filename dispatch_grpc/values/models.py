@@ -248,6 +248,8 @@ def _is_written_as(value: Any, natural: Any) -> bool:
 def _read_union(members: tuple[Any, ...], value: Any) -> Any:
     """Convert to the one member of a union that a value fits, by its keys if need be."""
     simple = tuple(one for one in members if _is_known_to_msgspec(one, {}) and not _fields(one))
+    if len(simple) == len(members):  # msgspec refuses them together, such as an enum of floats
+        simple = ()
     fits: list[tuple[Any, Any]] = []
     problems = []
     others = [one for one in members if one not in simple]

@@ -12,6 +12,7 @@ from uuid import UUID
 import attrs
 import msgspec
 import pydantic
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -165,6 +166,15 @@ def test_models_of_one_library_come_back(case: tuple[typing.Any, typing.Any]):
     back = unmarshal(marshal(value), cls)
     assert back == value
     assert type(back) is cls
+
+
+@pytest.mark.parametrize("value", [*Break, None])
+def test_an_optional_enum_that_json_cannot_hold_comes_back(value: Break | None):
+    @dataclasses.dataclass
+    class Shift:
+        rest: Break | None
+
+    assert unmarshal(marshal(Shift(value)), Shift) == Shift(value)
 
 
 @settings(max_examples=100, deadline=None)
