@@ -53,6 +53,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long texts by their argument: keys differ from worker to worker."""
+    return argname if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 def parameter_id(value: object) -> str:
     """Name a parameter by its repr without addresses, since every worker must find equal names."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
