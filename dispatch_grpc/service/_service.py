@@ -11,10 +11,10 @@ from pathlib import Path
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service.accepting import Accepting, Watching
 from dispatch_grpc.service.api_keys import ApiKeys
 from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.calls import Accepting, Watching
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics

@@ -19,9 +19,9 @@ from dispatch_grpc.schema import (
     WaitCallRequest,
 )
 from dispatch_grpc.service import machine, reads, store
+from dispatch_grpc.service.accepting import Watching
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.calls import Watching
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits, Replace
