@@ -13,7 +13,7 @@ import asyncpg
 from pgqueuer.queries import Queries
 
 from dispatch_grpc import new_call
-from dispatch_grpc.service import store
+from dispatch_grpc.service import store, store_accept
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.schema import SCHEMA
@@ -54,7 +54,7 @@ class Accepts:
     async def _some(self, connection: Any) -> None:
         now = await connection.fetchval("SELECT now()")
         for _ in range(ACCEPTS):
-            await store.accept(connection, [store.New(new_id(), _CALL, now)], now)
+            await store_accept.accept(connection, [store.New(new_id(), _CALL, now)], now)
 
     def close(self) -> None:
         for connection in self._connections:

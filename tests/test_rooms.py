@@ -126,6 +126,13 @@ def test_only_the_schema_imports_the_generated_messages():
             assert not re.search(r"from dispatch\.\S*_pb2 import", path.read_text()), path
 
 
+def test_only_the_store_changes_calls():
+    change = r"(UPDATE|INSERT INTO|DELETE FROM|TRUNCATE)\s+(calls|requests)\b"
+    for path in (PACKAGE / "service").rglob("*.py"):
+        if not re.fullmatch(r"store\w*|schema", path.stem):
+            assert not re.search(change, path.read_text()), path
+
+
 def test_the_page_for_contributors_lists_the_rooms_in_this_order():
     rows = re.findall(r"^\| `(\w+)/?`", PAGE.read_text(), re.MULTILINE)
     assert tuple(rows) == ROOMS

@@ -11,7 +11,7 @@ from pathlib import Path
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.accepting import Accepting, Watching
+from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.api_keys import ApiKeys
 from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
@@ -21,6 +21,7 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
+from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate

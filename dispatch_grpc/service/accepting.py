@@ -1,14 +1,8 @@
-"""The two services: calls are accepted, looked at, waited for and cancelled."""
+"""DispatchService: calls are recorded."""
 
-import asyncio
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 from uuid import UUID
 
 from asyncpg import PostgresConnectionError, PostgresError
@@ -16,34 +10,18 @@ from asyncpg import PostgresConnectionError, PostgresError
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.schema import (
-    CallInfo,
-    CallState,
-    CancelCallRequest,
-    CancelCallResponse,
     DispatchRequest,
     DispatchResponse,
-    GetCallRequest,
-    GetCallResponse,
-    ListCallsRequest,
-    ListCallsResponse,
-    WaitCallRequest,
-    WaitCallResponse,
 )
-from dispatch_grpc.service import machine, notices, reads, store
-from dispatch_grpc.service.database import Database, Fault, classify, is_transient
+from dispatch_grpc.service import store_accept
+from dispatch_grpc.service.database import Database, is_transient
 from dispatch_grpc.service.dequeue import Worker
-from dispatch_grpc.service.ids import new_id, parse_id
+from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.urls import problem_of_call
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
-
-_MAX_WAIT_SECONDS = 30.0
-_MAX_PAGE_SIZE = 1000
-_PAGE_SIZE = 100
-_CANCEL_ATTEMPTS = 10
 
 
 class Accepting:
@@ -107,7 +85,7 @@ class Accepting:
             self._worker.make_way()
             # One statement, and so a transaction, of the pool whose commits are on disk.
             async with self._database.durable.acquire() as connection:
-                ids, lanes = await store.accept(
+                ids, lanes = await store_accept.accept(
                     connection, calls, now, key=digest, body=_body(request)
                 )
         except Exception as error:
@@ -139,151 +117,3 @@ def away_error(error: BaseException) -> RPCError:
     return rpc_error(
         Code.UNAVAILABLE, f"the database does not work at the moment, {recorded}; try again in 1 s"
     )
-
-
-class Watching:
-    """The implementation of CallService.
-
-    Args:
-        database: Where the calls are.
-        told: Notices of the calls that finish, in whichever process they do.
-    """
-
-    def __init__(self, database: Database, told: Notices) -> None:
-        self._database = database
-        self._notices = told
-        told.listen(notices.FINISHED, self._finished)
-        self._waiters: dict[UUID, set[asyncio.Event]] = {}
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Answer those who wait with what there is: they ask again, elsewhere."""
-        self._stopping = True
-        for waiters in self._waiters.values():
-            for event in waiters:
-                event.set()
-
-    def _finished(self, ids: Sequence[str]) -> None:
-        for id in ids:
-            for event in self._waiters.get(UUID(hex=id), ()):
-                event.set()
-
-    async def get_call(self, request: GetCallRequest) -> GetCallResponse:
-        """Return a call as it is now."""
-        return GetCallResponse(call=await self._get(_id(request.dispatch_id)))
-
-    async def _get(self, id: UUID) -> CallInfo:
-        async with self._database.relaxed.acquire() as connection:
-            info = await reads.get(connection, id)
-        if info is None:
-            raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
-        return info
-
-    async def wait_call(self, request: WaitCallRequest) -> WaitCallResponse:
-        """Return a call as soon as it has finished, or as it is when the time is over."""
-        id = _id(request.dispatch_id)
-        seconds = _MAX_WAIT_SECONDS
-        if request.HasField("max_wait"):
-            seconds = request.max_wait.seconds + request.max_wait.nanos / 1e9
-            if seconds < 0:
-                raise rpc_error(Code.INVALID_ARGUMENT, "max_wait: zero or more is required")
-        deadline = asyncio.get_running_loop().time() + min(seconds, _MAX_WAIT_SECONDS)
-        event = asyncio.Event()
-        waiters = self._waiters.setdefault(id, set())
-        waiters.add(event)
-        try:
-            while True:
-                event.clear()
-                info = await self._get(id)
-                left = deadline - asyncio.get_running_loop().time()
-                if info.state == CallState.CALL_STATE_FINISHED or left <= 0 or self._stopping:
-                    return WaitCallResponse(call=info)
-                # A notice may get lost with its connection: look again once in a while.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, 5)):
-                        await event.wait()
-        finally:
-            waiters.discard(event)
-            if not waiters:
-                self._waiters.pop(id, None)
-
-    async def list_calls(self, request: ListCallsRequest) -> ListCallsResponse:
-        """Return calls, the newest first."""
-        size = request.page_size or _PAGE_SIZE
-        if not 1 <= size <= _MAX_PAGE_SIZE:
-            raise rpc_error(
-                Code.INVALID_ARGUMENT,
-                f"page_size: an int from 1 to {_MAX_PAGE_SIZE} is required; got {size}",
-            )
-        if request.state not in CallState.values():
-            raise rpc_error(Code.INVALID_ARGUMENT, f"state: {request.state} is not a CallState")
-        if not 0 <= request.status < 2**15:  # the column's range; later versions may add some
-            raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
-        filters: dict[str, Any] = {
-            name: getattr(request, name)
-            for name in ("state", "status", "function", "endpoint")
-            if getattr(request, name)
-        }
-        for name in ("function", "endpoint"):
-            if "\0" in getattr(request, name):
-                raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: a text without NUL is required")
-        for name in ("created_after", "created_before"):
-            if request.HasField(name):
-                try:
-                    filters[name] = getattr(request, name).ToDatetime(tzinfo=UTC)
-                except (ValueError, OverflowError) as error:
-                    raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: {error}") from error
-        if request.parent_dispatch_id:
-            filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
-        if request.page_token:
-            filters["before"] = _from_token(request.page_token)
-        async with self._database.looks.acquire() as connection:
-            calls, place = await reads.find(connection, filters, size)
-        token = "" if place is None else _to_token(place)
-        return ListCallsResponse(calls=calls, next_page_token=token)
-
-    async def cancel_call(self, request: CancelCallRequest) -> CancelCallResponse:
-        """Finish a call and those that it made."""
-        id = _id(request.dispatch_id)
-
-        def cancelled(id: UUID, correlation_id: int) -> machine.Finish:
-            never = datetime.max.replace(tzinfo=UTC)
-            return machine.cancel(machine.Running(id, "", correlation_id, never))
-
-        number = None
-        for attempt in range(_CANCEL_ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    number = await store.cancel(
-                        connection, id, cancelled, self._database.clock.now()
-                    )
-                break
-            except Exception as error:
-                # It met others that lock the same calls, in another order.
-                if classify(error) is not Fault.CONFLICT or attempt == _CANCEL_ATTEMPTS - 1:
-                    raise
-        if number is None:
-            raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
-        if number == 0:
-            raise rpc_error(Code.FAILED_PRECONDITION, f"the call {id} has finished already")
-        return CancelCallResponse(call=await self._get(id), cancelled=number)
-
-
-def _id(text: str, name: str = "dispatch_id") -> UUID:
-    id = parse_id(text)
-    if id is None:
-        raise rpc_error(Code.NOT_FOUND, f"{name}: there is no call of the id {text!r:.80}")
-    return id
-
-
-def _to_token(place: UUID) -> str:
-    return base64.urlsafe_b64encode(place.bytes).decode().rstrip("=")
-
-
-def _from_token(token: str) -> UUID:
-    try:
-        return UUID(bytes=base64.urlsafe_b64decode(token + "=="))
-    except (ValueError, binascii.Error) as error:
-        raise rpc_error(
-            Code.INVALID_ARGUMENT, f"page_token: not one of this service: {token!r:.80}"
-        ) from error

@@ -8,9 +8,10 @@ from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.accepting import Accepting, Watching, away_error
+from dispatch_grpc.service.accepting import Accepting, away_error
 from dispatch_grpc.service.database import is_transient
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import CODECS

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import reads, store
+from dispatch_grpc.service import reads, store_due, store_upkeep
 from dispatch_grpc.service.database import Database, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
@@ -103,8 +103,8 @@ class Chores:
 
     async def _wake(self) -> None:
         async with self._database.transaction() as connection:
-            lanes = await store.wake(connection)
-            seconds = await store.next_wake(connection)
+            lanes = await store_due.wake(connection)
+            seconds = await store_due.next_wake(connection)
         self._expect(lanes)
         if seconds is not None:
             self.wake_within(seconds)
@@ -122,7 +122,7 @@ class Chores:
         async with self._database.transaction() as connection:
             if not await _is_mine(connection, "expire"):
                 return 0
-            items, lanes, finished = await store.expire(
+            items, lanes, finished = await store_due.expire(
                 connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
         self._metrics.finished(items, set(finished))
@@ -133,7 +133,7 @@ class Chores:
         async with self._database.transaction() as connection:
             if not await _is_mine(connection, "recover"):
                 return
-            lanes = await store.recover(connection)
+            lanes = await store_upkeep.recover(connection)
         if lanes:
             logger.warning("calls without a job were found, and have one again")
             self._expect(lanes)
@@ -153,7 +153,9 @@ class Chores:
             await connection.execute(
                 "DELETE FROM resting_hosts WHERE until < now() - $1::interval", timedelta(hours=1)
             )
-            return await store.prune(connection, settings.retention, settings.request_retention)
+            return await store_upkeep.prune(
+                connection, settings.retention, settings.request_retention
+            )
 
 
 async def _is_mine(connection: Any, chore: str) -> bool:

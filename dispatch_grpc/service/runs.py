@@ -8,7 +8,7 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, store
+from dispatch_grpc.service import machine, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database, Fault, classify
@@ -133,7 +133,7 @@ class Runs:
 
     async def _load(self, jobs: Sequence[Job]) -> Sequence[Loaded | Exception | None]:
         async def load(connection: Any) -> dict[Job, Loaded]:
-            return await store.load(connection, jobs)
+            return await store_attempts.load(connection, jobs)
 
         try:
             found = await self._database.persist(self._database.relaxed, load)
@@ -147,7 +147,9 @@ class Runs:
         """Write outcomes; each for itself when they cannot be written together."""
 
         async def write(connection: Any) -> tuple[set[str], list[UUID]]:
-            return await store.write(connection, items, self._database.clock.now(), self._limits)
+            return await store_outcomes.write(
+                connection, items, self._database.clock.now(), self._limits
+            )
 
         try:
             lanes, finished = await self._database.persist(self._database.durable, write)
@@ -177,7 +179,9 @@ class Runs:
 
         async def write(connection: Any) -> tuple[set[str], list[UUID]]:
             refused = [Written(item.loaded, finish)]
-            return await store.write(connection, refused, self._database.clock.now(), self._limits)
+            return await store_outcomes.write(
+                connection, refused, self._database.clock.now(), self._limits
+            )
 
         lanes, finished = await self._database.persist(self._database.durable, write)
         self._metrics.finished([Written(item.loaded, finish)], set(finished))

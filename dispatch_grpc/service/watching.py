@@ -1,27 +1,21 @@
-"""The two services: calls are accepted, looked at, waited for and cancelled."""
+"""CallService: calls are looked at, waited for and cancelled."""
 
 import asyncio
 import base64
 import binascii
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-from asyncpg import PostgresConnectionError, PostgresError
-
 from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import RPCError, rpc_error
+from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import (
     CallInfo,
     CallState,
     CancelCallRequest,
     CancelCallResponse,
-    DispatchRequest,
-    DispatchResponse,
     GetCallRequest,
     GetCallResponse,
     ListCallsRequest,
@@ -29,116 +23,15 @@ from dispatch_grpc.schema import (
     WaitCallRequest,
     WaitCallResponse,
 )
-from dispatch_grpc.service import machine, notices, reads, store
-from dispatch_grpc.service.database import Database, Fault, classify, is_transient
-from dispatch_grpc.service.dequeue import Worker
-from dispatch_grpc.service.ids import new_id, parse_id
-from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service import machine, notices, reads, store_cancel
+from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
-from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import New
-from dispatch_grpc.service.urls import problem_of_call
-from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
 _PAGE_SIZE = 100
 _CANCEL_ATTEMPTS = 10
-
-
-class Accepting:
-    """The handler of DispatchService: records calls."""
-
-    def __init__(
-        self,
-        database: Database,
-        worker: Worker,
-        settings: Settings,
-        metrics: Metrics,
-        *,
-        max_backlog: int,
-    ) -> None:
-        self._database = database
-        self._worker = worker
-        self._settings = settings
-        self._metrics = metrics
-        self._max_backlog = max_backlog
-
-    async def dispatch(
-        self, request: DispatchRequest, metadata: Mapping[str, str]
-    ) -> DispatchResponse:
-        """Record the calls of a request, all or none: the method of a `Handler`."""
-        start = perf_counter()
-        try:
-            key = metadata.get("idempotency-key")
-            if key is not None and (name := metadata.get(KEY_NAME)):
-                key = f"{name}\0{key}"  # each name has idempotency keys of its own
-            ids = await self._record(request, key)
-        except RPCError as error:
-            self._metrics.refused.labels(error.code.name).inc()
-            raise
-        self._metrics.accept_seconds.observe(perf_counter() - start)
-        return DispatchResponse(dispatch_ids=[str(id) for id in ids])
-
-    async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
-        most = self._settings.limits.max_calls
-        if len(request.calls) > most:
-            raise rpc_error(
-                Code.INVALID_ARGUMENT,
-                f"calls: at most {most} are allowed in a request; got {len(request.calls)}",
-            )
-        for index, call in enumerate(request.calls):
-            problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
-            if problem := problem or self._settings.limits.problem_of(call):
-                raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
-        if not request.calls:
-            return []
-        waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)
-        if waiting + len(request.calls) > self._max_backlog:
-            raise rpc_error(
-                Code.RESOURCE_EXHAUSTED,
-                f"{waiting} calls wait to be run, and {self._max_backlog} may: try again in 1 s",
-            )
-        now = self._database.clock.now()
-        expires_at = self._settings.limits.expires_at
-        calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
-        digest = None if key is None else _digest(key.encode())
-        try:
-            self._worker.make_way()
-            # One statement, and so a transaction, of the pool whose commits are on disk.
-            async with self._database.durable.acquire() as connection:
-                ids, lanes = await store.accept(
-                    connection, calls, now, key=digest, body=_body(request)
-                )
-        except Exception as error:
-            if is_transient(error):
-                self._database.health.failed(error)
-                raise away_error(error) from error
-            raise
-        self._worker.make_way()
-        if lanes:
-            self._worker.expect(lanes)
-            self._metrics.accepted.inc(len(calls))
-        return ids
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def _body(request: DispatchRequest) -> bytes:
-    return _digest(request.SerializeToString(deterministic=True))
-
-
-def away_error(error: BaseException) -> RPCError:
-    """Return the error of a request that the database did not let through."""
-    # What the server refused is not recorded. What broke on the way may be.
-    recorded = "nothing was recorded"
-    if not isinstance(error, PostgresError) or isinstance(error, PostgresConnectionError):
-        recorded = "the calls may have been recorded: use an idempotency key"
-    return rpc_error(
-        Code.UNAVAILABLE, f"the database does not work at the moment, {recorded}; try again in 1 s"
-    )
 
 
 class Watching:
@@ -254,7 +147,7 @@ class Watching:
         for attempt in range(_CANCEL_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    number = await store.cancel(
+                    number = await store_cancel.cancel(
                         connection, id, cancelled, self._database.clock.now()
                     )
                 break

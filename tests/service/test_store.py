@@ -11,7 +11,18 @@ import pytest
 from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call, unmarshal
 from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import CallResult, RunResponse
-from dispatch_grpc.service import machine, queue, reads, store
+from dispatch_grpc.service import (
+    machine,
+    queue,
+    reads,
+    store,
+    store_accept,
+    store_attempts,
+    store_cancel,
+    store_due,
+    store_outcomes,
+    store_upkeep,
+)
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import id_at, new_id
 from dispatch_grpc.service.machine import Limits
@@ -30,7 +41,7 @@ def now() -> datetime:
 def accept(bench: Bench, *calls: Call, **settings: Any) -> list[UUID]:
     """Record calls as if a client had dispatched them."""
     new = [New(new_id(), call, LIMITS.expires_at(call, now()), **settings) for call in calls]
-    bench.run(lambda c: store.accept(c, new, now()))
+    bench.run(lambda c: store_accept.accept(c, new, now()))
     return [one.id for one in new]
 
 
@@ -53,7 +64,7 @@ def take(bench: Bench) -> list[Loaded]:
         await connection.execute(
             "DELETE FROM pgqueuer WHERE payload = ANY($1)", [job.pack() for job in found]
         )
-        loaded = await store.load(connection, found)
+        loaded = await store_attempts.load(connection, found)
         return [loaded[job] for job in found if job in loaded]
 
     result: list[Loaded] = bench.run(act)
@@ -63,16 +74,18 @@ def take(bench: Bench) -> list[Loaded]:
 def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
     """Write what becomes of a run that was answered so. Returns the calls that have finished."""
     outcome = machine.decide(loaded.running, response, now(), LIMITS)
-    _, finished = bench.run(lambda c: store.write(c, [Written(loaded, outcome)], now(), LIMITS))
+    _, finished = bench.run(
+        lambda c: store_outcomes.write(c, [Written(loaded, outcome)], now(), LIMITS)
+    )
     return list(finished)
 
 
 async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
-    return await store.load(connection, [job])
+    return await store_attempts.load(connection, [job])
 
 
 async def write(item: Written, connection: Any) -> None:
-    await store.write(connection, [item], now(), LIMITS)
+    await store_outcomes.write(connection, [item], now(), LIMITS)
 
 
 async def release(loaded: Loaded, connection: Any) -> None:
@@ -112,13 +125,13 @@ def test_a_stale_job_does_nothing(bench: Bench):
     answer(bench, loaded, exit_(1))
     for turn in (0, 1, 2):
         assert bench.run(partial(load, Job(id, turn))) == {}
-    assert bench.run(lambda c: store.load(c, [Job(new_id(), 0)])) == {}
+    assert bench.run(lambda c: store_attempts.load(c, [Job(new_id(), 0)])) == {}
 
 
 def test_a_run_that_began_is_begun_again_and_counted(bench: Bench):
     (id,) = accept(bench, CALL)
     for number in (1, 2, 3):
-        (loaded,) = bench.run(lambda c: store.load(c, [Job(id, 0)])).values()
+        (loaded,) = bench.run(lambda c: store_attempts.load(c, [Job(id, 0)])).values()
         assert loaded.running.pickups == number
     # Both answer; the first one counts.
     first, second = loaded, loaded
@@ -150,7 +163,7 @@ def test_a_retry_waits_for_its_time(bench: Bench):
         exit_(error=OSError("x")).exit.result.error,
         False,
     )
-    bench.run(lambda c: store.write(c, [Written(loaded, outcome)], now(), LIMITS))
+    bench.run(lambda c: store_outcomes.write(c, [Written(loaded, outcome)], now(), LIMITS))
     assert jobs(bench) == []
     assert row(bench, id)["next_at"] == outcome.at
     assert bench.run(reads.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
@@ -232,7 +245,7 @@ def test_a_poll_for_nothing_without_a_time_limit_is_resumed(bench: Bench):
         answer(bench, resumed, RunResponse(status="STATUS_OK", poll={"min_results": 1}))
         assert row(bench, id)["state"] == store.WAITING
         assert take(bench) == []
-        bench.run(store.wake)
+        bench.run(store_due.wake)
 
 
 def test_a_process_that_was_frozen_takes_no_results_from_later_attempts(bench: Bench):
@@ -262,7 +275,7 @@ def test_children_that_end_together_wake_their_parent_once(bench: Bench):
         Written(child, machine.decide(child.running, exit_(1), now(), LIMITS))
         for child in take(bench)
     ]
-    bench.run(lambda c: store.write(c, items, now(), LIMITS))
+    bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS))
     (resumed,) = take(bench)
     assert len(resumed.results) == 50
 
@@ -297,7 +310,7 @@ def test_a_poll_that_cannot_be_done_is_resumed_with_the_reason(bench: Bench):
         LIMITS,
         problem_of_call=lambda _: "not here",
     )
-    bench.run(lambda c: store.write(c, [Written(parent, outcome)], now(), LIMITS))
+    bench.run(lambda c: store_outcomes.write(c, [Written(parent, outcome)], now(), LIMITS))
     (resumed,) = take(bench)
     assert resumed.poll_error is not None
     assert "not here" in resumed.poll_error.message
@@ -313,11 +326,11 @@ def test_a_call_wakes_when_its_time_has_come(bench: Bench):
     (parent,) = take(bench)
     answer(bench, parent, poll([new_call(HERE, "c")]))
     take(bench)
-    bench.run(store.wake)
+    bench.run(store_due.wake)
     assert jobs(bench) == []
     bench.run(lambda c: c.execute("UPDATE calls SET next_at = now() WHERE id = $1", id))
-    assert bench.run(store.wake) == {f"{HERE} f"}
-    bench.run(store.wake)
+    assert bench.run(store_due.wake) == {f"{HERE} f"}
+    bench.run(store_due.wake)
     (resumed,) = take(bench)
     assert (resumed.running.id, resumed.results) == (id, [])
 
@@ -339,9 +352,9 @@ def test_calls_without_a_job_get_one(bench: Bench):
     answer(bench, taken[running], exit_(error=ConnectionError()))
     before = {job.id for job in jobs(bench)}
     assert lost not in before
-    assert bench.run(store.recover) == {f"{HERE} f"}
+    assert bench.run(store_upkeep.recover) == {f"{HERE} f"}
     assert {job.id for job in jobs(bench)} - before == {lost}
-    assert bench.run(store.recover) == set()
+    assert bench.run(store_upkeep.recover) == set()
 
 
 # Requests
@@ -350,7 +363,7 @@ def test_calls_without_a_job_get_one(bench: Bench):
 async def request(connection: Any, key: bytes, body: bytes) -> list[UUID]:
     """Record a call, as a client asks for with an idempotency key."""
     new = New(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
-    ids, lanes = await store.accept(connection, [new], now(), key=key, body=body)
+    ids, lanes = await store_accept.accept(connection, [new], now(), key=key, body=body)
     assert lanes == ([f"{HERE} f"] if list(ids) == [new.id] else [])
     return list(ids)
 
@@ -405,21 +418,21 @@ def test_a_call_is_cancelled_with_its_children(bench: Bench):
     child, done = take(bench)
     answer(bench, done, exit_("done"))
     answer(bench, child, poll([new_call(HERE, "grandchild")]))
-    assert bench.run(lambda c: store.cancel(c, id, cancelled, now())) == 3
+    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 3
     for one in (id, child.running.id):
         found = row(bench, one)
         assert (found["state"], found["status"]) == (store.FINISHED, Status.PERMANENT_ERROR)
     assert row(bench, done.running.id)["status"] == Status.OK
     assert row(bench, other)["state"] == store.RUNNING
     assert take(bench) == []  # the jobs that are there still are stale
-    assert bench.run(lambda c: store.cancel(c, id, cancelled, now())) == 0
-    assert bench.run(lambda c: store.cancel(c, new_id(), cancelled, now())) is None
+    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 0
+    assert bench.run(lambda c: store_cancel.cancel(c, new_id(), cancelled, now())) is None
 
 
 def test_what_a_cancelled_call_answers_is_not_used(bench: Bench):
     (id,) = accept(bench, CALL)
     (loaded,) = take(bench)
-    bench.run(lambda c: store.cancel(c, id, cancelled, now()))
+    bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now()))
     assert answer(bench, loaded, poll([new_call(HERE, "child")])) == []
     assert answer(bench, loaded, exit_("late")) == []
     assert jobs(bench) == []
@@ -431,7 +444,7 @@ def test_the_parent_of_a_cancelled_call_goes_on(bench: Bench):
     (parent,) = take(bench)
     answer(bench, parent, poll([new_call(HERE, "c", correlation_id=5)]))
     (child,) = take(bench)
-    assert bench.run(lambda c: store.cancel(c, child.running.id, cancelled, now())) == 1
+    assert bench.run(lambda c: store_cancel.cancel(c, child.running.id, cancelled, now())) == 1
     (resumed,) = take(bench)
     (result,) = resumed.results
     assert (result.correlation_id, result.error.type) == (5, "CancelledError")
@@ -470,7 +483,7 @@ def test_a_search_looks_at_so_many_calls_and_says_where_to_go_on(
     ids = [id_at(start + timedelta(milliseconds=number)) for number in range(8)]
     calls = [new_call(HERE, "rare"), *[new_call(HERE, "f")] * 7]
     made = [New(id, call, now()) for id, call in zip(ids, calls, strict=True)]
-    bench.run(lambda c: store.accept(c, made, start))
+    bench.run(lambda c: store_accept.accept(c, made, start))
 
     def pages(limit: int, **filters: Any) -> list[list[UUID]]:
         found = []
@@ -494,7 +507,7 @@ def test_a_search_by_time_does_not_look_at_other_times(
     old = now() - timedelta(days=3)
     first = UUID(int=id_at(old).int + 1)
     call = new_call(HERE, "f")
-    bench.run(lambda c: store.accept(c, [New(first, call, now())], old))
+    bench.run(lambda c: store_accept.accept(c, [New(first, call, now())], old))
     accept(bench, *[call] * 7)
     filters = {"created_before": now() - timedelta(days=2)}
     found, place = bench.run(lambda c: reads.find(c, filters, 10))
@@ -592,7 +605,7 @@ def test_what_is_old_is_pruned(bench: Bench):
     bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '2 days'"))
     bench.run(lambda c: request(c, b"new", b"body"))
     day = timedelta(days=1)
-    assert bench.run(lambda c: store.prune(c, day, day)) == 1
+    assert bench.run(lambda c: store_upkeep.prune(c, day, day)) == 1
     assert row(bench, old) is None
     assert row(bench, child.running.id) is not None  # its parent has not been given it
     assert bench.run(lambda c: c.fetch("SELECT key FROM requests")) == [(b"new",)]
@@ -680,10 +693,10 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     async def main() -> int | None:
         async def cancel() -> int | None:
             async with bench.database.transaction() as connection:
-                return await store.cancel(connection, id, cancelled, now())
+                return await store_cancel.cancel(connection, id, cancelled, now())
 
         async with bench.database.transaction() as connection:
-            await store.write(connection, [Written(child, outcome)], now(), LIMITS)
+            await store_outcomes.write(connection, [Written(child, outcome)], now(), LIMITS)
             cancelling = asyncio.create_task(cancel())
             await asyncio.sleep(0.2)  # it has looked, and waits for the child's row
         return await cancelling

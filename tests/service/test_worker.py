@@ -18,8 +18,7 @@ from dispatch_grpc.schema import (
     RunResponse,
     WaitCallRequest,
 )
-from dispatch_grpc.service import machine, reads, store
-from dispatch_grpc.service.accepting import Watching
+from dispatch_grpc.service import machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.dequeue import Worker
@@ -30,6 +29,7 @@ from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Job, Loaded, New, Written
+from dispatch_grpc.service.watching import Watching
 from tests import hostile
 from tests.service.conftest import Bench
 
@@ -52,8 +52,8 @@ def runs(bench: Bench) -> Runs:
 async def record(bench: Bench, *new: New) -> list[Loaded]:
     """Record calls, and begin their runs."""
     async with bench.database.transaction() as connection:
-        await store.accept(connection, new, datetime.now(UTC))
-        loaded = await store.load(connection, [Job(one.id, 0) for one in new])
+        await store_accept.accept(connection, new, datetime.now(UTC))
+        loaded = await store_attempts.load(connection, [Job(one.id, 0) for one in new])
     return [loaded[Job(one.id, 0)] for one in new]
 
 
