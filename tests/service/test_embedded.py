@@ -105,7 +105,7 @@ def is_stopped(folder: Path) -> bool:
     """Whether no server runs: neither its file is there, nor does anything hold its lock."""
     lock = Lock(folder / "postgres.running.lock")
     try:
-        return lock.try_exclusive() and not (folder / "postgres" / "postmaster.pid").exists()
+        return lock.try_take() and not (folder / "postgres" / "postmaster.pid").exists()
     finally:
         lock.close()
 
@@ -241,7 +241,7 @@ def test_programs_in_a_folder_that_a_shell_would_read(
 ):
     found = Programs.find()
     odd = folder / 'a "b" $c `d` \\e'
-    found._copy(odd)
+    found.copy(odd)
     monkeypatch.setattr(Programs, "find", lambda: Programs(odd, found.version))
     temporary = set(os.listdir(tempfile.gettempdir()))
     assert using(Embedded(folder / "data"), "SELECT 1") == 1
@@ -391,7 +391,7 @@ def test_root_under_a_private_folder_leaves_the_machine_as_it_was(
     private = folder / "root's"
     private.mkdir(mode=0o700)
     found = Programs.find()
-    found._copy(private / "site-packages")
+    found.copy(private / "site-packages")
     moved = Programs(private / "site-packages", found.version)
     monkeypatch.setattr(Programs, "find", lambda: moved)
     monkeypatch.setattr(programs, "_SHARED", folder / "cache")
@@ -935,14 +935,14 @@ def test_how_long_it_took_is_told_only_when_it_was_long(folder: Path, caplog: An
 
 def test_locks(folder: Path):
     first, second, third = (Lock(folder / "lock") for _ in range(3))
-    assert first.try_shared()
-    assert second.try_shared()
-    assert not third.try_exclusive()
+    assert first.try_take(shared=True)
+    assert second.try_take(shared=True)
+    assert not third.try_take()
     first.release()
-    assert not third.try_exclusive()
+    assert not third.try_take()
     second.close()
-    assert third.try_exclusive()
-    assert not first.try_shared()
+    assert third.try_take()
+    assert not first.try_take(shared=True)
     assert stat.S_IMODE((folder / "lock").stat().st_mode) == 0o600
     first.close()
     third.close()

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dispatch_grpc.errors import ConfigurationError
@@ -29,38 +30,47 @@ async def initialise(data: Path, programs: Programs, *, pass_fds: Sequence[int])
     """
     for unfinished in data.parent.glob(f"{_FRESH}*"):
         shutil.rmtree(unfinished)
-    if data.exists() and (not _is_mine(data) or any(data.iterdir())):
+    with suppress(OSError):
+        data.rmdir()  # an empty folder
+    if data.exists():
         return
+    user = _initialiser()
     fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=data.parent))
     try:
-        user = None
-        if is_root():
-            # initdb wants a user with an entry in /etc/passwd; the server does not.
-            user = _nobody()
+        if user is not None:
             programs = await programs.reachable_by(user)
             os.chown(fresh, user.uid, user.gid)
-        async with programs.for_initdb() as for_initdb:
-            await for_initdb.run(
-                "initdb",
-                *("--pgdata", working_directory(fresh), "--username=postgres", "--auth=trust"),
-                *("--no-locale", "--encoding=UTF8", "--no-instructions"),
+        with tempfile.TemporaryDirectory(prefix="dispatch-grpc-") as folder:
+            await programs.for_initdb(Path(folder)).run(
+                *("initdb", "--pgdata", working_directory(fresh), "--username=postgres"),
+                *("--auth=trust", "--no-locale", "--encoding=UTF8", "--no-instructions"),
                 user=user,
                 cwd=fresh,
                 pass_fds=pass_fds,
             )
-        if is_root():
+        if user is not None:
             _hand_over(fresh)
         fresh.rename(data)
         _sync(data.parent)
-    except ConfigurationError as error:
-        if "user does not exist" in str(error):
-            raise ConfigurationError(
-                f"PostgreSQL's initdb needs an entry in /etc/passwd for the user {os.geteuid()}: "
-                "add one, or give the URL of a PostgreSQL of your own by --database"
-            ) from error
-        raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _initialiser() -> User | None:
+    """Return the user to run initdb as, which wants one with an entry in /etc/passwd."""
+    if sys.platform == "win32":
+        return None
+    import pwd
+
+    names = ("nobody", "daemon") if is_root() else (_name(os.geteuid()),)
+    for name in names:
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return User(entry.pw_uid, entry.pw_gid) if is_root() else None
+    raise ConfigurationError(
+        f"PostgreSQL's initdb needs an entry in /etc/passwd for the user {names[0]}: add one, or "
+        "give the URL of a PostgreSQL of your own by --database"
+    )
 
 
 def owner(data: Path) -> User | None:
@@ -76,7 +86,7 @@ def owner(data: Path) -> User | None:
         if status.st_uid == 0 or _name(status.st_uid) == _OLD_ACCOUNT:
             return _hand_over(data)
         return User(status.st_uid, status.st_gid)
-    if not _is_mine(data):
+    if status.st_uid != os.geteuid():
         raise ConfigurationError(
             f"{data} belongs to the user {_name(status.st_uid)}, this process to "
             f"{_name(os.geteuid())}: run it as the owner, or change the owner as root: "
@@ -85,21 +95,20 @@ def owner(data: Path) -> User | None:
     return None
 
 
-async def check_version(data: Path, programs: Programs) -> None:
+def check_version(data: Path, programs: Programs) -> None:
     """Raise ConfigurationError for a database of another major version than the programs'."""
     try:
-        wanted = (data / "PG_VERSION").read_text().strip()
+        found = (data / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
         raise ConfigurationError(
             f"{data} has files but no PG_VERSION, so it is no complete database: move it away to "
             "begin with a new one"
         ) from None
-    found = await programs.major()
-    if wanted != found:
+    if found != programs.major:
         raise ConfigurationError(
-            f"{data} is a database of PostgreSQL {wanted}, and the programs here are of {found}: "
-            f"dump it with pg_dumpall of PostgreSQL {wanted}, and load that into a new data "
-            "folder; nothing in it was changed"
+            f"{data} is a database of PostgreSQL {found}, and the programs here are of "
+            f"{programs.major}: dump it with pg_dumpall of PostgreSQL {found}, and load that into "
+            "a new data folder; nothing in it was changed"
         )
 
 
@@ -118,10 +127,6 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _is_mine(data: Path) -> bool:
-    return sys.platform == "win32" or is_root() or data.stat().st_uid == os.geteuid()
-
-
 def _name(uid: int) -> str:
     import pwd  # which Windows has not
 
@@ -129,21 +134,6 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _nobody() -> User:
-    import pwd
-
-    for name in ("nobody", "daemon"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return User(entry.pw_uid, entry.pw_gid)
-    raise ConfigurationError(
-        "PostgreSQL's initdb does not run as root, and /etc/passwd has no user 'nobody': add it, "
-        "or give the URL of a PostgreSQL of your own by --database"
-    )
 
 
 def _hand_over(folder: Path) -> User:

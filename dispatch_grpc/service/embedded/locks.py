@@ -1,6 +1,7 @@
 """File locks, which the kernel drops when the last process that holds them ends."""
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -18,26 +19,19 @@ class Lock:
             os.fchown(self.descriptor, folder.st_uid, folder.st_gid)
 
     def close(self) -> None:
-        """Give back the lock, unless a child process holds it too."""
+        """Close the file, and so give back the lock, unless a child process holds it too."""
         os.close(self.descriptor)
 
     if sys.platform == "win32":
         import msvcrt
 
-        # Windows has no shared locks here: who shares locks one byte, an exclusive lock is on all.
-        _BYTES = 1 << 16
+        # There are no shared locks here: sharing one is to lock a byte, an exclusive one all bytes.
+        _ALL = (0, 1 << 30)
         _held: tuple[int, int] | None = None
 
-        def try_exclusive(self) -> bool:
-            """Take the lock for this process alone; return whether it was free."""
-            return self._try(0, self._BYTES)
-
-        def try_shared(self) -> bool:
-            """Take the lock along with others that share it; return whether it could be taken."""
-            first = os.getpid() % self._BYTES
-            return any(self._try((first + n) % self._BYTES, 1) for n in range(64))
-
-        def _try(self, start: int, size: int) -> bool:
+        def try_take(self, *, shared: bool = False) -> bool:
+            """Take the lock, alone or along with others; return whether it was free."""
+            start, size = (secrets.randbelow(1 << 30), 1) if shared else self._ALL
             os.lseek(self.descriptor, start, os.SEEK_SET)
             try:
                 self.msvcrt.locking(self.descriptor, self.msvcrt.LK_NBLCK, size)
@@ -48,25 +42,17 @@ class Lock:
 
         def release(self) -> None:
             """Give back the lock, if it is held."""
-            if self._held is None:
-                return
-            start, size = self._held
-            self._held = None
-            os.lseek(self.descriptor, start, os.SEEK_SET)
-            self.msvcrt.locking(self.descriptor, self.msvcrt.LK_UNLCK, size)
+            if self._held is not None:
+                os.lseek(self.descriptor, self._held[0], os.SEEK_SET)
+                self.msvcrt.locking(self.descriptor, self.msvcrt.LK_UNLCK, self._held[1])
+                self._held = None
 
     else:
         import fcntl
 
-        def try_exclusive(self) -> bool:
-            """Take the lock for this process alone; return whether it was free."""
-            return self._try(self.fcntl.LOCK_EX)
-
-        def try_shared(self) -> bool:
-            """Take the lock along with others that share it; return whether it could be taken."""
-            return self._try(self.fcntl.LOCK_SH)
-
-        def _try(self, kind: int) -> bool:
+        def try_take(self, *, shared: bool = False) -> bool:
+            """Take the lock, alone or along with others; return whether it was free."""
+            kind = self.fcntl.LOCK_SH if shared else self.fcntl.LOCK_EX
             try:
                 self.fcntl.flock(self.descriptor, kind | self.fcntl.LOCK_NB)
             except BlockingIOError:

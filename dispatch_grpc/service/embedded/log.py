@@ -1,4 +1,4 @@
-"""Read what the embedded PostgreSQL tells about its start: its progress, and why it failed."""
+"""Read PostgreSQL's log: how far its start is, and why it failed."""
 
 import re
 from pathlib import Path
@@ -21,17 +21,15 @@ def tail(file: Path) -> str:
 
 def cause(log: str) -> str | None:
     """Return the last fatal error in a log, with its details; None if there is none."""
-    before, found, rest = log.rpartition("FATAL:  ")
-    if not found:
-        before, found, rest = log.rpartition("PANIC:  ")
+    found = re.findall(r"(?:FATAL|PANIC):  (.*)((?:\n.*)?)", log)
     if not found:
         return None
-    message = rest.partition("\n")[0]
+    message, more = found[-1]
     if message.endswith("contains errors"):  # which are above
-        message = re.findall(r"LOG:  (.*)", before)[-1]
-    if detail := re.search(r"DETAIL:  (.*)", rest):
+        message = re.findall(r"LOG:  (.*)", log.rpartition("FATAL:  ")[0])[-1]
+    if detail := re.search(r"DETAIL:  (.*)", more):
         message += f" ({detail[1].rstrip('.')})"
-    return message
+    return str(message)
 
 
 def is_recovering(log: str) -> bool:

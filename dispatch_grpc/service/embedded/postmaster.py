@@ -1,4 +1,4 @@
-"""The process of the server: started, found, asked for its state, and stopped."""
+"""The process of the server: started, found, asked for its state, and signalled."""
 
 import os
 import secrets
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,18 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "log_min_error_statement": "panic",  # statements have the inputs of calls
 }
+_ONLY_SOCKET = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_directories": ".",
+    "unix_socket_permissions": "0700",
+}
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH = 100  # bytes; 103 on some systems, 107 on others
 
 
 class Postmaster:
-    """The server of one data folder, whoever started it.
+    """The server of one data folder, whoever has started it.
 
     Args:
         data: The data folder.
@@ -55,37 +60,31 @@ class Postmaster:
         self.data = data
         self._tcp = tcp
         self._progress_seconds = progress_seconds
+        self._start_log = data.parent / "postgres.start.log"
+        self._password = data.parent / "postgres.password"
         self._started: subprocess.Popen[Any] | None = None
         self._link: tempfile.TemporaryDirectory[str] | None = None
         self._descriptor: int | None = None
 
     async def start(self, programs: Programs, user: User | None) -> bool:
-        """Start the server, unless one runs; return whether it was started.
-
-        Args:
-            programs: PostgreSQL's programs.
-            user: User to run it as; None for that of this process.
+        """Start the server, unless one runs, or something is left of one; return whether it did.
 
         Raises:
             ConfigurationError, OSError: It cannot be started.
         """
         running = self._lock()
         try:
-            if not running.try_exclusive():
+            if not running.try_take():
                 return False
-            lines = self._lines()
-            known = self._is_of_folder(int(lines[0])) if lines and HAS_PROC else False
-            if known:  # an earlier version has started it, without the lock
-                return False
-            if known is False:
-                # By now a stranger may have the id that a crash has left in these files, and
-                # PostgreSQL would take it for a server.
+            if sys.platform != "win32":
+                # These are of a server that was killed. By now a stranger may have the id in them,
+                # and PostgreSQL would take it for a server.
                 for name in ("postmaster.pid", f"{_SOCKET}.lock"):
                     (self.data / name).unlink(missing_ok=True)
             settings = {
                 **_SETTINGS,
                 "log_startup_progress_interval": f"{max(self._progress_seconds * 500, 1):.0f}ms",
-                "dispatch.folder": self._mark,
+                "dispatch.folder": self._mark(),
                 **(await self._port(programs, user) if self._tcp else _ONLY_SOCKET),
             }
             self._start_log.unlink(missing_ok=True)  # root's, perhaps
@@ -114,8 +113,7 @@ class Postmaster:
         if not self._password.exists():
             password = secrets.token_urlsafe(24)
             await programs.run(
-                "postgres",
-                *("--single", "-D", working_directory(self.data), "postgres"),
+                *("postgres", "--single", "-D", working_directory(self.data), "postgres"),
                 user=user,
                 cwd=self.data,
                 text=f"ALTER ROLE postgres PASSWORD '{password}'\n",
@@ -126,67 +124,65 @@ class Postmaster:
         rules = self.data / "dispatch_hba.conf"
         rules.write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+            port = str(free.getsockname()[1])
         return {
             "listen_addresses": "127.0.0.1",
-            "port": str(port),
+            "port": port,
             "unix_socket_directories": "",
             "hba_file": rules.name,
         }
 
-    # Its state
-
     @property
     def pid(self) -> int | None:
-        """The id of the server's process; None unless the folder of that process is this one."""
-        started = self._started if self._started and self._started.poll() is None else None
-        if not (lines := self._lines()):
-            return started.pid if started else None
-        pid = int(lines[0])
-        return pid if (started and started.pid == pid) or self._is_of_folder(pid) else None
-
-    def _is_of_folder(self, pid: int) -> bool | None:
-        """Return whether a process runs in this folder; None if that is not known."""
-        if not HAS_PROC:
-            return self.is_locked
-        try:
-            return os.path.samefile(f"/proc/{pid}/cwd", self.data)
-        except PermissionError:  # root in a container may not look into processes of others
-            pass
-        except OSError:  # there is no such process, or it has ended and nobody has waited for it
-            return False
-        with suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if f"--dispatch.folder={self._mark}".encode() in words:
-                return True
-            if b"postgres" not in words[0]:
-                return False
+        """The id of the server's process; None unless that process is of this folder."""
+        if self._started is not None and self._started.poll() is None:
+            return self._started.pid
+        with suppress(OSError, IndexError, ValueError):
+            pid = int(self._lines()[0])
+            if HAS_PROC:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                return pid if f"--dispatch.folder={self._mark()}".encode() in words else None
+            return pid if sys.platform == "win32" or self._is_locked else None
         return None
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether this process has started the server, and it has ended."""
-        return self._started is not None and self._started.poll() is not None
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether a server, or what a crash has left of one, holds the lock."""
-        lock = self._lock()
-        try:
-            return not lock.try_exclusive()
-        finally:
-            lock.close()
+    def _mark(self) -> str:
+        """Return the setting by which a server tells the folder that it is of."""
+        status = self.data.stat()
+        return f"{status.st_dev}:{status.st_ino}"
 
     @property
     def is_running(self) -> bool:
         """Whether a server uses the folder, or what a crash has left of one."""
-        self.has_failed  # noqa: B018 (which collects its exit code)
-        return self.is_locked or self.pid is not None
+        return self._is_locked or self.pid is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this process has started the server, and all of it has ended."""
+        return self._started is not None and not self.is_running
+
+    @property
+    def _is_locked(self) -> bool:
+        lock = self._lock()
+        try:
+            return not lock.try_take()
+        finally:
+            lock.close()
+
+    def _lock(self) -> Lock:
+        return Lock(self.data.parent / "postgres.running.lock")
 
     @property
     def is_ready(self) -> bool:
         """Whether the server says that it takes connections."""
         return self._lines()[7:8] == ["ready"]
+
+    def _lines(self) -> list[str]:
+        """The lines of postmaster.pid: first the id, fourth the port, eighth the state."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return []
+        return [line.strip() for line in lines]
 
     @property
     def progress(self) -> str:
@@ -207,33 +203,6 @@ class Postmaster:
         if cause is None:
             file, cause = self.data / "logs", log.cause(self.log)
         return f"{cause or 'PostgreSQL ended'} (its log: {file})"
-
-    def _lines(self) -> list[str]:
-        """The lines of postmaster.pid; none unless the first is an id. The eighth is the state."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return []
-        return [line.strip() for line in lines] if lines and lines[0].strip().isdigit() else []
-
-    @cached_property
-    def _mark(self) -> str:
-        """What the command line of the server has, to be told by which folder it is of."""
-        status = self.data.stat()
-        return f"{status.st_dev}:{status.st_ino}"
-
-    def _lock(self) -> Lock:
-        return Lock(self.data.parent / "postgres.running.lock")
-
-    @property
-    def _start_log(self) -> Path:
-        return self.data.parent / "postgres.start.log"
-
-    @property
-    def _password(self) -> Path:
-        return self.data.parent / "postgres.password"
-
-    # Its use
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -264,16 +233,15 @@ class Postmaster:
             os.symlink(self.data, Path(self._link.name, "data"))
         return f"{self._link.name}/data"
 
-    async def signal(self, programs: Programs, number: signal.Signals) -> bool:
-        """Send a signal to the server; return whether there is one that this process can reach."""
+    async def signal(self, programs: Programs, number: signal.Signals) -> None:
+        """Send a signal to the server, if there is one that this process can reach."""
         if (pid := self.pid) is None:
-            return False
+            return
         if sys.platform == "win32":
             await programs.run("pg_ctl", "kill", number.name.removeprefix("SIG"), str(pid))
-            return True
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-        return True
+        else:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def leave(self) -> None:
         """Give back what this process has of the server, which may go on running."""
@@ -284,11 +252,3 @@ class Postmaster:
         if self._started is not None and self._started.poll() is None:
             self._started.returncode = 0  # it goes on without this process
         self._descriptor = self._link = self._started = None
-
-
-_ONLY_SOCKET = {
-    "listen_addresses": "",
-    "port": "5432",
-    "unix_socket_directories": ".",
-    "unix_socket_permissions": "0700",
-}

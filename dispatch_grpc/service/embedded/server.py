@@ -27,10 +27,8 @@ from dispatch_grpc.service.embedded.postmaster import Postmaster
 from dispatch_grpc.service.embedded.programs import HAS_PROC, Programs, User
 
 _PAUSE = 0.02
-_NOT_YET = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
-_UNREACHABLE_SECONDS = 60
+_NOT_YET = (OSError, IndexError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
 # How a server is stopped, and how many seconds it has for that: in order, then at once.
-_REST_SECONDS = 5  # for what is left of a server that has ended
 _STOPS = ((signal.SIGINT, 60), (getattr(signal, "SIGQUIT", signal.SIGTERM), 20))
 
 
@@ -79,7 +77,7 @@ class Embedded:
             self._begin = Lock(self._folder / "postgres.begin.lock")
             self._users = Lock(self._folder / "postgres.users.lock")
             self._is_open = True
-            await self._until(self._users.try_shared)
+            await self._until(lambda: self._users.try_take(shared=True))
             async with self._alone():
                 await self._initialise()
                 await self._start()
@@ -117,10 +115,10 @@ class Embedded:
         self._is_open = False
         self._users.release()
         # Who starts the server, or waits for that, is a user too, and need not be waited for.
-        while not (is_alone := self._begin.try_exclusive()) and self._users.try_exclusive():
+        while not (is_alone := self._begin.try_take()) and self._users.try_take():
             self._users.release()
             await asyncio.sleep(_PAUSE)
-        if is_alone and self._users.try_exclusive():
+        if is_alone and self._users.try_take():
             await self._stop()
         self._server.leave()
         for lock in (self._users, self._begin):
@@ -130,7 +128,7 @@ class Embedded:
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Keep other processes from starting and stopping the server meanwhile."""
-        await self._until(self._begin.try_exclusive)
+        await self._until(self._begin.try_take)
         try:
             yield
         finally:
@@ -144,35 +142,25 @@ class Embedded:
 
     async def _initialise(self) -> None:
         started = time.monotonic()
-        descriptors = [] if sys.platform == "win32" else [self._begin.descriptor]
         # What a kill leaves of initdb holds the lock, and so keeps the next process waiting.
+        descriptors = [] if sys.platform == "win32" else [self._begin.descriptor]
         await initialise(self._data, self._programs, pass_fds=descriptors)
         self._user = owner(self._data)
         if self._user is not None:
             self._programs = await self._programs.reachable_by(self._user)
-        await check_version(self._data, self._programs)
+        check_version(self._data, self._programs)
         if (seconds := time.monotonic() - started) > 1:
             logger.info("the embedded database was initialised in %.1f s", seconds)
 
     async def _start(self) -> None:
         """Wait until the server takes connections; start it, unless one runs."""
-        begin = reached = time.monotonic()
+        begin = time.monotonic()
         report = self._reporter("the embedded database is starting", lambda: self._server.progress)
         started = False
         while not await self._answers():
             started = started or await self._server.start(self._programs, self._user)
             if started and self._server.has_failed:
-                ended = time.monotonic()
-                while self._server.is_locked and time.monotonic() - ended < _REST_SECONDS:
-                    await asyncio.sleep(_PAUSE)  # what writes its log ends a little later
                 raise ConfigurationError(self._server.failure)
-            if self._server.pid is not None and not self._server.is_ready:
-                reached = time.monotonic()
-            if time.monotonic() - reached > _UNREACHABLE_SECONDS:
-                raise ConfigurationError(
-                    "another server uses the folder, and cannot be reached from here: stop it, or "
-                    "the container that it runs in"
-                )
             report()
             await asyncio.sleep(_PAUSE)
         if (seconds := time.monotonic() - begin) > 1:
@@ -182,7 +170,7 @@ class Embedded:
     async def _answers(self) -> bool:
         """Return whether the server takes connections."""
         if self._server.is_ready:
-            with suppress(OSError, IndexError, *_NOT_YET):
+            with suppress(*_NOT_YET):
                 connection = await asyncpg.connect(**self._server.arguments, timeout=10)
                 await connection.close()
                 return True
@@ -191,13 +179,14 @@ class Embedded:
     async def _stop(self) -> None:
         report = self._reporter("the embedded database is stopping")
         for number, seconds in _STOPS:
-            if not await self._server.signal(self._programs, number):
-                seconds = _REST_SECONDS  # noqa: PLW2901
+            await self._server.signal(self._programs, number)
             deadline = time.monotonic() + seconds
-            while self._server.is_running and time.monotonic() < deadline:
+            while self._server.is_running:
+                if time.monotonic() > deadline:
+                    break
                 report()
                 await asyncio.sleep(_PAUSE)
-            if not self._server.is_running:
+            else:
                 return
         logger.warning(
             "the embedded database in %s goes on running: it cannot be stopped", self._data
