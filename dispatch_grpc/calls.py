@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc.errors import InvalidCallError
 from dispatch_grpc.schema import Call
+from dispatch_grpc.text import quoted
 from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
 
 inside_function: ContextVar[bool] = ContextVar("dispatch_grpc_inside_function", default=False)
@@ -206,7 +207,5 @@ def mask_urls(text: str) -> str:
 
 
 def _given(value: object) -> str:
-    text = repr(value)
-    if len(text) > 200:
-        text = text[:200] + "…"
+    text = quoted(value, 200)
     return text if isinstance(value, str) else f"{type(value).__name__} {text}"

@@ -119,15 +119,21 @@ class Status(_Named):
             ValueError: `status` is OK or UNSPECIFIED.
         """
         if not (isinstance(type, _type) and issubclass(type, BaseException)):
-            raise TypeError(f"type: a class of exceptions is required; got {type!r:.200}")
+            raise TypeError(f"type: a class of exceptions is required; got {_name(type)}")
         if not isinstance(status, Status):
-            raise TypeError(f"status: a Status is required; got {status!r:.80}")
+            raise TypeError(f"status: a Status is required; got {_name(status)}")
         if status in {Status.OK, Status.UNSPECIFIED}:
             raise ValueError(f"status: a status of failure is required; got {status.name}")
         _registered[type] = status
 
 
 _type = type  # the name of an argument of `register`
+
+
+def _name(value: object) -> str:
+    return value.__qualname__ if isinstance(value, type) else type(value).__qualname__
+
+
 _registered: dict[Any, Status] = {}
 
 _RETRYABLE = frozenset(

@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "contributing.md"
 ROOMS = (
     "version",
     "log",
+    "text",
     "codes",
     "errors",
     "schema",

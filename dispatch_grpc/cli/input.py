@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 from dispatch_grpc import Call, InvalidCallError, MarshalError, new_call
+from dispatch_grpc.text import quoted, shorten
 
 _DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms"))
 _FIELDS = ("endpoint", "function", "input", "expiration", "version")
@@ -30,13 +31,13 @@ def duration(text: str) -> timedelta:
     if not text or match is None:
         raise click.BadParameter(
             f"a duration is required: whole numbers with the units d, h, m, s and ms, in this "
-            f"order, such as 30s, 1h30m or 250ms; got {text!r:.80}"
+            f"order, such as 30s, 1h30m or 250ms; got {quoted(text)}"
         )
     days, hours, minutes, seconds, milliseconds = (int(number or 0) for number in match.groups())
     try:
         return timedelta(days, seconds, 0, milliseconds, minutes, hours)
     except OverflowError as error:
-        raise click.BadParameter(f"at most 999999999d is allowed; got {text!r:.80}") from error
+        raise click.BadParameter(f"at most 999999999d is allowed; got {quoted(text)}") from error
 
 
 def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | None], Any]:
@@ -52,7 +53,7 @@ def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | No
         found = duration(text)
         if max_days is not None and not timedelta(0) < found <= timedelta(max_days):
             raise click.BadParameter(
-                f"a duration above zero and of at most {max_days}d is required; got {text!r:.80}"
+                f"a duration above zero and of at most {max_days}d is required; got {quoted(text)}"
             )
         return found
 
@@ -72,7 +73,7 @@ def since_option(_: click.Context, __: click.Parameter, text: str | None) -> dat
     except (OverflowError, click.BadParameter) as error:
         raise click.BadParameter(
             f"a duration such as 1h30m, or a time such as 2026-01-31T12:00:00+01:00 is required; "
-            f"got {text!r:.80}"
+            f"got {quoted(text)}"
         ) from error
 
 
@@ -100,7 +101,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r:.80} occurs twice in one object")
+            raise ValueError(f"the key {quoted(key)} occurs twice in one object")
         found[key] = value
     return found
 
@@ -112,7 +113,7 @@ def _constant(name: str) -> Any:
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"the number {text:.80} is too large for a double")
+        raise ValueError(f"the number {shorten(text)} is too large for a double")
     return number
 
 
@@ -123,7 +124,7 @@ def read_call(line: bytes) -> Call:
         raise InvalidCallError(f"an object is required, {{…}}; got {_given(fields)}")
     for key, value in fields.items():
         if key not in _FIELDS:
-            raise InvalidCallError(f"unknown key {key!r:.80}; the keys are {', '.join(_FIELDS)}")
+            raise InvalidCallError(f"unknown key {quoted(key)}; the keys are {', '.join(_FIELDS)}")
         if key != "input" and not isinstance(value, str):
             raise InvalidCallError(f"{key}: a string is required; got {_given(value)}")
     for key in ("endpoint", "function"):
@@ -146,7 +147,7 @@ def read_call(line: bytes) -> Call:
 def _given(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    return f"{json.dumps(value):.80}"
+    return f"{shorten(json.dumps(value))}"
 
 
 class Progress:

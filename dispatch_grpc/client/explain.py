@@ -5,7 +5,7 @@ import re
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.settings import ClientSettings, quoted
+from dispatch_grpc.client.settings import ClientSettings
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
     TOO_LARGE,
@@ -19,6 +19,7 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, to_json
+from dispatch_grpc.text import quoted
 
 _NEVER_SPLIT = "a batch is never split: dispatch fewer calls at once, or make their inputs smaller"
 

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dispatch_grpc.calls import inside_function
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
 from dispatch_grpc.client.dispatch_id import result_type
-from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, quoted
+from dispatch_grpc.client.settings import ClientSettings, Timeout, positive
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import (
     ConfigurationError,
@@ -33,6 +33,7 @@ from dispatch_grpc.schema import (
     ListCallsResponse,
     WaitCallRequest,
 )
+from dispatch_grpc.text import quoted, shorten
 from dispatch_grpc.values import marshal, unmarshal
 
 State = CallState | Literal["queued", "running", "waiting", "finished"]
@@ -167,7 +168,7 @@ class Waiting:
         else:
             text = f"it is {call.state} after {call.runs} run{'s'[: call.runs != 1]}"
         if error := call.last_error:
-            text += f"; its last error was {error.type}: {error.message:.200}"
+            text += f"; its last error was {error.type}: {shorten(error.message, 200)}"
         return text + lost
 
 

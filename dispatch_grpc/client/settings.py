@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from dispatch_grpc.calls import endpoint_problem, mask_url
 from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.text import quoted
 from dispatch_grpc.transport import (
     ConnectionSettings,
     Metadata,
@@ -200,12 +201,6 @@ def positive(name: str, value: int) -> int:
     if not (isinstance(value, int) and value >= 1):
         raise ConfigurationError(f"{name}: an int of 1 or more is required; got {quoted(value)}")
     return value
-
-
-def quoted(value: object) -> str:
-    """Return the repr of a value for an error; a long one is cut and ends in '…'."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def timeout_seconds(value: Timeout) -> float | None:

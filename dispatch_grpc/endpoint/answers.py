@@ -7,6 +7,7 @@ from dispatch_grpc.calls import problem_of
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Error, Poll, RunResponse
+from dispatch_grpc.text import shorten
 from dispatch_grpc.values import DURATION_MAX_SECONDS
 
 MAX_RESULTS = 1000
@@ -89,9 +90,7 @@ def _members(group: BaseExceptionGroup[BaseException]) -> str:
             (groups if isinstance(member, BaseExceptionGroup) else found).append(member)
     texts = []
     for member in found[:_MAX_MEMBERS]:
-        text = _text(member)
-        if len(text) > _MAX_MEMBER_CHARACTERS:
-            text = text[: _MAX_MEMBER_CHARACTERS - 1] + "…"
+        text = shorten(_text(member), _MAX_MEMBER_CHARACTERS)
         texts.append(f"{_type(member)}: {text}" if text else _type(member))
     if len(found) > _MAX_MEMBERS:
         texts.append(f"and {len(found) - _MAX_MEMBERS} more")

@@ -16,6 +16,7 @@ from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse, load_all
 from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import connect_error
+from dispatch_grpc.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -147,7 +148,7 @@ class Application:
         if len(hosts) != 1:
             raise _RefusedError(Code.INVALID_ARGUMENT, f"one Host is required; got {len(hosts)}")
         if not re.fullmatch(r"[^/?#@\\\s]+", hosts[0]):  # or a part of the path could hide in it
-            raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {hosts[0]!r:.80} is not valid")
+            raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {quoted(hosts[0])} is not valid")
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         path = raw_path.decode("latin-1").partition("?")[0]
         scheme, target = scope.get("scheme", "http"), f"{hosts[0]}{path}"

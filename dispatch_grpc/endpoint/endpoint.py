@@ -20,6 +20,7 @@ from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
 from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse
+from dispatch_grpc.text import quoted
 from dispatch_grpc.workflow.journal import MAX_BYTES as MAX_JOURNAL_BYTES
 from dispatch_grpc.workflow.operations import by_name
 
@@ -418,7 +419,7 @@ class Endpoint:
     def _not_found(self, name: str) -> str:
         import difflib
 
-        message = f"there is no function {name!r:.200} at {mask_urls(self.url)}"
+        message = f"there is no function {quoted(name, 200)} at {mask_urls(self.url)}"
         near = difflib.get_close_matches(name[:200], self._functions, 1)
         return f"{message}; did you mean {near[0]!r}?" if near else message
 
@@ -473,7 +474,9 @@ def _exception_types(given: Any) -> tuple[type[BaseException], ...]:
     types = given if isinstance(given, tuple) else (given,)
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise EndpointError(f"permanent: classes of exceptions are required; got {kind!r:.200}")
+            raise EndpointError(
+                f"permanent: classes of exceptions are required; got {quoted(kind, 200)}"
+            )
     return types
 
 

@@ -14,6 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.struct_pb2 import Value
 
 from dispatch_grpc.errors import EndpointError, UnmarshalError
+from dispatch_grpc.text import quoted
 from dispatch_grpc.values import convert, decode_arguments, encode_arguments, marshal, unmarshal
 
 _EMPTY = inspect.Parameter.empty
@@ -109,7 +110,7 @@ class Parameters:
             if value is None:
                 return (), {}
             raise UnmarshalError(
-                f"{self._name} takes no input; got {type(value).__name__} {value!r:.80}"
+                f"{self._name} takes no input; got {type(value).__name__} {quoted(value)}"
             )
         if isinstance(value, dict) and (self._first is None or self._by_name(value)):
             return self._decode_several(value, types)
@@ -117,7 +118,7 @@ class Parameters:
         if value is None and not self._required and not input.type_url.endswith(".Value"):
             return self._decode_several({}, types)
         if self._first is None:
-            raise UnmarshalError(f"{self._takes()}; got {type(value).__name__} {value!r:.80}")
+            raise UnmarshalError(f"{self._takes()}; got {type(value).__name__} {quoted(value)}")
         try:
             return self._decode_first(self._first, input, types)
         except UnmarshalError as error:

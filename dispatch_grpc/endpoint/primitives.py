@@ -28,6 +28,7 @@ from dispatch_grpc.endpoint.answers import (
 )
 from dispatch_grpc.errors import EndpointError, InvalidCallError, MarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
+from dispatch_grpc.text import quoted
 from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
 
 __all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
@@ -51,7 +52,7 @@ def exit_(
         MarshalError: The output has no representation.
     """
     if not (error is None or isinstance(error, BaseException)):
-        raise EndpointError(f"error: an exception or None is required; got {error!r:.80}")
+        raise EndpointError(f"error: an exception or None is required; got {quoted(error)}")
     if not (status is None or isinstance(status, Status)) or status is Status.UNSPECIFIED:
         raise EndpointError(f"status: a Status that says how it went is required; got {status!r}")
     if status is None:
@@ -59,7 +60,7 @@ def exit_(
     if (status is Status.OK) != (error is None):
         raise EndpointError(
             f"status: OK needs no error, and every other status needs one; got {status!r} and "
-            f"{error!r:.200}"
+            f"{quoted(error, 200)}"
         )
     response = respond(status)
     result = response.exit.result
@@ -118,7 +119,7 @@ def poll(
     if not (isinstance(max_wait, timedelta) and _MIN_WAIT <= max_wait <= _MAX_WAIT):
         raise EndpointError(
             f"max_wait: a timedelta from 1 second to {_MAX_WAIT.days} days is required; "
-            f"got {max_wait!r:.80}"
+            f"got {quoted(max_wait)}"
         )
     response = respond(Status.OK)
     message = response.poll
@@ -128,7 +129,7 @@ def poll(
             setattr(message, name, value)
         except (TypeError, ValueError) as error:
             raise EndpointError(
-                f"{name}: an int from 1 to {MAX_RESULTS} is required; got {value!r:.80}"
+                f"{name}: an int from 1 to {MAX_RESULTS} is required; got {quoted(value)}"
             ) from error
     if isinstance(state, bytes):
         message.coroutine_state = state

@@ -45,6 +45,7 @@ from dispatch_grpc.endpoint.signature_base import (
     verify_by_library,
 )
 from dispatch_grpc.errors import ConfigurationError, SignatureError
+from dispatch_grpc.text import quoted, shorten
 
 __all__ = [
     "KeyPair",
@@ -161,7 +162,7 @@ def verify_request(
         except (InvalidSignature, HTTPMessageSignaturesException) as error:
             refusal = refusal or error
     else:
-        urls = " or ".join(f"{mask_urls(tried)!r:.200}" for tried in (url, *other_urls))
+        urls = " or ".join(f"{quoted(mask_urls(tried), 200)}" for tried in (url, *other_urls))
         raise _unfit(refusal, method, urls, components) from refusal
     _check_digest(covered["content-digest"], body)
 
@@ -173,7 +174,7 @@ def _check_digest(header: str, body: bytes) -> None:
     try:
         ContentDigest.verify(header, body)
     except HTTPMessageSignaturesException as error:
-        raise _invalid(f"the header content-digest: {error!s:.200}") from error
+        raise _invalid(f"the header content-digest: {shorten(str(error), 200)}") from error
     digests: Any = http_sf.parse(header.encode(), tltype="dictionary")
     if "sha-512" not in digests:
         raise _invalid(f"the header content-digest: sha-512 is required; got {', '.join(digests)}")
@@ -187,10 +188,10 @@ def _unfit(error: Any, method: str, urls: str, components: Any) -> SignatureErro
     if isinstance(error, InvalidSignature) or isinstance(error.__cause__, InvalidSignature):
         names = ", ".join(name for name, _ in components)
         return _invalid(
-            f"the signature does not fit this request, {method!r:.20} {urls}: one of "
-            f"{names:.200} or a parameter was changed, or it was made with another key"
+            f"the signature does not fit this request, {quoted(method, 20)} {urls}: one of "
+            f"{shorten(names, 200)} or a parameter was changed, or it was made with another key"
         )
-    return _invalid(f"the signature cannot be verified: {error!s:.200}")
+    return _invalid(f"the signature cannot be verified: {shorten(str(error), 200)}")
 
 
 @lru_cache(maxsize=128)  # those of one second are alike
@@ -243,7 +244,7 @@ def _member(value: str, header: str) -> tuple[Any, dict[str, Any]]:
             value.encode(), tltype="dictionary", on_duplicate_key=refuse_repeated_label
         )
     except ValueError as error:
-        raise _malformed(f"the header {header} is malformed: {error!s:.200}") from error
+        raise _malformed(f"the header {header} is malformed: {shorten(str(error), 200)}") from error
     if LABEL not in members:
         raise _malformed(f"the header {header} has no member {LABEL!r}")
     found, parameters = members[LABEL]
@@ -265,12 +266,12 @@ def _check_parameters(parameters: Mapping[str, Any], now: float) -> None:
         if type(value := parameters.get(name, kind())) is not kind:  # a boolean is no integer
             raise _malformed(
                 f"the parameter {name} of the signature must be of the type {kind.__name__}; "
-                f"got {value!r:.80}"
+                f"got {quoted(value)}"
             )
     for name, allowed in (("keyid", KEY_ID), ("alg", ALGORITHM)):
         if (given := parameters.get(name, allowed)) != allowed:
             raise _invalid(
-                f"the parameter {name} of the signature must be {allowed!r}; got {given!r:.80}"
+                f"the parameter {name} of the signature must be {allowed!r}; got {quoted(given)}"
             )
     age = now - parameters["created"]
     expired = now - parameters.get("expires", now)

@@ -13,6 +13,7 @@ from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, Journal, PollResult, RunRequest, RunResponse
+from dispatch_grpc.text import shorten
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
 from dispatch_grpc.workflow.driver import Driver, mode
@@ -162,7 +163,7 @@ class Workflow(Function[_P, _R]):
                 "are not waited for, and those not dispatched yet are dropped",
                 self.name,
                 len(left),
-                ", ".join(left[:5]),
+                shorten(", ".join(left), 200),
             )
         return self._answer(result)
 

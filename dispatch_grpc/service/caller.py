@@ -27,6 +27,7 @@ from dispatch_grpc.service.certificates import problem_of_certificate
 from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.store import Loaded
 from dispatch_grpc.service.urls import ForbiddenAddressError, Network, check_address
+from dispatch_grpc.text import shorten
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -201,7 +202,7 @@ def _answer(url: str, response: http1.Response) -> Answer:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if status == 200:
         if kind != "application/proto":
-            text = f"{kind[:80]}, not application/proto" if kind else "without a content type"
+            text = f"{shorten(kind)}, not application/proto" if kind else "without a content type"
             return _failure(
                 Status.HTTP_ERROR,
                 f"the answer of the endpoint is {text}: is its URL right?",
@@ -232,7 +233,7 @@ def _answer(url: str, response: http1.Response) -> Answer:
         )
     text = f"the endpoint answered with HTTP status {status}"
     if status in {301, 302, 303, 307, 308} and (location := headers.get("location")):
-        to = mask_urls(urljoin(url, location).removesuffix(_PATH))[:500]
+        to = shorten(mask_urls(urljoin(url, location).removesuffix(_PATH)), 500)
         text += f", a redirect to {to}: change the URL of the endpoint if it has moved"
     return _failure(
         _BY_HTTP_STATUS.get(status, Status.HTTP_ERROR),

@@ -5,6 +5,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from dispatch_grpc.text import shorten
+
 if TYPE_CHECKING:
     from cryptography import x509
 
@@ -38,8 +40,10 @@ def problem_of_certificate(
         return f"{of} is not valid{on}"
     if error.verify_code in _OTHER_NAME:
         names = _names(found) if found else []
-        return f"{of} is for another name" + (f": {', '.join(names[:5])}" if names else "")
-    issuer = f" (issuer {found.issuer.rfc4514_string()[:200]})" if found else ""
+        return f"{of} is for another name" + (
+            f": {shorten(', '.join(names), 200)}" if names else ""
+        )
+    issuer = f" (issuer {shorten(found.issuer.rfc4514_string(), 200)})" if found else ""
     return (
         f"{of} is not trusted{issuer}: add the authority to the system's store, or name its file "
         f"in SSL_CERT_FILE; {error.verify_message}"

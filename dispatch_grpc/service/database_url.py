@@ -4,6 +4,8 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from dispatch_grpc.text import quoted
+
 _SCHEMES = {"postgresql", "postgres"}
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 # Settings of libpq and of SQLAlchemy that asyncpg would send to the server, which refuses them.
@@ -29,7 +31,7 @@ def normal_url(url: str) -> str:
     scheme, _, _ = scheme.partition("+")
     if not colon or scheme not in _SCHEMES:
         raise ValueError(
-            f"the database's URL must begin with postgresql://; it begins with {scheme[:20]!r}"
+            f"the database's URL must begin with postgresql://; it begins with {quoted(scheme, 20)}"
         )
     parts = urlsplit(f"{scheme}:{rest}")
     settings = []

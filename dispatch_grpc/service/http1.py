@@ -21,6 +21,8 @@ from urllib.parse import unquote, urlsplit
 
 import httptools
 
+from dispatch_grpc.text import quoted
+
 # Servers close connections that are idle: uvicorn after 5 s, load balancers after a minute. Others
 # lose them without a word. A new connection costs less than the failures of a stale one.
 _IDLE_SECONDS = 4.0
@@ -446,7 +448,7 @@ def _decoded(body: bytes, coding: str, limit: int) -> bytes:
     if coding in {"", "identity"} or not body:
         return body
     if coding not in {"gzip", "x-gzip"}:
-        raise CodingError(f"its content-encoding is {coding[:80]!r}; only gzip can be decoded")
+        raise CodingError(f"its content-encoding is {quoted(coding)}; only gzip can be decoded")
     found = b""
     while body:
         decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)

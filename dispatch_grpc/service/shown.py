@@ -13,6 +13,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.schema import CallInfo, Error
 from dispatch_grpc.service.reads import Details
+from dispatch_grpc.text import shorten
 from dispatch_grpc.values import unmarshal
 
 STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}
@@ -133,7 +134,7 @@ def _cut(text: str) -> Text:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MAX_NAME_CHARACTERS else text[:_MAX_NAME_CHARACTERS] + "…"
+    return shorten(text, _MAX_NAME_CHARACTERS)
 
 
 def utc(when: datetime) -> str:

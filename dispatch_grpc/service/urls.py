@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.schema import Call
+from dispatch_grpc.text import quoted
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -50,7 +51,7 @@ def problem_of_call(call: Call, *, allow_metadata: bool = False) -> str | None:
     if problem := problem_of(call):
         return problem.removeprefix(".")
     if "\0" in call.version:
-        return f"version: a text without NUL is required; got {call.version!r:.80}"
+        return f"version: a text without NUL is required; got {quoted(call.version)}"
     return problem_of_endpoint(call.endpoint, allow_metadata=allow_metadata)
 
 

@@ -27,6 +27,7 @@ from dispatch_grpc.service import machine, notices, reads, store_cancel
 from dispatch_grpc.service.database import Database, Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.text import quoted
 
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
@@ -165,7 +166,7 @@ class Watching:
 def _id(text: str, name: str = "dispatch_id") -> UUID:
     id = parse_id(text)
     if id is None:
-        raise rpc_error(Code.NOT_FOUND, f"{name}: there is no call of the id {text!r:.80}")
+        raise rpc_error(Code.NOT_FOUND, f"{name}: there is no call of the id {quoted(text)}")
     return id
 
 
@@ -178,5 +179,5 @@ def _from_token(token: str) -> UUID:
         return UUID(bytes=base64.urlsafe_b64decode(token + "=="))
     except (ValueError, binascii.Error) as error:
         raise rpc_error(
-            Code.INVALID_ARGUMENT, f"page_token: not one of this service: {token!r:.80}"
+            Code.INVALID_ARGUMENT, f"page_token: not one of this service: {quoted(token)}"
         ) from error

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.serving import ASGIApplication
+from dispatch_grpc.text import shorten
 
 # What may stand in grpc-message as it is: printable ASCII apart from '%'. The library encodes all
 # else than letters, which grpc-js, which decodes by decodeURI, shows as '%3A%20'.
@@ -31,7 +32,7 @@ class GRPCRules:
         elif scope["http_version"].startswith("1"):
             await _refuse(scope, send, "gRPC needs HTTP/2; over HTTP/1.1 use Connect or gRPC-Web")
         elif scope["path"].removeprefix(scope.get("root_path", "")) not in self._paths:
-            await _refuse(scope, send, f"there is no method {scope['path'][:200]}")
+            await _refuse(scope, send, f"there is no method {shorten(scope['path'], 200)}")
         else:
 
             async def readable(message: Any) -> None:

@@ -31,6 +31,7 @@ from dispatch_grpc.errors import (
     http_error,
     rpc_error,
 )
+from dispatch_grpc.text import shorten
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
 from dispatch_grpc.transport.retry import async_sender, retry_after, sender
 
@@ -83,12 +84,16 @@ class _Method:
         """
         coding = answer.headers.get("content-encoding", "identity")
         if coding != "identity":  # although none was asked for
-            raise ProtocolError(f"its content-encoding {coding:.20} is unknown", code=Code.INTERNAL)
+            raise ProtocolError(
+                f"its content-encoding {shorten(coding, 20)} is unknown", code=Code.INTERNAL
+            )
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if answer.status != 200:
             raise _error_of(answer, is_json=kind == "application/json")
         if kind != self._content_type:
-            raise ProtocolError(f"its content-type is {kind[:80] or 'missing'}", code=Code.INTERNAL)
+            raise ProtocolError(
+                f"its content-type is {shorten(kind) or 'missing'}", code=Code.INTERNAL
+            )
         try:
             if self._json:
                 return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)

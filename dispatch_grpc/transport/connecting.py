@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import UnavailableError
+from dispatch_grpc.text import shorten
 from dispatch_grpc.transport.target import Target
 
 _MAX_HEADER_BYTES = 65_536
@@ -44,7 +45,8 @@ def open_socket(target: Target, proxy: str | None, timeout: float | None) -> soc
         sock.close()
         status = words[1].decode("latin-1") if len(words) > 1 else "status missing"
         raise UnavailableError(
-            f"the proxy {host}:{port} refused to connect to {target.authority}: HTTP {status:.20}",
+            f"the proxy {host}:{port} refused to connect to {target.authority}: "
+            f"HTTP {shorten(status, 20)}",
             code=Code.UNAVAILABLE,
         )
     return sock

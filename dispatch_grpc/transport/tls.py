@@ -10,6 +10,7 @@ from typing import Any
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import CertificateError, ConfigurationError, RPCError, UnavailableError
+from dispatch_grpc.text import shorten
 
 # The files in which Linux distributions keep the system's roots: the ones that Go reads.
 _SYSTEM_ROOTS = (
@@ -179,7 +180,7 @@ def _problem(verify_code: int, host: str, certificate: dict[str, Any]) -> str:
         since = certificate.get("notBefore", "an unknown day")
         return f"the certificate of {host} is valid from {since} on: is this machine's clock right?"
     if verify_code in {62, 64}:
-        names = ", ".join(name for _, name in certificate.get("subjectAltName", ())[:5])
+        names = shorten(", ".join(name for _, name in certificate.get("subjectAltName", ())), 200)
         return (
             f"the certificate of {host} is for another name ({names or 'it holds none'}): use a "
             f"URL with that name, or a certificate for {host}"

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from dispatch_grpc.errors import MarshalError, UnmarshalError
+from dispatch_grpc.text import quoted
 
 # Protobuf decoders, binary and JSON, refuse messages nested more than 100 levels deep. A list
 # takes two levels (Value, ListValue), a dict three (Value, Struct, its entry); ten are left for
@@ -171,11 +172,11 @@ def _check_levels(levels: int) -> None:
 def _key(key: object) -> str:
     if isinstance(key, str):  # a StrEnum, say
         return str.__str__(key)
-    raise PathError(f"keys must be str; got {type(key).__name__} {key!r:.80}")
+    raise PathError(f"keys must be str; got {type(key).__name__} {quoted(key)}")
 
 
 def _segment(key: object) -> str:
-    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.80}]"
+    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{quoted(key)}]"
 
 
 _AS_TEXT = frozenset({bytes, bytearray, memoryview, timedelta})

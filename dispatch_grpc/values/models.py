@@ -22,6 +22,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from dispatch_grpc.errors import UnmarshalError
+from dispatch_grpc.text import quoted
 from dispatch_grpc.values import pydantic_types
 from dispatch_grpc.values.pydantic_types import cached, is_pydantic, name_of
 
@@ -233,7 +234,7 @@ def _read_enum(wanted: Any, value: Any) -> Any:
     found = [member for member in wanted if _is_written_as(member.value, value)]
     if len(found) != 1:
         problem = f"fits {' and '.join(map(str, found))}" if found else "is no value of a member"
-        raise UnmarshalError(f"{value!r:.80} {problem}")
+        raise UnmarshalError(f"{quoted(value)} {problem}")
     return found[0]
 
 
@@ -302,7 +303,7 @@ def _read_fields(wanted: Any, value: Any) -> Any:
             object.__setattr__(result, name, part)
         elif found is not part and found != part:
             raise UnmarshalError(
-                f"{name} was {part!r:.80} when it was written and would now be {found!r:.80}; "
+                f"{name} was {quoted(part)} when it was written and would now be {quoted(found)}; "
                 f"a converter must keep what it has converted"
             )
     return result

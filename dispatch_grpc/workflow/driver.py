@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Journal, PollResult
+from dispatch_grpc.text import shorten
 from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.activation import Activation
 from dispatch_grpc.workflow.errors import NondeterminismError, failure_of
@@ -212,4 +213,4 @@ def _ending(activation: Activation) -> str:
     except Exception:  # noqa: BLE001  (told when the workflow answers)
         return "returns something"
     text = str(output).replace("\n", " ")
-    return f"returns {text:.2000}"
+    return f"returns {shorten(text, 2000)}"

@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import DecodeError
 
 from dispatch_grpc.schema import CommandKind, Journal, State
+from dispatch_grpc.text import shorten
 from dispatch_grpc.workflow.errors import JournalError
 
 FORMAT = 1
@@ -71,7 +72,7 @@ def decode(value: AnyProto, *, limit: int = LIMIT_BYTES) -> Journal:
         JournalError: It is no journal, of another version, damaged, or does not fit together.
     """
     if value.type_url.rpartition("/")[2] != STATE_URL.rpartition("/")[2]:
-        kind = value.type_url[:200] or "nothing"
+        kind = shorten(value.type_url, 200) or "nothing"
         raise JournalError(f"the state that came back is {kind}, not the journal of a workflow")
     try:
         state = State.FromString(value.value)

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 from dispatch_grpc.calls import problem_of
 from dispatch_grpc.errors import InvalidCallError
 from dispatch_grpc.schema import Call
+from dispatch_grpc.text import quoted
 from dispatch_grpc.workflow.activation import current, run_call
 from dispatch_grpc.workflow.errors import WorkflowError, type_name
 
@@ -113,7 +114,7 @@ def patched(name: str) -> bool:
         False in workflows that have been there before the change, True in all others.
     """
     if not isinstance(name, str) or not name:
-        raise WorkflowError(f"patched: a name is required; got {name!r:.80}")
+        raise WorkflowError(f"patched: a name is required; got {quoted(name)}")
     return current("patched").patched(name)
 
 
@@ -141,7 +142,7 @@ def by_name(kinds: Iterable[type[Exception]]) -> dict[str, type[Exception]]:
     found = {}
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise WorkflowError(f"raises: classes of exceptions are required; got {kind!r:.80}")
+            raise WorkflowError(f"raises: classes of exceptions are required; got {quoted(kind)}")
         found[type_name(kind)] = kind
     return found
 

@@ -56,9 +56,9 @@ from dispatch_grpc import (
     unmarshal,
 )
 from dispatch_grpc.client import following
-from dispatch_grpc.client.settings import quoted
 from dispatch_grpc.primitives import exit_, poll
 from dispatch_grpc.testing import Server, serve_app
+from dispatch_grpc.text import quoted
 from tests import hostile
 from tests.conftest import KEY, PROTOCOLS, Driver, RunningService, data_dir, run_service
 from tests.transport.test_processes import python
