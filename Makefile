@@ -9,6 +9,8 @@ GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
 # Tests run in several processes, since most of them wait; the tests of a file run in one.
 PARALLEL := -n 4 --dist loadfile
+# Which of them `make test` and `make fresh-machine` run, such as "not slow"; all if it is empty.
+MARKS ?=
 # For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
 LANGS ?=
 # Standard steps to make a venv: $(1) folder, $(2) what pip installs.
@@ -38,8 +40,8 @@ run: setup ## dispatch calls to a service on this machine; kill a workflow, whic
 
 test: setup ## run the tests, with branch coverage of the hand-written code
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(PARALLEL)
-	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	$(BIN)/coverage run -m pytest $(PARALLEL) $(if $(MARKS),-m "$(MARKS)")
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report $(if $(MARKS),--fail-under=0)
 
 test-lowest: .venv-lowest/.stamp ## run the tests, but for the slow ones, with the lowest declared dependencies
 	.venv-lowest/bin/python -m pytest $(PARALLEL) -m "not slow"
@@ -56,7 +58,7 @@ test-pure-protobuf: setup ## run the tests of values, calls, clients and endpoin
 		tests/values tests/test_calls.py tests/client tests/endpoint
 
 fresh-machine: ## follow the README on a fresh Debian with the newest Python and dependencies (needs root)
-	tools/fresh_machine
+	MARKS="$(MARKS)" tools/fresh_machine
 
 test-polyglot: setup $(GEN)/.stamp .venv-peer/.stamp ## build the stubs of go, ts and java, and run their examples against the service
 	POLYGLOT_LANGS="$(or $(LANGS),go ts java)" $(BIN)/python -m pytest tests/polyglot

@@ -28,6 +28,7 @@ KEY = "sk-test-0123456789"
 SLOW_FILES = {
     "service/test_database_faults.py",
     "service/test_embedded.py",
+    "service/test_embedded_sharing.py",
     "service/test_faults.py",
     "service/test_host_faults.py",
     "transport/test_silent.py",

@@ -74,7 +74,7 @@ class Health:
             logger.warning(
                 "the database does not work, and is tried again: %s: %s",
                 type(error).__name__,
-                error,
+                " ".join(str(error).split()),  # with its hint, on one line
             )
 
     def worked(self) -> None:

@@ -63,6 +63,19 @@ def end_databases(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for embedded databases, that every user may enter, not one of pytest's."""
+    with data_dir() as folder:
+        folder.chmod(0o755)
+        yield folder
+        for file in folder.rglob("postmaster.pid"):  # a failed test has left a server
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text().split()[0])
+                if os.path.samefile(f"/proc/{pid}/cwd", file.parent):
+                    os.kill(pid, signal.SIGQUIT)
+
+
+@pytest.fixture
 def bench(embedded: Bench) -> Bench:
     """The embedded database, empty."""
     embedded.clear()

@@ -291,7 +291,8 @@ def test_a_call_is_tried_until_it_works(shared: Process, hosted: Process, log: P
     os.name != "posix" or os.geteuid() != 0, reason="only root can mount a file system"
 )
 def test_a_disk_that_is_full_loses_nothing(tmp_path: Path, hosted: Process):
-    """The data directory is a file system of 160 MB."""
+    """The data directory is a file system of 160 MB. The outage takes two lines of the log."""
+    log = tmp_path / "service.log"
     data = tmp_path / "small"
     data.mkdir()
     mounted = subprocess.run(
@@ -300,7 +301,7 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path: Path, hosted: Process):
     if mounted.returncode:
         pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        with service(data) as process, client(process) as c:
+        with service(data, log=log) as process, client(process) as c:
             ballast = data / "ballast"
             accepted: list[str] = []
             refused = ""
@@ -320,6 +321,11 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path: Path, hosted: Process):
             until(lambda: c.dispatch(new_call(hosted.url, "square", 2)))
             for id in accepted:
                 assert c.get(id).dispatch_id == id
+            until(lambda: "works again" in log.read_text())
             process.stop()
+        told = [line for line in log.read_text().splitlines() if not line.startswith("INFO:")]
+        assert len(told) == 2, told
+        assert "the database does not work" in told[0]
+        assert "the database works again" in told[1]
     finally:
         subprocess.run(["umount", "--lazy", data], check=True)
