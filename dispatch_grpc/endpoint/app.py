@@ -10,11 +10,11 @@ from urllib.parse import quote
 from dispatch.sdk.v1.function_connect import FunctionServiceASGIApplication
 
 from dispatch_grpc.codes import Code
-from dispatch_grpc.endpoint.function import LARGE_BYTES
 from dispatch_grpc.errors import RPCError, SignatureError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse, load_all
-from dispatch_grpc.serving.codecs import CODECS
+from dispatch_grpc.serving import LARGE_BYTES
+from dispatch_grpc.serving.codecs import LATE_CODECS, decoded, encoded
 from dispatch_grpc.serving.dispatch_service import connect_error
 from dispatch_grpc.text import quoted
 
@@ -64,7 +64,7 @@ class Application:
         own = endpoint.url + _PATH
         self._own_urls = [own] if own.startswith(("http://", "https://")) else []  # or bridge://
         self._service = FunctionServiceASGIApplication(
-            _Service(endpoint), read_max_bytes=self._limit, compressions=None, codecs=CODECS
+            _Service(endpoint), read_max_bytes=self._limit, compressions=None, codecs=LATE_CODECS
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -174,13 +174,14 @@ class _Service:
     def __init__(self, endpoint: Host) -> None:
         self._endpoint = endpoint
 
-    async def run(self, request: RunRequest, ctx: Any) -> RunResponse:
+    async def run(self, request: Any, ctx: Any) -> Any:
         attempt = ctx.request_headers.get("dispatch-attempt", "")
         number = int(attempt) if re.fullmatch("[1-9][0-9]{0,8}", attempt) else None
         try:
-            return await self._endpoint.run(request, attempt=number)
+            response = await self._endpoint.run(await decoded(request), attempt=number)
         except RPCError as error:
             raise connect_error(error) from error
+        return await encoded(response, ctx)
 
 
 class _RefusedError(Exception):

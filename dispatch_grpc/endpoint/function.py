@@ -28,6 +28,7 @@ from dispatch_grpc.endpoint.executor import (
 from dispatch_grpc.endpoint.parameters import Parameters
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
+from dispatch_grpc.serving import LARGE_BYTES
 from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.errors import error_value, type_name
 from dispatch_grpc.workflow.operations import returned_type, run
@@ -35,9 +36,6 @@ from dispatch_grpc.workflow.operations import returned_type, run
 _P = ParamSpec("_P")
 _R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
-
-LARGE_BYTES = 256 * 1024
-"""Size from which inputs are decoded, and bodies verified, in a thread beside the event loop."""
 
 
 class Host(Protocol):

@@ -8,3 +8,6 @@ from typing import Any
 
 ASGIApplication = Callable[[Any, Any, Any], Any]
 """An ASGI 3 application: scope, receive, send."""
+
+LARGE_BYTES = 256 * 1024
+"""Size from which messages are decoded, encoded and verified in a thread, beside the event loop."""

@@ -1,16 +1,21 @@
 """The codecs of the servers: binary, and JSON that every protobuf library reads."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+from connectrpc.code import Code
 from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
+from connectrpc.errors import ConnectError
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from dispatch_grpc.schema import to_json
+from dispatch_grpc.serving import LARGE_BYTES
 
 _Path = tuple[str | int, ...]
 
@@ -69,4 +74,40 @@ def _values(message: Message, path: _Path) -> Iterator[tuple[_Path, AnyProto]]:
                 yield from _values(item, where)
 
 
+class _LateJSONCodec(_JSONCodec):
+    """Leaves large messages to `decoded` and `encoded`, as JSON in Python is slow."""
+
+    def encode(self, message: Any) -> bytes:
+        return message if isinstance(message, bytes) else super().encode(message)
+
+    def decode(self, data: bytes | bytearray, message_class: Any) -> Any:
+        decode = super().decode
+        if len(data) < LARGE_BYTES:
+            return decode(data, message_class)
+        return partial(decode, data, message_class)
+
+
+async def decoded(request: Any) -> Any:
+    """Return a request that `LATE_CODECS` read; large JSON is decoded in a thread.
+
+    Raises:
+        ConnectError: The JSON is not that of the request.
+    """
+    if not isinstance(request, partial):
+        return request
+    try:
+        return await asyncio.to_thread(request)
+    except Exception as error:  # as the library answers smaller ones
+        raise ConnectError(Code.INVALID_ARGUMENT, f"unmarshal message: {error}") from error
+
+
+async def encoded(response: Message, ctx: Any) -> Message | bytes:
+    """Return a response for `LATE_CODECS` to send; large JSON is encoded in a thread."""
+    if "json" in ctx.request_headers.get("content-type", "") and response.ByteSize() >= LARGE_BYTES:
+        return await asyncio.to_thread(_JSONCodec().encode, response)
+    return response
+
+
 CODECS = (google_protobuf_binary_codec(), _JSONCodec())
+LATE_CODECS = (google_protobuf_binary_codec(), _LateJSONCodec())
+"""For services that pass requests through `decoded`, and responses through `encoded`."""

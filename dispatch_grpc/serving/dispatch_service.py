@@ -24,7 +24,7 @@ from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
-from dispatch_grpc.serving.codecs import CODECS
+from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 KEY_NAME = "dispatch-api-key-name"
@@ -82,7 +82,7 @@ def dispatch_app(
         interceptors=() if keys is None else (Authenticate(keys),),
         read_max_bytes=max_request_bytes,
         compressions=None,
-        codecs=CODECS,
+        codecs=LATE_CODECS,
     )
     return GRPCRules(app, [f"{app.path}/Dispatch"])
 
@@ -119,11 +119,12 @@ class _Service:
         self._handler = handler
         self._keys = keys
 
-    async def dispatch(self, request: DispatchRequest, ctx: Any) -> DispatchResponse:
+    async def dispatch(self, request: Any, ctx: Any) -> DispatchResponse:
         metadata = dict(ctx.request_headers.items())
         authorization = metadata.pop("authorization", "")
         name = None if self._keys is None else _name_of(authorization, self._keys)
         metadata[KEY_NAME] = name or ""  # never what the request says
+        request = await decoded(request)
         try:
             for index, call in enumerate(request.calls):
                 check_call(call, index)
