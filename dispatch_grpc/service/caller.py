@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -98,8 +98,15 @@ class Caller:
         """Close the connections."""
         await self._client.close()
 
-    async def run(self, loaded: Loaded) -> Answer:
-        """Run a call. A failure to do so is returned like one of the function."""
+    async def run(
+        self, loaded: Loaded, begin: Callable[[], Awaitable[None]] = http1.nothing
+    ) -> Answer:
+        """Run a call. A failure to do so is returned like one of the function.
+
+        Args:
+            loaded: The call.
+            begin: Awaited when the request is about to be sent.
+        """
         seconds = (loaded.running.expires_at - self._now()).total_seconds()
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
@@ -111,7 +118,7 @@ class Caller:
         expiry = asyncio.timeout(seconds)
         try:
             async with expiry:
-                return await self._post(endpoint, loaded, seconds)
+                return await self._post(endpoint, loaded, seconds, begin)
         except http1.ConnectTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
             return _failure(Status.TCP_ERROR, text, host_failed=True)
@@ -159,7 +166,13 @@ class Caller:
         problem = problem_of_certificate(target.host, error, certificate)
         return f"the endpoint could not be reached: {problem}"
 
-    async def _post(self, endpoint: str, loaded: Loaded, seconds: float) -> Answer:
+    async def _post(
+        self,
+        endpoint: str,
+        loaded: Loaded,
+        seconds: float,
+        begin: Callable[[], Awaitable[None]],
+    ) -> Answer:
         url, body = endpoint.rstrip("/") + _PATH, _request(loaded).SerializeToString()
         target = http1.target_of(url)
         headers = dict(_HEADERS)
@@ -169,7 +182,7 @@ class Caller:
             from dispatch_grpc.endpoint.signature import sign_request
 
             headers |= sign_request("POST", url, headers, body, self._signing_key)
-        return _answer(url, await self._client.post(target, headers, body))
+        return _answer(url, await self._client.post(target, headers, body, begin))
 
 
 def _request(loaded: Loaded) -> RunRequest:

@@ -5,7 +5,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -261,12 +261,16 @@ class Database:
         for pool in (self.durable, self.relaxed, self.looks):
             await pool.expire_connections()
 
-    async def persist(self, pool: Any, act: Callable[[Any], Awaitable[_T]]) -> _T:
-        """Do something in a transaction, again and again until the database has done it.
+    async def persist(
+        self, pool: Any, act: Callable[[Any], Awaitable[_T]], *, in_transaction: bool = True
+    ) -> _T:
+        """Do something, again and again until the database has done it.
 
         Args:
             pool: The pool to take a connection from.
             act: What to do, given the connection.
+            in_transaction: Whether `act` needs a transaction. A single statement is one by itself,
+                which saves two round trips to the database.
 
         Raises:
             Exception: `act` fails by its own fault, not by that of the database.
@@ -274,7 +278,10 @@ class Database:
         seconds = 0.05
         while True:
             try:
-                async with pool.acquire() as connection, connection.transaction():
+                async with (
+                    pool.acquire() as connection,
+                    connection.transaction() if in_transaction else nullcontext(),
+                ):
                     result = await act(connection)
             except Exception as error:
                 fault = classify(error)

@@ -333,7 +333,7 @@ class Worker:
         async def done(connection: Any) -> None:
             await queue.done(connection, self.me, ids)
 
-        await self._database.persist(self._database.relaxed, done)
+        await self._database.persist(self._database.relaxed, done, in_transaction=False)
         return [None] * len(ids)
 
     async def _put_back(self, claim: Claim) -> None:

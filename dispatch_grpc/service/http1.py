@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,6 +113,10 @@ class Response:
     body: bytes
 
 
+async def nothing() -> None:
+    """Do nothing."""
+
+
 class Client:
     """Posts requests, and keeps connections for the next ones.
 
@@ -137,8 +141,20 @@ class Client:
         self._sweeper: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, target: Target, headers: dict[str, str], body: bytes) -> Response:
+    async def post(
+        self,
+        target: Target,
+        headers: dict[str, str],
+        body: bytes,
+        before_sending: Callable[[], Awaitable[None]] = nothing,
+    ) -> Response:
         """Post a request.
+
+        Args:
+            target: Where to.
+            headers: The headers that do not follow from the target.
+            body: The body.
+            before_sending: Awaited once, when there is a connection to send the request by.
 
         Raises:
             socket.gaierror: The host is not known.
@@ -152,14 +168,20 @@ class Client:
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         data = b"%b%bcontent-length: %d\r\n\r\n%b" % (target.head, lines.encode(), len(body), body)
-        if (kept := self._take(target)) is not None:
-            try:
-                return await self._exchange(target, kept, data)
-            except ClosedError:
-                # It closed as the request went out: the endpoint most likely never saw it. This
-                # is no failure of the endpoint. On a new connection it would be one.
-                if kept.answered:
-                    raise
+        kept = self._take(target)
+        connection = kept or await self._connect(target)
+        try:
+            await before_sending()
+        except BaseException:
+            connection.abort()
+            raise
+        try:
+            return await self._exchange(target, connection, data)
+        except ClosedError:
+            # It closed as the request went out: the endpoint most likely never saw it. This is no
+            # failure of the endpoint. On a new connection it would be one.
+            if kept is None or kept.answered:
+                raise
         return await self._exchange(target, await self._connect(target), data)
 
     async def close(self) -> None:

@@ -50,6 +50,7 @@ class Runs:
         self._answered = answered
         self._written = written
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
+        self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[Written, None] = Batcher(self.write, 500)
         self._running: dict[UUID, asyncio.Task[Any]] = {}
         self._ended: set[UUID] = set()
@@ -116,7 +117,9 @@ class Runs:
         start = perf_counter()
         id = loaded.running.id
         # A task of its own, so that to end the run is not to end what follows it.
-        run = self._running[id] = asyncio.create_task(self._caller.run(loaded))
+        run = self._running[id] = asyncio.create_task(
+            self._caller.run(loaded, lambda: self._begin(loaded))
+        )
         self._metrics.running.inc()
         try:
             await asyncio.wait({run})
@@ -136,12 +139,26 @@ class Runs:
             return await store_attempts.load(connection, jobs)
 
         try:
-            found = await self._database.persist(self._database.relaxed, load)
+            found = await self._database.persist(self._database.relaxed, load, in_transaction=False)
         except Exception as error:  # noqa: BLE001 (it is for the one that is to blame)
             if len(jobs) == 1:
                 return [error]
             return [one for job in jobs for one in await self._load([job])]
         return [found.get(job) for job in jobs]
+
+    async def _begin(self, loaded: Loaded) -> None:
+        """Note that an attempt begins; end its run when the call was cancelled meanwhile."""
+        id = loaded.running.id
+        if not await self._begins.submit(Job(id, loaded.turn)):
+            self._ended.add(id)
+            raise asyncio.CancelledError
+
+    async def _begin_all(self, jobs: Sequence[Job]) -> Sequence[bool]:
+        async def begin(connection: Any) -> set[Job]:
+            return await store_attempts.begin(connection, jobs)
+
+        begun = await self._database.persist(self._database.relaxed, begin, in_transaction=False)
+        return [job in begun for job in jobs]
 
     async def write(self, items: Sequence[Written]) -> Sequence[None]:
         """Write outcomes; each for itself when they cannot be written together."""

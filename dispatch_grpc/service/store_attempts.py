@@ -1,7 +1,12 @@
-"""Begin attempts: load the calls of jobs, with the results that they waited for."""
+"""Load the calls of jobs, with the results that they waited for, and begin their attempts.
+
+Loading writes nothing. An attempt begins when its request is about to be sent: a call that was
+loaded and never sent has not begun, however often the process that loaded it ends.
+"""
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from dispatch_grpc.schema import CallResult, Error, Poll
 from dispatch_grpc.service.machine import (
@@ -14,24 +19,40 @@ _MAX_DELIVERY_BYTES = 8_000_000
 
 
 async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
-    """Begin the runs of jobs; those that are stale are left out."""
+    """Return the calls of jobs; stale jobs are left out."""
     rows = await connection.fetch(
         """
-        UPDATE calls SET state = 2, pickups = pickups + 1, next_at = NULL
-        FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
-        WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
-        RETURNING id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
+        SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             input, created_at, expires_at, failures, pickups, runs, poll, poll_error, last_error,
             passing_since
+        FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
+        JOIN calls ON id = job_id AND turn = job_turn AND state IN (1, 2)
         """,
-        [job.id for job in jobs],
-        [job.turn for job in jobs],
+        *_columns(jobs),
     )
     loaded = {Job(row["id"], row["turn"]): _loaded(row) for row in rows}
     resumed = [one for one in loaded.values() if one.poll is not None]
     if resumed:
         await _load_results(connection, resumed)
     return loaded
+
+
+async def begin(connection: Any, jobs: Sequence[Job]) -> set[Job]:
+    """Note that the attempts of loaded calls begin. Returns their jobs, without the stale ones."""
+    rows = await connection.fetch(
+        """
+        UPDATE calls SET state = 2, pickups = pickups + 1, next_at = NULL
+        FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
+        WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
+        RETURNING id, turn
+        """,
+        *_columns(jobs),
+    )
+    return {Job(row["id"], row["turn"]) for row in rows}
+
+
+def _columns(jobs: Sequence[Job]) -> tuple[list[UUID], list[int]]:
+    return [job.id for job in jobs], [job.turn for job in jobs]
 
 
 def _loaded(row: Any) -> Loaded:
@@ -42,7 +63,7 @@ def _loaded(row: Any) -> Loaded:
             correlation_id=unsigned(row["correlation_id"]),
             expires_at=row["expires_at"],
             failures=row["failures"],
-            pickups=row["pickups"],
+            pickups=row["pickups"] + 1,
             last_error=_parse(Error, row["last_error"]),
             runs=row["runs"],
             passing_since=row["passing_since"],

@@ -59,7 +59,7 @@ async def _finish(
     rows = await connection.fetch(
         """
         UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
-            turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL
+            turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL, next_at = NULL
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[])
             AS run (run_id, run_turn, new_status, new_result)
         WHERE id = run_id AND turn = run_turn

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -13,6 +14,7 @@ from dispatch_grpc import CallError, Status, new_call
 from tests.service.processes import Process, endpoint, service, until
 from tests.service.test_database_faults import is_running, sql
 from tests.service.test_faults import client, dispatch, results, runs
+from tests.service.test_worker import full
 
 pytestmark = pytest.mark.usefixtures("hosted")
 
@@ -155,3 +157,26 @@ def test_an_endpoint_that_limits_its_rate_is_called_at_that_rate(tmp_path: Path,
         attempts = sum(c.get(id).runs for id in ids)
         assert attempts < 800
         assert all(c.get(id).state == "finished" for id in ids)
+
+
+def test_calls_that_were_loaded_and_never_sent_outlive_crashes(tmp_path: Path, log: Path):
+    """An attempt counts when its request is about to be sent."""
+    data = tmp_path / "data"
+    ids: list[str] = []
+    table = "dispatch_grpc.pgqueuer"
+    mine = "status = 'picked' AND queue_manager_id NOT IN (SELECT id FROM crashed)"
+    jobs = f"SELECT count(*) FROM {table} WHERE {mine}"
+    with full() as port:
+        for _ in range(3):
+            with service(data, max_pickups=2) as process, client(process) as c:
+                if not ids:
+                    sql(data, "CREATE TABLE crashed (id uuid)")
+                    calls = [new_call(f"http://127.0.0.1:{port}", "square", 2)] * 100
+                    ids = dispatch(c, calls)
+                until(lambda: sql(data, jobs) == 100)
+                time.sleep(0.5)  # for the loads, which follow at once
+                assert c.list(state="running", limit=1) == []  # as none runs
+                sql(data, f"INSERT INTO crashed SELECT queue_manager_id FROM {table}")
+                process.kill()
+    with endpoint(log, port), service(data, max_pickups=2) as process, client(process) as c:
+        assert results(c, ids) == [4] * 100

@@ -65,6 +65,7 @@ def take(bench: Bench) -> list[Loaded]:
             "DELETE FROM pgqueuer WHERE payload = ANY($1)", [job.pack() for job in found]
         )
         loaded = await store_attempts.load(connection, found)
+        assert await store_attempts.begin(connection, found) == set(loaded)
         return [loaded[job] for job in found if job in loaded]
 
     result: list[Loaded] = bench.run(act)
@@ -81,7 +82,10 @@ def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
 
 
 async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
-    return await store_attempts.load(connection, [job])
+    """Load the call of a job, and begin its attempt."""
+    loaded = await store_attempts.load(connection, [job])
+    assert await store_attempts.begin(connection, [job]) == set(loaded)
+    return loaded
 
 
 async def write(item: Written, connection: Any) -> None:
@@ -128,11 +132,14 @@ def test_a_stale_job_does_nothing(bench: Bench):
     assert bench.run(lambda c: store_attempts.load(c, [Job(new_id(), 0)])) == {}
 
 
-def test_a_run_that_began_is_begun_again_and_counted(bench: Bench):
+def test_an_attempt_that_began_is_begun_again_and_counted(bench: Bench):
     (id,) = accept(bench, CALL)
     for number in (1, 2, 3):
-        (loaded,) = bench.run(lambda c: store_attempts.load(c, [Job(id, 0)])).values()
-        assert loaded.running.pickups == number
+        for _ in range(3):  # to be loaded is not to begin
+            (loaded,) = bench.run(lambda c: store_attempts.load(c, [Job(id, 0)])).values()
+            assert loaded.running.pickups == number
+            assert row(bench, id)["state"] == (store.QUEUED if number == 1 else store.RUNNING)
+        bench.run(partial(load, Job(id, 0)))
     # Both answer; the first one counts.
     first, second = loaded, loaded
     assert answer(bench, first, exit_("first")) == [id]

@@ -53,7 +53,9 @@ async def record(bench: Bench, *new: New) -> list[Loaded]:
     """Record calls, and begin their runs."""
     async with bench.database.transaction() as connection:
         await store_accept.accept(connection, new, datetime.now(UTC))
-        loaded = await store_attempts.load(connection, [Job(one.id, 0) for one in new])
+        jobs = [Job(one.id, 0) for one in new]
+        loaded = await store_attempts.load(connection, jobs)
+        assert await store_attempts.begin(connection, jobs) == set(jobs)
     return [loaded[Job(one.id, 0)] for one in new]
 
 
@@ -224,6 +226,18 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
         watching.stop()
         answer = await asyncio.wait_for(waiting, 20)
         assert answer.call.state == CallState.CALL_STATE_RUNNING
+
+    bench.runner.run(main())
+
+
+def test_a_call_that_was_cancelled_before_its_request_is_not_sent(bench: Bench):
+    async def main() -> None:
+        (run,) = await record(bench, new())
+        some = runs(bench)
+        await some._begin(run)
+        await some.write([answered(run, exit_("done"))])  # or cancelled: its turn has passed
+        with pytest.raises(asyncio.CancelledError):
+            await some._begin(run)
 
     bench.runner.run(main())
 
