@@ -5,69 +5,23 @@ new goes through the same code as what is replayed, after it was written down.
 """
 
 import asyncio
-import hashlib
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.protobuf.any_pb2 import Any as AnyProto
-
-from dispatch_grpc.errors import MarshalError
-from dispatch_grpc.schema import (
-    Call,
-    CallResult,
-    Command,
-    Error,
-    Failure,
-    Journal,
-    JournalEntry,
-    Poll,
-)
-from dispatch_grpc.values import encode, unmarshal
+from dispatch_grpc.schema import Call, CallResult, Error, Journal, JournalEntry, Poll
 from dispatch_grpc.workflow import commands
 from dispatch_grpc.workflow import journal as journals
-from dispatch_grpc.workflow.errors import (
-    NondeterminismError,
-    SuspendedError,
-    WorkflowError,
-    error_of,
-    failure_of,
-    failure_of_result,
-)
+from dispatch_grpc.workflow.errors import SuspendedError, WorkflowError
 from dispatch_grpc.workflow.loop import LaneTask, WorkflowLoop
-
-MAX_RESULTS = 1000
-MAX_WAIT_SECONDS = 24 * 3600
-"""Longest time that a Poll waits; a workflow that is woken with nothing to do polls again."""
-MAX_POLL_BYTES = 3_000_000
-"""Most bytes of calls in one Poll, unless a single call has more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A function that is to be run in this process."""
-
-    id: int
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A command that has not ended."""
-
-    future: asyncio.Future[Any]
-    wanted: Any
-    kind: int
-    errors: Mapping[str, type[Exception]]
-    task: asyncio.Task[Any] | None
+from dispatch_grpc.workflow.outcomes import Step, Waiting, set_result, set_returned
+from dispatch_grpc.workflow.replay import Replay
+from dispatch_grpc.workflow.suspension import make_poll
 
 
 async def run_call(call: Call, wanted: Any, errors: Mapping[str, type[Exception]]) -> Any:
-    """Make a call and wait for its result: nothing else, see `_waits_for_all`."""
+    """Make a call and wait for its result: nothing else, see `make_poll`."""
     return await current("run").call(call, wanted, errors)
 
 
@@ -99,8 +53,6 @@ class Activation:
         max_journal_bytes: Bound of the journal.
 
     Attributes:
-        replaying: Whether what runs has run before.
-        journal_bytes: Size of the journal.
         driven: Whether a thread runs the workflow's code right now.
     """
 
@@ -115,7 +67,7 @@ class Activation:
         max_journal_bytes: int = journals.MAX_BYTES,
     ) -> None:
         self.journal = journal
-        self.replaying: bool = True
+        self._replay = Replay(journal, max_journal_bytes)
         self.driven = False
         self._steps: dict[int, Step] = {}
         self.loop: WorkflowLoop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
@@ -125,11 +77,7 @@ class Activation:
         self._start_us = journal.start_time.ToMicroseconds()
         if expires_us is not None:
             self.loop.max_sleep_until = (expires_us - self._start_us) / 1e6
-        self._max_journal_bytes = max_journal_bytes
-        self.journal_bytes: int = journal.ByteSize()
-        self._hash = hashlib.blake2b(key=journal.nonce, digest_size=8)
-        self._expected: dict[int, Command] = {}
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._unsent = dict.fromkeys(journal.unsent)
         self._calls: dict[int, Call] = {}
         self._patches: dict[str, bool] = {}
@@ -148,18 +96,18 @@ class Activation:
         """
         entries = self.journal.entries
         total = len(entries)  # the code of a fresh one adds to them
-        self.replaying = not fresh
+        self._replay.active = not fresh
         with self.loop.running():
-            position = self._expect(entries, 0)
+            position = self._replay.expect(0)
             self._main = self.loop.create_task(self._function(), name="workflow")
             self._drain()
             while position < total and self._problem is None:
-                self._end_of_segment()
+                self._stop_if(self._replay.end_of_segment())
                 entry = entries[position]
-                position = self._expect(entries, position + 1)
+                position = self._replay.expect(position + 1)
                 self._feed(entry)
-            self._end_of_segment()
-        self.replaying = False
+            self._stop_if(self._replay.end_of_segment())
+        self._replay.active = False
 
     def deliver(self, results: Iterable[CallResult], error: Error | None, now_us: int) -> None:
         """Feed the results of calls, in the order in which they came.
@@ -176,10 +124,9 @@ class Activation:
             self.take(result, now_us)
         with self.loop.running():
             if error is not None:
-                failure = failure_of_result(CallResult(error=error))
                 for id in list(self.journal.polled):
                     entry = self._entry(id, now_us)
-                    entry.outcome.failure.CopyFrom(failure)
+                    set_result(entry, CallResult(error=error))
                     self._record(entry)
             self.journal.ClearField("polled")
             self._wake(now_us)
@@ -187,10 +134,7 @@ class Activation:
     def take(self, result: CallResult, now_us: int) -> None:
         """Feed one result, and leave the timers alone."""
         entry = self._entry(result.correlation_id, now_us)
-        if result.HasField("error"):
-            entry.outcome.failure.CopyFrom(failure_of_result(result))
-        else:
-            entry.outcome.output.CopyFrom(result.output)
+        set_result(entry, result)
         with self.loop.running():
             self._record(entry)
 
@@ -202,14 +146,7 @@ class Activation:
     def end_step(self, id: int, result: Any, error: BaseException | None, now_us: int) -> None:
         """Feed what a step returned, or the exception that it raised."""
         entry = self._entry(id, now_us)
-        if error is None:
-            try:
-                output = entry.outcome.output
-                output.type_url, output.value = _encode(result)
-            except MarshalError as problem:
-                error = MarshalError(f"the result of a step: {problem}")
-        if error is not None:
-            entry.outcome.failure.CopyFrom(failure_of(error))
+        set_returned(entry, result, error)
         with self.loop.running():
             self._record(entry)
 
@@ -224,6 +161,16 @@ class Activation:
         self.loop.discard()
 
     # The state of affairs.
+
+    @property
+    def replaying(self) -> bool:
+        """Whether what runs has run before."""
+        return self._replay.active
+
+    @property
+    def journal_bytes(self) -> int:
+        """Size of the journal."""
+        return self._replay.size
 
     @property
     def done(self) -> bool:
@@ -280,41 +227,17 @@ class Activation:
         """Make the Poll that suspends the workflow.
 
         Raises:
-            WorkflowError: It waits for nothing that could ever come, or its journal is too large.
+            WorkflowError: It waits for nothing that could ever come.
         """
-        sent: list[int] = []
-        size = 0
-        for id in self._unsent:
-            size += self._calls[id].ByteSize() + 8
-            if sent and size > MAX_POLL_BYTES:
-                break
-            sent.append(id)
-        poll = Poll(calls=[self._calls[id] for id in sent])
-        for id in sent:
-            del self._unsent[id]
-        self.journal.ClearField("unsent")
-        self.journal.unsent.extend(self._unsent)
-        self.journal.ClearField("polled")
-        self.journal.polled.extend(sent)
-        open_ = [waiting for waiting in self._waiting.values() if not waiting.future.done()]
         next_us = self.next_wake_us()
-        if not open_ and next_us is None:
-            raise WorkflowError(
-                "the workflow waits for something that never comes: only calls, steps and time "
-                "wake a workflow, not futures of threads or of other event loops"
-            )
-        poll.min_results = min(max(len(open_), 1), MAX_RESULTS)
-        if self._unsent or not (len(open_) == 1 or all(map(_waits_for_all, open_))):
-            poll.min_results = 1
-        poll.max_results = MAX_RESULTS
-        wait_us = MAX_WAIT_SECONDS * 10**6
-        if next_us is not None:
-            wait_us = min(wait_us, next_us - now_us)
-        if self._unsent:
-            wait_us = 0
-        poll.max_wait.FromMicroseconds(max(wait_us, 10**6))
-        poll.typed_coroutine_state.CopyFrom(journals.encode(self.journal))
-        return poll
+        return make_poll(
+            self.journal,
+            self._unsent,
+            self._calls,
+            [waiting for waiting in self._waiting.values() if not waiting.future.done()],
+            wait_us=None if next_us is None else next_us - now_us,
+            code=run_call.__code__,
+        )
 
     # What the code of a workflow asks for.
 
@@ -322,7 +245,7 @@ class Activation:
         """Make a call; returns the future of its result."""
         endpoint = "" if call.endpoint == self.endpoint else call.endpoint
         lane, number = self.loop.next_command()
-        id = self._id(lane, number)
+        id = self._replay.id_of(lane, number)
         if not self.replaying:
             self._unsent[id] = None
         if id in self._unsent:
@@ -342,7 +265,7 @@ class Activation:
     ) -> Any:
         """Ask for a step; returns the future of its result."""
         lane, number = self.loop.next_command()
-        id = self._id(lane, number)
+        id = self._replay.id_of(lane, number)
         fields = (commands.STEP, commands.name_of(function), "", 0, lane, number)
         future = self._command(id, fields, wanted, {})
         self._steps[id] = Step(id, function, args, kwargs)
@@ -351,12 +274,9 @@ class Activation:
     def patched(self, name: str) -> bool:
         """Tell whether the code is to take the new way."""
         if name not in self._patches:
-            id = self._id(f"patch {name}", 0)
-            if self.replaying:
-                self._patches[name] = self._expected.pop(id, None) is not None
-            else:
-                self._patches[name] = True
-                self._write(id, Command(kind=commands.PATCH, name=name))
+            id = self._replay.id_of(f"patch {name}", 0)
+            self._patches[name], problem = self._replay.patch(id, name)
+            self._stop_if(problem)
         return self._patches[name]
 
     def now(self) -> datetime:
@@ -370,83 +290,32 @@ class Activation:
         task = asyncio.current_task(self.loop)
         lane = task.lane if isinstance(task, LaneTask) else "callbacks"
         if lane not in self._randoms:
-            seed = self._id(f"random {lane}", 0)
+            seed = self._replay.id_of(f"random {lane}", 0)
             self._randoms[lane] = random.Random(seed)  # noqa: S311
         return self._randoms[lane]
 
     # Within.
 
-    def _id(self, lane: str, number: int) -> int:
-        digest = self._hash.copy()
-        digest.update(b"%b/%d" % (lane.encode(errors="backslashreplace"), number))
-        return int.from_bytes(digest.digest(), "big") or 1
-
     def _command(
         self, id: int, fields: commands.Fields, wanted: Any, errors: Mapping[str, type[Exception]]
     ) -> asyncio.Future[Any]:
         future = self.loop.create_future()
-        if self.replaying:
-            before = self._expected.pop(id, None)
-            if before is None or commands.fields_of(before) != fields:
-                self._differs(before, commands.make(fields))
+        if (problem := self._replay.make(id, fields)) is not None:
+            self._stop(problem)
+            if self.replaying:
                 return future
-        else:
-            self._write(id, commands.make(fields))
         task = asyncio.current_task(self.loop)
-        self._waiting[id] = _Waiting(future, wanted, fields[0], errors, task)
+        self._waiting[id] = Waiting(future, wanted, fields[0], errors, task)
         return future
 
-    def _write(self, id: int, command: Command) -> None:
-        self._append(JournalEntry(command_id=id, command=command))
-
-    def _append(self, entry: JournalEntry) -> None:
-        """Write an entry down, within the bound of the journal."""
-        self.journal.entries.append(entry)
-        self.journal_bytes += entry.ByteSize() + 3
-        if self.journal_bytes > self._max_journal_bytes:
-            self._stop(
-                WorkflowError(
-                    f"the journal of the workflow has grown over {self._max_journal_bytes} bytes "
-                    f"(max_journal_bytes): end the run before by 'raise workflow.ContinueAsNew("
-                    f"...)', or have functions keep large values and return where they are"
-                )
-            )
-
-    def _differs(self, before: Command | None, now: Command | None) -> None:
-        """Take note that the code does something else than before, and stop it."""
-        if before is None:  # which of those that are still to come does it stand for?
-            before = next((c for c in self._expected.values() if c.kind != commands.PATCH), None)
-        version = self.journal.code_version
-        self._stop(
-            NondeterminismError(
-                f"the workflow asks for {commands.describe(now)}, and its journal says that it "
-                f"asked for {commands.describe(before)} at this place"
-                f"{f' (begun by version {version!r} of the code)' if version else ''}: put the old "
-                f"code back, or tell the old way from the new one by workflow.patched(); time, "
-                f"random numbers, the order of sets and global state have to come from the journal"
-            )
-        )
+    def _stop_if(self, problem: Exception | None) -> None:
+        if problem is not None:
+            self._stop(problem)
 
     def _stop(self, problem: Exception) -> None:
         if self._problem is None:
             self._problem = problem
         self.loop.stopped = True
-
-    def _expect(self, entries: Sequence[JournalEntry], position: int) -> int:
-        """Collect the commands that the code makes next; returns where they end."""
-        while position < len(entries) and entries[position].HasField("command"):
-            entry = entries[position]
-            self._expected[entry.command_id] = entry.command
-            position += 1
-        return position
-
-    def _end_of_segment(self) -> None:
-        """Check that the code has made all commands that it made before."""
-        if self._expected and self._problem is None:
-            missing = [c for c in self._expected.values() if c.kind != commands.PATCH]
-            if missing:
-                self._differs(missing[0], None)
-            self._expected.clear()
 
     def _entry(self, id: int, now_us: int) -> JournalEntry:
         elapsed = max(now_us - self._start_us, round(self.loop.time() * 1e6), 0)
@@ -457,7 +326,7 @@ class Activation:
         waiting = self._waiting.get(entry.command_id)
         if entry.HasField("outcome") and (waiting is None or waiting.future.done()):
             return
-        self._append(entry)
+        self._stop_if(self._replay.append(entry))
         self._feed(entry)
 
     def _feed(self, entry: JournalEntry) -> None:
@@ -469,19 +338,8 @@ class Activation:
         self._steps.pop(entry.command_id, None)
         if waiting is None or waiting.future.done():
             return
-        outcome = entry.outcome
-        if outcome.HasField("failure"):
-            waiting.future.set_exception(self._error(outcome.failure, waiting))
-        else:
-            try:
-                waiting.future.set_result(_decode(outcome.output, waiting.wanted))
-            except Exception as error:  # noqa: BLE001  (types may decode themselves)
-                waiting.future.set_exception(error)
+        waiting.end(entry, self.errors)
         self._guard(self.loop.drain)
-
-    def _error(self, failure: Failure, waiting: _Waiting) -> Exception:
-        errors = {**self.errors, **waiting.errors} if waiting.errors else self.errors
-        return error_of(failure, errors, is_step=waiting.kind == commands.STEP)
 
     def _wake(self, now_us: int) -> None:
         when = self.loop.next_timer()
@@ -501,29 +359,3 @@ class Activation:
         except BaseException as error:  # noqa: BLE001  (SystemExit and KeyboardInterrupt get here)
             if self._main is None or not self._main.done():
                 self._stop(WorkflowError(f"the workflow raised {type(error).__name__}: {error}"))
-
-
-def _encode(value: Any) -> tuple[str, bytes]:
-    return (value.type_url, value.value) if isinstance(value, AnyProto) else encode(value)
-
-
-def _decode(value: AnyProto, wanted: Any) -> Any:
-    if not value.type_url:
-        return None
-    return unmarshal(value) if wanted is None or wanted is Any else unmarshal(value, wanted)
-
-
-def _waits_for_all(waiting: _Waiting) -> bool:
-    """Tell whether the result of one call alone lets nothing go on.
-
-    That is so for a task that does nothing but wait for the call, and for which gather or a
-    TaskGroup waits together with others.
-    """
-    task: Any = waiting.task
-    if task is None or getattr(task.get_coro(), "cr_code", None) is not run_call.__code__:
-        return False
-    callbacks = [getattr(callback, "__qualname__", "") for callback, _ in task._callbacks or ()]
-    return bool(callbacks) and _BARRIERS.issuperset(callbacks)
-
-
-_BARRIERS = frozenset({"gather.<locals>._done_callback", "TaskGroup._on_task_done"})

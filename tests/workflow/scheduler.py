@@ -7,7 +7,7 @@ from typing import Any
 from dispatch_grpc import marshal, unmarshal
 from dispatch_grpc.schema import Call, CallResult, Journal, Poll
 from dispatch_grpc.workflow import journal as journals
-from dispatch_grpc.workflow.activation import Activation, Step
+from dispatch_grpc.workflow.activation import Activation
 
 START_US = 1_700_000_000_000_000
 
@@ -62,7 +62,7 @@ class Scheduler:
         self.left: list[str] = []
 
     def _steps(self, activation: Activation) -> None:
-        steps: list[Step] = []
+        steps: list[Any] = []
         while not activation.done:
             while (step := activation.next_step()) is not None:
                 steps.append(step)
