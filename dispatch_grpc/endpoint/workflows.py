@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
+from dispatch_grpc.endpoint.cancelling import cancel_calls
 from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
@@ -85,6 +86,8 @@ class Workflow(Function[_P, _R]):
             return failure(self.name, error.cause)
         except Exception as error:  # noqa: BLE001  (the call expired, types that decode themselves)
             return self._failure(error)
+        if (cancelled := activation.cancelled_calls()) and mode.get().has_service:
+            await cancel_calls(self._endpoint, request.dispatch_id, cancelled)
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
                 "the journal of workflow %s (call %s) has %d bytes, which travel each time that it "

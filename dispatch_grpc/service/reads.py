@@ -15,7 +15,7 @@ from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
-    "expires_at, next_at, finished_at"
+    "expires_at, next_at, finished_at, correlation_id"
 )
 _FOUND = f"{_COLUMNS}, last_error"
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
@@ -125,6 +125,7 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         version=row["version"],
         state=CallState.Name(row["state"]),
         runs=row["runs"],
+        correlation_id=unsigned(row["correlation_id"]),
     )
     info.status = row["status"]
     for field_name, column in (
@@ -199,7 +200,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
     """All that is known of a call."""
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS}, last_error, result, correlation_id, failures, pickups, generation,
+        SELECT {_COLUMNS}, last_error, result, failures, pickups, generation,
             min_results, ready, outstanding, octet_length(input) AS input_bytes,
             CASE WHEN octet_length(input) <= $2 THEN input END AS input
         FROM calls WHERE id = $1

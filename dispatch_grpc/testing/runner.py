@@ -92,7 +92,7 @@ class Runner:
         if problem := problem_of(call):
             raise InvalidCallError(f"call{problem}")
         clock = Clock()
-        workflows = Mode(clock.now_us, clock.sleep, self._replay_every_step)
+        workflows = Mode(clock.now_us, clock.sleep, self._replay_every_step, has_service=False)
         token = mode.set(workflows)
         try:
             status, result = await self._finish(call, _Run(clock, str(uuid.uuid4())))

@@ -80,6 +80,7 @@ class Activation:
         self._waiting: dict[int, Waiting] = {}
         self._unsent = dict.fromkeys(journal.unsent)
         self._calls: dict[int, Call] = {}
+        self._cancelled: set[int] = set()  # before this activation
         self._patches: dict[str, bool] = {}
         self._randoms: dict[str, random.Random] = {}
         self._problem: Exception | None = None
@@ -107,6 +108,7 @@ class Activation:
                 position = self._replay.expect(position + 1)
                 self._feed(entry)
             self._stop_if(self._replay.end_of_segment())
+        self._cancelled.update(self.cancelled_calls())
         self._replay.active = False
 
     def deliver(self, results: Iterable[CallResult], error: Error | None, now_us: int) -> None:
@@ -206,7 +208,22 @@ class Activation:
     @property
     def has_unsent(self) -> bool:
         """Whether there are calls to dispatch."""
-        return bool(self._unsent)
+        return any(not self._is_cancelled(id) for id in self._unsent)
+
+    def cancelled_calls(self) -> set[int]:
+        """Return the ids of dispatched calls whose tasks this activation has cancelled."""
+        return {
+            id
+            for id, waiting in self._waiting.items()
+            if waiting.kind == commands.CALL
+            and waiting.future.cancelled()
+            and id not in self._unsent
+            and id not in self._cancelled
+        }
+
+    def _is_cancelled(self, id: int) -> bool:
+        waiting = self._waiting.get(id)
+        return waiting is not None and waiting.future.cancelled()
 
     @property
     def left(self) -> list[str]:
@@ -229,6 +246,8 @@ class Activation:
         Raises:
             WorkflowError: It waits for nothing that could ever come.
         """
+        for id in [id for id in self._unsent if self._is_cancelled(id)]:
+            del self._unsent[id]
         next_us = self.next_wake_us()
         return make_poll(
             self.journal,

@@ -32,11 +32,13 @@ class Mode:
         now_us: Tells the time, in microseconds since 1970.
         sleep: Waits for some seconds.
         replay_every_step: Whether the journal is replayed from the start after every entry.
+        has_service: Whether a service runs the calls, which can cancel them.
     """
 
     now_us: Callable[[], int] = _now_us
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     replay_every_step: bool = False
+    has_service: bool = True
 
 
 mode: ContextVar[Mode] = ContextVar("dispatch_grpc_workflow_mode", default=Mode())  # noqa: B039

@@ -79,6 +79,19 @@ async def impatient(seconds: float) -> str:
 
 
 @endpoint.workflow
+async def cancels() -> str:
+    """Cancels a call before it is made, and one that is under way."""
+    first = asyncio.ensure_future(effect.run("never made"))
+    await asyncio.sleep(0)
+    first.cancel()
+    long = asyncio.ensure_future(patient.run(3600))
+    await effect.run("made")
+    long.cancel()
+    await effect.run("after")
+    return "done"
+
+
+@endpoint.workflow
 async def countdown(left: int) -> str:
     await effect.run(f"left-{left}")
     if left:

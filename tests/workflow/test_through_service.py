@@ -1,5 +1,6 @@
 """Workflows through the durable service, and through processes that are killed."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -16,17 +17,21 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc import Client, Endpoint, new_call
+from dispatch_grpc import CallError, CallState, Client, Endpoint, new_call
 from dispatch_grpc.client.following import _warn_of_held_slot
+from dispatch_grpc.endpoint.cancelling import cancel_calls
 from dispatch_grpc.testing import Runner
 from tests.conftest import data_dir
 from tests.service.processes import KEY, Process, service, until
 
 
 @contextmanager
-def endpoint(log: Path, port: int = 0) -> Iterator[Process]:
+def endpoint(
+    log: Path, port: int = 0, *, env: dict[str, str] | None = None, stderr: Path | None = None
+) -> Iterator[Process]:
     """A process of the endpoint in `hosted.py`."""
-    process = Process(sys.executable, "-m", "tests.workflow.hosted", str(log), str(port))
+    command = (sys.executable, "-m", "tests.workflow.hosted", str(log), str(port))
+    process = Process(*command, env=env, log=stderr)
     try:
         yield process
     finally:
@@ -45,12 +50,15 @@ def hosted(log: Path) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with (
-        data_dir() as folder,
-        service(folder) as process,
-        Client(KEY, api_url=process.url) as client,
-    ):
+def url() -> Iterator[str]:
+    """URL of a service."""
+    with data_dir() as folder, service(folder) as process:
+        yield process.url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    with Client(KEY, api_url=url) as client:
         yield client
 
 
@@ -82,6 +90,57 @@ def data() -> Iterator[Path]:
 )
 def test_a_workflow(client: Client, hosted: Process, name: str, input: Any, wanted: Any):
     assert client.wait(client.dispatch(new_call(hosted.url, name, input)), timeout=None) == wanted
+
+
+@pytest.mark.parametrize("name", ["impatient", "cancels"])
+def test_a_cancelled_call_is_cancelled_at_the_service(
+    client: Client, url: str, tmp_path: Path, name: str
+):
+    """By the client that the endpoint has, and before the workflow goes on."""
+    env = {"DISPATCH_API_KEY": KEY, "DISPATCH_API_URL": url}
+    with endpoint(tmp_path / "log", env=env) as hosted:
+        id = client.dispatch(new_call(hosted.url, name, 1 if name == "impatient" else None))
+        assert client.wait(id, timeout=None) in {"late", "done"}
+        (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
+    assert call.state is CallState.FINISHED
+    error = client.get(call.dispatch_id).error
+    assert error is not None
+    assert error.type == "CancelledError"
+    if name == "cancels":
+        assert (tmp_path / "log").read_text().split() == ["call-made", "call-after"]
+
+
+def test_calls_are_cancelled_by_a_sync_client_too(client: Client, hosted: Process):
+    """A call that has ended meanwhile is left alone."""
+    ours = Endpoint("http://127.0.0.1:1", client=client)
+    id = client.dispatch(new_call(hosted.url, "impatient", 3600))
+    until(lambda: bool(client.list(parent=id)))
+    (child,) = client.list(parent=id)
+    for _ in range(2):
+        asyncio.run(cancel_calls(ours, id, {child.message.correlation_id, 17}))
+        assert client.get(child.dispatch_id).state is CallState.FINISHED
+    with pytest.raises(CallError, match="the call was cancelled"):
+        client.wait(id)
+
+
+def test_without_a_client_a_cancelled_call_goes_on(client: Client, tmp_path: Path):
+    with endpoint(tmp_path / "log", env={"DISPATCH_API_KEY": ""}) as hosted:
+        id = client.dispatch(new_call(hosted.url, "cancels"))
+        assert client.wait(id, timeout=None) == "done"
+        (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
+    assert call.state is not CallState.FINISHED
+    client.cancel(call.dispatch_id)
+
+
+def test_a_service_that_cannot_be_reached_cancels_nothing(client: Client, tmp_path: Path):
+    """The workflow goes on, and the log says what was left."""
+    env = {"DISPATCH_API_KEY": KEY, "DISPATCH_API_URL": "http://127.0.0.1:1"}
+    with endpoint(tmp_path / "log", env=env, stderr=tmp_path / "stderr") as hosted:
+        id = client.dispatch(new_call(hosted.url, "cancels"))
+        assert client.wait(id, timeout=None) == "done"
+        (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
+    client.cancel(call.dispatch_id)
+    assert "calls that were cancelled in a workflow go on" in (tmp_path / "stderr").read_text()
 
 
 def test_a_sleep_holds_nothing(client: Client, hosted: Process):

@@ -127,7 +127,10 @@ type CallInfo struct {
 	Result *v1.CallResult `protobuf:"bytes,14,opt,name=result,proto3" json:"result,omitempty"`
 	// What the last run that did not end the call failed with. Unset when there
 	// is none.
-	LastError     *v1.Error `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastError *v1.Error `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Correlation id, as in the Call. A function knows by it which of the calls
+	// that it made this one is.
+	CorrelationId uint64 `protobuf:"varint,16,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -265,6 +268,13 @@ func (x *CallInfo) GetLastError() *v1.Error {
 		return x.LastError
 	}
 	return nil
+}
+
+func (x *CallInfo) GetCorrelationId() uint64 {
+	if x != nil {
+		return x.CorrelationId
+	}
+	return 0
 }
 
 // A GetCallRequest names a call.
@@ -740,7 +750,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x05\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -760,7 +770,8 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"finishTime\x123\n" +
 	"\x06result\x18\x0e \x01(\v2\x1b.dispatch.sdk.v1.CallResultR\x06result\x125\n" +
 	"\n" +
-	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\"1\n" +
+	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n" +
+	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\"1\n" +
 	"\x0eGetCallRequest\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\"B\n" +

@@ -26,7 +26,7 @@ CALL_STATE_WAITING: CallState
 CALL_STATE_FINISHED: CallState
 
 class CallInfo(_message.Message):
-    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error")
+    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id")
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class CallInfo(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     dispatch_id: str
     parent_dispatch_id: str
     root_dispatch_id: str
@@ -57,7 +58,8 @@ class CallInfo(_message.Message):
     finish_time: _timestamp_pb2.Timestamp
     result: _call_pb2.CallResult
     last_error: _error_pb2.Error
-    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    correlation_id: int
+    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ...) -> None: ...
 
 class GetCallRequest(_message.Message):
     __slots__ = ("dispatch_id",)

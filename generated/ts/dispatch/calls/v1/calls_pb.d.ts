@@ -133,6 +133,14 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: dispatch.sdk.v1.Error last_error = 15;
    */
   lastError?: Error;
+
+  /**
+   * Correlation id, as in the Call. A function knows by it which of the calls
+   * that it made this one is.
+   *
+   * @generated from field: uint64 correlation_id = 16;
+   */
+  correlationId: bigint;
 };
 
 /**

@@ -639,6 +639,22 @@ private static final long serialVersionUID = 0L;
     return lastError_ == null ? run.dispatch.sdk.v1.Error.getDefaultInstance() : lastError_;
   }
 
+  public static final int CORRELATION_ID_FIELD_NUMBER = 16;
+  private long correlationId_ = 0L;
+  /**
+   * <pre>
+   * Correlation id, as in the Call. A function knows by it which of the calls
+   * that it made this one is.
+   * </pre>
+   *
+   * <code>uint64 correlation_id = 16 [json_name = "correlationId"];</code>
+   * @return The correlationId.
+   */
+  @java.lang.Override
+  public long getCorrelationId() {
+    return correlationId_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -697,6 +713,9 @@ private static final long serialVersionUID = 0L;
     }
     if (((bitField0_ & 0x00000020) != 0)) {
       output.writeMessage(15, getLastError());
+    }
+    if (correlationId_ != 0L) {
+      output.writeUInt64(16, correlationId_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -761,6 +780,10 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(15, getLastError());
     }
+    if (correlationId_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeUInt64Size(16, correlationId_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -822,6 +845,8 @@ private static final long serialVersionUID = 0L;
       if (!getLastError()
           .equals(other.getLastError())) return false;
     }
+    if (getCorrelationId()
+        != other.getCorrelationId()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -875,6 +900,9 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + LAST_ERROR_FIELD_NUMBER;
       hash = (53 * hash) + getLastError().hashCode();
     }
+    hash = (37 * hash) + CORRELATION_ID_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getCorrelationId());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1060,6 +1088,7 @@ private static final long serialVersionUID = 0L;
         lastErrorBuilder_.dispose();
         lastErrorBuilder_ = null;
       }
+      correlationId_ = 0L;
       return this;
     }
 
@@ -1156,6 +1185,9 @@ private static final long serialVersionUID = 0L;
             ? lastError_
             : lastErrorBuilder_.build();
         to_bitField0_ |= 0x00000020;
+      }
+      if (((from_bitField0_ & 0x00008000) != 0)) {
+        result.correlationId_ = correlationId_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1260,6 +1292,9 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasLastError()) {
         mergeLastError(other.getLastError());
+      }
+      if (other.getCorrelationId() != 0L) {
+        setCorrelationId(other.getCorrelationId());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1374,6 +1409,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00004000;
               break;
             } // case 122
+            case 128: {
+              correlationId_ = input.readUInt64();
+              bitField0_ |= 0x00008000;
+              break;
+            } // case 128
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -3101,6 +3141,53 @@ private static final long serialVersionUID = 0L;
         lastError_ = null;
       }
       return lastErrorBuilder_;
+    }
+
+    private long correlationId_ ;
+    /**
+     * <pre>
+     * Correlation id, as in the Call. A function knows by it which of the calls
+     * that it made this one is.
+     * </pre>
+     *
+     * <code>uint64 correlation_id = 16 [json_name = "correlationId"];</code>
+     * @return The correlationId.
+     */
+    @java.lang.Override
+    public long getCorrelationId() {
+      return correlationId_;
+    }
+    /**
+     * <pre>
+     * Correlation id, as in the Call. A function knows by it which of the calls
+     * that it made this one is.
+     * </pre>
+     *
+     * <code>uint64 correlation_id = 16 [json_name = "correlationId"];</code>
+     * @param value The correlationId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setCorrelationId(long value) {
+
+      correlationId_ = value;
+      bitField0_ |= 0x00008000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Correlation id, as in the Call. A function knows by it which of the calls
+     * that it made this one is.
+     * </pre>
+     *
+     * <code>uint64 correlation_id = 16 [json_name = "correlationId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearCorrelationId() {
+      bitField0_ = (bitField0_ & ~0x00008000);
+      correlationId_ = 0L;
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -347,4 +347,15 @@ public interface CallInfoOrBuilder extends
    * <code>.dispatch.sdk.v1.Error last_error = 15 [json_name = "lastError"];</code>
    */
   run.dispatch.sdk.v1.ErrorOrBuilder getLastErrorOrBuilder();
+
+  /**
+   * <pre>
+   * Correlation id, as in the Call. A function knows by it which of the calls
+   * that it made this one is.
+   * </pre>
+   *
+   * <code>uint64 correlation_id = 16 [json_name = "correlationId"];</code>
+   * @return The correlationId.
+   */
+  long getCorrelationId();
 }
