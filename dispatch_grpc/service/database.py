@@ -74,7 +74,8 @@ class Health:
             logger.warning(
                 "the database does not work, and is tried again: %s: %s",
                 type(error).__name__,
-                " ".join(str(error).split()),  # with its hint, on one line
+                # With its hint, on one line.
+                " ".join(str(error).split()) or "it did not answer in time",
             )
 
     def worked(self) -> None:
@@ -100,6 +101,8 @@ _SETTINGS = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
+    # A process that is frozen or cut off in a transaction must not keep its locks.
+    "idle_in_transaction_session_timeout": "5s",
 }
 
 
@@ -109,6 +112,18 @@ _INDEXES = {"enable_seqscan": "off"}
 
 
 _CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that is cut off when it does not close in time.
+
+    The pool closes those that have expired in the background, where an error would be logged.
+    """
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close the connection."""
+        with suppress(TimeoutError, OSError):
+            await super().close(timeout=timeout or _CLOSE_SECONDS)
 
 
 class _Pool(asyncpg.Pool):  # type: ignore[misc]
@@ -231,14 +246,14 @@ class Database:
     async def _pool(self, size: int, **settings: str) -> Any:
         return await _Pool(
             **self._connect,
-            min_size=1,
+            min_size=0,  # or asyncpg logs a traceback for each attempt to keep one open
             max_size=size,
             max_queries=50_000,
             max_inactive_connection_lifetime=300.0,
             init=_keep_alive,
             reset=_reset,
             loop=None,
-            connection_class=asyncpg.Connection,
+            connection_class=_Connection,
             record_class=asyncpg.Record,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,

@@ -208,9 +208,9 @@ async def _first_of(connections: list[AsyncConnection], deadline: float) -> Answ
     try:
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if task.exception() is None or not waiting:
-                    return task.result()
+            answers = [task for task in done if task.exception() is None]
+            if answers or not waiting:
+                return (answers or [*done])[0].result()
     finally:
         for task in waiting:
             task.cancel()

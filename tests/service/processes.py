@@ -1,5 +1,6 @@
 """Processes of the service and of an endpoint, to be killed by tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ limits = Limits(
     max_pickups=given.pop("max_pickups", 5),
 )
 worker = Settings(
-    heartbeat_timeout=timedelta(seconds=2),
+    heartbeat_timeout=timedelta(seconds=given.pop("heartbeat_seconds", 2)),
     shutdown_timeout=timedelta(seconds=given.pop("shutdown_seconds", 5)),
     run_timeout=timedelta(seconds=given.pop("run_seconds", 300)),
     limits=limits,
@@ -77,7 +78,9 @@ class Process:
             )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url, "the process did not start"
+        if not self.url:
+            self.close()
+            raise AssertionError("the process did not start")
 
     @property
     def pid(self) -> int:
@@ -106,13 +109,16 @@ class Process:
         self.process.stdout.close()
 
 
+def service_command(data_dir: Path, **settings: Any) -> list[str]:
+    """The command of a process of the service."""
+    given = json.dumps({"data_dir": str(data_dir), "port": 0, "key": KEY, **settings})
+    return [sys.executable, "-c", SERVICE, given]
+
+
 @contextmanager
 def service(data_dir: Path, *, log: Path | None = None, **settings: Any) -> Iterator[Process]:
     """A process of the service; what it logs goes to a file if one is given."""
-    import json
-
-    given = json.dumps({"data_dir": str(data_dir), "port": 0, "key": KEY, **settings})
-    process = Process(sys.executable, "-c", SERVICE, given, log=log)
+    process = Process(*service_command(data_dir, **settings), log=log)
     try:
         yield process
         process.stop()  # and with it the database, unless the process was killed

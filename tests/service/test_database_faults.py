@@ -1,6 +1,7 @@
 """What the database does to the service: errors, locks, silence. No call is lost, none waits."""
 
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -16,9 +17,12 @@ import asyncpg
 import pytest
 
 from dispatch_grpc import Call, Client, DeadlineExceededError, UnavailableError, new_call
+from dispatch_grpc.service import database
 from dispatch_grpc.service.database import Fault, classify
+from tests.service.conftest import Bench
 from tests.service.processes import KEY, Process, endpoint, service, until
 from tests.service.test_faults import client, dispatch, results, runs
+from tests.service.ways import Way
 
 MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 
@@ -174,14 +178,15 @@ def test_a_lock_that_times_out_ends_no_call(tmp_path: Path, hosted: Process, log
 
 def test_connections_that_fall_silent_are_given_up(tmp_path: Path, hosted: Process):
     """Nobody says that they are lost. The service finds out, goes on, and can be stopped."""
-    data = tmp_path / "data"
+    data, log = tmp_path / "data", tmp_path / "log"
     socket = f"{data}/postgres/.s.PGSQL.5432"
     with service(data):  # it keeps the database up
         proxy = Process(sys.executable, "-m", "tests.service.silent", socket)
         url = f"postgresql://postgres@127.0.0.1:{proxy.url}/postgres"
         try:
             settings = {"database": url, "command_seconds": 2, "shutdown_seconds": 1}
-            with service(tmp_path / "other", **settings) as process, client(process) as c:
+            other = service(tmp_path / "other", log=log, **settings)
+            with other as process, client(process) as c:
                 assert results(c, [c.dispatch(new_call(hosted.url, "square", 3))]) == [9]
                 proxy.process.send_signal(signal.SIGUSR1)
                 id = persistently(c, new_call(hosted.url, "square", 4))
@@ -191,6 +196,57 @@ def test_connections_that_fall_silent_are_given_up(tmp_path: Path, hosted: Proce
                 assert process.stop(60) == 0
         finally:
             proxy.close()
+    assert "Traceback" not in log.read_text()
+
+
+def test_connections_that_are_given_up_log_no_error(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """The pool closes those that were idle in the background, which fails: they are silent."""
+    monkeypatch.setattr(database, "COMMAND_SECONDS", 3.0)
+    problems: list[Any] = []
+
+    async def main() -> None:
+        way = Way(lambda: asyncio.open_unix_connection(f"{bench.folder}/postgres/.s.PGSQL.5432"))
+        await way.start()
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
+        url = f"postgresql://postgres@127.0.0.1:{way.port}/postgres"
+        silent = database.Database(url, bench.folder)
+        await silent.open()
+        way.fall_silent()
+        await silent.renew()
+        before = asyncio.all_tasks()
+        async with silent.relaxed.acquire() as connection:
+            await connection.fetchval("SELECT 1")
+        closing = asyncio.all_tasks() - before
+        assert closing
+        await asyncio.wait(closing, timeout=30)
+        closing.clear()
+        gc.collect()
+        silent.terminate()
+        await silent.close()
+        await way.close()
+        asyncio.get_running_loop().set_exception_handler(None)
+
+    bench.runner.run(main())
+    assert problems == []
+
+
+def test_a_process_that_is_frozen_in_a_transaction_keeps_no_locks(bench: Bench):
+    """Nor does one whose connection has fallen silent: others need the rows."""
+    lock = "LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"
+
+    async def main() -> None:
+        frozen = database.Database(bench.url(), bench.folder)
+        await frozen.open()
+        held = await frozen.durable.acquire()
+        await held.execute("BEGIN")
+        await held.execute(lock)
+        await bench.database.persist(bench.database.relaxed, lambda c: c.execute(lock))
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await held.fetchval("SELECT 1")
+        await frozen.durable.release(held)
+        await frozen.close()
+
+    bench.runner.run(asyncio.wait_for(main(), 60))
 
 
 def test_clocks_that_differ_change_nothing(tmp_path: Path, hosted: Process):

@@ -121,7 +121,11 @@ def postgres_pid(data_dir: Path) -> int:
 
 
 def test_the_database_ends_and_comes_back_under_load(tmp_path: Path, hosted: Process, log: Path):
-    with service(tmp_path / "data", concurrency=64, batch_size=16) as process, client(process) as c:
+    logged = tmp_path / "log"
+    with (
+        service(tmp_path / "data", log=logged, concurrency=64, batch_size=16) as process,
+        client(process) as c,
+    ):
         ids = dispatch(c, [new_call(hosted.url, "slow", 0.05) for _ in range(1000)])
         until(lambda: log.exists() and len(runs(log)) > 100)
         os.kill(postgres_pid(tmp_path / "data"), signal.SIGQUIT)  # as a crash: no shutdown
@@ -135,6 +139,7 @@ def test_the_database_ends_and_comes_back_under_load(tmp_path: Path, hosted: Pro
         assert results(c, ids) == [0.05] * 1000
         assert results(c, accepted) == [9] * len(accepted)
     assert set(ids) <= set(runs(log))
+    assert "Traceback" not in logged.read_text()
 
 
 def test_an_endpoint_that_is_dead_for_a_while(tmp_path: Path, log: Path):

@@ -1,6 +1,8 @@
 """HTTP/1.1 as servers write it, and connections that they close while they are kept."""
 
+import asyncio
 import contextlib
+import gc
 import gzip
 import itertools
 import socket
@@ -12,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch_grpc import ProtocolError, RetryPolicy, UnavailableError, new_call
+from dispatch_grpc import (
+    AsyncClient,
+    DeadlineExceededError,
+    ProtocolError,
+    RetryPolicy,
+    UnavailableError,
+    new_call,
+)
 from dispatch_grpc.transport.http1 import Answer, ClosedError
 from tests.conftest import Driver
 
@@ -155,3 +164,20 @@ def test_an_answer_that_a_proxy_compressed_is_told(json_driver: Driver):
     with serving([head + body]) as server:
         with pytest.raises(ProtocolError, match="content-encoding gzip is unknown"):
             dispatch(json_driver, json_driver.client(server.url, retry=None))
+
+
+def test_a_request_that_is_answered_on_neither_connection_leaves_nothing_unheard():
+    """Both fail at the deadline: asyncio would log the error that nobody looked at."""
+    problems: list[Any] = []
+
+    async def main(url: str) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
+        async with AsyncClient("key", api_url=url, protocol="connect", env={}) as client:
+            for _ in range(3):
+                with pytest.raises(DeadlineExceededError):
+                    await client.dispatch(CALL, timeout=0.3)
+        gc.collect()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(main(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert problems == []
