@@ -144,7 +144,9 @@ class Origin:
         """Return the error to raise for one of a socket. Connects anew to look at certificates."""
         if isinstance(error, ssl.SSLError):
             return tls.explain(error, lambda: self.open(timeout), self.target.host)
-        if self.context is not None and isinstance(error, ClosedError | ConnectionResetError):
+        if self.context is not None and isinstance(
+            error, ClosedError | ConnectionResetError | BrokenPipeError
+        ):
             found = tls.diagnose(lambda: self.open(timeout), self.target.host, self.context)
             if found is not None:
                 return found

@@ -132,7 +132,7 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
                 closed = not tls.recv(1)
     except ssl.SSLError as error:
         return explain(error, connect, host)
-    except ConnectionResetError:
+    except (ConnectionResetError, BrokenPipeError):
         closed = True
     except (OSError, RPCError):
         pass
