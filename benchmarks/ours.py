@@ -73,7 +73,7 @@ def main(grpc_port: str, http_port: str) -> None:
             **workload.conversions(marshal, unmarshal),
             **activation.measurements(),
         }
-        libraries = ["dispatch-grpc", "grpcio", "protobuf", "connectrpc", "pyqwest", "uvicorn"]
+        libraries = ["dispatch-grpc", "grpcio", "protobuf", "urllib3", "aiohttp", "uvicorn"]
         workload.obey(measurements, libraries)
         runner.run(aio_client.close())
         runner.run(aio_connect.close())

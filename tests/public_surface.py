@@ -9,7 +9,6 @@ from typing import Any, assert_type
 
 import grpc
 import grpc.aio
-import pyqwest
 from dispatch.sdk.v1.call_pb2 import Call
 
 from dispatch_grpc import (
@@ -35,11 +34,11 @@ from dispatch_grpc import workflow as workflows
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
-def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
+def sync(channel: grpc.Channel) -> None:
     call = new_call("http://example.com", "f", {"a": 1}, expiration=timedelta(seconds=1))
     assert_type(call, Call)
     Client("key", channel=channel, retry=None, timeout=None)
-    Client(protocol="connect", http_client=http_client, retry=RetryPolicy(max_attempts=2))
+    Client(protocol="connect", retry=RetryPolicy(max_attempts=2))
     with Client(api_url="https://x", credentials=TLSCredentials(), env={}) as client:
         assert_type(client, Client)
         assert_type(client.dispatch(call, timeout=2.5), str)
@@ -71,9 +70,9 @@ def sync(channel: grpc.Channel, http_client: pyqwest.SyncClient) -> None:
         assert_type(Status.of(error), Status)
 
 
-async def asynchronous(channel: grpc.aio.Channel, http_client: pyqwest.Client) -> None:
+async def asynchronous(channel: grpc.aio.Channel) -> None:
     AsyncClient(channel=channel)
-    async with AsyncClient(protocol="connect+json", http_client=http_client) as client:
+    async with AsyncClient(protocol="connect+json") as client:
         assert_type(client, AsyncClient)
         assert_type(await client.dispatch(new_call("http://x", "f")), str)
         batch = client.batch()

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import builtins  # whose list is hidden by the method of that name
 
     import grpc.aio  # noqa: F401 (in the base class)
-    import pyqwest  # noqa: F401 (in the base class)
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
@@ -41,7 +40,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class AsyncClient(BaseClient["grpc.aio.Channel", "pyqwest.Client"]):
+class AsyncClient(BaseClient["grpc.aio.Channel"]):
     """A client of the Dispatch API, for asyncio.
 
     It belongs to the event loop that uses it first: make one for each event loop.
@@ -73,7 +72,6 @@ class AsyncClient(BaseClient["grpc.aio.Channel", "pyqwest.Client"]):
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc.aio` to use, with its own options and retries. The client
             does not close it.
-        http_client: A `pyqwest.Client` to use for Connect. The client does not close it.
 
     Raises:
         ConfigurationError: A setting is missing or invalid.
@@ -400,13 +398,17 @@ class AsyncClient(BaseClient["grpc.aio.Channel", "pyqwest.Client"]):
         self._loop = asyncio.get_running_loop()
         return self._transport
 
+    def _open(self) -> None:
+        if self._settings.protocol != "grpc":
+            import dispatch_grpc.transport.connect_async  # noqa: F401 (is the extra installed?)
+
     def _connect(self) -> AsyncTransport:
         connection = self._settings.connection
         if self._settings.protocol == "grpc":
             return AsyncGRPCTransport(connection, channel=self._channel)
-        from dispatch_grpc.transport.connect import AsyncConnectTransport
+        from dispatch_grpc.transport.connect_async import AsyncConnectTransport
 
-        return AsyncConnectTransport(connection, http_client=self._http_client)
+        return AsyncConnectTransport(connection)
 
     async def close(self) -> None:
         """Close the connection. The client cannot be used afterwards; closing it again is fine."""

@@ -16,10 +16,9 @@ from dispatch_grpc.transport import (
 from dispatch_grpc.version import __version__
 
 _Channel = TypeVar("_Channel")
-_HTTPClient = TypeVar("_HTTPClient")
 
 
-class BaseClient(Generic[_Channel, _HTTPClient]):
+class BaseClient(Generic[_Channel]):
     """A client that has settings, but sends nothing yet."""
 
     def __init__(
@@ -39,7 +38,6 @@ class BaseClient(Generic[_Channel, _HTTPClient]):
         trust_env: bool = True,
         env: Mapping[str, str] | None = None,
         channel: _Channel | None = None,
-        http_client: _HTTPClient | None = None,
     ) -> None:
         env = settings.environment(env)
         key = settings.resolve_api_key(api_key, env)
@@ -53,17 +51,12 @@ class BaseClient(Generic[_Channel, _HTTPClient]):
         settings.check_type("retry", retry, RetryPolicy)
         if credentials is not None and not target.secure:
             raise ConfigurationError(f"credentials are for https, but the API URL is {target.url}")
-        unusable, given = ("http_client", http_client) if chosen == "grpc" else ("channel", channel)
-        if given is not None:
-            raise ConfigurationError(f"{unusable} cannot be used with protocol={chosen!r}")
-        if chosen != "grpc":
-            import dispatch_grpc.transport.connect  # noqa: F401 (is the extra installed?)
-        own = channel is None and http_client is None
+        own = channel is None
+        if not own and chosen != "grpc":
+            raise ConfigurationError(f"channel cannot be used with protocol={chosen!r}")
         for name, option in (("credentials", credentials), ("proxy", proxy)):
             if option and not own:
-                raise ConfigurationError(
-                    f"{name} cannot be used with a channel or http_client, which has its own"
-                )
+                raise ConfigurationError(f"{name} cannot be used with a channel, which has its own")
         roots = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE")[chosen != "grpc" :]
         connection = ConnectionSettings(
             target=target,
@@ -86,12 +79,12 @@ class BaseClient(Generic[_Channel, _HTTPClient]):
             key, chosen, target, seconds, headers, sending, reading, connection, own
         )
         self._channel = channel
-        self._http_client = http_client
         self._closed = False
         self._open()
 
     def _open(self) -> None:
-        """Open the connection, unless that takes an event loop."""
+        """Open the connection, or import what it takes if it is opened later."""
+        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._closed:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import builtins  # whose list is hidden by the method of that name
 
     import grpc  # noqa: F401 (in the base class)
-    import pyqwest  # noqa: F401 (in the base class)
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
@@ -42,7 +41,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
+class Client(BaseClient["grpc.Channel"]):
     """A client of the Dispatch API.
 
     Threads may share it. After `os.fork`, the child opens a connection of its own.
@@ -74,7 +73,6 @@ class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc` to use, with its own options and retries. The client
             does not close it.
-        http_client: A `pyqwest.SyncClient` to use for Connect. The client does not close it.
 
     Raises:
         ConfigurationError: A setting is missing or invalid.
@@ -378,7 +376,7 @@ class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
         self._check_open()
         if not self._settings.own_connection:
             raise ClientStateError(
-                "the channel or http_client of this client belongs to the process that made it: "
+                "the channel of this client belongs to the process that made it: "
                 "make another client after a fork"
             )
         self._open()  # the connection of the parent stays open
@@ -388,9 +386,9 @@ class Client(BaseClient["grpc.Channel", "pyqwest.SyncClient"]):
         if self._settings.protocol == "grpc":
             self._transport: Transport = GRPCTransport(connection, channel=self._channel)
         else:
-            from dispatch_grpc.transport.connect import ConnectTransport
+            from dispatch_grpc.transport.connect_sync import ConnectTransport
 
-            self._transport = ConnectTransport(connection, http_client=self._http_client)
+            self._transport = ConnectTransport(connection)
         self._pid = os.getpid()
 
     def close(self) -> None:

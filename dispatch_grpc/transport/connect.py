@@ -1,24 +1,26 @@
-"""Connect, by unary requests of HTTP/1.1: https://connectrpc.com/docs/protocol."""
+"""Connect, by unary requests of HTTP/1.1: https://connectrpc.com/docs/protocol.
 
-import asyncio
+What the twins `connect_sync` (urllib3) and `connect_async` (aiohttp) share.
+
+A connection may have fallen silent without a word (NAT, load balancers, crashed hosts), and
+HTTP/1.1 has no ping to find out. So a request on whose connection nothing moves for its patience
+goes out once more, on a new connection. The patience is short, so that a slow server still has
+most of the time to answer the second request; it asks twice at most. The idempotency key keeps
+the calls from being recorded twice. The same is done at once when a kept connection is closed
+before the answer begins, unless retries are off.
+"""
+
 import json
+import socket
+import ssl
 import time
 from base64 import b64decode
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from google.protobuf import any_pb2, json_format
 from google.protobuf.message import DecodeError, Message
-
-from dispatch_grpc.errors import missing_extra
-
-try:
-    from dispatch_grpc.transport.http1 import Origin, Request
-    from dispatch_grpc.transport.http1_async import AsyncHTTPClient
-    from dispatch_grpc.transport.http1_sync import HTTPClient
-except ImportError as _error:
-    raise missing_extra(_error, "the Connect protocol", "connect") from _error
 
 from dispatch_grpc import schema
 from dispatch_grpc.codes import Code
@@ -28,55 +30,118 @@ from dispatch_grpc.errors import (
     MarshalError,
     ProtocolError,
     RPCError,
+    UnavailableError,
     http_error,
     rpc_error,
 )
 from dispatch_grpc.text import shorten
+from dispatch_grpc.transport import tls
+from dispatch_grpc.transport.connecting import open_socket
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
-from dispatch_grpc.transport.retry import async_sender, retry_after, sender
+from dispatch_grpc.transport.retry import retry_after
 
+MAX_IDLE_SECONDS = 30.0  # below the idle timeouts of NAT and load balancers
+MAX_IDLE_CONNECTIONS = 100
+CHUNK_BYTES = 65_536
+_PATIENCE = 0.125  # of the time of a request
+_MIN_PATIENCE_SECONDS, _MAX_PATIENCE_SECONDS = 1.0, 10.0
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
-_PATIENCE = 0.3  # of the time of a request: then it is sent on another connection too
-_MAX_PATIENCE_SECONDS = 10.0
 _CODES = {code.name.lower(): code for code in Code} | {"canceled": Code.CANCELLED}
 
 
-class _Method:
+class ClosedError(ConnectionError):
+    """The connection was closed before an answer had begun."""
+
+    def __init__(self) -> None:
+        super().__init__("the server closed the connection without an answer")
+
+
+class BrokenError(ConnectionError):
+    """The connection was closed later."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed in the middle of the answer")
+
+
+class Answer(NamedTuple):
+    """An answer of HTTP; the names of its headers have any case."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+
+class Exchange:
+    """An attempt to get an answer.
+
+    Attributes:
+        deadline: Time by which the answer must be there.
+        patience: Seconds without a byte after which the request goes out once more, or None.
+        reused: Whether it goes over a connection that was used before.
+        begun: Whether the answer has begun.
+    """
+
+    def __init__(self, deadline: float, patience: float | None, *, reused: bool = True) -> None:
+        self.deadline = deadline
+        self.patience = patience
+        self.reused = reused  # until it turns out to be new
+        self.begun = False
+
+    def seconds(self) -> float | None:
+        """Return the seconds for which nothing may move from now on; None is for ever.
+
+        Raises:
+            TimeoutError: The deadline is over.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(left, self.patience or left) if left < float("inf") else self.patience
+
+
+class ConnectMethod:
     """A method of a service: its requests and its answers, as they go over HTTP."""
 
     def __init__(self, settings: ConnectionSettings, method: str) -> None:
         package = "dispatch.sdk.v1.Dispatch" if method == "Dispatch" else "dispatch.calls.v1.Call"
-        _, _, rest = settings.target.url.partition("://")
-        host, slash, prefix = rest.partition("/")
-        self._path = f"{slash}{prefix}/{package}Service/{method}"
+        self.url = f"{settings.target.url}/{package}Service/{method}"
         self._class = getattr(schema, f"{method}Response")
         self._json = settings.json
         self._content_type = "application/json" if self._json else "application/proto"
         self._headers = {
-            "host": host,
             "user-agent": settings.user_agent,
             "content-type": self._content_type,
+            "accept-encoding": "identity",
             "connect-protocol-version": "1",
         }
         if self._json:
             schema.load_all()
         # A WaitCall is answered late as a rule, and is bounded by whoever waits.
-        self.is_patient = settings.retry is None or method == "WaitCall"
+        self._is_patient = settings.retry is None or method == "WaitCall"
 
-    def request(self, message: Message, metadata: Metadata, timeout: float | None) -> Request:
-        """Make the request for a message."""
+    def exchange(self, timeout: float | None) -> Exchange:
+        """Make the exchange for a request that may take some seconds."""
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        if self._is_patient:
+            return Exchange(deadline, None)
+        share = _MAX_PATIENCE_SECONDS if timeout is None else _PATIENCE * timeout
+        return Exchange(deadline, min(max(share, _MIN_PATIENCE_SECONDS), _MAX_PATIENCE_SECONDS))
+
+    def request(
+        self, message: Message, metadata: Metadata, timeout: float | None
+    ) -> tuple[dict[str, str], bytes]:
+        """Return the headers and the body of a request."""
         headers = {**self._headers, **dict(metadata)}
         if timeout is not None:
             headers["connect-timeout-ms"] = str(min(int(timeout * 1000), _MAX_TIMEOUT_MS))
         if not self._json:
-            return Request(self._path, headers, message.SerializeToString())
+            return headers, message.SerializeToString()
         try:
-            text = schema.to_json(message)
+            return headers, schema.to_json(message).encode()
         except Exception as error:
             raise MarshalError(f"the request has no JSON form: {error}") from error
-        return Request(self._path, headers, text.encode())
 
-    def message(self, answer: Any) -> Any:
+    def message(self, answer: Answer) -> Any:
         """Return the message of an answer.
 
         Raises:
@@ -97,13 +162,15 @@ class _Method:
         try:
             if self._json:
                 return json_format.Parse(answer.body, self._class(), ignore_unknown_fields=True)
-            return self._class.FromString(bytes(answer.body))
+            return self._class.FromString(answer.body)
         except (DecodeError, json_format.ParseError, ValueError) as error:
             raise ProtocolError("malformed message", code=Code.INTERNAL) from error
 
 
-def _error_of(answer: Any, *, is_json: bool) -> RPCError:
+def _error_of(answer: Answer, *, is_json: bool) -> RPCError:
     """Return the error of an answer: Connect's, or else that of its HTTP status."""
+    if answer.status == 407:
+        return UnavailableError("the proxy refused the request: HTTP 407", code=Code.UNAVAILABLE)
     error = http_error(answer.status)
     if is_json and answer.status >= 400:
         try:
@@ -122,42 +189,25 @@ def _detail(detail: Any) -> any_pb2.Any:
     return any_pb2.Any(type_url=f"type.googleapis.com/{detail['type']}", value=value)
 
 
-class _Connect:
+class Connect:
     """What both transports have."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, loop: Any) -> None:
+        self._loop = loop
         self._settings = settings
-        self._origin = Origin(
-            settings.target, settings.proxy, settings.tls, settings.max_response_bytes
-        )
+        self._context = tls.context_of(settings.tls) if settings.target.secure else None
         self._closed = False
         self._senders: dict[Method, Any] = {}
-
-    def _limits(self, method: _Method, timeout: float | None) -> tuple[float, float | None]:
-        """Return the deadline of an attempt, and its patience."""
-        if timeout is None:
-            return float("inf"), None if method.is_patient else _MAX_PATIENCE_SECONDS
-        patience = None if method.is_patient else min(_PATIENCE * timeout, _MAX_PATIENCE_SECONDS)
-        return time.monotonic() + timeout, patience
-
-    def _failure(self, error: OSError, deadline: float) -> Exception:
-        """Return the error to raise for one of a connection. May connect, to find the cause."""
-        if self._closed:
-            return ClientStateError("the client was closed while the request was under way")
-        if isinstance(error, TimeoutError) and time.monotonic() >= deadline - 0.01:
-            return DeadlineExceededError("the deadline is over", code=Code.DEADLINE_EXCEEDED)
-        return self._origin.explain(error, max(min(deadline - time.monotonic(), 3.0), 0.1))
-
-
-class ConnectTransport(_Connect):
-    """Sends requests by HTTP POST, each over a connection of a pool."""
-
-    def __init__(self, settings: ConnectionSettings, *, http_client: Any = None) -> None:
-        super().__init__(settings)
-        self._http: Any = HTTPClient(self._origin, repeat=settings.retry is not None)
-        if http_client is not None:
-            self._http = _GivenClient(http_client, settings.target.url)
         self.send: Any = self._sender("Dispatch")
+
+    def _sender(self, method: str) -> Any:
+        attempt = partial(self._attempt, ConnectMethod(self._settings, method))
+        return self._loop(attempt, self._settings.retry)
+
+    def _attempt(
+        self, method: ConnectMethod, message: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        raise NotImplementedError
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
@@ -167,111 +217,55 @@ class ConnectTransport(_Connect):
             found = self._senders[method] = self._sender(method)
         return found(request, metadata, timeout)
 
-    def _sender(self, method: str) -> Any:
-        attempt = partial(self._attempt, _Method(self._settings, method))
-        return sender(attempt, self._settings.retry)
+    def _is_sent_again(self, error: OSError, exchange: Exchange) -> bool:
+        """Whether a request that failed goes out once more, on a new connection."""
+        if self._closed:
+            return False
+        if isinstance(error, TimeoutError):
+            return exchange.patience is not None and time.monotonic() < exchange.deadline
+        closed = isinstance(error, ConnectionResetError | BrokenPipeError | ClosedError)
+        can = self._settings.retry is not None and exchange.reused and not exchange.begun
+        return closed and can
 
-    def _attempt(
-        self, method: _Method, message: Message, metadata: Metadata, timeout: float | None
-    ) -> Any:
-        request = method.request(message, metadata, timeout)
-        deadline, patience = self._limits(method, timeout)
-        try:
-            answer = self._http.send(request, deadline, patience)
-        except RPCError:  # some are OSErrors
-            raise
-        except OSError as error:
-            raise self._failure(error, deadline) from error
-        return method.message(answer)
+    def _read(self, body: bytearray, data: bytes) -> None:
+        """Add data to the body of an answer, which is bounded."""
+        body += data
+        if len(body) > self._settings.max_response_bytes:
+            raise ProtocolError(
+                f"message is larger than configured max {self._settings.max_response_bytes}",
+                code=Code.INTERNAL,
+            )
 
-    def close(self) -> None:
-        """Close the connections; requests under way end in a ClientStateError."""
-        self._closed = True
-        self._http.close()
+    def _failure(self, error: OSError, deadline: float) -> Exception:
+        """Return the error to raise for one of a connection. May connect, to find the cause."""
+        if self._closed:
+            return ClientStateError("the client was closed while the request was under way")
+        left = deadline - time.monotonic()
+        if isinstance(error, TimeoutError) and left <= 0.01:
+            return DeadlineExceededError("the deadline is over", code=Code.DEADLINE_EXCEEDED)
+        target, proxy = self._settings.target, self._settings.proxy
 
+        def connect() -> socket.socket:
+            return open_socket(target, proxy, max(min(left, 3.0), 0.1))
 
-class AsyncConnectTransport(_Connect):
-    """The same by `await`."""
+        if isinstance(error, ssl.SSLError):
+            return tls.explain(error, connect, target.host)
+        if self._context is not None and isinstance(error, ClosedError | ConnectionResetError):
+            found = tls.diagnose(connect, target.host, self._context)
+            if found is not None:
+                return found
+        if isinstance(error, socket.gaierror):
+            text = f"the host name {urlsplit(proxy or target.url).hostname} cannot be resolved"
+        elif isinstance(error, ConnectionRefusedError):
+            text = "connection refused"
+        else:
+            text = error.strerror or str(error) or type(error).__name__
+        return UnavailableError(text, code=Code.UNAVAILABLE)
 
-    def __init__(self, settings: ConnectionSettings, *, http_client: Any = None) -> None:
-        super().__init__(settings)
-        self._http: Any = AsyncHTTPClient(self._origin, repeat=settings.retry is not None)
-        if http_client is not None:
-            self._http = _AsyncGivenClient(http_client, settings.target.url)
-        self.send: Any = self._sender("Dispatch")
-
-    async def call(
-        self, method: Method, request: Message, metadata: Metadata, timeout: float | None
-    ) -> Any:
-        """Send a request of CallService and return its answer."""
-        if (found := self._senders.get(method)) is None:
-            found = self._senders[method] = self._sender(method)
-        return await found(request, metadata, timeout)
-
-    def _sender(self, method: str) -> Any:
-        attempt = partial(self._attempt, _Method(self._settings, method))
-        return async_sender(attempt, self._settings.retry)
-
-    async def _attempt(
-        self, method: _Method, message: Message, metadata: Metadata, timeout: float | None
-    ) -> Any:
-        request = method.request(message, metadata, timeout)
-        deadline, patience = self._limits(method, timeout)
-        try:
-            answer = await self._http.send(request, deadline, patience)
-        except RPCError:
-            raise
-        except OSError as error:
-            if self._origin.context is None:
-                raise self._failure(error, deadline) from error
-            raise await asyncio.to_thread(self._failure, error, deadline) from error
-        return method.message(answer)
-
-    async def close(self) -> None:
-        """Close the connections; requests under way end in a ClientStateError."""
-        self._closed = True
-        self._http.close()
-
-
-class _GivenClient:
-    """A client of pyqwest that the caller made, with the interface of `HTTPClient`."""
-
-    def __init__(self, client: Any, url: str) -> None:
-        self._client = client
-        self._origin = "/".join(url.split("/", 3)[:3])
-
-    def send(self, request: Request, deadline: float, patience: float | None) -> Any:
-        del request.headers["host"], patience  # pyqwest's own
-        seconds = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
-        url = self._origin + request.path
-        try:
-            response = self._client.post(url, request.headers, request.body, timeout=seconds)
-        except OSError:
-            raise
-        except Exception as error:
-            raise ConnectionError(str(error)) from error
-        return SimpleNamespace(
-            status=response.status, headers=response.headers, body=response.content
-        )
-
-    def close(self) -> None:
-        """Leave the connections to the caller."""
-
-
-class _AsyncGivenClient(_GivenClient):
-    """The same by `await`."""
-
-    async def send(self, request: Request, deadline: float, patience: float | None) -> Any:
-        del request.headers["host"], patience
-        seconds = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
-        url = self._origin + request.path
-        try:
-            async with asyncio.timeout(seconds):
-                response = await self._client.post(url, request.headers, request.body)
-        except OSError:
-            raise
-        except Exception as error:
-            raise ConnectionError(str(error)) from error
-        return SimpleNamespace(
-            status=response.status, headers=response.headers, body=response.content
+    def _refused(self, status: str) -> OSError:
+        """Return the error for a proxy that refuses."""
+        target, proxy = self._settings.target, urlsplit(self._settings.proxy or "")
+        return OSError(
+            f"the proxy {proxy.hostname}:{proxy.port} refused to connect to {target.authority}: "
+            f"HTTP {shorten(status, 20)}"
         )

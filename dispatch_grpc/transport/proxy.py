@@ -5,7 +5,8 @@
    before upper case, unless `trust_env=False`. The environment never applies to loopback, nor
    to the hosts in `no_proxy`.
 3. http through a proxy shows the API key to the proxy: it needs `allow_plaintext=True`.
-4. Requests go through a CONNECT tunnel, so only http:// proxies can be used.
+4. Only http:// proxies can be used. https and gRPC go through a CONNECT tunnel; Connect by
+   http is forwarded by the proxy.
 """
 
 from collections.abc import Mapping

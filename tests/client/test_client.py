@@ -409,43 +409,30 @@ def test_dispatches_are_logged_without_the_key(
     assert KEY not in caplog.text
 
 
-def test_a_channel_or_http_client_of_the_caller_is_used_and_left_open(
+def test_a_channel_of_the_caller_is_used_and_left_open(
     dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
     import grpc
-    import pyqwest
 
     authority = dispatch_server.url.removeprefix("http://")
     channel = grpc.insecure_channel(authority)
-    transport = pyqwest.SyncHTTPTransport()
-    for settings in (
-        {"channel": channel, "protocol": "grpc"},
-        {"http_client": pyqwest.SyncClient(transport), "protocol": "connect"},
-    ):
-        for _ in range(2):
-            with Client(KEY, api_url=dispatch_server.url, **settings) as client:
-                client.dispatch(CALL)
+    for _ in range(2):
+        with Client(KEY, api_url=dispatch_server.url, channel=channel) as client:
+            client.dispatch(CALL)
     channel.close()
-    transport.close()
     with Client(KEY, api_url=dispatch_server.url, channel=channel) as client:
         with pytest.raises(ClientStateError, match="channel"):
             client.dispatch(CALL)
 
     async def main() -> None:
         channel = grpc.aio.insecure_channel(authority)
-        transport = pyqwest.HTTPTransport()
-        for settings in (
-            {"channel": channel, "protocol": "grpc"},
-            {"http_client": pyqwest.Client(transport), "protocol": "connect"},
-        ):
-            for _ in range(2):
-                async with AsyncClient(KEY, api_url=dispatch_server.url, **settings) as client:
-                    await client.dispatch(CALL)
+        for _ in range(2):
+            async with AsyncClient(KEY, api_url=dispatch_server.url, channel=channel) as client:
+                await client.dispatch(CALL)
         await channel.close()
-        await transport.aclose()
         async with AsyncClient(KEY, api_url=dispatch_server.url, channel=channel) as client:
             with pytest.raises(ClientStateError, match="channel"):
                 await client.dispatch(CALL)
 
     asyncio.run(main())
-    assert len(dispatch_recorder.requests) == 8
+    assert len(dispatch_recorder.requests) == 4

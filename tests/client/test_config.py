@@ -157,7 +157,6 @@ def test_a_path_for_connect():
         ({"max_message_bytes": "1"}, "max_message_bytes: an int from 1"),
         ({"credentials": b"x", "api_url": "https://x"}, "credentials: a TLSCredentials or None"),
         ({"credentials": TLSCredentials(), "api_url": "http://[::1]"}, "credentials are for https"),
-        ({"http_client": object()}, "http_client cannot be used with protocol='grpc'"),
         (
             {"channel": object(), "protocol": "connect"},
             "channel cannot be used with protocol=",

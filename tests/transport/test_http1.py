@@ -4,25 +4,22 @@ import asyncio
 import contextlib
 import gc
 import gzip
-import itertools
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dispatch_grpc import (
     AsyncClient,
     DeadlineExceededError,
     ProtocolError,
     RetryPolicy,
+    RPCError,
     UnavailableError,
     new_call,
 )
-from dispatch_grpc.transport.http1 import Answer, ClosedError
 from tests.conftest import Driver
 
 CALL = new_call("http://example.com", "f")
@@ -32,58 +29,20 @@ LENGTH = HEAD + b"content-length: 22\r\n\r\n" + OK
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\n" + OK[:5] + b"\r\n11\r\n" + OK[5:]
 CHUNKED += b"\r\n0\r\n\r\n"
 UNTIL_CLOSED = HEAD + b"connection: close\r\n\r\n" + OK
-HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + LENGTH
-
-
-@given(
-    wire=st.sampled_from([LENGTH, CHUNKED, UNTIL_CLOSED, HINTS]),
-    cuts=st.lists(st.integers(1, 200), max_size=30),
-)
-def test_an_answer_in_any_pieces(wire: bytes, cuts: list[int]):
-    answer = Answer(1000)
-    places = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
-    for start, end in itertools.pairwise(places):
-        assert not answer.complete
-        answer.feed(wire[start:end])
-    if wire is UNTIL_CLOSED:
-        assert answer.feed(b"")
-    assert answer.complete
-    assert (answer.status, bytes(answer.body)) == (200, OK)
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.keep_alive == (wire is not UNTIL_CLOSED)
-
-
-@given(st.binary(min_size=1, max_size=300))
-def test_any_bytes_are_an_answer_or_a_clear_error(data: bytes):
-    answer = Answer(100)
-    with contextlib.suppress(UnavailableError, ProtocolError):
-        answer.feed(data)
-        with contextlib.suppress(ConnectionError):
-            answer.feed(b"")
-
-
-def test_bounds_and_ends():
-    with pytest.raises(ProtocolError, match="larger than configured max 10"):
-        Answer(10).feed(LENGTH)
-    with pytest.raises(ProtocolError):
-        answer = Answer(10)
-        for _ in range(300):
-            answer.feed(
-                b"HTTP/1.1 200 OK\r\n" if not answer.begun else b"x: " + b"y" * 2000 + b"\r\n"
-            )
-    with pytest.raises(ClosedError):
-        Answer(10).feed(b"")
-    answer = Answer(100)
-    answer.feed(LENGTH[:-1])
-    with pytest.raises(ConnectionError, match="in the middle"):
-        answer.feed(b"")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n" + LENGTH
+SILENCE = b""
 
 
 class Server:
-    """Answers each connection by its number and that of the request on it; None closes it."""
+    """Answers each connection by its number and that of the request on it.
+
+    None closes the connection, SILENCE does not even read the request.
+    """
 
     def __init__(self, answers: list[list[bytes | None]]) -> None:
         self.requests = 0
+        self.piece = 1_000_000  # bytes that are sent at once
+        self._silent: list[socket.socket] = []
         self._answers = answers
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -97,19 +56,25 @@ class Server:
                 with connection:
                     connection.settimeout(10)
                     for answer in answers:
+                        if answer == SILENCE:
+                            self._silent.append(connection.dup())
+                            break
                         data = b""
                         while not data.endswith(b"}"):
                             data += connection.recv(65536)
                         self.requests += 1
                         if answer is None:
                             break
-                        connection.sendall(answer)
+                        for start in range(0, len(answer), self.piece):
+                            connection.sendall(answer[start : start + self.piece])
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(10)
+        for connection in self._silent:
+            connection.close()
 
 
 @contextlib.contextmanager
@@ -132,7 +97,7 @@ def dispatch(driver: Driver, client: Any) -> str:
     return str(driver.dispatch(client, CALL))
 
 
-@pytest.mark.parametrize("wire", [LENGTH, CHUNKED, UNTIL_CLOSED, HINTS])
+@pytest.mark.parametrize("wire", [LENGTH, CHUNKED, UNTIL_CLOSED, CONTINUE])
 def test_connections_are_kept_when_they_can_be(json_driver: Driver, wire: bytes):
     second = [[LENGTH]] if wire is UNTIL_CLOSED else []
     first: list[bytes | None] = [wire] if second else [wire, LENGTH]
@@ -181,3 +146,47 @@ def test_a_request_that_is_answered_on_neither_connection_leaves_nothing_unheard
     with socket.create_server(("127.0.0.1", 0)) as silent:
         asyncio.run(main(f"http://127.0.0.1:{silent.getsockname()[1]}"))
     assert problems == []
+
+
+@pytest.mark.parametrize("piece", [1, 7, 60])
+@pytest.mark.parametrize("wire", [LENGTH, CHUNKED, UNTIL_CLOSED, CONTINUE])
+def test_an_answer_in_pieces(json_driver: Driver, wire: bytes, piece: int):
+    with serving([wire]) as server:
+        server.piece = piece
+        assert dispatch(json_driver, json_driver.client(server.url, retry=None)) == "id"
+
+
+@pytest.mark.parametrize("data", [b"\0", b"HTTP/1.1", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0\r\n" * 50])
+def test_bytes_that_are_not_http(json_driver: Driver, data: bytes):
+    with serving([data]) as server:
+        with pytest.raises(RPCError) as caught:
+            dispatch(json_driver, json_driver.client(server.url, retry=None))
+        assert isinstance(caught.value, UnavailableError | ProtocolError)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_is_bounded(json_driver: Driver, chunked: bool):
+    body = b" " * 2_000_000 + OK
+    head = b"transfer-encoding: chunked\r\n\r\n%x\r\n" if chunked else b"content-length: %d\r\n\r\n"
+    wire = HEAD + head % len(body) + body + (b"\r\n0\r\n\r\n" if chunked else b"")
+    with serving([wire]) as server:
+        client = json_driver.client(server.url, max_response_bytes=100_000, retry=None)
+        with pytest.raises(ProtocolError, match="larger than configured max 100000"):
+            dispatch(json_driver, client)
+
+
+def test_headers_are_bounded(json_driver: Driver):
+    wire = HEAD + b"".join(b"x-%d: %s\r\n" % (number, b"y" * 8000) for number in range(300))
+    with serving([wire + b"\r\n"]) as server:
+        with pytest.raises(UnavailableError, match="the answer is not HTTP"):
+            dispatch(json_driver, json_driver.client(server.url, retry=None))
+
+
+def test_a_large_request_on_a_silent_connection(json_driver: Driver):
+    """It fills the buffers, and then nothing moves: it is sent again before the time is over."""
+    call = new_call("http://example.com", "f", b"x" * 12_000_000)
+    with serving([LENGTH, SILENCE], [LENGTH]) as server:
+        client = json_driver.client(server.url, max_message_bytes=2**25)
+        assert dispatch(json_driver, client) == "id"
+        assert json_driver.dispatch(client, call) == "id"
+        assert server.requests == 2

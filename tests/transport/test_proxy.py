@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -48,13 +49,17 @@ class Proxy:
                 while b"\r\n\r\n" not in head and (data := here.recv(1)):
                     head += data
                 self.requests.append(head)
-                if self._refuse or not head.startswith(b"CONNECT"):
-                    here.sendall(f"HTTP/1.1 {self._refuse or 400} No\r\n\r\n".encode())
+                if self._refuse:
+                    no = b"HTTP/1.1 %s No\r\ncontent-length: 0\r\n\r\n" % self._refuse.encode()
+                    here.sendall(no)
                     here.close()
                     continue
                 there = socket.create_connection(self._target)
                 self._sockets.append(there)
-                here.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                if head.startswith(b"CONNECT"):
+                    here.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                else:  # forwarded
+                    there.sendall(re.sub(rb"^POST http://[^/]+", b"POST ", head))
                 self._start(self._pump, here, there)
                 self._start(self._pump, there, here)
 
@@ -108,7 +113,10 @@ def test_http_goes_through_a_proxy_when_plaintext_is_allowed(
 ):
     env = {name: proxy.url}
     driver.dispatch(driver.client(NAME, env=env, allow_plaintext=True), CALL)
-    assert proxy.requests[0].startswith(b"CONNECT service.example.com:1234 HTTP/1.1\r\n")
+    start = b"CONNECT service.example.com:1234 HTTP/1.1\r\n"
+    if driver.protocol != "grpc":
+        start = f"POST {NAME}/dispatch.sdk.v1.DispatchService/Dispatch HTTP/1.1\r\n".encode()
+    assert proxy.requests[0].startswith(start)
     assert len(dispatch_recorder.requests) == 1
 
 

@@ -1,0 +1,181 @@
+"""Connect for threads, by urllib3: blocking sockets, which signals interrupt."""
+
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
+
+from google.protobuf.message import Message
+
+from dispatch_grpc.errors import missing_extra
+
+try:
+    import urllib3
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.exceptions import HTTPError
+except ImportError as _error:
+    raise missing_extra(_error, "the Connect protocol", "connect") from _error
+
+from dispatch_grpc.text import shorten
+from dispatch_grpc.transport.connect import (
+    CHUNK_BYTES,
+    MAX_IDLE_CONNECTIONS,
+    MAX_IDLE_SECONDS,
+    Answer,
+    BrokenError,
+    ClosedError,
+    Connect,
+    ConnectMethod,
+    Exchange,
+)
+from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata
+from dispatch_grpc.transport.retry import sender
+
+
+class ConnectTransport(Connect):
+    """Sends requests by HTTP POST, each over a connection of a pool."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        super().__init__(settings, sender)
+        self._local = threading.local()  # the exchange of each thread
+        self._open: WeakSet[HTTPConnection] = WeakSet()
+        self._used_at = time.monotonic()
+        self._pool = self._new_pool()
+
+    def _attempt(
+        self, method: ConnectMethod, message: Message, metadata: Metadata, timeout: float | None
+    ) -> Any:
+        headers, body = method.request(message, metadata, timeout)
+        exchange = method.exchange(timeout)
+        if time.monotonic() - self._used_at > MAX_IDLE_SECONDS:
+            self._renew(self._pool)
+        while True:
+            pool = self._pool
+            try:
+                answer = self._post(pool, method.url, headers, body, exchange)
+                break
+            except (HTTPError, TimeoutError) as error:
+                cause = self._cause(error)
+                if not self._is_sent_again(cause, exchange):
+                    raise self._failure(cause, exchange.deadline) from error
+            self._renew(pool)  # its other connections may have ended in the same way
+            exchange = Exchange(exchange.deadline, None, reused=False)
+        return method.message(answer)
+
+    def _post(
+        self, pool: Any, url: str, headers: dict[str, str], body: bytes, exchange: Exchange
+    ) -> Answer:
+        self._local.exchange = exchange
+        seconds = exchange.seconds()
+        response = pool.urlopen(
+            "POST",
+            url,
+            BytesIO(body),  # goes out in pieces, each of which has its own time
+            {**headers, "content-length": str(len(body))},
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=urllib3.Timeout(connect=seconds, read=seconds),
+            preload_content=False,
+            decode_content=False,
+        )
+        exchange.begun = True
+        whole = bytearray()
+        try:
+            while data := response.read1(CHUNK_BYTES):
+                self._read(whole, data)
+                exchange.seconds()
+        except BaseException:
+            response.close()
+            raise
+        response.release_conn()
+        self._used_at = time.monotonic()
+        return Answer(response.status, response.headers, bytes(whole))
+
+    def _new_pool(self) -> Any:
+        target, proxy = self._settings.target, self._settings.proxy
+        options: dict[str, Any] = {"maxsize": MAX_IDLE_CONNECTIONS}
+        if self._context is not None:
+            options["ssl_context"] = self._context
+        if proxy is None:
+            manager = urllib3.PoolManager(**options)
+        else:
+            userinfo = unquote(urlsplit(proxy).netloc.rpartition("@")[0])
+            headers = urllib3.make_headers(proxy_basic_auth=userinfo or None)
+            manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+        pool = manager.connection_from_url(target.url)
+        pool.ConnectionCls = _connection_class(
+            HTTPSConnection if target.secure else HTTPConnection, self._connect
+        )
+        return pool
+
+    def _renew(self, pool: Any) -> None:
+        if self._pool is pool:
+            self._pool = self._new_pool()  # the old one closes its connections when unused
+
+    def _connect(self, connection: HTTPConnection, connect: Callable[[], None]) -> None:
+        """Connect, in a thread of its own: the lookup of a name knows no time limit."""
+        exchange = self._local.exchange
+        exchange.reused = False
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                connect()
+                done.set_result(None)
+            except BaseException as error:  # noqa: BLE001 (raised below)
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="dispatch-connect", daemon=True).start()
+        try:
+            done.result(exchange.seconds())
+            self._open.add(connection)
+            if self._closed:
+                raise ClosedError
+        except BaseException:
+            done.add_done_callback(lambda _: connection.close())
+            raise
+
+    def _cause(self, error: BaseException) -> OSError:
+        """Return the error of a socket that made urllib3 fail."""
+        inner: BaseException | None = error
+        while isinstance(inner, HTTPError):
+            error = inner
+            inner = error.__cause__ or next(
+                (a for a in error.args if isinstance(a, Exception)), None
+            )
+        error = inner or error
+        if isinstance(error, http.client.RemoteDisconnected | ssl.SSLEOFError):
+            return ClosedError()
+        if isinstance(error, http.client.IncompleteRead):
+            return BrokenError()
+        if not isinstance(error, OSError):
+            return OSError(f"the answer is not HTTP/1.1 ({shorten(str(error))})")
+        found = re.match(r"Tunnel connection failed: (.*)", str(error))
+        return self._refused(found[1].strip()) if found else error
+
+    def close(self) -> None:
+        """Close the connections; requests under way end in a ClientStateError."""
+        self._closed = True
+        self._pool.close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                if (sock := connection.sock) is not None:
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's says goodbye
+
+
+def _connection_class(base: Any, connect: Callable[[Any, Callable[[], None]], None]) -> Any:
+    class Connection(base):  # type: ignore[misc]
+        def connect(self) -> None:
+            connect(self, super().connect)
+
+    return Connection
