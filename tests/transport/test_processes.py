@@ -1,9 +1,12 @@
 """Forks, fresh interpreters, and what an import costs."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +188,40 @@ def test_a_missing_extra_is_named(missing: str, code: str, extra: str):
         """
     )
     assert f"pip install 'dispatch-grpc[{extra}]'" in shown
+
+
+def test_a_name_server_that_does_not_answer(tmp_path: Path):
+    """The C library's lookup takes no time limit; a call of the sync Connect client keeps its own.
+
+    A process of its own gets another resolv.conf, which names a socket that is silent.
+    """
+    if not (sys.platform == "linux" and os.geteuid() == 0 and shutil.which("unshare")):
+        pytest.skip("only root on Linux can give a process another resolv.conf")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.99\noptions timeout:30 attempts:1\n")
+    code = """
+        import os, time
+        from datetime import timedelta
+        from dispatch_grpc import *
+        url, limit = "https://service.example.com", timedelta(seconds=1)
+        client = Client("key", api_url=url, protocol="connect", env={}, timeout=limit)
+        start = time.monotonic()
+        try:
+            client.dispatch(new_call("http://example.com", "f"))
+        except DeadlineExceededError:
+            print("in time" if time.monotonic() - start < 10 else "late")
+    """
+    mount = f"mount --bind {tmp_path}/resolv.conf /etc/resolv.conf"
+    unshare = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.99", 53))
+        done = subprocess.run(
+            [*unshare, sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if "mount" in done.stderr or "unshare" in done.stderr:
+            pytest.skip(f"not allowed here: {done.stderr}")
+        silent.settimeout(1)
+        assert silent.recv(1000)  # it was asked
+    assert (done.stdout, done.stderr) == ("in time\n", "")
