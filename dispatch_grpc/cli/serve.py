@@ -146,6 +146,14 @@ Examples:
     callback=_networks,
     help="Call only endpoints with addresses in this network, such as 10.0.0.0/8; repeatable.",
 )
+@click.option(
+    "--endpoint-proxy",
+    envvar="DISPATCH_ENDPOINT_PROXY",
+    metavar="URL",
+    help="HTTP proxy to call endpoints through; else DISPATCH_ENDPOINT_PROXY, else none, whatever "
+    "http_proxy says. The proxy resolves the names of endpoints, so it has to refuse addresses "
+    "that must not be called.",
+)
 @_number("--concurrency", 256, "Calls that run at once")
 @_number("--host-concurrency", 128, "Calls that run at once on one host")
 @_duration("--default-expiration", "1h", "Expiration of a call that does not set one")
@@ -263,6 +271,7 @@ def _settings(
     api_keys: Sequence[str],
     *,
     database: str | None,
+    endpoint_proxy: str | None,
     certfile: Path | None,
     keyfile: Path | None,
     signing_key_file: Path | None,
@@ -287,6 +296,7 @@ def _settings(
     _check_certificate(certfile, keyfile)
     return ServiceSettings(
         database=(database or "").strip() or None,
+        endpoint_proxy=(endpoint_proxy or "").strip() or None,
         api_keys=api_keys,
         certfile=None if certfile is None else str(certfile),
         keyfile=None if keyfile is None else str(keyfile),

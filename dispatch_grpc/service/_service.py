@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from dispatch_grpc.calls import mask_urls
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
@@ -47,6 +49,8 @@ class ServiceSettings:
         allow_plaintext: Whether to listen on other addresses than loopback without TLS.
         signing_key: Key to sign the requests to endpoints with, PEM or base64.
         allow_networks: Networks that endpoints must be in; empty allows all.
+        endpoint_proxy: URL of an HTTP proxy to call endpoints through. It resolves their names, so
+            that the service cannot check the addresses.
         max_request_bytes: Largest request to read.
         max_response_bytes: Largest answer of an endpoint to read.
         max_backlog: Number of calls that may wait to be run; more are refused.
@@ -64,6 +68,7 @@ class ServiceSettings:
     allow_plaintext: bool = False
     signing_key: str | None = field(default=None, repr=False)
     allow_networks: Sequence[Network] = ()
+    endpoint_proxy: str | None = field(default=None, repr=False)
     max_request_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     max_response_bytes: int = 16_000_000
     max_backlog: int = 1_000_000
@@ -127,6 +132,7 @@ class Service:
             allow_metadata=settings.worker.allow_metadata,
             max_response_bytes=settings.max_response_bytes,
             networks=settings.allow_networks,
+            proxy=settings.endpoint_proxy,
             run_timeout=settings.worker.run_timeout,
             now=database.clock.now,
         )
@@ -187,6 +193,8 @@ def _check(settings: ServiceSettings) -> None:
         raise ConfigurationError(
             f"max_expiration: a timedelta up to 366 days is required; got {limits.max_expiration}"
         )
+    if settings.endpoint_proxy is not None:
+        _check_proxy(settings.endpoint_proxy)
     if (settings.certfile is None) != (settings.keyfile is None):
         raise ConfigurationError("certfile and keyfile go together; got one of them")
     if (
@@ -198,6 +206,19 @@ def _check(settings: ServiceSettings) -> None:
             f"host: {settings.host!r} is no loopback address, and without TLS API keys would be "
             f"sent in clear text: give a certificate, or allow_plaintext=True if something else "
             f"protects the connections"
+        )
+
+
+def _check_proxy(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ConfigurationError(
+            f"endpoint_proxy: the URL of an HTTP proxy is required, such as "
+            f"http://proxy.example.com:3128; got {mask_urls(url)!r}"
         )
 
 

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+import aiohttp
 from google.protobuf.message import DecodeError
 
 from dispatch_grpc.calls import mask_urls
@@ -70,6 +71,7 @@ class Caller:
         run_timeout: How long an attempt may take.
         now: Returns the time by which calls expire.
         networks: Networks that endpoints must be in; empty allows all.
+        proxy: URL of an HTTP proxy to call endpoints through; it resolves their names.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Caller:
         run_timeout: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         networks: Sequence[Network] = (),
+        proxy: str | None = None,
     ) -> None:
         self._now = now
         self._signing_key = signing_key
@@ -92,6 +95,7 @@ class Caller:
             ),
             max_response_bytes=max_response_bytes,
             connect_seconds=_CONNECT_SECONDS,
+            proxy=proxy,
         )
 
     async def close(self) -> None:
@@ -119,7 +123,7 @@ class Caller:
         try:
             async with expiry:
                 return await self._post(endpoint, loaded, seconds, begin)
-        except http1.ConnectTimeoutError:
+        except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
             return _failure(Status.TCP_ERROR, text, host_failed=True)
         except TimeoutError as error:
@@ -138,12 +142,8 @@ class Caller:
         except http1.TooLargeError:
             text = f"the answer of the endpoint has more than {self._limit} bytes"
             return _failure(Status.INVALID_RESPONSE, text)
-        except http1.CodingError as error:
-            text = f"the answer of the endpoint cannot be decompressed: {error}"
-            return _failure(Status.HTTP_ERROR, text)
-        except http1.ProtocolError as error:
-            text = f"the endpoint does not speak HTTP/1.1: {error}"
-            return _failure(Status.HTTP_ERROR, text)
+        except http1.AnswerError as error:
+            return _failure(Status.HTTP_ERROR, str(error))
         except OSError as error:
             return _unreachable(error)
         except ValueError as error:  # a URL that cannot be called
@@ -163,7 +163,7 @@ class Caller:
             return f"the endpoint could not be reached: TLS failed: {reason}{hint}"
         target = http1.target_of(endpoint)
         certificate = await self._client.peer_certificate(target)
-        problem = problem_of_certificate(target.host, error, certificate)
+        problem = problem_of_certificate(target.url.raw_host or "", error, certificate)
         return f"the endpoint could not be reached: {problem}"
 
     async def _post(
@@ -182,7 +182,8 @@ class Caller:
             from dispatch_grpc.endpoint.signature import sign_request
 
             headers |= sign_request("POST", url, headers, body, self._signing_key)
-        return _answer(url, await self._client.post(target, headers, body, begin))
+        response = await self._client.post(target, headers, body, begin)
+        return _answer(url, loaded.function, response)
 
 
 def _request(loaded: Loaded) -> RunRequest:
@@ -209,7 +210,7 @@ def _request(loaded: Loaded) -> RunRequest:
     return request
 
 
-def _answer(url: str, response: http1.Response) -> Answer:
+def _answer(url: str, function: str, response: http1.Response) -> Answer:
     """Return the meaning of an HTTP answer."""
     status, headers = response.status, response.headers
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -227,7 +228,8 @@ def _answer(url: str, response: http1.Response) -> Answer:
                 "the answer of the endpoint is empty: most often it is a proxy's",
             )
         try:
-            return Answer(RunResponse.FromString(response.body))
+            found = RunResponse.FromString(response.body)
+            return Answer(found, passing=_is_unknown(function, found))
         except DecodeError as error:
             return _failure(
                 Status.INVALID_RESPONSE, f"the answer of the endpoint is malformed: {error}"
@@ -254,6 +256,18 @@ def _answer(url: str, response: http1.Response) -> Answer:
         passing=passing,
         retry_after=wait,
         host_failed=status in _AWAY,
+    )
+
+
+def _is_unknown(function: str, response: RunResponse) -> bool:
+    """Return whether a response says that the endpoint does not have the function.
+
+    dispatch-go says so by a status in HTTP 200, and by this text: other responses with the status
+    are a function's own. dispatch-py and this project's endpoint answer with a Connect error.
+    """
+    return (
+        response.status == Status.NOT_FOUND.value
+        and f'function "{function}" not found' in response.exit.result.error.message
     )
 
 

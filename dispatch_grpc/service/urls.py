@@ -126,14 +126,12 @@ def check_address(
         ForbiddenAddressError: The service does not call the address.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
+    shown = text if host == text else f"{host} has the address {text}: it"
     if not allow_metadata and is_forbidden(address):
         raise ForbiddenAddressError(
-            f"{host} has the link-local or metadata address {text}, which this service does not "
-            f"call"
+            f"{shown} is a link-local or metadata address, which this service does not call"
         )
     if networks:
         mapped = getattr(address, "ipv4_mapped", None)
         if not any(one in network for one in (mapped or address,) for network in networks):
-            raise ForbiddenAddressError(
-                f"{host} has the address {text}, which is not in a network that this service calls"
-            )
+            raise ForbiddenAddressError(f"{shown} is not in a network that this service calls")

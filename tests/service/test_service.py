@@ -42,6 +42,10 @@ def test_settings_that_are_refused(tmp_path: Path):
     (tmp_path / "no.pem").write_text("nonsense")
     pem = str(tmp_path / "no.pem")
     assert "cannot be used" in refused(certfile=pem, keyfile=pem, **here)
+    for url in ("proxy:3128", "https://proxy", "http://", "http://u:secret@p:x"):
+        text = refused(endpoint_proxy=url, **here)
+        assert "endpoint_proxy: the URL of an HTTP proxy is required" in text
+        assert "secret" not in text
     assert "signing key" in refused(signing_key="nonsense", **here)
     assert "the database cannot be used" in refused(database="postgresql://127.0.0.1:1/x", **here)
     (tmp_path / "api-key").write_text("\n")

@@ -3,6 +3,7 @@
 import gzip
 import re
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,13 @@ import pytest
 import trustme
 
 from dispatch_grpc import CallError, Client, Endpoint, Status, new_call
+from dispatch_grpc.primitives import RunResponse
 from dispatch_grpc.service import http1
 from dispatch_grpc.testing import serve_app
 from tests import hostile
 from tests.conftest import KEY, data_dir
 from tests.service.processes import Process, endpoint, service, until
-from tests.service.wire import Answer, Proxy, compressed, proxy
+from tests.service.wire import Answer, Proxy, compressed, forwarding_proxy, proxy
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,38 @@ def test_a_new_connection_that_closes_without_an_answer_is_a_failed_attempt(clie
         assert "closed without an answer" in last_error(client, id)
 
 
+def test_an_answer_that_has_begun_on_a_kept_connection_is_not_asked_for_again(
+    client: Client, between: Proxy
+):
+    class Cut(Answer):
+        def bytes(self) -> bytes:
+            return super().bytes()[: len("HTTP/1.1 200 X\r\ncontent")]
+
+    finished(client, between, 2)
+    between.alter = lambda answer, number: Cut(closes=True) if number == 2 else answer
+    (id,) = finished(client, between, 3)
+    assert client.get(id).runs == 2
+    between.alter = lambda *_: Cut(closes=True)
+    error = last_error(client, client.dispatch(new_call(between.url, "square", 1)))
+    assert "closed before the answer was complete" in error
+
+
+def test_bytes_that_nobody_asked_for_are_not_taken_for_an_answer(client: Client, between: Proxy):
+    answers: list[bytes] = []
+
+    def noted(answer: Answer, _: int) -> Answer:
+        answers.append(answer.bytes())
+        return answer
+
+    between.alter = noted
+    finished(client, between, 2)
+    between.push(answers[0])
+    time.sleep(0.2)  # until they are there
+    (id,) = finished(client, between, 3)
+    assert client.get(id).runs == 1
+    assert between.connections == 2
+
+
 @pytest.mark.parametrize("calls", [1, 50])
 def test_a_silent_connection_that_was_idle_is_not_used_again(
     client: Client, between: Proxy, calls: int
@@ -124,10 +158,29 @@ def test_a_compressed_answer_is_decoded(client: Client, between: Proxy):
     assert {request.headers["accept-encoding"] for request in between.requests} == {"identity"}
 
 
-def test_a_bomb_is_refused(client: Client, between: Proxy):
+def test_a_deflated_answer_is_decoded(client: Client, between: Proxy):
+    headers = {"content-type": "application/proto", "content-encoding": "deflate"}
+    between.alter = lambda answer, _: Answer(200, headers, zlib.compress(answer.body))
+    (id,) = finished(client, between, 4)
+    assert client.get(id).runs == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "identity", "chunked"])
+def test_a_bomb_is_refused(client: Client, between: Proxy, coding: str):
+    class Chunked(Answer):
+        def bytes(self) -> bytes:
+            head = b"HTTP/1.1 200 X\r\ncontent-type: application/proto\r\n"
+            chunk = b"%x\r\n%b\r\n" % (100_000, self.body[:100_000])
+            return head + b"transfer-encoding: chunked\r\n\r\n" + chunk * 100
+
     def bomb(answer: Answer, _: int) -> Answer:
-        body = gzip.compress(answer.body + b"\0" * 100_000_000)
-        return Answer(200, answer.headers | {"content-encoding": "gzip"}, body)
+        body = answer.body + b"\0" * 100_000_000
+        headers = answer.headers | {"content-encoding": coding}
+        if coding == "chunked":
+            return Chunked(body=body)
+        if coding != "identity":
+            body = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+        return Answer(200, headers, body)
 
     between.alter = bomb
     id = client.dispatch(new_call(between.url, "square", 4))
@@ -140,7 +193,7 @@ ODD = {
     "another coding": (
         {"content-type": "application/proto", "content-encoding": "br"},
         b"....",
-        "content-encoding is 'br'; only gzip can be decoded",
+        "content-encoding is 'br'; only gzip and deflate can be decoded",
     ),
     "no gzip": (
         {"content-type": "application/proto", "content-encoding": "gzip"},
@@ -310,6 +363,14 @@ def test_an_endpoint_that_does_not_speak_tls(client: Client, hosted: Process):
     assert "TLS failed: wrong version number; does it serve http://" in error
 
 
+def not_found(message: str) -> RunResponse:
+    """A response with the status NOT_FOUND, as dispatch-go's."""
+    response = RunResponse(status=Status.NOT_FOUND.value)
+    response.exit.result.error.type = "errorString"
+    response.exit.result.error.message = message
+    return response
+
+
 PASSING = {
     "a proxy's 404": Answer(404, {"content-type": "text/html"}, b"<html>"),
     "a proxy's 400": Answer(400, {"content-type": "text/html"}, b"<html>"),
@@ -318,6 +379,11 @@ PASSING = {
     "a page of another server": Answer(200, {"content-type": "text/html"}, b"<html>"),
     "an unknown function": Answer(
         404, {"content-type": "application/json"}, b'{"code": "not_found"}'
+    ),
+    "an unknown function of dispatch-go": Answer(
+        200,
+        {"content-type": "application/proto"},
+        not_found('function "square" not found').SerializeToString(),
     ),
     "a key that is rotated": Answer(
         403, {"content-type": "application/json"}, b'{"code": "permission_denied"}'
@@ -335,9 +401,72 @@ def test_a_deploy_and_a_key_rotation_end_nothing(client: Client, between: Proxy,
     assert client.get(id).runs == 3
 
 
+def test_a_function_that_does_not_find_something_is_final(client: Client, between: Proxy):
+    body = not_found("order 17 not found").SerializeToString()
+    between.alter = lambda *_: Answer(200, {"content-type": "application/proto"}, body)
+    id = client.dispatch(new_call(between.url, "square", 1))
+    with pytest.raises(CallError, match="order 17 not found") as caught:
+        client.wait(id)
+    assert caught.value.status is Status.NOT_FOUND
+    assert client.get(id).runs == 1
+
+
 def test_a_request_that_the_endpoint_itself_refuses_is_final(client: Client, between: Proxy):
     body = b'{"code": "invalid_argument", "message": "no such input"}'
     between.alter = lambda *_: Answer(400, {"content-type": "application/json"}, body)
     with pytest.raises(CallError, match="no such input") as caught:
         client.wait(client.dispatch(new_call(between.url, "square", 1)))
     assert caught.value.status is Status.INVALID_ARGUMENT
+
+
+def test_endpoints_are_called_through_a_proxy_that_is_asked_for(
+    tmp_path: Path, hosted: Process, monkeypatch: pytest.MonkeyPatch
+):
+    certified = Certified(tmp_path, "endpoint.invalid")
+    monkeypatch.setenv("SSL_CERT_FILE", certified.cafile)
+    port = hosted.url.rpartition(":")[2]
+    endpoint = Endpoint("https://endpoint.invalid", env={})
+
+    @endpoint.function
+    def double(number: int) -> int:
+        return number * 2
+
+    with (
+        forwarding_proxy() as between,
+        data_dir() as folder,
+        service(folder, endpoint_proxy=f"http://me:pass@127.0.0.1:{between.port}") as process,
+        Client(KEY, api_url=process.url) as client,
+        serve_app(endpoint.app, **certified.files) as server,
+    ):
+        other = server.url.rpartition(":")[2]
+        plain = client.dispatch(new_call(f"http://endpoint.invalid:{port}/", "square", 4))
+        assert client.wait(plain, timeout=timedelta(minutes=1)) == 16
+        secure = client.dispatch(new_call(f"https://endpoint.invalid:{other}", "double", 4))
+        assert client.wait(secure, timeout=timedelta(minutes=1)) == 8
+        path = "/dispatch.sdk.v1.FunctionService/Run"
+        auth = "Basic bWU6cGFzcw=="
+        assert between.asked == [
+            ("POST", f"http://endpoint.invalid:{port}{path}", auth),
+            ("CONNECT", f"endpoint.invalid:{other}", auth),
+        ]
+        monkeypatch.setattr(between, "refuses", 403)
+        refused = client.dispatch(new_call("https://other.invalid", "double", 4))
+        assert "the proxy answered with HTTP status 403" in last_error(client, refused)
+        between.shutdown()
+        between.server_close()
+        refused = client.dispatch(new_call("https://third.invalid", "double", 4))
+        assert "the proxy cannot be reached" in last_error(client, refused)
+
+
+def test_the_proxies_of_the_environment_are_not_used(
+    hosted: Process, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with (
+        data_dir() as folder,
+        service(folder) as process,
+        Client(KEY, api_url=process.url) as client,
+    ):
+        id = client.dispatch(new_call(hosted.url, "square", 4))
+        assert client.wait(id, timeout=timedelta(minutes=1)) == 16

@@ -143,7 +143,10 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
         response = (await caller.run(run)).response
         await caller.close()
         assert Status(response.status) is Status.PERMISSION_DENIED
-        assert "has the link-local or metadata address" in response.exit.result.error.message
+        assert (
+            "169.254.169.254 is a link-local or metadata address"
+            in response.exit.result.error.message
+        )
 
     bench.runner.run(main())
 

@@ -6,12 +6,14 @@ request on to the endpoint and to do something odd with the answer.
 
 import gzip
 import http.client
+import http.server
 import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    closes: bool = False
 
     def bytes(self) -> bytes:
         """The answer as it is sent."""
@@ -65,6 +68,11 @@ class Proxy:
         """Neither answer on the connections of now any more nor close them; new ones work."""
         self._silent |= self._open
 
+    def push(self, data: bytes) -> None:
+        """Send bytes that nobody asked for on the connections of now."""
+        for connection in list(self._open):
+            connection.sendall(data)
+
     def run(self) -> None:
         while True:
             try:
@@ -97,8 +105,11 @@ class Proxy:
                 body = reader.read(int(headers.get("content-length", 0)))
                 self.requests.append(Request(path, headers, body))
                 answer = self._forward(self.requests[-1]) if self._target else Answer()
-                connection.sendall(self.alter(answer, len(self.requests)).bytes())
+                altered = self.alter(answer, len(self.requests))
+                connection.sendall(altered.bytes())
                 answered += 1
+                if altered.closes:
+                    break
         self._open.discard(connection)
 
     def _forward(self, request: Request) -> Answer:
@@ -123,6 +134,83 @@ def proxy(target: str = "") -> Iterator[Proxy]:
     finally:
         one.end()
         thread.join(10)
+
+
+class Forwarding(http.server.BaseHTTPRequestHandler):
+    """A proxy as companies have it: it forwards http, tunnels https, and resolves the names."""
+
+    def do_POST(self) -> None:
+        """Forward a request to the real port behind the name."""
+        asked = urlsplit(self.path)
+        self.note()
+        length = int(self.headers["content-length"])
+        there = http.client.HTTPConnection("127.0.0.1", asked.port)
+        there.request("POST", asked.path, self.rfile.read(length), dict(self.headers))
+        answer = there.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        self.send_header("content-type", answer.headers["content-type"])
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        there.close()
+
+    def do_CONNECT(self) -> None:
+        """Connect the client with the real port behind the name."""
+        self.note()
+        if status := self.server.refuses:
+            self.send_error(status)
+            return
+        there = socket.create_connection(("127.0.0.1", int(self.path.rpartition(":")[2])))
+        self.send_response(200)
+        self.end_headers()
+        ends = {self.connection: there, there: self.connection}
+        with there, suppress(OSError):
+            while all(data := [(one, one.recv(65536)) for one in select.select(ends, [], [])[0]]):
+                for one, received in data:
+                    if not received:
+                        return
+                    ends[one].sendall(received)
+
+    def note(self) -> None:
+        auth = self.headers.get("proxy-authorization", "")
+        self.server.asked.append((self.command, self.path, auth))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    server: "ForwardingProxy"
+    protocol_version = "HTTP/1.1"
+
+
+class ForwardingProxy(http.server.ThreadingHTTPServer):
+    """Serves `Forwarding`.
+
+    Attributes:
+        asked: Method, target and proxy-authorization of each request.
+        refuses: Status that refuses a CONNECT; 0 lets it pass.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Forwarding)
+        self.asked: list[tuple[str, str, str]] = []
+        self.refuses = 0
+        self.port = self.server_address[1]
+
+
+@contextmanager
+def forwarding_proxy() -> Iterator[ForwardingProxy]:
+    """Run a proxy that forwards."""
+    with ForwardingProxy() as one:
+        thread = threading.Thread(target=one.serve_forever, args=[0.05], daemon=True)
+        thread.start()
+        try:
+            yield one
+        finally:
+            one.shutdown()
+            thread.join(10)
 
 
 def compressed(answer: Answer, _: int) -> Answer:

@@ -1,0 +1,99 @@
+"""The client that calls endpoints: which addresses it connects to, and what it sends."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dispatch_grpc.service.http1 import Client, Target, target_of
+from dispatch_grpc.service.urls import ForbiddenAddressError
+from tests import hostile
+
+
+def client(check: Any = lambda *_: None) -> Client:
+    return Client(check=check, max_response_bytes=1000, connect_seconds=10)
+
+
+def posted(check: Any, url: str) -> None:
+    async def main() -> None:
+        one = client(check)
+        try:
+            await one.post(target_of(url), {"content-type": "text/plain"}, b"body")
+        finally:
+            await one.close()
+
+    asyncio.run(main())
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_connected_to():
+    """Were a name resolved again for the connection, it could lead elsewhere."""
+    checked: list[tuple[str, str]] = []
+
+    def check(host: str, address: str) -> None:
+        checked.append((host, address))
+        if host == address:
+            raise ForbiddenAddressError("not here")
+
+    with hostile.raw(b"HTTP/1.1 204 X\r\n\r\n") as (url, connections):
+        with pytest.raises(OSError, match="not here"):
+            posted(check, url.replace("127.0.0.1", "localhost"))
+    assert ("localhost", "127.0.0.1") in checked
+    assert ("127.0.0.1", "127.0.0.1") in checked
+    assert not connections
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "①②⑦.0.0.1"])
+def test_an_address_in_a_url_is_checked_in_every_form(host: str):
+    def check(_: str, address: str) -> None:
+        if address == "127.0.0.1":
+            raise ForbiddenAddressError("not here")
+
+    with hostile.raw(b"HTTP/1.1 204 X\r\n\r\n") as (url, connections):
+        with pytest.raises((OSError, ValueError)):
+            posted(check, url.replace("127.0.0.1", host))
+    assert not connections
+
+
+def sent(url: str, body: bytes) -> bytes:
+    """What a request looks like on the wire."""
+
+    async def main() -> bytes:
+        received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            received.set_result(head + await reader.readexactly(len(body)))
+            writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            one = client()
+            target: Target = target_of(url.format(port=port))
+            await one.post(target, {"content-type": "application/proto", "X-Odd": "a,  b"}, body)
+            await one.close()
+        text = await received
+        return text.replace(str(port).encode(), b"PORT")
+
+    return asyncio.run(main())
+
+
+def test_a_request_is_sent_as_it_was_signed():
+    """The path, the authority and the headers byte for byte, and nothing beside them."""
+    assert sent("http://me:p%C3%A4@127.0.0.1:{port}/a%2fb/../~c;x=1", b"body") == (
+        b"POST /a%2fb/../~c;x=1 HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n"
+        b"Authorization: Basic bWU6cMOk\r\ncontent-type: application/proto\r\nX-Odd: a,  b\r\n"
+        b"Content-Length: 4\r\n\r\nbody"
+    )
+
+
+def test_a_large_request_is_sent_whole():
+    body = bytes(range(256)) * 50_000
+    assert sent("http://127.0.0.1:{port}", body).partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize("url", ["http://h/a b", "http://h/ä", "http://a..b/", "http://h\x01/"])
+def test_a_url_that_cannot_be_called(url: str):
+    with pytest.raises(ValueError, match=r"percent-encoded|label"):
+        target_of(url)
