@@ -136,7 +136,10 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
     endpoint = call.endpoint
     if nested and not endpoint:
         endpoint = "http://endpoint"
-    if problem := _problem(endpoint, call.function):
+    function = call.function
+    # Long texts are not remembered: a client can send megabytes of them.
+    check = _remembered if len(endpoint) + len(function) <= _MOST_REMEMBERED else _problem
+    if problem := check(endpoint, function):
         return f".{problem}"
     if call.HasField("expiration"):
         seconds, nanos = call.expiration.seconds, call.expiration.nanos
@@ -148,14 +151,20 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1024)
 def _problem(endpoint: str, function: str) -> str | None:
     """Return the reason to reject an endpoint or a function, or None."""
     return endpoint_problem(endpoint) or function_problem(function)
 
 
+_MAX_ENDPOINT = 65_536  # characters: to match the pattern with 4 MB takes a second
+_MOST_REMEMBERED = 4096  # characters
+_remembered = lru_cache(maxsize=1024)(_problem)
+
+
 def endpoint_problem(endpoint: str) -> str | None:
     """Return the reason to reject the URI of an endpoint, or None."""
+    if isinstance(endpoint, str) and len(endpoint) > _MAX_ENDPOINT:
+        return f"endpoint: at most {_MAX_ENDPOINT} characters are allowed; got {len(endpoint)}"
     if not (isinstance(endpoint, str) and re.fullmatch(_ENDPOINT, endpoint)):
         shown = mask_url(endpoint) if isinstance(endpoint, str) else endpoint
         return f"endpoint: {_ENDPOINT_RULE}; got {_given(shown)}"

@@ -41,6 +41,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USE
 _LARGE = 2**20  # what is larger is sent in pieces
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's, for each content-encoding
 
+
 async def nothing() -> None:
     """Do nothing."""
 

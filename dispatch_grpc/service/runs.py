@@ -51,7 +51,7 @@ class Runs:
         self._written = written
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
-        self._writes: Batcher[Written, None] = Batcher(self.write, 500)
+        self._writes: Batcher[Written, None] = Batcher(self.write, 500, _bytes_of)
         self._running: dict[UUID, asyncio.Task[Any]] = {}
         self._ended: set[UUID] = set()
         self._released = False
@@ -203,3 +203,8 @@ class Runs:
         lanes, finished = await self._database.persist(self._database.durable, write)
         self._metrics.finished([Written(item.loaded, finish)], set(finished))
         self._written([Written(item.loaded, finish)], lanes, finished)
+
+
+def _bytes_of(item: Written) -> int:
+    """Return the size of what is large in an outcome: the result of a call."""
+    return item.outcome.result.ByteSize() if isinstance(item.outcome, machine.Finish) else 0

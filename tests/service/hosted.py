@@ -93,6 +93,24 @@ async def total(request: RunRequest) -> RunResponse:
     return poll(min_results=min(left, 1000), state={"left": left, "sum": sum_})
 
 
+@endpoint.function
+async def large(size: int) -> bytes:
+    """Returns so many bytes, no two results alike."""
+    return os.urandom(size)
+
+
+@endpoint.primitive
+async def fan_out(request: RunRequest) -> RunResponse:
+    """Calls `large` so many times, with such a size, and returns how many bytes came back."""
+    if request.HasField("input"):
+        count, size = unmarshal(request.input)
+        return poll([large.call(size)] * count, min_results=count, state=[count, 0])
+    left, total = unmarshal(request.poll_result.typed_coroutine_state)
+    results = request.poll_result.results
+    left, total = left - len(results), total + sum(len(unmarshal(one.output)) for one in results)
+    return poll(min_results=left, state=[left, total]) if left else exit_(total)
+
+
 @endpoint.primitive
 async def nested(request: RunRequest) -> RunResponse:
     """Calls itself to a depth, twice each time; returns how many there were at the bottom."""

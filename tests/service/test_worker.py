@@ -195,6 +195,22 @@ def test_an_endpoint_that_cannot_be_reached(
         bench.runner.run(main(unused=hostile.unused_port(), other=other, full=port))
 
 
+def test_a_batch_has_a_number_of_bytes():
+    async def main() -> None:
+        batches: list[Sequence[int]] = []
+
+        async def handle(items: Sequence[int]) -> Sequence[int]:
+            batches.append(items)
+            return items
+
+        batcher = Batcher(handle, 4, lambda megabytes: megabytes * 1_000_000)
+        sizes = [12, 3, 3, 3, 12, 12, 1, 1, 1, 1, 1]
+        assert await asyncio.gather(*map(batcher.submit, sizes)) == sizes
+        assert batches == [[12], [3, 3], [3], [12], [12], [1, 1, 1, 1], [1]]
+
+    asyncio.run(main())
+
+
 def test_a_batch_that_fails_is_told_to_all_of_it_and_the_next_goes_on():
     async def main() -> None:
         sizes: list[int] = []

@@ -1,0 +1,86 @@
+"""The memory of the service under what clients and endpoints may send."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
+
+from dispatch_grpc import Call, Client, new_call
+from dispatch_grpc.schema import DispatchRequest
+from tests.conftest import KEY, data_dir
+from tests.service.processes import Process, endpoint, service
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the memory is read from /proc"),
+]
+
+MOST = 200  # MB over the idle process
+
+
+@pytest.fixture(scope="module")
+def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with endpoint(tmp_path_factory.mktemp("runs") / "runs") as process:
+        yield process
+
+
+def megabytes(process: Process, name: str) -> float:
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1000
+    raise AssertionError
+
+
+def long_texts(field: str, start: str) -> Callable[[Client, str, str], None]:
+    """Calls as another client sends them: ours refuses them before."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        with grpc.insecure_channel(api_url.removeprefix("http://")) as channel:
+            stub = DispatchServiceStub(channel)
+            for number in range(60):
+                call = Call(endpoint=url, function="f")
+                setattr(call, field, f"{start}{number}{'x' * 3_900_000}")
+                with pytest.raises(grpc.RpcError) as caught:
+                    stub.Dispatch(
+                        DispatchRequest(calls=[call]),
+                        metadata=[("authorization", f"Bearer {KEY}")],
+                    )
+                assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    return attack
+
+
+def children(count: int, size: int) -> Callable[[Client, str, str], None]:
+    def attack(client: Client, api_url: str, url: str) -> None:
+        id = client.dispatch(new_call(url, "fan_out", [count, size]))
+        assert client.wait(id, timeout=None) == count * size
+
+    return attack
+
+
+ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
+    "60 endpoints of 3.9 MB": long_texts("endpoint", "http://h/"),
+    "60 function names of 3.9 MB": long_texts("function", "f"),
+    "60 children of 12 MB": children(60, 12_000_000),
+    "100 children of 300 kB": children(100, 300_000),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_memory_has_a_bound(hosted: Process, name: str, record_property: Any):
+    with (
+        data_dir() as folder,
+        service(folder) as process,
+        Client(KEY, api_url=process.url) as client,
+    ):
+        client.wait(client.dispatch(new_call(hosted.url, "square", 1)), timeout=None)
+        idle = megabytes(process, "VmRSS")
+        ATTACKS[name](client, process.url, hosted.url)
+        over = megabytes(process, "VmHWM") - idle
+        record_property("MB over the idle process", over)
+        assert over < MOST
