@@ -6,7 +6,7 @@ Each is done by one process at a time, whichever comes first.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +18,15 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Written
 
 _WAKE_SECONDS = 2.0
-_PRUNED_AT_ONCE = 10_000
+_SLICE_PAUSE_SECONDS = 0.05  # others are to have a part of the database
 _EXPIRED_AT_ONCE = 1_000
 # One number for each chore, the same in all processes.
-_LOCKS = {"recover": 0x6469_7370_0001, "prune": 0x6469_7370_0002, "expire": 0x6469_7370_0003}
+_LOCKS = {
+    "recover": 0x6469_7370_0001,
+    "prune": 0x6469_7370_0002,
+    "expire": 0x6469_7370_0003,
+    "file": 0x6469_7370_0004,
+}
 
 
 class Chores:
@@ -72,6 +77,7 @@ class Chores:
                     (self._database.revive, 1.0),
                     (self._prune, 60.0),
                     (self._recover, 60.0),
+                    (self._file, 60.0),
                 )
             ),
         )
@@ -130,23 +136,35 @@ class Chores:
         return len(items)
 
     async def _recover(self) -> None:
-        async with self._database.transaction() as connection:
-            if not await _is_mine(connection, "recover"):
-                return
-            lanes = await store_upkeep.recover(connection)
-        if lanes:
-            logger.warning("calls without a job were found, and have one again")
-            self._expect(lanes)
+        after: UUID | None = store_upkeep.FIRST_ID
+        while after is not None:
+            async with self._database.transaction() as connection:
+                if not await _is_mine(connection, "recover"):
+                    return
+                lanes, after = await store_upkeep.recover(connection, after)
+            if lanes:
+                logger.warning("calls without a job were found, and have one again")
+                self._expect(lanes)
+            await asyncio.sleep(_SLICE_PAUSE_SECONDS)
+
+    async def _file(self) -> None:
+        after: tuple[datetime, UUID] | None = store_upkeep.FIRST_PLACE
+        while after is not None:
+            async with self._database.transaction() as connection:
+                if not await _is_mine(connection, "file"):
+                    return
+                after = await store_upkeep.file(connection, after)
+            await asyncio.sleep(_SLICE_PAUSE_SECONDS)
 
     async def _prune(self) -> None:
-        while await self._prune_some() == _PRUNED_AT_ONCE:
-            pass
+        while await self._prune_some():
+            await asyncio.sleep(_SLICE_PAUSE_SECONDS)
 
-    async def _prune_some(self) -> int:
+    async def _prune_some(self) -> bool:
         settings = self._settings
         async with self._database.transaction() as connection:
             if not await _is_mine(connection, "prune"):
-                return 0
+                return False
             await connection.execute(
                 "DELETE FROM processes WHERE seen_at < now() - $1::interval", timedelta(days=1)
             )

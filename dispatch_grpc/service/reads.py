@@ -28,7 +28,7 @@ _CLOCKS = timedelta(hours=1)  # by which they may differ
 
 async def get(connection: Any, id: UUID) -> CallInfo | None:
     """A call as it is now, with its result."""
-    row = await connection.fetchrow("SELECT * FROM calls WHERE id = $1", id)
+    row = await connection.fetchrow("SELECT * FROM every_call WHERE id = $1 LIMIT 1", id)
     return None if row is None else _info(row)
 
 
@@ -58,23 +58,23 @@ async def find(
             values.append(value)
             conditions.append(f"{_FILTERS[name]} ${len(values)}")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    looked_at = f"SELECT {_FILTERED} FROM calls WHERE id >= $1 AND id < $2"  # noqa: S608
+    looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
     if "parent_id" in filters:
         # Materialized, or the newest of all calls would be searched for the children.
         values.append(filters["parent_id"])
         child = f"parent_id = ${len(values)} AND id >= $1 AND id < $2"
         looked_at = (
-            f"WITH child AS MATERIALIZED (SELECT id FROM calls WHERE {child}) "  # noqa: S608
-            f"SELECT {_FILTERED} FROM calls JOIN child USING (id)"
+            f"WITH child AS MATERIALIZED (SELECT id FROM every_call WHERE {child}) "  # noqa: S608
+            f"SELECT {_FILTERED} FROM every_call JOIN child USING (id)"
         )
     rows = await connection.fetch(
         f"""
         WITH looked_at AS MATERIALIZED ({looked_at} ORDER BY id DESC LIMIT $3),
         match AS MATERIALIZED (SELECT id FROM looked_at {where} ORDER BY id DESC LIMIT $4)
         SELECT found.*, last.id AS last_id, last.number = $3
-            AND EXISTS (SELECT FROM calls WHERE id >= $1 AND id < last.id) AS is_more FROM
+            AND EXISTS (SELECT FROM every_call WHERE id >= $1 AND id < last.id) AS is_more FROM
             (SELECT min(id::text)::uuid AS id, count(*) AS number FROM looked_at) AS last
-            LEFT JOIN (SELECT {columns} FROM calls JOIN match USING (id)) AS found ON true
+            LEFT JOIN (SELECT {columns} FROM every_call JOIN match USING (id)) AS found ON true
         ORDER BY found.id DESC
         """,  # noqa: S608
         *values,
@@ -203,7 +203,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
         SELECT {_COLUMNS}, last_error, result, failures, pickups, generation,
             min_results, ready, outstanding, octet_length(input) AS input_bytes,
             CASE WHEN octet_length(input) <= $2 THEN input END AS input
-        FROM calls WHERE id = $1
+        FROM every_call WHERE id = $1
         """,  # noqa: S608
         id,
         max_input_bytes,
@@ -236,9 +236,9 @@ async def children(
     rows = await connection.fetch(
         f"""
         WITH child AS MATERIALIZED (
-            SELECT id FROM calls WHERE parent_id = $1 AND ($2::uuid IS NULL OR id < $2)
+            SELECT id FROM every_call WHERE parent_id = $1 AND ($2::uuid IS NULL OR id < $2)
         )
-        SELECT {_LISTED} FROM calls
+        SELECT {_LISTED} FROM every_call
         WHERE id IN (SELECT id FROM child ORDER BY id DESC LIMIT $3) ORDER BY id DESC
         """,  # noqa: S608
         id,
@@ -255,7 +255,7 @@ async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], 
     rows = await connection.fetch(
         """
         SELECT state, status, count(*) FROM (
-            SELECT state, status FROM calls WHERE parent_id = $1
+            SELECT state, status FROM every_call WHERE parent_id = $1
             ORDER BY parent_id, parent_generation, finished_at, id LIMIT $2
         ) AS child
         GROUP BY state, status ORDER BY state, status
@@ -284,7 +284,7 @@ async def finished_by_status(connection: Any) -> Finished:
     rows = await connection.fetch(
         """
         SELECT status, count(*), min(finished_at) AS since FROM (
-            SELECT status, finished_at FROM calls WHERE finished_at IS NOT NULL
+            SELECT status, finished_at FROM every_call WHERE finished_at IS NOT NULL
             ORDER BY finished_at DESC LIMIT $1
         ) AS latest
         GROUP BY status ORDER BY status

@@ -1,8 +1,20 @@
 """The tables of the service, and how they come to be as they are: migrations, in their order.
 
 All is in a schema of its own, pgqueuer's tables too. A database may be shared with others.
+
+`calls` holds the calls that have not finished, and those whose results their parents may still
+ask for. After that a call moves to `finished`, which has a partition for each day. So the queries
+that run calls work on a small table, however many calls have finished, and retention drops a
+partition instead of deleting rows. Finishing a call is a DELETE and an INSERT; before it was an
+UPDATE, which wrote the whole row and its index entries too, so the cost is about the same. The
+alternative, `calls` itself in partitions by id, was not chosen: each statement about a call would
+open every partition, and one call that runs for a month would keep the partition of its day.
+`every_call` is a view of both tables.
+
+A database of an older version is migrated at once: its finished calls are moved later, by a chore.
 """
 
+import asyncio
 import hashlib
 from importlib.metadata import version
 from typing import Any
@@ -110,6 +122,23 @@ MIGRATIONS = (
     );
     COMMENT ON TABLE resting_hosts IS 'hosts that cannot be reached, for all processes';
     """,
+    """
+    -- A column that `calls` gets later, `finished` and the view get as well, in the same order.
+    CREATE TABLE finished (LIKE calls) PARTITION BY RANGE (finished_at);
+    COMMENT ON TABLE finished IS 'finished calls whose results nobody waits for, by day';
+    CREATE INDEX finished_ids ON finished (id);
+    CREATE INDEX finished_times ON finished (finished_at);
+    CREATE INDEX finished_children ON finished (parent_id, parent_generation, finished_at, id)
+        WHERE parent_id IS NOT NULL;
+    CREATE TABLE finished_other PARTITION OF finished DEFAULT;
+    CREATE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+
+    -- The table as it was is the partition for what belongs to no day. No index spans the
+    -- partitions, so that none has to be made now: each day has its own.
+    ALTER TABLE requests RENAME TO requests_other;
+    CREATE TABLE requests (LIKE requests_other INCLUDING DEFAULTS) PARTITION BY RANGE (created_at);
+    ALTER TABLE requests ATTACH PARTITION requests_other DEFAULT;
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
@@ -135,12 +164,13 @@ DECLARE
     number int[] := ARRAY[cardinality(call_ids)];
 BEGIN
     IF request_key IS NOT NULL THEN
-        -- When another transaction has the key, this waits for its end.
-        INSERT INTO requests (key, body, ids) VALUES (request_key, request_body, call_ids)
-        ON CONFLICT (key) DO NOTHING;
-        IF NOT FOUND THEN
+        -- When another transaction has the key, this waits for its end. By a lock, since a key is
+        -- unique within a day's partition only.
+        PERFORM pg_advisory_xact_lock(1684632432, hashtext(encode(request_key, 'hex')));
+        IF EXISTS (SELECT FROM requests WHERE key = request_key) THEN
             RETURN false;
         END IF;
+        INSERT INTO requests (key, body, ids) VALUES (request_key, request_body, call_ids);
     END IF;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
         function, version, input, expires_at, created_at)
@@ -151,6 +181,52 @@ BEGIN
     RETURN true;
 END $body$;
 COMMENT ON FUNCTION record IS 'records calls and their jobs; false: the key was used before';
+
+CREATE OR REPLACE FUNCTION tend_partitions(keep_finished interval, keep_requests interval)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = {schema}, pg_temp SET timezone = 'UTC' SET lock_timeout = '500ms' AS $body$
+DECLARE
+    parent text;
+    kept interval;
+    first date;
+    day date;
+    name text;
+BEGIN
+    FOR parent, kept IN VALUES ('finished', keep_finished), ('requests', keep_requests) LOOP
+        first := current_date;
+        IF parent = 'finished' THEN
+            -- Calls that finished on the days before, and are not filed yet.
+            first := greatest((now() - kept)::date, least(first, (SELECT min(finished_at)
+                FROM calls WHERE finished_at IS NOT NULL)::date));
+        END IF;
+        FOR day IN SELECT generate_series(first, current_date + 2, '1 day')::date LOOP
+            name := parent || to_char(day, '_YYYYMMDD');
+            CONTINUE WHEN to_regclass(name) IS NOT NULL;
+            BEGIN
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                    name, parent, day::timestamptz, (day + 1)::timestamptz);
+                IF parent = 'requests' THEN
+                    EXECUTE format('CREATE UNIQUE INDEX ON %I (key)', name);
+                END IF;
+            EXCEPTION
+                -- The partition of what belongs to no day has rows of this day, and keeps it.
+                WHEN check_violation THEN NULL;
+            END;
+        END LOOP;
+        FOR name IN SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid
+            WHERE inhparent = to_regclass(parent) AND relname ~ '_[0-9]{{8}}$'
+                AND to_date(right(relname, 8), 'YYYYMMDD') < (now() - kept)::date
+        LOOP
+            EXECUTE format('DROP TABLE %I', name);
+        END LOOP;
+    END LOOP;
+EXCEPTION
+    WHEN lock_not_available THEN NULL; -- the next time
+END $body$;
+COMMENT ON FUNCTION tend_partitions IS
+    'makes the partitions of the next days, and drops those past their retention';
+-- It only makes some here: what is past its retention is for the service to say.
+SELECT tend_partitions('100 years', '100 years');
 """
 
 
@@ -170,7 +246,8 @@ async def prepare(connect: dict[str, Any], grant_to: str | None = None) -> None:
     connection = await asyncpg.connect(**connect, timeout=10)
     try:
         queries = Queries.from_asyncpg_connection(connection)
-        functions = FUNCTIONS.format(enqueue=queries.qbq.build_enqueue_query().rstrip())
+        enqueue = queries.qbq.build_enqueue_query().rstrip()
+        functions = FUNCTIONS.format(enqueue=enqueue, schema=SCHEMA)
         stamp = stamp_of(functions, version("pgqueuer"))
         if await stamped(connection) != stamp and not await _is_newer(connection):
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -212,14 +289,23 @@ async def _migrate(
         await queries.upgrade()
     else:
         await queries.install()
-    for number, statements in enumerate(MIGRATIONS[done:], done + 1):
-        async with connection.transaction():
-            await connection.execute(statements)
-            await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
+    while True:
+        try:
+            async with connection.transaction():
+                # Who waits for a lock on a table has all others wait: give up soon, and try again.
+                await connection.execute("SET LOCAL lock_timeout = '1s'")
+                for number, statements in enumerate(MIGRATIONS[done:], done + 1):
+                    await connection.execute(statements)
+                    await connection.execute("INSERT INTO migrations VALUES ($1, now())", number)
+                await connection.execute(functions)
+                await connection.execute(f"COMMENT ON TABLE migrations IS '{stamp}'")
+        except asyncpg.LockNotAvailableError:
+            logger.info("the migration waits for transactions that use the tables")
+            await asyncio.sleep(1)
+        else:
+            break
+    for number in range(done + 1, len(MIGRATIONS) + 1):
         logger.info("the database has migration %d now", number)
-    async with connection.transaction():
-        await connection.execute(functions)
-        await connection.execute(f"COMMENT ON TABLE migrations IS '{stamp}'")
 
 
 _GRANTS = f"""

@@ -27,7 +27,8 @@ async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int 
     """
     state = await connection.fetchval("SELECT state FROM calls WHERE id = $1 FOR UPDATE", id)
     if state is None:
-        return None
+        is_filed = await connection.fetchval("SELECT true FROM finished WHERE id = $1", id)
+        return 0 if is_filed else None
     if state == FINISHED:
         return 0
     jobs = Jobs()
@@ -64,7 +65,7 @@ async def _unfinished(connection: Any, id: UUID) -> list[Any]:
         WITH RECURSIVE tree AS (
             SELECT id FROM calls WHERE id = $1
             UNION ALL
-            SELECT calls.id FROM calls JOIN tree ON parent_id = tree.id
+            SELECT every_call.id FROM every_call JOIN tree ON parent_id = tree.id
         )
         SELECT calls.id, correlation_id, parent_id, parent_generation FROM calls
         WHERE id IN (SELECT id FROM tree) AND finished_at IS NULL

@@ -55,15 +55,35 @@ async def write(
 async def _finish(
     connection: Any, items: Sequence[Written], now: datetime, jobs: Jobs
 ) -> list[UUID]:
+    """Finish calls. Those that no parent waits for are filed at once: see `schema`."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Finish)]
     rows = await connection.fetch(
         """
-        UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
-            turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL, next_at = NULL
-        FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[])
-            AS run (run_id, run_turn, new_status, new_result)
-        WHERE id = run_id AND turn = run_turn
-        RETURNING id, parent_id, parent_generation
+        WITH run AS MATERIALIZED (
+            SELECT * FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[])
+                AS run (run_id, run_turn, new_status, new_result)
+        ), ended AS (
+            DELETE FROM calls USING run
+            WHERE id = run_id AND turn = run_turn AND parent_id IS NULL
+            RETURNING *
+        ), filed AS (
+            INSERT INTO finished (id, parent_id, parent_generation, root_id, correlation_id,
+                endpoint, function, version, input, state, status, turn, generation, runs, pickups,
+                failures, created_at, expires_at, finished_at, min_results, ready, outstanding,
+                delivered, last_error, result, passing_since)
+            SELECT id, parent_id, parent_generation, root_id, correlation_id,
+                endpoint, function, version, input, 4, new_status, turn + 1, generation, runs + 1,
+                pickups, failures, created_at, expires_at, $5, min_results, ready, outstanding,
+                delivered, last_error, new_result, passing_since
+            FROM ended
+        ), kept AS (
+            UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
+                turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL, next_at = NULL
+            FROM run WHERE id = run_id AND turn = run_turn AND parent_id IS NOT NULL
+            RETURNING id, parent_id, parent_generation
+        )
+        SELECT id, parent_id, parent_generation FROM ended
+        UNION ALL SELECT id, parent_id, parent_generation FROM kept
         """,
         *_keys(items),
         [outcome.status.value for outcome in outcomes],
@@ -214,13 +234,21 @@ async def _suspend(
 
 
 async def _deliver(connection: Any, items: Sequence[Written]) -> None:
-    """Mark the results that attempts were given as delivered.
+    """File the calls whose results were given to attempts that have used them.
 
     Only after the fenced update of the parent, and only when it changed the row: a process that
     was frozen must not take the results from the attempts that came after.
     """
     if ids := [id for item in items for id in item.loaded.result_ids]:
-        await connection.execute("UPDATE calls SET delivered = true WHERE id = ANY($1)", ids)
+        await connection.execute(
+            """
+            WITH gone AS (
+                DELETE FROM calls WHERE id = ANY($1) AND finished_at IS NOT NULL RETURNING *
+            )
+            INSERT INTO finished SELECT * FROM gone
+            """,
+            ids,
+        )
 
 
 async def _resume(connection: Any, item: Written, jobs: Jobs) -> None:

@@ -1,50 +1,137 @@
-"""Give lost calls their jobs again, and delete what is past its retention."""
+"""Give lost calls their jobs again, file finished calls, delete what is past its retention.
 
-from datetime import timedelta
+All of it in slices: a statement that takes as long as a connection may be silent is cut off.
+"""
+
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from dispatch_grpc.service.store import Jobs
 
+FIRST_ID = UUID(int=0)
+FIRST_PLACE = datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID
 
-async def recover(connection: Any) -> set[str]:
-    """Give a job to calls that lost theirs, which should never happen. Returns their lanes."""
+
+async def recover(
+    connection: Any, after: UUID = FIRST_ID, limit: int = 50_000
+) -> tuple[set[str], UUID | None]:
+    """Give a job to calls that lost theirs, which should never happen.
+
+    Args:
+        connection: A connection in a transaction.
+        after: The id after which to begin.
+        limit: Number of calls to look at.
+
+    Returns:
+        The lanes of new jobs, and the id after which to go on; None at the end.
+    """
+    last, number = await connection.fetchrow(
+        """
+        SELECT max(id::text)::uuid, count(*) FROM (
+            SELECT id FROM calls WHERE id > $1 ORDER BY id LIMIT $2
+        ) AS looked_at
+        """,
+        after,
+        limit,
+    )
     rows = await connection.fetch(
         """
-        UPDATE calls SET state = 1, turn = turn + 1
-        WHERE finished_at IS NULL AND state IN (1, 2) AND NOT EXISTS (
-            SELECT FROM pgqueuer
-            WHERE payload = uuid_send(calls.id) || int4send(calls.turn) AND status <> 'failed'
+        WITH lost AS MATERIALIZED (
+            SELECT id, turn FROM calls
+            WHERE id > $1 AND id <= $2 AND finished_at IS NULL AND state IN (1, 2)
+                AND NOT EXISTS (
+                    SELECT FROM pgqueuer
+                    WHERE payload = uuid_send(calls.id) || int4send(calls.turn)
+                        AND status <> 'failed'
+                )
         )
-        RETURNING id, turn, endpoint, function
-        """
+        UPDATE calls SET state = 1, turn = calls.turn + 1 FROM lost
+        WHERE calls.id = lost.id AND calls.turn = lost.turn
+        RETURNING calls.id, calls.turn, endpoint, function
+        """,
+        after,
+        last,
     )
     jobs = Jobs()
     for row in rows:
         jobs.add(row)
     await jobs.write(connection)
-    return set(jobs.lanes)
+    return set(jobs.lanes), last if number == limit else None
 
 
-async def prune(connection: Any, retention: timedelta, requests: timedelta) -> int:
-    """Delete what is kept no longer. Returns the number of calls."""
-    await connection.execute(
-        "DELETE FROM requests WHERE created_at < now() - $1::interval", requests
-    )
-    await connection.execute("DELETE FROM pgqueuer_log")
-    # A call is kept for as long as its parent may still ask for its result.
-    row = await connection.fetchval(
+async def file(
+    connection: Any, after: tuple[datetime, UUID] = FIRST_PLACE, limit: int = 5_000
+) -> tuple[datetime, UUID] | None:
+    """Move finished calls to `finished` whose results nobody waits for any more.
+
+    Calls without a parent are filed as they finish, and the others as their results are delivered.
+    What is left is cancelled, or its parent ended first, or an older version has finished it.
+
+    Args:
+        connection: A connection in a transaction.
+        after: Time and id of the finished call after which to begin.
+        limit: Number of calls to look at.
+
+    Returns:
+        Where to go on; None at the end.
+    """
+    row = await connection.fetchrow(
         """
-        WITH gone AS (
-            DELETE FROM calls WHERE id IN (
-                SELECT id FROM calls WHERE finished_at < now() - $1::interval
-                    AND (parent_id IS NULL OR delivered OR NOT EXISTS (
-                        SELECT FROM calls parent
-                        WHERE parent.id = calls.parent_id AND parent.finished_at IS NULL))
-                LIMIT 10000
-            ) RETURNING 1
+        WITH looked_at AS MATERIALIZED (
+            SELECT id, parent_id, parent_generation, delivered, finished_at FROM calls
+            WHERE finished_at IS NOT NULL AND (finished_at, id) > ($1, $2)
+            ORDER BY finished_at, id LIMIT $3
+        ), gone AS (
+            DELETE FROM calls WHERE id = ANY (ARRAY(
+                SELECT id FROM looked_at
+                WHERE parent_id IS NULL OR delivered OR NOT EXISTS (
+                    SELECT FROM calls AS parent
+                    WHERE parent.id = looked_at.parent_id AND parent.finished_at IS NULL
+                        AND parent.generation = looked_at.parent_generation
+                )
+            ))
+            RETURNING *
+        ), filed AS (
+            INSERT INTO finished SELECT * FROM gone
         )
-        SELECT count(*) FROM gone
+        SELECT finished_at, id, (SELECT count(*) FROM looked_at) AS number FROM looked_at
+        ORDER BY finished_at DESC, id DESC LIMIT 1
         """,
-        retention,
+        *after,
+        limit,
     )
-    return int(row)
+    if row is None or row["number"] < limit:
+        return None
+    return row["finished_at"], row["id"]
+
+
+async def prune(
+    connection: Any, retention: timedelta, requests: timedelta, limit: int = 10_000
+) -> bool:
+    """Drop the partitions past their retention, and delete what is in none.
+
+    Args:
+        connection: A connection.
+        retention: How long a finished call is kept at least; up to a day more.
+        requests: The same of an idempotency key.
+        limit: Number of rows to delete of each table.
+
+    Returns:
+        Whether there may be more to delete.
+    """
+    await connection.execute("SELECT tend_partitions($1, $2)", retention, requests)
+    more = False
+    for table, column, kept in (
+        ("finished_other", "finished_at", retention),
+        ("requests_other", "created_at", requests),
+        ("pgqueuer_log", "created", timedelta(0)),
+    ):
+        done = await connection.execute(
+            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 (names from above)
+            f"SELECT ctid FROM {table} WHERE {column} <= now() - $1::interval LIMIT $2))",
+            kept,
+            limit,
+        )
+        more = more or done == f"DELETE {limit}"
+    return more

@@ -81,7 +81,9 @@ class Durable:
             )
             try:
                 return [
-                    await connection.fetchrow("SELECT * FROM dispatch_grpc.calls WHERE id = $1", id)
+                    await connection.fetchrow(
+                        "SELECT * FROM dispatch_grpc.every_call WHERE id = $1", id
+                    )
                     for id in dispatch_ids
                 ]
             finally:

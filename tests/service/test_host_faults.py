@@ -88,7 +88,7 @@ def test_the_calls_of_a_dead_host_wait_without_an_attempt_each(
         resting = "SELECT failures FROM dispatch_grpc.resting_hosts"
         until(lambda: sql(data, resting) is not None)
         until(lambda: sql(data, resting) > 4)  # it was probed by now
-        tried = "SELECT count(*) FROM dispatch_grpc.calls WHERE runs > 0"
+        tried = "SELECT count(*) FROM dispatch_grpc.every_call WHERE runs > 0"
         assert sql(data, tried) <= 300
         assert results(c, [c.dispatch(new_call(hosted.url, "square", 3))]) == [9]
         with service(data) as other, client(other) as o:

@@ -92,12 +92,16 @@ async def write(item: Written, connection: Any) -> None:
     await store_outcomes.write(connection, [item], now(), LIMITS)
 
 
+async def execute(statement: str, argument: Any, connection: Any) -> None:
+    await connection.execute(statement, argument)
+
+
 async def release(loaded: Loaded, connection: Any) -> None:
     await write(Written(loaded, Release()), connection)
 
 
 def row(bench: Bench, id: UUID) -> Any:
-    return bench.run(lambda c: c.fetchrow("SELECT * FROM calls WHERE id = $1", id))
+    return bench.run(lambda c: c.fetchrow("SELECT * FROM every_call WHERE id = $1", id))
 
 
 CALL = new_call(HERE, "f", 23, version="v1", correlation_id=2**64 - 1)
@@ -359,9 +363,9 @@ def test_calls_without_a_job_get_one(bench: Bench):
     answer(bench, taken[running], exit_(error=ConnectionError()))
     before = {job.id for job in jobs(bench)}
     assert lost not in before
-    assert bench.run(store_upkeep.recover) == {f"{HERE} f"}
+    assert bench.run(store_upkeep.recover) == ({f"{HERE} f"}, None)
     assert {job.id for job in jobs(bench)} - before == {lost}
-    assert bench.run(store_upkeep.recover) == set()
+    assert bench.run(store_upkeep.recover) == (set(), None)
 
 
 # Requests
@@ -602,20 +606,119 @@ def test_what_is_old_is_pruned(bench: Bench):
     answer(bench, taken[parent], poll([new_call(HERE, "c"), new_call(HERE, "c")], min_results=2))
     child, _ = take(bench)
     answer(bench, child, exit_("waited for"))
-    bench.run(
-        lambda c: c.execute(
-            "UPDATE calls SET finished_at = now() - interval '2 days' WHERE id = ANY($1)",
-            [old, child.running.id],
-        )
-    )
+    days = "finished_at = now() - interval '3 days'"
+    for table in ("finished", "calls"):
+        statement = f"UPDATE {table} SET {days} WHERE id = ANY($1)"
+        bench.run(partial(execute, statement, [old, child.running.id]))
     bench.run(lambda c: request(c, b"old", b"body"))
-    bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '2 days'"))
+    bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '3 days'"))
     bench.run(lambda c: request(c, b"new", b"body"))
     day = timedelta(days=1)
-    assert bench.run(lambda c: store_upkeep.prune(c, day, day)) == 1
+    assert bench.run(store_upkeep.file) is None
+    assert bench.run(lambda c: store_upkeep.prune(c, day, day)) is False
     assert row(bench, old) is None
+    assert row(bench, keep) is not None
     assert row(bench, child.running.id) is not None  # its parent has not been given it
     assert bench.run(lambda c: c.fetch("SELECT key FROM requests")) == [(b"new",)]
+
+
+def ids_in(bench: Bench, table: str) -> set[UUID]:
+    rows = bench.run(lambda c: c.fetch(f"SELECT id FROM {table}"))
+    return {row["id"] for row in rows}
+
+
+def test_a_finished_call_is_filed_when_nobody_can_ask_for_its_result(bench: Bench):
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([new_call(HERE, "c")] * 2, max_results=1))
+    first, second = take(bench)
+    for child in (first, second):
+        answer(bench, child, exit_(1))
+    bench.run(store_upkeep.file)
+    (resumed,) = take(bench)
+    assert ids_in(bench, "finished") == set()  # the attempt that was given one may fail
+    answer(bench, resumed, poll())
+    assert ids_in(bench, "finished") == {resumed.result_ids[0]}
+    (resumed,) = take(bench)
+    answer(bench, resumed, exit_("end"))
+    assert ids_in(bench, "calls") == {resumed.result_ids[0]}
+    assert bench.run(lambda c: store_upkeep.file(c, limit=1)) is not None
+    assert ids_in(bench, "calls") == set()
+    assert ids_in(bench, "finished") == {id, first.running.id, second.running.id}
+    found, _ = bench.run(lambda c: reads.children(c, id, None, 10))
+    assert {UUID(info.dispatch_id) for info in found} == {first.running.id, second.running.id}
+    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 0
+
+
+def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
+    day = timedelta(days=1)
+    ids = accept(bench, *[CALL] * 3)
+    for loaded in take(bench):
+        answer(bench, loaded, exit_(1))
+    bench.run(lambda c: request(c, b"new", b"body"))
+    oldest = "UPDATE calls SET finished_at = now() - interval '2 days', state = 4"
+
+    async def partitions(connection: Any) -> list[str]:
+        rows = await connection.fetch("SELECT relname FROM pg_class WHERE relname ~ '_[0-9]{8}$'")
+        return sorted(row["relname"] for row in rows if row["relname"][0] in "fr")
+
+    async def two_days_old(connection: Any) -> None:
+        new = New(new_id(), CALL, now())
+        await store_accept.accept(connection, [new], now())
+        await connection.execute(oldest)
+        await store_upkeep.prune(connection, 7 * day, day)  # which makes the day's partition
+        await store_upkeep.file(connection)
+        tables = "SELECT tableoid::regclass::text FROM finished WHERE id = $1"
+        assert await connection.fetchval(tables, new.id) == min(await partitions(connection))
+
+    bench.run(two_days_old)
+    before = bench.run(partitions)
+    assert [name.partition("_")[0] for name in before] == ["finished"] * 5 + ["requests"] * 3
+    bench.run(lambda c: store_upkeep.prune(c, day, day))
+    assert bench.run(partitions) == before[1:]
+    assert ids_in(bench, "every_call") >= set(ids)
+    bench.run(lambda c: store_upkeep.prune(c, -3 * day, -3 * day))
+    assert bench.run(partitions) == []
+    # Where there is no partition for the day, nothing is refused.
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    answer(bench, loaded, exit_(1))
+    assert row(bench, id)["state"] == store.FINISHED
+    bench.run(lambda c: request(c, b"newer", b"body"))
+    bench.run(lambda c: store_upkeep.prune(c, day, day))  # the day has rows elsewhere
+    assert [name[-8:] for name in bench.run(partitions)] == 2 * [
+        (datetime.now(UTC) + number * day).strftime("%Y%m%d") for number in (1, 2)
+    ]
+    bench.clear()
+    bench.run(lambda c: store_upkeep.prune(c, day, day))
+    assert bench.run(partitions) == before[2:]
+
+
+def test_partitions_wait_for_those_who_read(bench: Bench):
+    day = timedelta(days=1)
+
+    async def main() -> None:
+        await_partition = "SELECT to_regclass('finished_' || to_char(now() AT TIME ZONE 'UTC', $1))"
+        async with bench.database.transaction() as connection:
+            await store_upkeep.prune(connection, day, day)
+        async with bench.database.transaction() as reading:
+            await reading.execute("SELECT FROM finished")
+            async with bench.database.transaction() as connection:
+                await store_upkeep.prune(connection, -3 * day, day)  # and does not wait long
+            assert await reading.fetchval(await_partition, "YYYYMMDD") is not None
+
+    bench.runner.run(main())
+
+
+def test_slices_of_recovery_go_on_where_the_last_one_ended(bench: Bench):
+    ids = accept(bench, *[CALL] * 5)
+    bench.run(lambda c: c.execute("DELETE FROM pgqueuer"))
+    after: UUID | None = store_upkeep.FIRST_ID
+    for _ in range(3):
+        assert after is not None
+        _, after = bench.run(partial(store_upkeep.recover, after=after, limit=2))
+    assert after is None
+    assert {job.id for job in jobs(bench)} == set(ids)
 
 
 def test_commits_reach_the_disk_where_a_database_says_otherwise(
@@ -709,7 +812,7 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
         return await cancelling
 
     assert bench.runner.run(main()) == 3
-    states = bench.run(lambda c: c.fetch("SELECT DISTINCT state FROM calls"))
+    states = bench.run(lambda c: c.fetch("SELECT DISTINCT state FROM every_call"))
     assert [row["state"] for row in states] == [store.FINISHED]
 
 
