@@ -211,7 +211,7 @@ class Database:
             )
             async with self.looks.acquire() as connection:
                 await self.clock.set(connection)
-                await _warn_of_pooler(connection)
+                await _check_pooler(connection)
 
     async def prepare(self, grant_to: str | None = None) -> None:
         """Bring the tables up to date, and do no more.
@@ -363,8 +363,11 @@ async def _reset(connection: Any) -> None:
     """
 
 
-async def _warn_of_pooler(connection: Any) -> None:
-    """Warn where the connection does not lead to PostgreSQL itself: a pooler gives other pids."""
+async def _check_pooler(connection: Any) -> None:
+    """Warn of a pooler, which gives other pids; refuse one that drops settings."""
+    # By a setting that no statement sets: a pooler hands on what one has set.
+    if await connection.fetchval("SHOW default_transaction_read_only") != "on":
+        raise asyncpg.InterfaceError("the startup parameters were dropped on the way")
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
         logger.warning(
             "the database is reached through a pooler, such as PgBouncer: use its session mode, or "

@@ -2,10 +2,14 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from shutil import which
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +20,9 @@ from dispatch_grpc import ConfigurationError
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.database_url import normal_url, problem_of
 from dispatch_grpc.service.schema import MIGRATIONS
+from tests.hostile import unused_port
 from tests.service.conftest import Bench
-from tests.service.processes import Process
+from tests.service.processes import Process, until
 
 HERE = Path("unused")
 
@@ -138,13 +143,61 @@ def test_a_database_of_a_later_version_is_left_as_it_is(
 
 def test_a_pooler_is_told_of(databases: Databases, caplog: pytest.LogCaptureFixture):
     folder = dict(pair.split("=") for pair in urlsplit(databases.url).query.split("&"))["host"]
-    socket = f"{folder}/.s.PGSQL.5432"
-    proxy = Process(sys.executable, "-m", "tests.service.silent", socket, "as a pooler")
+    path = f"{folder}/.s.PGSQL.5432"
+    proxy = Process(sys.executable, "-m", "tests.service.silent", path, "as a pooler")
     try:
         databases.open(f"postgresql://postgres@127.0.0.1:{proxy.url}/tidy")
     finally:
         proxy.close()
     assert "through a pooler, such as PgBouncer" in caplog.text
+
+
+@pytest.mark.skipif(
+    which("pgbouncer") is None and "CI" not in os.environ, reason="pgbouncer is not installed"
+)
+@pytest.mark.parametrize(
+    ("ignored", "cause"),
+    [
+        ("extra_float_digits", "unsupported startup parameter: search_path"),
+        (
+            "search_path, application_name, default_transaction_isolation, tcp_keepalives_idle, "
+            "tcp_keepalives_interval, tcp_keepalives_count, enable_seqscan, synchronous_commit, "
+            "statement_timeout, default_transaction_read_only",
+            "the startup parameters were dropped on the way",
+        ),
+    ],
+)
+def test_pgbouncer_in_transaction_mode_is_refused_at_the_start(
+    databases: Databases, ignored: str, cause: str
+):
+    """By the real one, with its own settings and with those that hide the fault."""
+    folder = dict(pair.split("=") for pair in urlsplit(databases.url).query.split("&"))["host"]
+    port = unused_port()
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it does not run as root
+    with ExitStack() as stack:
+        path = f"{folder}/.s.PGSQL.5432"
+        proxy = Process(sys.executable, "-m", "tests.service.silent", path)
+        stack.callback(proxy.close)
+        readable = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        readable.chmod(0o755)
+        settings = readable / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={proxy.url} user=postgres\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = transaction\nignore_startup_parameters = {ignored}\n"
+        )
+        pgbouncer = subprocess.Popen(["pgbouncer", *user, settings], stderr=subprocess.DEVNULL)
+        stack.callback(pgbouncer.wait, 30)
+        stack.callback(pgbouncer.kill)
+        until(lambda: is_open(port))
+        with pytest.raises(ConfigurationError, match="PgBouncer in transaction mode") as caught:
+            databases.open(f"postgresql://postgres@127.0.0.1:{port}/tidy")
+        assert cause in str(caught.value)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_command_migrates_and_grants(databases: Databases):
