@@ -55,8 +55,10 @@ async def limited(request: RunRequest) -> RunResponse:
     now = time.monotonic()
     tokens, filled = min(10.0, tokens + (now - filled) * 50), now
     if tokens < 1:
+        note("refused")
         return RunResponse(status=Status.THROTTLED.value)
     tokens -= 1
+    note("limited")
     return exit_(1)
 
 

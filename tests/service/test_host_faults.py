@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -150,13 +150,23 @@ def test_a_call_expires_in_the_queue(tmp_path: Path, hosted: Process, log: Path)
         c.cancel(id)
 
 
-def test_an_endpoint_that_limits_its_rate_is_called_at_that_rate(tmp_path: Path, hosted: Process):
+def test_an_endpoint_that_limits_its_rate_is_called_at_that_rate(
+    tmp_path: Path, hosted: Process, log: Path, record_property: Callable[[str, object], None]
+):
+    """It takes 50 a second, and refuses few once its limit is found."""
     with service(tmp_path / "data") as process, client(process) as c:
-        ids = dispatch(c, [new_call(hosted.url, "limited") for _ in range(400)])
-        assert results(c, ids) == [1] * 400
-        attempts = sum(c.get(id).runs for id in ids)
-        assert attempts < 800
-        assert all(c.get(id).state == "finished" for id in ids)
+        ids = dispatch(c, [new_call(hosted.url, "limited") for _ in range(1000)])
+        assert results(c, ids) == [1] * 1000
+        infos = [c.get(id) for id in ids]
+    taken = [line.startswith("limited") for line in log.read_text().splitlines()]
+    begun = [at for at, is_taken in enumerate(taken) if is_taken][200]
+    refused = taken[begun:].count(False) / len(taken[begun:])
+    finished = sorted(info.finish_time for info in infos if info.finish_time is not None)
+    used = 800 / 50 / (finished[-1] - finished[200]).total_seconds()
+    record_property("part of the limit that was used", round(used, 3))
+    record_property("part of the attempts that was refused", round(refused, 3))
+    assert refused < 0.05
+    assert all(info.state == "finished" for info in infos)
 
 
 def test_calls_that_were_loaded_and_never_sent_outlive_crashes(tmp_path: Path, log: Path):
