@@ -18,7 +18,7 @@ from dispatch_grpc.schema import (
     RunResponse,
     WaitCallRequest,
 )
-from dispatch_grpc.service import machine, reads, store_accept, store_attempts
+from dispatch_grpc.service import dequeue, machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.dequeue import Worker
@@ -295,3 +295,30 @@ def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
         asking.cancel()
 
     bench.runner.run(main())
+
+
+def test_a_worker_is_alive_while_its_loop_turns_and_ready_while_the_database_works(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """What /healthz and /readyz answer: here the loop waits for a table that is locked."""
+    for name in ("_ALIVE_SECONDS", "_READY_SECONDS"):
+        monkeypatch.setattr(dequeue, name, 3.0)
+    monkeypatch.setattr(dequeue, "_LOOK_SECONDS", 0.2)
+
+    async def main() -> None:
+        one = worker(bench)
+        assert (one.is_alive, one.is_ready) == (False, False)
+        running = asyncio.create_task(one.run())
+        while not (one.is_alive and one.is_ready):
+            await asyncio.sleep(0.05)
+        async with bench.database.transaction() as connection:
+            await connection.execute("LOCK TABLE pgqueuer IN ACCESS EXCLUSIVE MODE")
+            while one.is_alive or one.is_ready:
+                await connection.fetchval("SELECT 1")  # a transaction that is idle is ended
+                await asyncio.sleep(0.05)
+        while not (one.is_alive and one.is_ready):
+            await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    bench.runner.run(asyncio.wait_for(main(), 60))

@@ -1,0 +1,110 @@
+"""Notices between processes: together, after the commit, not to oneself, never too long."""
+
+import asyncio
+from typing import Any
+
+from dispatch_grpc import new_call
+from dispatch_grpc.service import store_accept
+from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.notices import HOSTS, LANES, Notices
+from dispatch_grpc.service.store import New
+from tests.service.conftest import Bench
+
+CALL = new_call("http://here.example", "f")
+
+
+async def heard(bench: Bench, count: int, tell: Any, channel: str = LANES) -> list[str]:
+    """Return the payloads that a session hears until it has heard of so many items, and then."""
+    payloads: list[str] = []
+    connection = await bench.database.connect()
+    await connection.add_listener(channel, lambda *found: payloads.append(found[-1]))
+    try:
+        await tell()
+        while sum(payload.count("\n") for payload in payloads) < count:
+            await asyncio.sleep(0.01)
+        await connection.fetchval("SELECT 1")
+        return payloads
+    finally:
+        connection.terminate()
+
+
+def test_what_is_told_within_some_milliseconds_is_one_notice(bench: Bench):
+    async def main() -> None:
+        notices = Notices(bench.database)
+
+        async def tell() -> None:
+            for number in range(50):
+                notices.tell(LANES, [f"http://h {number}", "http://h always"])
+
+        (payload,) = await heard(bench, 51, tell)
+        assert len(payload.split("\n")) == 1 + 51
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_long_notices_are_divided_and_what_does_not_fit_is_left_out(bench: Bench):
+    items = [f"http://{'h' * 1000} {number}é" for number in range(20)]
+
+    async def main() -> None:
+        notices = Notices(bench.database)
+
+        async def tell() -> None:
+            notices.tell(HOSTS, [*items, "x" * 10_000])
+
+        payloads = await heard(bench, 20, tell, HOSTS)
+        assert [item for payload in payloads for item in payload.split("\n")[1:]] == items
+        assert all(len(payload.encode()) < 8000 for payload in payloads)
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_others_hear_what_a_process_tells_and_itself_hears_it_once(bench: Bench):
+    async def main() -> None:
+        here, there = Notices(bench.database), Notices(bench.database)
+        found: list[tuple[str, Any]] = []
+        here.listen(LANES, lambda items: found.append(("here", items)))
+        there.listen(LANES, lambda items: found.append(("there", items)))
+        running = [asyncio.create_task(one.run()) for one in (here, there)]
+        await here.listening.wait()
+        await there.listening.wait()
+        here.tell(LANES, ["a"])
+        there.tell(LANES, ["b"])
+        while len(found) < 4:
+            await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert sorted(found) == [
+            ("here", ["a"]),
+            ("here", ["b"]),
+            ("there", ["a"]),
+            ("there", ["b"]),
+        ]
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_calls_are_accepted_without_a_notice_in_their_transaction(bench: Bench):
+    """All commits of the database would wait for each other."""
+
+    async def main() -> None:
+        now = bench.database.clock.now()
+        calls = [New(new_id(), CALL, Limits().expires_at(CALL, now))]
+        channels = (LANES, "ch_pgqueuer")
+        payloads: list[str] = []
+        connection = await bench.database.connect()
+        for channel in channels:
+            await connection.add_listener(channel, lambda *found: payloads.append(found[-1]))
+        async with bench.database.durable.acquire() as accepting:
+            await store_accept.accept(accepting, calls, now)
+        await connection.fetchval("SELECT 1")
+        await connection.fetchval("SELECT 1")
+        has_trigger = await connection.fetchval(
+            "SELECT count(*) FROM pg_trigger "
+            "WHERE tgrelid = 'dispatch_grpc.pgqueuer'::regclass AND NOT tgisinternal"
+        )
+        connection.terminate()
+        assert (payloads, has_trigger) == ([], 0)
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
