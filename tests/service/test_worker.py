@@ -307,16 +307,20 @@ def test_a_worker_is_alive_while_its_loop_turns_and_ready_while_the_database_wor
 
     async def main() -> None:
         one = worker(bench)
-        assert (one.is_alive, one.is_ready) == (False, False)
+
+        def state() -> tuple[bool, bool]:
+            return one.is_alive, one.is_ready
+
+        assert state() == (False, False)
         running = asyncio.create_task(one.run())
-        while not (one.is_alive and one.is_ready):
+        while state() != (True, True):
             await asyncio.sleep(0.05)
         async with bench.database.transaction() as connection:
             await connection.execute("LOCK TABLE pgqueuer IN ACCESS EXCLUSIVE MODE")
-            while one.is_alive or one.is_ready:
+            while state() != (False, False):
                 await connection.fetchval("SELECT 1")  # a transaction that is idle is ended
                 await asyncio.sleep(0.05)
-        while not (one.is_alive and one.is_ready):
+        while state() != (True, True):
             await asyncio.sleep(0.05)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
