@@ -56,6 +56,7 @@ PAUSE = 0.12  # the queue needs about as long to be empty again
 CHILDREN = 500
 CALLS_P50, CALLS_P99 = NEIGHBOURS_CALLS // 2, NEIGHBOURS_CALLS * 99 // 100
 AWAITS, FAN_OUT = 100, 1000
+NEIGHBOURS_ROUNDS = 3
 PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
 
 PROTOCOLS: dict[Protocol, str] = {"grpc": "gRPC", "connect": "Connect"}
@@ -436,14 +437,20 @@ def neighbours(server: Postgres, start: Callable[..., Child]) -> None:
     url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
     measured = Neighbours(url, KEY, f"http://127.0.0.1:{port}")
     measured.times()  # does not count
-    idle = measured.times()
+
+    def middle() -> Sequence[float]:
+        """The p50 and the p99: the medians of some rounds, since others use the machine too."""
+        rounds = [measured.times() for _ in range(NEIGHBOURS_ROUNDS)]
+        return [median(times[place] for times in rounds) for place in (CALLS_P50, CALLS_P99)]
+
+    idle = middle()
     print("| single calls, beside | p50 | p99 | to idle, p50 | to idle, p99 | target | |")
     print("|---|--:|--:|--:|--:|--:|---|", flush=True)
 
     def report(name: str) -> None:
-        times = measured.times()
-        ratios = [times[place] / idle[place] for place in (CALLS_P50, CALLS_P99)]
-        shown = [milliseconds(times[place]) for place in (CALLS_P50, CALLS_P99)]
+        times = middle()
+        ratios = [one / other for one, other in zip(times, idle, strict=True)]
+        shown = [milliseconds(one) for one in times]
         shown += [f"{ratio:.2f}" for ratio in ratios]
         mark = "pass" if max(ratios) <= 3 else "**miss**"
         print(f"| {' | '.join((name, *shown, '≤ 3', mark))} |", flush=True)
