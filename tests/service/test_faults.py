@@ -49,7 +49,7 @@ def runs(log: Path) -> Counter[str]:
 
 def results(client: Client, ids: list[str]) -> list[Any]:
     with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(partial(client.wait, timeout=None), ids))
+        return list(pool.map(partial(client.wait, timeout=300), ids))  # or it would hang
 
 
 def test_a_service_that_is_killed_goes_on_where_it_was(
