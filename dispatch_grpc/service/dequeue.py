@@ -1,7 +1,7 @@
-"""The loop around the queue: it takes jobs, has them done, and keeps them while they are.
+"""The loop around the queue: it claims jobs, runs them, and sends heartbeats while they run.
 
-Whatever goes wrong, the loop goes on. An error of the database is noted and tried again, and the
-runs under way do not stop it.
+No error stops the loop. When the database fails, the loop logs it once and tries again; runs under
+way do not hold it up.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Written
 from dispatch_grpc.service.urls import host_of
 
-# Jobs that come within the first time are taken together, and as long as more keep coming, up to
-# the second: meanwhile what accepts them can answer.
+# Dequeue waits for the first time so that jobs are claimed in batches, and for up to the second
+# while requests are being accepted: their answers go first.
 _GATHER_SECONDS = 0.003
 _MAX_GATHER_SECONDS = 0.03
 
-_LOOK_SECONDS = 2.0  # the whole queue is looked at so often: notices may get lost
+_LOOK_SECONDS = 2.0  # between two scans of the whole queue, since notices may get lost
 _READY_SECONDS = 10.0
 _ALIVE_SECONDS = 60.0
 _RELEASE_SECONDS = 5.0
@@ -75,14 +75,14 @@ class Worker:
         self._accepting_until = 0.0
         self._turned_at = self._claimed_at = self._wrote_at = float("-inf")
 
-    # What others tell it
+    # Called by other parts
 
     def make_way(self) -> None:
         """Let a request go first: take jobs a little later."""
         self._accepting_until = _now() + _GATHER_SECONDS
 
     def expect(self, lanes: Iterable[str]) -> None:
-        """Learn of lanes for which there are jobs, and tell other processes."""
+        """Note lanes that have jobs, and notify other processes."""
         self.notices.tell(notices.LANES, sorted(set(lanes)))
 
     def _have_jobs(self, lanes: Sequence[str]) -> None:
@@ -116,18 +116,18 @@ class Worker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether jobs were taken and something was written within the last seconds."""
+        """Whether a dequeue and a write succeeded within the last seconds."""
         return _now() - min(self._claimed_at, self._wrote_at) < _READY_SECONDS
 
     @property
     def is_alive(self) -> bool:
-        """Whether the loop turns, whatever the database does."""
+        """Whether the loop turns, even if the database does not work."""
         return _now() - self._turned_at < _ALIVE_SECONDS
 
     # Its life
 
     async def run(self) -> None:
-        """Run calls until it is cancelled; goes on when the database was away."""
+        """Run calls until it is cancelled, also after outages of the database."""
         loops = [
             asyncio.create_task(act)
             for act in (
@@ -148,7 +148,7 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self, running: "asyncio.Task[None]") -> None:
-        """Take no more jobs; give the runs a time to finish, then give the calls back.
+        """Claim no more jobs; give the runs time to finish, then release their calls.
 
         Args:
             running: The task of `run`.
@@ -157,7 +157,7 @@ class Worker:
         self._wake.set()
         await self._jobs_end(self._settings.shutdown_timeout.total_seconds())
         self._runs.release()
-        # Where the database is away nothing can be given back: others take over in time.
+        # Without the database nothing can be released: other processes take over in time.
         await self._jobs_end(_RELEASE_SECONDS)
         running.cancel()
         await asyncio.wait({running}, timeout=2 * _RELEASE_SECONDS)
@@ -169,7 +169,7 @@ class Worker:
                     await asyncio.wait(set(self._jobs.values()))
 
     async def _forever(self, act: Callable[[], Awaitable[float]]) -> None:
-        """Do something again and again; it returns in how many seconds."""
+        """Call a function again and again, each time after the seconds that it returns."""
         backoff = 0.1
         while True:
             try:
@@ -191,7 +191,7 @@ class Worker:
                     await asyncio.sleep(seconds)
 
     async def _beat(self) -> float:
-        """Tell others that this process is there, and take over from those that are not."""
+        """Send heartbeats, and take over the jobs of processes that send none."""
         timeout = self._settings.heartbeat_timeout
 
         async with self._database.transaction() as connection:
@@ -208,7 +208,7 @@ class Worker:
     # A turn of the loop
 
     async def _turn(self) -> float:
-        """Take the jobs that there is room for. Returns the seconds until there may be more."""
+        """Claim jobs for the free slots. Returns the seconds until there may be more."""
         self._turned_at = _now()
         self._wake.clear()
         if self._stopping.is_set():
@@ -219,7 +219,7 @@ class Worker:
             await self._look()
         self._come_due()
         await self._hosts.probe(self._lanes.hosts())
-        # Outcomes that wait to be written take no slot, and are not to become too many.
+        # Outcomes that wait to be written hold no slot: this bounds their number.
         most = min(self._settings.batch_size, 2 * self._settings.concurrency - len(self._jobs))
         wanted = self._lanes.plan(most)
         if wanted and await self._claim(wanted):
@@ -230,14 +230,14 @@ class Worker:
         return seconds if change is None else min(seconds, max(change, 0.001))
 
     async def _look(self) -> None:
-        """Look at the whole queue."""
+        """Scan the whole queue for lanes."""
         start = _now()
         async with self._database.relaxed.acquire() as connection:
             found = await queue.lanes(connection)
             await queue.claim(connection, self.me, {})  # whether jobs could be taken
         self._claimed_at = _now()
         self._note(found)
-        # Where there are very many lanes it takes some time, which is not to be all of it.
+        # With very many lanes a scan is slow: it may take a fiftieth of the time.
         self._look_at = _now() + max(_LOOK_SECONDS, 50 * (_now() - start))
 
     def _note(self, lanes: dict[str, float]) -> None:
@@ -257,7 +257,7 @@ class Worker:
             self._lanes.has_jobs(lane)
 
     async def _claim(self, wanted: dict[str, int]) -> bool:
-        """Take jobs, and have them done. Returns whether there may be more."""
+        """Claim jobs and start them. Returns whether there may be more."""
         await self._gather()
         try:
             async with self._database.relaxed.acquire() as connection:
@@ -282,7 +282,7 @@ class Worker:
         return len(exhausted) < len(wanted)
 
     async def _gather(self) -> None:
-        """Wait for jobs that come together."""
+        """Wait a little, so that jobs are claimed in batches."""
         end = _now() + _MAX_GATHER_SECONDS
         await asyncio.sleep(_GATHER_SECONDS)
         while (now := _now()) < min(self._accepting_until, end):

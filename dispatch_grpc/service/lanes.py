@@ -1,16 +1,16 @@
-"""Which jobs are taken next: lanes that are served in turn, and slots that hosts share. Pure.
+"""Decide which jobs are claimed next: lanes are served in turn, and hosts share slots. Pure.
 
 A lane is a host and a function. A backlog delays its own lane only, since lanes with jobs get one
-slot each in turn. And no host takes all slots, since it gets another only while it has fewer than
-are free: a host alone has up to half of them, two hosts a third each, and some are free for a host
-that comes later. The functions of a host share its part in the same way, with four times what is
-free. Where there are few slots, none are kept free.
+slot each in turn. No host can take all slots: it gets another one only while it holds fewer than
+are free. So a host alone holds up to half of them, two hosts a third each, and some stay free for
+a host that comes later. The functions of a host share its part in the same way, with four times
+what is free. If there are few slots, none are kept free.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-MAX_LANES = 10_000  # that are known to have jobs; the others are found by looking again
+MAX_LANES = 10_000  # known to have jobs; later scans find the others
 _FEW = 16
 _HOST_SHARE = 1
 _FUNCTION_SHARE = 4

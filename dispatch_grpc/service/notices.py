@@ -1,8 +1,8 @@
 """Notices between processes: which lanes have jobs, and which calls have finished.
 
-A notice is sent after the commit that it tells of, and those of some milliseconds go together: a
-notice that is part of a transaction has all commits of the database wait for each other. Notices
-only save time. Where one is lost, the queue is looked at soon, and waiters ask again.
+A notice is sent after the commit that it reports, together with those of the same milliseconds:
+NOTIFY inside transactions serialises all commits of the database. Notices only save time. If one
+is lost, the next scan of the queue finds the jobs, and waiters ask again.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ HOSTS = "dispatch_grpc_hosts"
 
 _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000
-_MAX_ITEMS = 10_000  # more are dropped: they are found by looking
+_MAX_ITEMS = 10_000  # more are dropped: scans find them
 _PING_SECONDS = 5.0
 
 Listener = Callable[[Sequence[str]], None]
 
 
 class Notices:
-    """The notices of one process: a connection that listens and is watched, and what is sent.
+    """The notices of one process: those it sends, and a watched connection that listens.
 
     Args:
         database: The database.
@@ -48,7 +48,7 @@ class Notices:
         self._listeners.setdefault(channel, []).append(listener)
 
     def tell(self, channel: str, items: Sequence[str]) -> None:
-        """Tell this process now, and all others within some milliseconds."""
+        """Notify this process now, and all others within milliseconds."""
         if not items:
             return
         for listener in self._listeners.get(channel, ()):
@@ -85,7 +85,7 @@ class Notices:
             self._sending = None
 
     async def run(self) -> None:
-        """Listen, and go on listening when the connection is lost; until it is cancelled."""
+        """Listen until it is cancelled; connect again when the connection is lost."""
         while True:
             try:
                 await self._listen()
@@ -115,7 +115,7 @@ class Notices:
                 try:
                     await connection.fetchval("SELECT 1", timeout=_PING_SECONDS)
                 except TimeoutError:
-                    # Its other end is lost, and so may be that of the others.
+                    # The connection is dead, and the others may be, too.
                     await self._database.renew()
                     raise
         finally:
@@ -129,7 +129,7 @@ class Notices:
 
 
 def _payloads(sender: str, items: dict[str, None]) -> list[str]:
-    """The items in as few notices as they fit in."""
+    """Return the payloads of as few notices as the items fit in."""
     found: list[str] = []
     current, size = [sender], len(sender)
     for item in items:

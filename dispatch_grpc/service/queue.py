@@ -1,7 +1,7 @@
-"""The queue: its table is pgqueuer's, and jobs get into it by pgqueuer's own statement.
+"""The queue: pgqueuer's table, into which pgqueuer's own statement enqueues jobs.
 
-Jobs get out of it by those here, since pgqueuer takes as many of each lane as of all: here each
-lane has a number of its own, and the oldest due job comes first.
+The statements here dequeue them: pgqueuer's has one limit for all lanes, these have one for each
+lane. The oldest due job comes first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ class Claim:
     payload: bytes
 
 
-# By an array, since PostgreSQL takes a join for one with a large part of the table.
+# By an array, since PostgreSQL expects a join to match a large part of the table.
 CLAIM = """
 WITH claimed AS MATERIALIZED (
     SELECT job.id FROM unnest($2::text[], $3::int[]) AS lane (name, wanted)
@@ -40,7 +40,7 @@ RETURNING id, entrypoint, payload
 
 
 async def claim(connection: Any, owner: UUID, wanted: Mapping[str, int]) -> list[Claim]:
-    """Take jobs that are due, the oldest first.
+    """Claim jobs that are due, the oldest first.
 
     Args:
         connection: A connection.
@@ -57,7 +57,7 @@ async def claim(connection: Any, owner: UUID, wanted: Mapping[str, int]) -> list
 
 
 async def done(connection: Any, owner: UUID, ids: Sequence[int]) -> None:
-    """Delete jobs that were done, unless another process has taken them over."""
+    """Delete finished jobs, unless another process has taken them over."""
     await connection.execute(
         "DELETE FROM pgqueuer WHERE id = ANY($2::bigint[]) AND queue_manager_id = $1",
         owner,
@@ -66,7 +66,7 @@ async def done(connection: Any, owner: UUID, ids: Sequence[int]) -> None:
 
 
 async def beat(connection: Any, owner: UUID, ids: Collection[int]) -> None:
-    """Tell other processes that this one works on jobs."""
+    """Send a heartbeat for jobs that this process runs."""
     await connection.execute(
         "UPDATE pgqueuer SET heartbeat = now() "
         "WHERE id = ANY($2::bigint[]) AND queue_manager_id = $1",
@@ -76,7 +76,7 @@ async def beat(connection: Any, owner: UUID, ids: Collection[int]) -> None:
 
 
 async def put_back(connection: Any, owner: UUID, id: int) -> timedelta | None:
-    """Have a job tried again later, the later the more often. Returns when."""
+    """Requeue a job with exponential backoff. Returns the wait."""
     delay: timedelta | None = await connection.fetchval(
         """
         UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, attempts = attempts + 1,
@@ -91,7 +91,7 @@ async def put_back(connection: Any, owner: UUID, id: int) -> timedelta | None:
 
 
 async def reclaim(connection: Any, owner: UUID, ids: Collection[int]) -> list[str]:
-    """Put jobs back that this process took and does not know of: the answer was lost.
+    """Requeue jobs that this process claimed without knowing it: the answer was lost.
 
     Args:
         connection: A connection.
@@ -114,7 +114,7 @@ async def reclaim(connection: Any, owner: UUID, ids: Collection[int]) -> list[st
 
 
 async def take_over(connection: Any, heartbeat_timeout: timedelta, limit: int = 1000) -> list[str]:
-    """Put jobs back whose process has been silent for too long. Returns their lanes."""
+    """Requeue jobs whose process has sent no heartbeat for too long. Returns their lanes."""
     rows = await connection.fetch(
         """
         WITH stale AS MATERIALIZED (
@@ -179,7 +179,7 @@ def _due(rows: Sequence[Any]) -> dict[str, float]:
 
 
 async def present(connection: Any, process: UUID) -> None:
-    """Write that a process is there."""
+    """Record that a process is alive."""
     await connection.execute(
         "INSERT INTO processes VALUES ($1, now()) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
         process,

@@ -1,4 +1,4 @@
-"""The runs of calls: a job is loaded, its call is run on its endpoint, the outcome is written."""
+"""Run calls: load the call of a job, run it on its endpoint, write the outcome."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from dispatch_grpc.service.urls import host_of, problem_of_call
 
 
 class Runs:
-    """Runs the calls of jobs. A job is done once what came of its call is written.
+    """Runs the calls of jobs. A job is done once the outcome of its attempt is written.
 
     Args:
         database: The database.
@@ -57,7 +57,7 @@ class Runs:
         self._released = False
 
     async def do(self, payload: bytes, give_back: Callable[[], None]) -> None:
-        """Do what a job says.
+        """Run the call of a job.
 
         Args:
             payload: The job's.
@@ -77,13 +77,13 @@ class Runs:
             await self._writes.submit(Written(loaded, outcome))
 
     def release(self) -> None:
-        """End the runs under way, and begin no more: their calls are given back."""
+        """End the runs under way, and begin no more: their calls are released to others."""
         self._released = True
         for task in self._running.values():
             task.cancel()
 
     def end(self, ids: Sequence[str]) -> None:
-        """End the attempts of calls that have finished: they were cancelled, most often."""
+        """End the attempts of calls that have finished; most of them were cancelled."""
         for text in ids:
             id = UUID(hex=text)
             if run := self._running.get(id):
