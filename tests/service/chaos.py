@@ -3,6 +3,8 @@
 `python -m tests.service.chaos` runs it for as long as CHAOS_SECONDS says, with CHAOS_CALLS calls
 and the faults that CHAOS_SEED stands for; `make chaos` does. No call may be lost, end for a reason
 that is not its own, or miss a result. Attempts may be made more than once: they are counted.
+The load, the faults and the end share what they know of the run: so they are one class, and a file
+of more than 350 lines.
 """
 
 import asyncio
@@ -14,13 +16,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
@@ -32,171 +32,15 @@ from dispatch_grpc import (
     Status,
     UnavailableError,
     new_call,
-    unmarshal,
 )
-from dispatch_grpc.schema import CallResult
 from dispatch_grpc.service.embedded import Embedded
-from tests.service.processes import KEY, Process, service_command
+from tests.service.chaos_plan import Fault, Report, Wanted, make, plan
+from tests.service.processes import KEY, Restarted, service_command
 from tests.service.ways import Way
 
 SERVICES, ENDPOINTS = 3, 3
 FINISH_SECONDS = 180.0  # for what is left when the faults are over
 MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
-
-# Each kind of fault, how often it comes compared to others, and its shortest and longest time.
-FAULTS: dict[str, tuple[int, float, float]] = {
-    "kill a service": (4, 0.1, 4),
-    "freeze a service": (4, 0.5, 8),
-    "cut a service from the database": (3, 0.1, 4),
-    "swallow what a service sends to the database": (2, 0.1, 0.1),
-    "hold back what a service and the database send": (3, 0.5, 6),
-    "slow down the way to the database": (2, 1, 6),
-    "end all sessions of the database": (2, 0.1, 0.1),
-    "make the database read-only": (3, 1, 6),
-    "crash the database": (2, 0.1, 0.1),
-    "have a disk that is slow": (3, 2, 10),
-    "have a disk that hangs": (3, 0.5, 4),
-    "kill an endpoint": (3, 0.1, 4),
-    "freeze an endpoint": (3, 0.5, 8),
-    "hold back what an endpoint answers": (3, 0.5, 8),
-    "cut an endpoint off": (3, 0.1, 5),
-    "swallow what is sent to an endpoint": (2, 0.1, 0.1),
-    "have a proxy answer 502": (3, 0.5, 5),
-    "have a proxy answer 503": (3, 0.5, 5),
-    "have a proxy answer 404": (2, 0.5, 5),
-    "slow down the way to an endpoint": (3, 1, 6),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault: when it begins, what is done to which, and for how long."""
-
-    at: float
-    kind: str
-    target: int
-    seconds: float
-
-
-def plan(seed: int, seconds: float, interval: float) -> list[Fault]:
-    """Return the faults that a seed stands for, one in each interval or so."""
-    rng = random.Random(f"faults {seed}")
-    found, at = [], rng.expovariate(1 / interval)
-    kinds, weights = list(FAULTS), [weight for weight, _, _ in FAULTS.values()]
-    while at < seconds:
-        kind = rng.choices(kinds, weights)[0]
-        _, shortest, longest = FAULTS[kind]
-        found.append(Fault(at, kind, rng.randrange(3), rng.uniform(shortest, longest)))
-        at += rng.expovariate(1 / interval)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A call, and what has to become of it."""
-
-    function: str
-    input: Any
-    output: Any
-    status: Status = Status.OK
-
-
-def make(rng: random.Random) -> Wanted:
-    """Return a call at random."""
-    number = rng.randrange(1000)
-    function = rng.choices(
-        ["square", "slow", "unsteady", "refuses", "total", "gather", "chain"],
-        [70, 12, 8, 2, 3, 3, 2],
-    )[0]
-    count = rng.randrange(1, 20)
-    seconds = rng.randrange(5, 100) / 100
-    sum_ = sum(one * one for one in range(count))
-    return {
-        "square": Wanted("square", number, number * number),
-        "slow": Wanted("slow", seconds, seconds),
-        "unsteady": Wanted("unsteady", number, -number),
-        "refuses": Wanted("refuses", number, f"not {number}", Status.PERMANENT_ERROR),
-        "total": Wanted("total", count, sum_),
-        "gather": Wanted("gather", count, sum_),
-        "chain": Wanted("chain", count % 7, "end"),
-    }[function]
-
-
-@dataclass(slots=True)
-class Report:
-    """What became of the calls.
-
-    Attributes:
-        lost: Calls that were accepted, and are not there or have not finished.
-        wrong: Calls that ended for a reason that is not theirs.
-        missing: Calls with another result than they should have.
-        leftover: What else should not be there at the end.
-        figures: What else is to be told.
-    """
-
-    lost: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    leftover: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_good(self) -> bool:
-        return not (self.lost or self.wrong or self.missing or self.leftover)
-
-    def __str__(self) -> str:
-        lines = [f"{name}: {value}" for name, value in self.figures.items()]
-        for name in ("lost", "wrong", "missing", "leftover"):
-            found: list[str] = getattr(self, name)
-            lines.append(f"{name}: {len(found)}")
-            lines += [f"  {one}" for one in found[:10]]
-        return "\n".join(lines)
-
-
-class Restarted:
-    """A process that is started again with the same arguments after it was killed.
-
-    Args:
-        folder: Folder for what it logs.
-        name: Its name.
-        command: Its command.
-    """
-
-    def __init__(self, folder: Path, name: str, command: Sequence[str]) -> None:
-        self._folder, self._name, self._command = folder, name, command
-        self._process: Process | None = None
-        self._starts = 0
-        self._lock = asyncio.Lock()
-
-    async def start(self) -> None:
-        """Start it, again and again while the database does not let it."""
-        async with self._lock:
-            while self._process is None:
-                self._starts += 1
-                log = self._folder / f"{self._name}-{self._starts}.log"
-                with suppress(AssertionError):
-                    self._process = await asyncio.to_thread(Process, *self._command, log=log)
-
-    def send(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.process.send_signal(number)
-
-    async def kill(self) -> None:
-        async with self._lock:
-            process, self._process = self._process, None
-            if process is not None:
-                await asyncio.to_thread(process.close)
-
-    async def stop(self) -> int | None:
-        """Have it end by itself; returns its exit code."""
-        async with self._lock:
-            process, self._process = self._process, None
-            if process is None:
-                return None
-            try:
-                return await asyncio.to_thread(process.stop)
-            finally:
-                process.close()
 
 
 class Chaos:
@@ -468,7 +312,7 @@ class Chaos:
             elif error := wait.exception():
                 report.leftover.append(f"a wait: {type(error).__name__}: {error}")
         rows = await self._sql("SELECT * FROM dispatch_grpc.calls")
-        self._judge(report, rows)
+        report.judge(self._accepted, rows)
         attempts = Counter(line for line in self._runs.read_text().splitlines())
         once = {line: number for line, number in attempts.items() if line[:2] in {"sq", "sl"}}
         took = sorted(
@@ -491,22 +335,6 @@ class Chaos:
         }
         return report
 
-    def _judge(self, report: Report, rows: Sequence[Any]) -> None:
-        by_id = {row["id"]: row for row in rows if row["finished_at"] is not None}
-        for row in rows:
-            if row["finished_at"] is None:
-                report.lost.append(f"{row['function']} {row['id']}: state {row['state']}")
-            elif row["function"] != "refuses" and row["status"] != Status.OK.value:
-                report.wrong.append(f"{row['function']} {_outcome(row)}")
-        for id, wanted in self._accepted.items():
-            row = by_id.get(UUID(id))
-            if row is None:
-                report.lost.append(f"{wanted}: {id}")
-            elif row["status"] != wanted.status.value:
-                report.wrong.append(f"{wanted}: {_outcome(row)}")
-            elif _outcome(row) != wanted.output:
-                report.missing.append(f"{wanted}: {_outcome(row)}")
-
     def _logged(self) -> list[str]:
         """Return the errors in the logs of the services: there is to be none."""
         return [
@@ -515,13 +343,6 @@ class Chaos:
             for line in log.read_text().splitlines()
             if line.startswith(("ERROR", "CRITICAL", "Traceback")) and "cannot be used" not in line
         ]
-
-
-def _outcome(row: Any) -> Any:
-    result = CallResult.FromString(row["result"])
-    if result.HasField("error"):
-        return result.error.message
-    return unmarshal(result.output)
 
 
 async def _killed(process: Restarted, seconds: float) -> None:

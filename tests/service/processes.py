@@ -1,13 +1,14 @@
 """Processes of the service and of an endpoint, to be killed by tests."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,52 @@ def service(data_dir: Path, *, log: Path | None = None, **settings: Any) -> Iter
         process.stop()  # and with it the database, unless the process was killed
     finally:
         process.close()
+
+
+class Restarted:
+    """A process that is started again with the same arguments after it was killed.
+
+    Args:
+        folder: Folder for what it logs.
+        name: Its name.
+        command: Its command.
+    """
+
+    def __init__(self, folder: Path, name: str, command: Sequence[str]) -> None:
+        self._folder, self._name, self._command = folder, name, command
+        self._process: Process | None = None
+        self._starts = 0
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start it, again and again while the database does not let it."""
+        async with self._lock:
+            while self._process is None:
+                self._starts += 1
+                log = self._folder / f"{self._name}-{self._starts}.log"
+                with suppress(AssertionError):
+                    self._process = await asyncio.to_thread(Process, *self._command, log=log)
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.process.send_signal(number)
+
+    async def kill(self) -> None:
+        async with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                await asyncio.to_thread(process.close)
+
+    async def stop(self) -> int | None:
+        """Have it end by itself; returns its exit code."""
+        async with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return None
+            try:
+                return await asyncio.to_thread(process.stop)
+            finally:
+                process.close()
 
 
 @contextmanager

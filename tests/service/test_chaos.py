@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from tests.conftest import data_dir
-from tests.service.chaos import FAULTS, Chaos, plan
+from tests.service.chaos import Chaos
+from tests.service.chaos_plan import FAULTS, plan
 
 
 def test_a_seed_stands_for_its_faults():
