@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable  # noqa: TC003 (at run time, as elsewhere)
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
