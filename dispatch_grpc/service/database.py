@@ -131,8 +131,13 @@ class _Pool(asyncpg.Pool):  # type: ignore[misc]
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:
         """Take a connection back; cut it off when it cannot be made ready in time."""
+        # asyncpg shields this in the same way: if the caller is cancelled, nobody would see how
+        # it ends.
+        await asyncio.shield(self._release(connection, timeout or _CLOSE_SECONDS))
+
+    async def _release(self, connection: Any, timeout: float) -> None:
         with suppress(TimeoutError):
-            await super().release(connection, timeout=timeout or _CLOSE_SECONDS)
+            await super().release(connection, timeout=timeout)
 
 
 class Clock:

@@ -234,6 +234,46 @@ def test_connections_that_are_given_up_log_no_error(bench: Bench, monkeypatch: p
     assert problems == []
 
 
+def test_a_stop_while_a_connection_is_silent_logs_no_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """What waits for it is cancelled, and again while the connection is given back."""
+    monkeypatch.setattr(database, "_CLOSE_SECONDS", 1.0)
+    problems: list[Any] = []
+
+    async def main() -> None:
+        way = Way(lambda: asyncio.open_unix_connection(f"{bench.folder}/postgres/.s.PGSQL.5432"))
+        await way.start()
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
+        url = f"postgresql://postgres@127.0.0.1:{way.port}/postgres"
+        silent = database.Database(url, bench.folder)
+        await silent.open()
+        asked = asyncio.Event()
+
+        async def ask() -> None:
+            async with silent.relaxed.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+                way.fall_silent()
+                asked.set()
+                await connection.fetchval("SELECT 1")
+
+        asking = asyncio.create_task(ask())
+        await asked.wait()
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.sleep(2)
+        gc.collect()
+        silent.terminate()
+        await silent.close()
+        await way.close()
+        asyncio.get_running_loop().set_exception_handler(None)
+
+    bench.runner.run(main())
+    assert problems == []
+
+
 def test_a_process_that_is_frozen_in_a_transaction_keeps_no_locks(bench: Bench):
     """Nor does one whose connection has fallen silent: others need the rows."""
     lock = "LOCK TABLE requests IN ACCESS EXCLUSIVE MODE"
