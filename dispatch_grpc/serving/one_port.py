@@ -25,6 +25,7 @@ try:
     from hypercorn.asyncio.worker_context import WorkerContext
     from hypercorn.config import Config
     from hypercorn.events import Closed, Event, Updated
+    from hypercorn.protocol.events import Event as StreamEvent
     from hypercorn.protocol.h2 import H2Protocol
     from hypercorn.typing import ConnectionState
     from hypercorn.utils import parse_socket_addr
@@ -433,6 +434,18 @@ class _HTTP2Server(TCPServer):
 
 
 class _HTTP2(H2Protocol):
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            # The task that sends has ended: an application that waits for it would do so for
+            # ever, and keep the connection from ending.
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if not self.closed:
+            await super().stream_send(event)
+
     async def _handle_events(self, events: list[HTTP2Event]) -> None:
         for event in events:
             if isinstance(event, DataReceived) and event.stream_id not in self.streams:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -860,6 +861,27 @@ def test_clients_that_read_nothing_do_not_keep_the_server_from_ending():
         slow.release()
         slow.stop()
         assert slow.ended()
+
+
+@pytest.mark.parametrize("abrupt", [False, True])
+def test_clients_that_go_away_leave_nothing_behind(abrupt: bool, caplog: pytest.LogCaptureFixture):
+    """Their requests finish for nobody; neither they nor the connections stay."""
+    slow = Slow(1000)
+    for _ in range(3):
+        with connect(slow.server) as connection:
+            client = HTTP2(connection)
+            for number in range(20):
+                client.request(f"/{number}")
+            client.flush()
+            slow.until_begun(20)
+            if abrupt:
+                linger = struct.pack("ii", 1, 0)  # the end is a reset
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    time.sleep(0.2)  # by then the server has read the ends
+    slow.release()
+    slow.stop()
+    assert slow.ended()
+    assert not caplog.records
 
 
 class Patient(Slow):
