@@ -4,7 +4,7 @@ Each is done by one process at a time, whichever comes first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,7 +48,7 @@ class Chores:
         metrics: Metrics,
         *,
         expect: Callable[[Iterable[str]], None],
-        written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
+        written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -128,11 +128,11 @@ class Chores:
         async with self._database.transaction() as connection:
             if not await _is_mine(connection, "expire"):
                 return 0
-            items, lanes, finished = await store_due.expire(
+            items, due, finished = await store_due.expire(
                 connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
         self._metrics.finished(items, set(finished))
-        self._written(items, lanes, finished)
+        self._written(items, due, finished)
         return len(items)
 
     async def _recover(self) -> None:

@@ -5,7 +5,7 @@ way do not hold it up.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
 from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
 from dispatch_grpc.service.metrics import Metrics
@@ -24,7 +25,7 @@ from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import Loaded, Written
 from dispatch_grpc.service.urls import host_of
 
 # Dequeue waits for the first time so that jobs are claimed in batches, and for up to the second
@@ -54,6 +55,14 @@ class Worker:
         self._chores = Chores(
             database, settings, metrics, expect=self.expect, written=self._written
         )
+        self._handovers = Handovers(
+            self.me,
+            self._lanes,
+            self._hosts,
+            is_open=lambda: not (self._lost_claim or self._stopping.is_set()),
+            begin=self._begin,
+            lost=self._lose_claim,
+        )
         self._runs = Runs(
             database,
             caller,
@@ -62,6 +71,7 @@ class Worker:
             allow_metadata=settings.allow_metadata,
             answered=self._hosts.answered,
             written=self._written,
+            handovers=self._handovers,
         )
         self.notices.listen(notices.FINISHED, self._runs.end)
         self._jobs: dict[int, asyncio.Task[None]] = {}
@@ -101,7 +111,9 @@ class Worker:
     def _wake_up(self) -> None:
         self._wake.set()
 
-    def _written(self, items: Sequence[Written], lanes: set[str], finished: Sequence[UUID]) -> None:
+    def _written(
+        self, items: Sequence[Written], lanes: Collection[str], finished: Sequence[UUID]
+    ) -> None:
         now = self._database.clock.now()
         for item in items:
             outcome = item.outcome
@@ -213,7 +225,7 @@ class Worker:
         self._wake.clear()
         if self._stopping.is_set():
             return _LOOK_SECONDS
-        if self._lost_claim:
+        if self._lost_claim and not self._handovers.under_way:
             await self._reclaim()
         if self._look_at <= _now():
             await self._look()
@@ -263,8 +275,7 @@ class Worker:
             async with self._database.relaxed.acquire() as connection:
                 claims = await queue.claim(connection, self.me, wanted)
         except BaseException:
-            self._lost_claim = True
-            self._look_at = 0.0
+            self._lose_claim()
             raise
         self._claimed_at = _now()
         found = dict.fromkeys(wanted, 0)
@@ -273,7 +284,7 @@ class Worker:
             if claim.id not in self._jobs:  # or else it is still under way here
                 self._lanes.take(claim.lane)
                 self._hosts.begun(host_of_lane(claim.lane))
-                self._jobs[claim.id] = asyncio.create_task(self._do(claim))
+                self._begin(claim)
         exhausted = [lane for lane, number in found.items() if number < wanted[lane]]
         for lane in found:
             if found[lane] == wanted[lane]:
@@ -296,6 +307,11 @@ class Worker:
             self._delayed.difference_update(some)
             self._note(found)
 
+    def _lose_claim(self) -> None:
+        """Note that jobs may have been taken that this process does not know of."""
+        self._lost_claim = True
+        self._look_again()
+
     async def _reclaim(self) -> None:
         """Put jobs back that were taken for this process by a statement whose answer was lost."""
         async with self._database.relaxed.acquire() as connection:
@@ -305,7 +321,11 @@ class Worker:
 
     # A job
 
-    async def _do(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim, *loaded: Loaded | None) -> None:
+        """Have a job done that was taken, and whose call may be loaded."""
+        self._jobs[claim.id] = asyncio.create_task(self._do(claim, *loaded))
+
+    async def _do(self, claim: Claim, *loaded: Loaded | None) -> None:
         has_slot = True
 
         def give_back() -> None:
@@ -317,7 +337,8 @@ class Worker:
                 self._wake.set()
 
         try:
-            await self._runs.do(claim.payload, give_back)
+            call = loaded[0] if loaded else await self._runs.load(claim.payload)
+            await self._runs.do(call, give_back)
             give_back()
             await self._dones.submit(claim.id)
         except Exception:

@@ -8,7 +8,7 @@ what is free. If there are few slots, none are kept free.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 MAX_LANES = 10_000  # known to have jobs; later scans find the others
 _FEW = 16
@@ -98,6 +98,35 @@ class Lanes:
         for lane in granted:
             del self._ready[lane]
         return dict(granted)
+
+    def take_spare(self, wanted: Mapping[str, int]) -> dict[str, int]:
+        """Take slots for jobs that need not wait for their turn, since nothing waits for a slot.
+
+        That is while more than half of the slots are free, and no other job of the host waits.
+
+        Args:
+            wanted: Number of the jobs, by lane.
+
+        Returns:
+            The number of slots that were taken, by lane.
+        """
+        waiting = self.hosts()
+        taken: Counter[str] = Counter()
+        for lane, number in wanted.items():
+            host = host_of_lane(lane)
+            if host in waiting:
+                continue
+            allowed = self._allowance(host)
+            most = number if allowed is None else min(number, allowed)
+            while taken[lane] < most:
+                free = self._total - self._taken
+                if 2 * free <= self._total or not self._may_grow(
+                    self._lanes[lane], self._hosts[host], free
+                ):
+                    break
+                self.take(lane)
+                taken[lane] += 1
+        return dict(+taken)
 
     def _may_grow(self, of_lane: int, of_host: int, free: int) -> bool:
         bound = self._per_host

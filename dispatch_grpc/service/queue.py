@@ -56,6 +56,31 @@ async def claim(connection: Any, owner: UUID, wanted: Mapping[str, int]) -> list
     return [Claim(row["id"], row["entrypoint"], row["payload"] or b"") for row in rows]
 
 
+async def take(
+    connection: Any, owner: UUID, payloads: Mapping[str, Sequence[bytes]]
+) -> list[Claim]:
+    """Take jobs that this transaction has added, and that nobody else can see yet.
+
+    Args:
+        connection: A connection in the transaction.
+        owner: The process.
+        payloads: Those of the jobs, by lane.
+    """
+    rows = await connection.fetch(
+        """
+        UPDATE pgqueuer
+        SET status = 'picked', updated = now(), heartbeat = now(), queue_manager_id = $1
+        WHERE entrypoint = ANY($2) AND payload = ANY($3) AND status = 'queued'
+            AND execute_after = now()
+        RETURNING id, entrypoint, payload
+        """,
+        owner,
+        list(payloads),
+        [payload for some in payloads.values() for payload in some],
+    )
+    return [Claim(row["id"], row["entrypoint"], row["payload"]) for row in rows]
+
+
 async def done(connection: Any, owner: UUID, ids: Sequence[int]) -> None:
     """Delete finished jobs, unless another process has taken them over."""
     await connection.execute(

@@ -1,7 +1,7 @@
 """Run calls: load the call of a job, run it on its endpoint, write the outcome."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,9 @@ from dispatch_grpc.service import machine, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.store import Job, Loaded, Release, Written
+from dispatch_grpc.service.store import Due, Job, Loaded, Release, Written
 from dispatch_grpc.service.urls import host_of, problem_of_call
 
 
@@ -29,6 +30,7 @@ class Runs:
         answered: Told the host and the answer of each attempt.
         written: Told what has been written: the outcomes, the lanes of new jobs, and the calls that
             have finished.
+        handovers: Begins jobs that outcomes make due.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class Runs:
         limits: machine.Limits,
         allow_metadata: bool,
         answered: Callable[[str, machine.Answer], None],
-        written: Callable[[Sequence[Written], set[str], Sequence[UUID]], None],
+        written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
+        handovers: Handovers,
     ) -> None:
         self._database = database
         self._caller = caller
@@ -49,6 +52,7 @@ class Runs:
         self._allow_metadata = allow_metadata
         self._answered = answered
         self._written = written
+        self._handovers = handovers
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[Written, None] = Batcher(self.write, 500, _bytes_of)
@@ -56,18 +60,22 @@ class Runs:
         self._ended: set[UUID] = set()
         self._released = False
 
-    async def do(self, payload: bytes, give_back: Callable[[], None]) -> None:
-        """Run the call of a job.
-
-        Args:
-            payload: The job's.
-            give_back: Called when the run has ended, and its slot is free.
-        """
+    async def load(self, payload: bytes) -> Loaded | None:
+        """Load the call of a job; None when the job is stale."""
         loaded = await self._loads.submit(Job.unpack(payload))
-        if loaded is None:
-            return  # stale: done by another, or cancelled
         if isinstance(loaded, Exception):
             raise loaded
+        return loaded
+
+    async def do(self, loaded: Loaded | None, give_back: Callable[[], None]) -> None:
+        """Run a call to its outcome.
+
+        Args:
+            loaded: The call; None when the job was stale: done by another, or cancelled.
+            give_back: Called when the run has ended, and its slot is free.
+        """
+        if loaded is None:
+            return
         try:
             outcome = await self._outcome(loaded)
         finally:
@@ -162,14 +170,8 @@ class Runs:
 
     async def write(self, items: Sequence[Written]) -> Sequence[None]:
         """Write outcomes; each for itself when they cannot be written together."""
-
-        async def write(connection: Any) -> tuple[set[str], list[UUID]]:
-            return await store_outcomes.write(
-                connection, items, self._database.clock.now(), self._limits
-            )
-
         try:
-            lanes, finished = await self._database.persist(self._database.durable, write)
+            due, finished = await self._write(items)
         except Exception as error:
             if len(items) > 1:
                 for item in items:
@@ -180,8 +182,21 @@ class Runs:
             await self._refuse(items[0], error)
             return [None]
         self._metrics.finished(items, set(finished))
-        self._written(items, lanes, finished)
+        self._written(items, due, finished)
         return [None] * len(items)
+
+    async def _write(self, items: Sequence[Written]) -> tuple[Due, list[UUID]]:
+        """Write outcomes in a transaction. Returns the jobs that are left to others, as `write`."""
+        async with self._handovers.open() as handover:
+
+            async def write(connection: Any) -> tuple[Due, list[UUID]]:
+                now = self._database.clock.now()
+                due, finished = await store_outcomes.write(connection, items, now, self._limits)
+                if due and handover is not None:
+                    due = await handover.take(connection, due)
+                return due, finished
+
+            return await self._database.persist(self._database.durable, write)
 
     async def _refuse(self, item: Written, error: Exception) -> None:
         """End a call whose outcome the database does not take."""
@@ -193,16 +208,10 @@ class Runs:
             Status.INVALID_RESPONSE,
             f"the outcome of the call cannot be written: {error}",
         )
-
-        async def write(connection: Any) -> tuple[set[str], list[UUID]]:
-            refused = [Written(item.loaded, finish)]
-            return await store_outcomes.write(
-                connection, refused, self._database.clock.now(), self._limits
-            )
-
-        lanes, finished = await self._database.persist(self._database.durable, write)
-        self._metrics.finished([Written(item.loaded, finish)], set(finished))
-        self._written([Written(item.loaded, finish)], lanes, finished)
+        refused = [Written(item.loaded, finish)]
+        due, finished = await self._write(refused)
+        self._metrics.finished(refused, set(finished))
+        self._written(refused, due, finished)
 
 
 def _bytes_of(item: Written) -> int:

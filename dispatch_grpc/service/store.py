@@ -27,6 +27,9 @@ QUEUED, RUNNING, WAITING, FINISHED = 1, 2, 3, 4
 
 _JOB = struct.Struct(">16si")
 
+Due = dict[str, list[bytes]]
+"""Payloads of jobs that are due now, by their lanes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -104,10 +107,13 @@ class Jobs:
         self.delays.append(delay)
 
     @property
-    def due_lanes(self) -> set[str]:
-        """The lanes of the jobs that are due now."""
-        pairs = zip(self.lanes, self.delays, strict=True)
-        return {lane for lane, delay in pairs if not delay}
+    def due(self) -> Due:
+        """The jobs that are due now."""
+        found: Due = {}
+        for lane, payload, delay in zip(self.lanes, self.payloads, self.delays, strict=True):
+            if not delay and payload is not None:
+                found.setdefault(lane, []).append(payload)
+        return found
 
     async def write(self, connection: Any) -> None:
         """Write the jobs to the queue."""

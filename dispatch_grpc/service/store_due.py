@@ -9,7 +9,7 @@ from dispatch_grpc.service.machine import (
     Limits,
 )
 from dispatch_grpc.service.machine import expire as machine_expire
-from dispatch_grpc.service.store import Job, Jobs, Written
+from dispatch_grpc.service.store import Due, Job, Jobs, Written
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
 from dispatch_grpc.service.urls import host_of
@@ -17,7 +17,7 @@ from dispatch_grpc.service.urls import host_of
 
 async def expire(
     connection: Any, now: datetime, limits: Limits, limit: int
-) -> tuple[list[Written], set[str], list[UUID]]:
+) -> tuple[list[Written], Due, list[UUID]]:
     """End calls that have expired while they were in the queue, and delete their jobs.
 
     Those that run are ended by the process that runs them, unless it is away.
@@ -35,7 +35,7 @@ async def expire(
         limit,
     )
     if not rows:
-        return [], set(), []
+        return [], {}, []
     loaded = await load(connection, [Job(row["id"], row["turn"]) for row in rows])
     await connection.execute(
         """

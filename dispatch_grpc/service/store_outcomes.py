@@ -14,13 +14,13 @@ from dispatch_grpc.service.machine import (
     Retry,
     Suspend,
 )
-from dispatch_grpc.service.store import QUEUED, Jobs, New, Release, Written
+from dispatch_grpc.service.store import QUEUED, Due, Job, Jobs, New, Release, Written
 from dispatch_grpc.service.store_accept import lanes_of, record
 
 
 async def write(
     connection: Any, items: Sequence[Written], now: datetime, limits: Limits
-) -> tuple[set[str], list[UUID]]:
+) -> tuple[Due, list[UUID]]:
     """Write the outcomes of attempts, and the jobs that follow. In a transaction.
 
     A call that was cancelled, or whose outcome another process has written, has another turn by
@@ -28,7 +28,7 @@ async def write(
     forgotten that the call runs.
 
     Returns:
-        The lanes for which there are new jobs, and the ids of the calls that have finished.
+        The new jobs that are due now, and the ids of the calls that have finished.
     """
     jobs = Jobs()
     by_kind: dict[type, list[Any]] = {}
@@ -41,15 +41,17 @@ async def write(
         await _retry(connection, found, now, jobs)
     if found := by_kind.get(Release):
         await _release(connection, found, jobs)
-    lanes: set[str] = set()
+    due: Due = {}
     if found := by_kind.get(Suspend):
-        lanes = await _suspend(connection, found, now, limits, jobs)
+        due = await _suspend(connection, found, now, limits, jobs)
     for item in by_kind.get(Resume, ()):
         await _resume(connection, item, jobs)
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
     await jobs.write(connection)
-    return lanes.union(jobs.due_lanes), finished
+    for lane, payloads in jobs.due.items():
+        due.setdefault(lane, []).extend(payloads)
+    return due, finished
 
 
 async def _finish(
@@ -178,8 +180,8 @@ async def _release(connection: Any, items: Sequence[Written], jobs: Jobs) -> Non
 
 async def _suspend(
     connection: Any, items: Sequence[Written], now: datetime, limits: Limits, jobs: Jobs
-) -> set[str]:
-    """Record the child calls of Polls, and have their parents wait. Returns the new lanes."""
+) -> Due:
+    """Record the child calls of Polls, and have their parents wait. Returns the jobs."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
     # A call goes on at once when enough results are ready, or all that will come. When none will
     # come it sleeps.
@@ -228,9 +230,12 @@ async def _suspend(
         if item.loaded.running.id in suspended
         for call in outcome.calls
     ]
+    due: Due = {}
     if children:
         await record(connection, children, now)
-    return set(lanes_of(children))
+        for lane, new in zip(lanes_of(children), children, strict=True):
+            due.setdefault(lane, []).append(Job(new.id, 0).pack())
+    return due
 
 
 async def _deliver(connection: Any, items: Sequence[Written]) -> None:

@@ -109,3 +109,29 @@ def test_bounds_hold_whatever_happens(
     # Nobody is kept waiting where nothing runs.
     lanes.has_jobs(lane_of("http://last", "f"))
     assert lanes.plan(1)
+
+
+def test_slots_to_spare_are_taken_without_a_turn():
+    lanes = Lanes(256, 128)
+    one, other = lane_of(HOSTS[0], "f"), lane_of(HOSTS[1], "f")
+    assert lanes.take_spare({one: 3, other: 2}) == {one: 3, other: 2}
+    assert lanes.taken == 5
+    assert lanes.take_spare({one: 1000})[one] < 128
+    assert 2 * (256 - lanes.taken) > 256 - 2  # the others are for those that come by their turn
+
+
+def test_no_slot_is_to_spare_where_a_job_waits_or_the_host_rests():
+    allowed: dict[str, int | None] = {HOSTS[2]: 0, HOSTS[3]: 1}
+    lanes = Lanes(256, 128, allowed.get)
+    lanes.has_jobs(lane_of(HOSTS[0], "f"))
+    wanted = {lane_of(host, "g"): 2 for host in HOSTS[:4]}
+    assert lanes.take_spare(wanted) == {lane_of(HOSTS[1], "g"): 2, lane_of(HOSTS[3], "g"): 1}
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.lists(st.sampled_from(HOSTS), max_size=20))
+def test_slots_to_spare_keep_the_bounds(total: int, per_host: int, hosts: list[str]):
+    lanes = Lanes(total, per_host)
+    for host in hosts:
+        lanes.take_spare({lane_of(host, "f"): 40})
+        assert lanes.of_host(host) <= per_host
+        assert 2 * lanes.taken <= total + 1
