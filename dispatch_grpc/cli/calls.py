@@ -20,6 +20,7 @@ from dispatch_grpc.cli.output import (
     readable,
     table,
 )
+from dispatch_grpc.cli.tree import fetch_tree, tree_lines
 
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -129,10 +130,21 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @timeout_option
 @_json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Print a call: its state, times, and output or error."""
+    """Print a call: its state, times, and output or error, and the calls that it made.
+
+    The calls that it made are a tree, each below the one that made it. JSON leaves them out: see
+    'list --parent'.
+    """
     client = make_client(settings)
-    call = with_client(client, lambda: client.get(dispatch_id))
-    print_lines([json.dumps(call.to_dict())] if as_json else details(call))
+
+    async def look() -> list[str]:
+        call = await client.get(dispatch_id)
+        if as_json:
+            return [json.dumps(call.to_dict())]
+        branches, more = await fetch_tree(client, call)
+        return details(call) + tree_lines(branches, more=more)
+
+    print_lines(with_client(client, look))
 
 
 @click.command("list")

@@ -45,7 +45,7 @@ def complain(text: str, code: int) -> int:
     text = mask_urls(text)
     for argument, option in _OPTIONS.items():
         text = text.replace(argument, option)
-    click.echo(f"dispatch-grpc: {_printable(text)}", err=True)
+    click.echo(f"dispatch-grpc: {printable(text)}", err=True)
     return code
 
 
@@ -61,7 +61,7 @@ def print_lines(lines: Sequence[str]) -> None:
         raise click.ClickException(f"done, but the output could not be written: {error}") from error
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace line breaks and control characters by spaces."""
     return "".join(c if c.isprintable() else " " for c in text)
 
@@ -156,8 +156,8 @@ def details(call: CallInfo) -> list[str]:
     lines = []
     for name, text in fields:
         if text:
-            shown = _printable(text)
-            colour = _colour(call) if name in {"state", "status"} else None
+            shown = printable(text)
+            colour = colour_of(call) if name in {"state", "status"} else None
             lines.append(f"{name.ljust(width)}{click.style(shown, colour) if colour else shown}")
     return lines + tracebacks
 
@@ -165,7 +165,7 @@ def details(call: CallInfo) -> list[str]:
 def _traceback(name: str, error: "Error") -> list[str]:
     lines = error.traceback.decode(errors="replace").rstrip().splitlines()
     heading = [f"traceback of the {name}:"] if lines else []
-    return heading + [f"  {_printable(line)}" for line in lines]
+    return heading + [f"  {printable(line)}" for line in lines]
 
 
 def table(calls: Sequence[CallInfo]) -> list[str]:
@@ -177,7 +177,7 @@ def table(calls: Sequence[CallInfo]) -> list[str]:
         state = call.status.name.lower() if finished else str(call.state)
         age = _relative(min(call.creation_time or now, now), now)
         cells = [call.dispatch_id, state, age, call.function, mask_url(call.endpoint)]
-        rows.append([_printable(cell) for cell in cells])
+        rows.append([printable(cell) for cell in cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = max(shutil.get_terminal_size((_PLAIN_COLUMNS, 24)).columns, _LEAST_COLUMNS)
     room = columns - sum(widths[:3]) - 2 * 4
@@ -187,7 +187,7 @@ def table(calls: Sequence[CallInfo]) -> list[str]:
     if sum(widths[3:]) > room:
         widths[3:] = [room + 2]
     lines = []
-    for row, colour in zip(rows, [None, *map(_colour, calls)], strict=True):
+    for row, colour in zip(rows, [None, *map(colour_of, calls)], strict=True):
         cells = [_shortened(text, size).ljust(size) for text, size in zip(row, widths)]  # noqa: B905
         cells[1] = click.style(cells[1], colour)
         lines.append("  ".join(cells).rstrip())
@@ -202,7 +202,8 @@ def _shortened(text: str, width: int) -> str:
     return f"{text[:begin]}…{text[len(text) - (width - begin - 1) :]}"
 
 
-def _colour(call: CallInfo) -> str:
+def colour_of(call: CallInfo) -> str:
+    """Return the colour for the state of a call."""
     if call.state is CallState.FINISHED:
         return "green" if call.status is Status.OK else "red"
     if call.last_error:

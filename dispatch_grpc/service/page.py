@@ -38,6 +38,7 @@ from dispatch_grpc.service.shown import (
     utc,
     value_of,
 )
+from dispatch_grpc.service.tree import tree
 
 HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/",
@@ -273,6 +274,7 @@ class Page:
                 raise _Refused(404, "There is no call of this id. It may have been deleted.")
             by_state = await reads.children_by_state(connection, id)
             found, more = await reads.children(connection, id, before, _PAGE_SIZE)
+            nodes, more_nodes = await tree(connection, id, self._database.clock.now())
         info = details.info
         here = f"{CALLS}{id}"
         is_finished = info.state == CallState.CALL_STATE_FINISHED
@@ -292,6 +294,8 @@ class Page:
             ],
             children_counted=sum(by_state.values()),
             children_bound=reads.CHILDREN_COUNTED,
+            tree=nodes,
+            has_more_nodes=more_nodes,
             rows=[row_of(child) for child in found],
             newest="" if before is None else here,
             older=_link(here, before=str(more)) if more else "",

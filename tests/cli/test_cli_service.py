@@ -27,8 +27,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import dispatch_grpc
 from dispatch_grpc import (
+    AsyncClient,
     AuthenticationError,
     Call,
+    CallError,
     Client,
     Endpoint,
     Status,
@@ -41,6 +43,7 @@ from dispatch_grpc import (
 from dispatch_grpc.cli import input as cli_input
 from dispatch_grpc.cli import output as cli_output
 from dispatch_grpc.cli import serve as serve_module
+from dispatch_grpc.cli import tree as cli_tree
 from dispatch_grpc.cli.commands import commands
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_
 from dispatch_grpc.schema import CallInfo, CallState
@@ -205,6 +208,18 @@ def hosted() -> Iterator[str]:
         error: Any = ValueError(message)
         error.status = Status.INVALID_ARGUMENT
         raise error
+
+    @endpoint.workflow
+    async def inner(message: str) -> str:
+        try:
+            await fails.run(message)
+        except CallError:
+            return message
+        return "taken"
+
+    @endpoint.workflow
+    async def outer() -> list[str]:
+        return [await inner.run("first"), await inner.run("second"), await greet.run("you")]
 
     @endpoint.function
     def throttled(message: str) -> None:
@@ -413,6 +428,40 @@ def test_get(serving: Serving, hosted: str):
     assert all(line.startswith("  ") for line in lines[12:])
     assert all(line.isprintable() for line in lines)
     assert lines[-1] == "   [31m"
+
+
+def test_get_of_a_workflow(serving: Serving, hosted: str, monkeypatch: pytest.MonkeyPatch):
+    """The calls that it made are a tree, with state, time and error."""
+    id = serving.dispatch(hosted, "outer")
+    serving("wait", id)
+    lines = serving("get", id).out.splitlines()
+    tree = lines[lines.index("calls that it made:") + 1 :]
+    time = r"  [\d.]+ (ms|s)  [0-9a-f-]{36}"
+    below = [
+        rf"  ok  inner{time}",
+        rf"    invalid_argument  fails{time}",
+        "      ValueError: {}",
+    ]
+    wanted = [
+        *(line.format("first") if "{}" in line else line for line in below),
+        *(line.format("second") if "{}" in line else line for line in below),
+        rf"  ok  greet{time}",
+    ]
+    assert len(tree) == len(wanted)
+    for line, pattern in zip(tree, wanted, strict=True):
+        assert re.fullmatch(pattern, line), line
+    assert "calls that it made" not in serving("get", tree[1].split()[-1]).out
+    assert json.loads(serving("get", "--json", id).out)["dispatchId"] == id
+
+    async def bounded() -> tuple[list[cli_tree.Branch], bool]:
+        async with AsyncClient(serving.key, api_url=serving.url, env={}) as client:
+            return await cli_tree.fetch_tree(client, await client.get(id))
+
+    monkeypatch.setattr(cli_tree, "MOST", 4)
+    branches, more = asyncio.run(bounded())
+    assert [branch.call.function for branch in branches] == ["inner", "fails", "inner", "greet"]
+    assert more
+    assert cli_tree.tree_lines(branches, more=more)[-1].startswith("  … and more")
 
 
 def test_get_of_a_call_that_is_tried_again(serving: Serving, hosted: str):

@@ -27,7 +27,7 @@ import trustme
 import urllib3
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import Client, Endpoint, Status, new_call
+from dispatch_grpc import CallError, Client, Endpoint, Status, new_call
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import Limits
@@ -675,6 +675,56 @@ def test_a_call_leads_to_its_children_and_back(shown: Shown):
     assert children == sorted(set(children), reverse=True)
     child = shown.get(f"/calls/{children[0]}").text
     assert child.count(f'href="/calls/{parent}">{parent}</a>') == 2  # it is the root as well
+
+
+def test_the_tree_of_calls_of_a_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each call with its state, its time and its error, below the call that made it."""
+    endpoint = Endpoint("http://127.0.0.1:1", env={})
+
+    @endpoint.function(retry=False)
+    def refuse(name: str) -> None:
+        raise ValueError(f"no {name}" + EVIL)
+
+    @endpoint.workflow
+    async def inner(name: str) -> str:
+        try:
+            await refuse.run(name)
+        except CallError:
+            return name
+        return "taken"
+
+    @endpoint.workflow
+    async def outer() -> list[str]:
+        return [await inner.run("first"), await inner.run("second")]
+
+    with (
+        serve_app(endpoint.app) as server,
+        run_service(tmp_path, api_keys=[KEY]) as service,
+        Client(KEY, api_url=service.url, env={}) as client,
+    ):
+        endpoint.url = server.url
+        shown = Shown(service.url)
+        shown.ids["outer"] = client.dispatch(outer.call())
+        assert client.wait(shown.ids["outer"]) == ["first", "second"]
+        page = shown.call("outer").text
+        tree = page.partition('<ul class="tree">')[2].partition("</section>")[0]
+        assert plain("<main>" + tree).count("OK inner") == 2
+        time = r"[\d.]+ (?:ms|s)"
+        pattern = (
+            rf"OK inner {time} PERMANENT_ERROR refuse {time} ValueError: no first &lt;/pre&gt;"
+        )
+        assert re.match(pattern, plain("<main>" + tree).replace("first&lt;", "first &lt;"))
+        assert EVIL not in tree
+        assert tree.count('<ul class="tree">') == 2  # below each of the two
+        for id in re.findall(r'href="/calls/([^"]+)"', tree):
+            assert client.get(id).root_dispatch_id == shown.ids["outer"]
+        assert "There are more calls" not in page
+        monkeypatch.setattr("dispatch_grpc.service.tree.MOST", 3)
+        page = shown.call("outer").text
+        assert page.count("refuse</a>") == 1
+        assert "There are more calls" in page
+        monkeypatch.setattr("dispatch_grpc.service.tree._DEPTH", 1)
+        assert "There are more calls" in shown.call("outer").text
 
 
 def listed(text: str) -> list[str]:

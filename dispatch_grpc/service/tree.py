@@ -1,0 +1,90 @@
+"""The tree of calls that a call made, and they, and so on: what the page shows of it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.schema import CallResult, Error
+from dispatch_grpc.service import store
+from dispatch_grpc.service.shown import Word, state_of, status_of, took
+
+MOST = 100
+"""Largest number of calls in a tree."""
+_DEPTH = 8
+_ERROR_CHARACTERS = 200
+
+
+@dataclass(slots=True)
+class Node:
+    """A call in the tree.
+
+    Attributes:
+        id: Its dispatch id.
+        function: Name of its function.
+        word: Its state, or its status once it has finished.
+        time: How long it took, or how long ago it was recorded.
+        error: The error that it ended with, or that its last run failed with; empty without one.
+        children: The calls that it made.
+    """
+
+    id: UUID
+    function: str
+    word: Word
+    time: str
+    error: str
+    children: "list[Node]" = field(default_factory=list)
+
+
+async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bool]:
+    """Return the calls that a call made, each with those that it made, level by level.
+
+    Returns:
+        The calls, in the order in which they were made; and whether there are more.
+    """
+    roots: list[Node] = []
+    level = {id: roots}
+    left = MOST
+    for _ in range(_DEPTH):
+        # Failed calls have small results: an error, and seldom an output.
+        rows = await connection.fetch(
+            """
+            SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
+                CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
+            FROM calls WHERE id IN (
+                SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
+                    -- By OFFSET, or the oldest of all calls would be searched for the children.
+                    SELECT id FROM (SELECT id FROM calls WHERE parent_id = parent.id OFFSET 0) AS c
+                    ORDER BY id LIMIT $2
+                ) AS child
+            )
+            ORDER BY id LIMIT $2
+            """,
+            list(level),
+            left + 1,
+        )
+        found = [(_node(row, now), row["parent_id"]) for row in rows[:left]]
+        for node, parent in found:
+            level[parent].append(node)
+        if len(rows) > left:
+            return roots, True
+        left -= len(found)
+        level = {node.id: node.children for node, _ in found}
+        if not level:
+            return roots, False
+    return roots, True
+
+
+def _node(row: Any, now: datetime) -> Node:
+    is_finished = row["state"] == store.FINISHED
+    word = status_of(row["status"]) if is_finished else state_of(row["state"])
+    time = took((row["finished_at"] or now) - row["created_at"].astimezone(UTC))
+    error = None
+    if is_finished and row["result"] is not None:
+        error = CallResult.FromString(row["result"]).error
+    elif not is_finished and row["last_error"] is not None:
+        error = Error.FromString(row["last_error"])
+    text = "" if error is None else f"{error.type}: {error.message}"
+    if len(text) > _ERROR_CHARACTERS:
+        text = text[:_ERROR_CHARACTERS] + "…"
+    return Node(row["id"], row["function"], word, time, text)
