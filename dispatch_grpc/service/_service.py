@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dispatch_grpc.calls import mask_urls
@@ -28,6 +29,9 @@ from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate
 from dispatch_grpc.transport import is_loopback
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _END_SECONDS = 5
 
@@ -104,11 +108,7 @@ class Service:
         source = ApiKeys(settings.api_keys, settings.api_key_file, settings.data_dir)
         keys = KeyRing(source.load())
         certificate = _certificate(settings)
-        signing_key = None
-        if settings.signing_key:
-            from dispatch_grpc.endpoint.keys import parse_signing_key
-
-            signing_key = parse_signing_key(settings.signing_key)
+        signing_key = _signing_key(settings)
         try:
             listener = one_port.listen(settings.host, settings.port)
         except OSError as error:
@@ -138,6 +138,7 @@ class Service:
         )
         worker = Worker(database, caller, settings.worker, metrics)
         watching = Watching(database, worker.notices)
+        worker.warn_of_held_slots(watching.waited_for)
         accepting = Accepting(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
@@ -220,6 +221,14 @@ def _check_proxy(url: str) -> None:
             f"endpoint_proxy: the URL of an HTTP proxy is required, such as "
             f"http://proxy.example.com:3128; got {mask_urls(url)!r}"
         )
+
+
+def _signing_key(settings: ServiceSettings) -> "Ed25519PrivateKey | None":
+    if not settings.signing_key:
+        return None
+    from dispatch_grpc.endpoint.keys import parse_signing_key
+
+    return parse_signing_key(settings.signing_key)
 
 
 def _certificate(settings: ServiceSettings) -> Certificate | None:

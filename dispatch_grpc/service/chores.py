@@ -57,6 +57,11 @@ class Chores:
         self._written = written
         self._wake_at = 0.0
         self._sooner = asyncio.Event()
+        self._more: list[tuple[Callable[[], Awaitable[Any]], float]] = []
+
+    def add(self, chore: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        """Add a chore that is done again after so many seconds; before `run`."""
+        self._more.append((chore, seconds))
 
     def wake_within(self, seconds: float) -> None:
         """Have calls woken after some time, or before."""
@@ -78,6 +83,7 @@ class Chores:
                     (self._prune, 60.0),
                     (self._recover, 60.0),
                     (self._file, 60.0),
+                    *self._more,
                 )
             ),
         )

@@ -12,12 +12,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, notices, queue
+from dispatch_grpc.service import held_slots, machine, notices, queue
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
 from dispatch_grpc.service.database import Database, classify
 from dispatch_grpc.service.handover import Handovers
+from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
 from dispatch_grpc.service.metrics import Metrics
@@ -86,6 +87,11 @@ class Worker:
         self._turned_at = self._claimed_at = self._wrote_at = float("-inf")
 
     # Called by other parts
+
+    def warn_of_held_slots(self, waited_for: Callable[[], Collection[UUID]]) -> None:
+        """Warn of functions that hold the slots that calls need for which clients wait."""
+        look = HeldSlots(self._database, self._lanes, waited_for).look
+        self._chores.add(look, held_slots.SECONDS)
 
     def make_way(self) -> None:
         """Let a request go first: take jobs a little later."""

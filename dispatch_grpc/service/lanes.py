@@ -48,6 +48,7 @@ class Lanes:
         self._lanes: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._taken = 0
+        self._moved: set[str] = set()  # hosts that gave back a slot since `stalled`
 
     @property
     def taken(self) -> int:
@@ -148,10 +149,17 @@ class Lanes:
         """Give back a slot."""
         self._taken -= 1
         host = host_of_lane(lane)
+        self._moved.add(host)
         for counter, key in ((self._lanes, lane), (self._hosts, host)):
             counter[key] -= 1
             if not counter[key]:
                 del counter[key]
+
+    def stalled(self) -> set[str]:
+        """Return the hosts whose jobs wait and that gave back no slot since this was asked last."""
+        found = {host for host in self.hosts() - self._moved if self._hosts[host]}
+        self._moved.clear()
+        return found
 
     def of_host(self, host: str) -> int:
         """Return the number of slots that a host has."""

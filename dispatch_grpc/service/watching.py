@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,10 @@ class Watching:
         for waiters in self._waiters.values():
             for event in waiters:
                 event.set()
+
+    def waited_for(self) -> Collection[UUID]:
+        """Return the ids of the calls that clients wait for."""
+        return self._waiters.keys()
 
     def _finished(self, ids: Sequence[str]) -> None:
         for id in ids:

@@ -24,6 +24,12 @@ async def effect(key: str) -> str:
     return note(f"call-{key}")
 
 
+@endpoint.function
+def held(key: str) -> str:
+    """Wait with a client, as a workflow would not."""
+    return endpoint.client().wait(effect.dispatch(key), str, timeout=60)
+
+
 def local(key: str) -> str:
     return note(f"step-{key}")
 

@@ -176,6 +176,23 @@ def test_a_function_that_waits_with_a_client_is_warned_of(
     assert caplog.text.count("Make the function a workflow (@endpoint.workflow)") == 1
 
 
+def test_the_service_warns_of_functions_that_hold_all_slots(tmp_path: Path, data: Path):
+    """Functions that wait with a client stand still until a person reads the log."""
+    log = tmp_path / "log"
+    with (
+        service(data, log=log, concurrency=2, host_concurrency=2, batch_size=1) as process,
+        Client(KEY, api_url=process.url) as client,
+        endpoint(
+            tmp_path / "effects", env={"DISPATCH_API_KEY": KEY, "DISPATCH_API_URL": process.url}
+        ) as hosted,
+    ):
+        ids = [client.dispatch(new_call(hosted.url, "held", "x")) for _ in range(2)]
+        until(lambda: "clients wait for 2 queued calls of effect" in log.read_text())
+        assert log.read_text().count("make such functions workflows") == 1
+        for id in ids:
+            client.cancel(id)
+
+
 def test_recursion_does_not_need_slots(data: Path, hosted: Process):
     with (
         service(data, concurrency=2, host_concurrency=2, batch_size=1) as process,
