@@ -7,8 +7,8 @@
 
 `Client` and `AsyncClient` dispatch the calls that `new_call` makes, one by one or as a batch;
 `marshal` and `unmarshal` convert Python values to the schema's and back; `Endpoint` hosts
-functions; `errors` is the tree of exceptions; `testing` is for the tests of programs that use
-this library.
+functions; `errors` holds the tree of exceptions; `testing` helps to test programs that use this
+library.
 """
 
 import importlib
@@ -122,7 +122,9 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         room = _ROOMS.get(name, "errors")
         if room not in {"codes", "errors"}:
-            importlib.import_module("dispatch_grpc.schema")  # says which module hides its packages
+            importlib.import_module(
+                "dispatch_grpc.schema"
+            )  # its error names a module that hides ours
         value = globals()[name] = getattr(importlib.import_module(f"dispatch_grpc.{room}"), name)
         return value
 

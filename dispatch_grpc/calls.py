@@ -1,4 +1,4 @@
-"""`new_call`, and the rules that every call must keep."""
+"""`new_call`, and the rules for every call."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dispatch_grpc.text import quoted
 from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts, encode
 
 inside_function: ContextVar[bool] = ContextVar("dispatch_grpc_inside_function", default=False)
-"""Whether a function of an endpoint runs here, and so holds a slot of the service."""
+"""True while a function of an endpoint runs here and holds a slot of the service."""
 
 _MAX_UINT64 = 2**64 - 1
 _FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"
@@ -62,7 +62,7 @@ def new_call(
         The generated message `dispatch.sdk.v1.Call`.
 
     Raises:
-        InvalidCallError: An argument breaks one of these rules; the message names which.
+        InvalidCallError: An argument breaks one of these rules; the message names it.
         MarshalError: The input has no representation.
     """
     call = Call()
@@ -81,7 +81,7 @@ def fill_call(  # noqa: PLR0917 (keywords would cost time)
 ) -> None:
     """Set the fields of an empty call; arguments and errors are those of `new_call`.
 
-    After an error, the call may hold some of them.
+    After an error, some of them may be set.
     """
     try:
         problem = _problem(endpoint, function)
@@ -132,7 +132,7 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
         nested: True for a call that a function makes: it may omit its own endpoint.
     """
     if type(call) is not Call:
-        return f": a Call is required, as new_call makes it; got {_given(call)}"
+        return f": a Call, as new_call makes it, is required; got {_given(call)}"
     endpoint = call.endpoint
     if nested and not endpoint:
         endpoint = "http://endpoint"

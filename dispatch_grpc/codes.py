@@ -1,4 +1,4 @@
-"""The status codes of requests (`Code`) and of calls (`Status`), and how exceptions map to them."""
+"""The status codes of requests (`Code`) and of calls (`Status`), and the statuses of exceptions."""
 
 import enum
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Named(enum.IntEnum):
-    """An int that appears in texts by its name."""
+    """An int enum that is formatted as its name."""
 
     def __str__(self) -> str:
         return self.name
@@ -39,7 +39,7 @@ class Code(_Named):
 
 
 class Status(_Named):
-    """The statuses of the schema (`dispatch.sdk.v1.Status`)."""
+    """The statuses of a call (`dispatch.sdk.v1.Status`)."""
 
     UNSPECIFIED = 0
     OK = 1
@@ -168,7 +168,7 @@ _BY_CODE = {
     Code.UNAUTHENTICATED: Status.UNAUTHENTICATED,
 }
 
-# HTTP statuses that another service answered with. All others are HTTP_ERROR, not final.
+# HTTP statuses of answers from other services. All others become HTTP_ERROR, which is retried.
 _BY_HTTP_STATUS = {
     **dict.fromkeys((400, 422), Status.INVALID_ARGUMENT),
     **dict.fromkeys((401, 407), Status.UNAUTHENTICATED),

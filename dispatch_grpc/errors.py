@@ -6,24 +6,25 @@
     ├── ConfigurationError     a setting is missing or invalid         (also a ValueError)
     ├── InvalidCallError       a call breaks a rule of the schema      (also a ValueError)
     ├── MarshalError           a value has no representation           (also a ValueError)
-    ├── UnmarshalError         a representation is not such a value    (also a ValueError)
-    ├── ClientStateError       a closed client, another event loop     (also a RuntimeError)
+    ├── UnmarshalError         a value is not of the requested type    (also a ValueError)
+    ├── ClientStateError       the client is closed, or belongs to another event loop
+    │                                                                  (also a RuntimeError)
     ├── CallError              a call failed: .type, .status, .traceback, .output
-    ├── PermanentError         a function failed for good: the call is not tried again
+    ├── PermanentError         a function failed permanently: the call is not retried
     ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)
     ├── SignatureError         the signature of a request is missing or invalid: .code
     └── RPCError               a request failed: .code, .message, .details
         ├── AuthenticationError      the API key was rejected
         ├── PermissionDeniedError    the API key does not allow the request
-        ├── InvalidArgumentError     the service found a call invalid
-        ├── NotFoundError            there is no such call or no such method
-        ├── AlreadyExistsError       the idempotency key was used for other calls
+        ├── InvalidArgumentError     the service rejected a call as invalid
+        ├── NotFoundError            the call or the method does not exist
+        ├── AlreadyExistsError       the idempotency key was already used
         ├── ResourceExhaustedError   a quota or limit of the service is reached
         │   └── RequestTooLargeError     the request is larger than the service accepts
         ├── DeadlineExceededError    no answer in time                 (also a TimeoutError)
         ├── UnavailableError         no connection, or it broke        (also a ConnectionError)
-        ├── CertificateError         a certificate is not accepted
-        └── ProtocolError            the answer is not that of a Dispatch service
+        ├── CertificateError         a certificate was rejected
+        └── ProtocolError            the server is not a Dispatch service
 
 A plain RPCError is any other failure that the service reported. After a
 DeadlineExceededError or an UnavailableError the service may have recorded the calls. To try
@@ -71,7 +72,7 @@ class DispatchError(Exception):
     """Base of every error of this library."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default, unpickling would lack keyword-only arguments: errors cross process pools.
+        # The default cannot unpickle keyword-only arguments, and errors cross process pools.
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -93,11 +94,11 @@ class InvalidCallError(DispatchError, ValueError):
 
 
 class MarshalError(DispatchError, ValueError):
-    """A value cannot be represented without loss; the message says which part of it, and why."""
+    """A value cannot be represented without loss; the message gives the path and the reason."""
 
 
 class UnmarshalError(DispatchError, ValueError):
-    """An `Any` does not hold the requested type of value; the message says what it holds."""
+    """An `Any` does not hold the requested type; the message names the type that it holds."""
 
 
 class ClientStateError(DispatchError, RuntimeError):
@@ -143,18 +144,19 @@ class CallError(DispatchError):
 
 
 class PermanentError(DispatchError):
-    """A function on an endpoint failed for good: raise it to have the call not tried again.
+    """A function on an endpoint failed permanently: raise it so that the call is not retried.
 
-        raise PermanentError("there is no such account") from error
+        raise PermanentError("the account does not exist") from error
 
-    Other exceptions are tried again: see `Status.of`. A subclass may set another final `status`.
+    After other exceptions the call is retried: see `Status.of`. A subclass may set another final
+    `status`.
     """
 
     status = Status.PERMANENT_ERROR
 
 
 class EndpointError(DispatchError, RuntimeError):
-    """A function cannot be registered, or is used wrongly."""
+    """A function cannot be registered, or is used in the wrong way."""
 
 
 class SignatureError(DispatchError):
@@ -213,15 +215,15 @@ class PermissionDeniedError(RPCError):
 
 
 class InvalidArgumentError(RPCError):
-    """The service found a call invalid."""
+    """The service rejected a call as invalid."""
 
 
 class NotFoundError(RPCError):
-    """The call or function in the request does not exist, or the server has no such method."""
+    """The call or function does not exist, or the server does not have the method."""
 
 
 class AlreadyExistsError(RPCError):
-    """The idempotency key was used for other calls before."""
+    """The idempotency key was already used for other calls."""
 
 
 class ResourceExhaustedError(RPCError):
@@ -243,11 +245,11 @@ class UnavailableError(RPCError, ConnectionError):
 
 
 class CertificateError(RPCError):
-    """The certificate of the server or the client is not accepted; it is raised without a retry."""
+    """The certificate of the server or the client was rejected; the request is not retried."""
 
 
 class ProtocolError(RPCError):
-    """The answer is not that of a Dispatch service: check the API URL."""
+    """The server at the API URL is not a Dispatch service."""
 
 
 _CLASSES: dict[Code, type[RPCError]] = {
@@ -276,8 +278,7 @@ _HTTP_CODES = {  # as gRPC maps them
     504: Code.UNAVAILABLE,
 }
 
-# How servers of gRPC and Connect say, with RESOURCE_EXHAUSTED, that a message is too large, and
-# for what limit.
+# The messages of gRPC and Connect servers for a message over their limit (RESOURCE_EXHAUSTED).
 TOO_LARGE = r"message (?:size \d+ )?(?:is )?larger than (?:configured )?max\D*(?:\d+ vs\. )?(\d+)"
 
 
@@ -290,7 +291,7 @@ def rpc_error(code: Code, message: str, details: Sequence[Any] = ()) -> RPCError
 
 
 def http_error(status: int) -> RPCError:
-    """Make the error of a response that has only an HTTP status, as from a proxy."""
+    """Make the error for an answer that has only an HTTP status, such as a proxy's."""
     message = f"HTTP {status}"
     if status < 400 or status in {405, 406, 415}:
         return ProtocolError(message, code=Code.INTERNAL)
@@ -306,10 +307,10 @@ def missing_extra(error: ImportError, user: str, extra: str, note: str = "") -> 
         error: The failed import: the dependency is missing, or its version is incompatible.
         user: The feature that needs the extra.
         extra: Name of the extra.
-        note: What to say after the command, such as another extra that would do.
+        note: Text after the command, such as another extra that suffices.
     """
     package = (error.name or "").partition(".")[0]
-    if package in {"", "dispatch_grpc"}:  # it has been explained, or is a fault of ours
+    if package in {"", "dispatch_grpc"}:  # already explained, or our own fault
         return ImportError(str(error))
     if isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(package) is None:
         return ImportError(

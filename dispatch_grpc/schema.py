@@ -17,9 +17,9 @@ def _check_for_hidden_packages() -> None:
     for package, needed in (("dispatch", "dispatch.sdk"), ("google", "google.protobuf")):
         try:
             spec = importlib.util.find_spec(package)
-        except ValueError:  # made by hand, without a spec
+        except ValueError:  # a module made by hand has no spec
             continue
-        if spec is None or not spec.origin:  # absent, or a namespace package, as it should be
+        if spec is None or not spec.origin:  # absent, or a namespace package: both are right
             continue
         path = Path(spec.origin)
         is_package = bool(spec.submodule_search_locations)

@@ -1,7 +1,7 @@
 """Several named arguments as one `Any` that keeps the type of each.
 
-The `Any` holds a `google.protobuf.Value`: a dict by name. An argument that a Value holds as
-itself is written as itself, so that peers in other languages read a plain dict. A Value has no
+The `Any` holds a `google.protobuf.Value`: a dict by name. An argument that a Value can
+hold is written as it is, so that peers in other languages read a plain dict. A Value has no
 bytes, times, durations, large ints, nan, or difference between 1 and 1.0; such an argument is
 written as protobuf's JSON form of its `Any`:
 
@@ -40,7 +40,7 @@ def decode_arguments(input: AnyProto) -> Any:
     """Return the natural value of an input, with the arguments of a dict in their own types.
 
     Args:
-        input: What `encode_arguments` wrote, or any other input of a call. A dict without
+        input: The result of `encode_arguments`, or any other input of a call. A dict without
             JSON forms of `Any` in it is returned as `unmarshal` returns it.
 
     Raises:
@@ -58,7 +58,7 @@ def _is_json_of_any(value: dict[Any, Any]) -> bool:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """Return an argument as a Value can hold it."""
+    """Return an argument in a form that a Value holds without loss."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -77,7 +77,7 @@ def _typed(name: str, value: Any) -> Any:
     try:
         return _typed(name, models.to_plain(value))
     except TypeError:
-        return value  # `marshal` says why it has no representation
+        return value  # `marshal` raises the error
 
 
 def _is_negative_zero(value: float) -> bool:

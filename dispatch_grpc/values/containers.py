@@ -99,7 +99,7 @@ def _set_text(slot: Value, value: str) -> None:
     try:
         slot.string_value = value
     except ValueError as error:  # a UnicodeEncodeError, or another of protobuf in pure Python
-        raise PathError("a str must be valid Unicode; this one has a lone surrogate") from error
+        raise PathError("a str must be valid Unicode; it contains a lone surrogate") from error
 
 
 def _set_int(slot: Value, value: int) -> None:
@@ -109,8 +109,8 @@ def _set_int(slot: Value, value: int) -> None:
         number = float("inf")
     if number != value:
         raise PathError(
-            f"an int inside a list or dict must be one that a double holds exactly; got "
-            f"{value if value.bit_length() < 500 else 'one of many digits'} (send it as a str)"
+            f"an int inside a list or dict must fit a double exactly; got "
+            f"{value if value.bit_length() < 500 else 'an int of many digits'} (send it as a str)"
         )
     slot.number_value = number
 
@@ -137,7 +137,7 @@ def _fill_struct(struct: Struct, value: dict[str, Any], levels: int) -> None:
         problem.containers.append(id(value))
         raise
     except ValueError as error:  # as in _set_text
-        failure = PathError("keys and str must be valid Unicode; there is a lone surrogate")
+        failure = PathError("keys and str must be valid Unicode; one contains a lone surrogate")
         failure.path.append(_segment(key))
         raise failure from error
 
@@ -229,7 +229,7 @@ def natural(value: Value) -> Any:
         return None
     if kind == "string_value":
         return value.string_value
-    raise UnmarshalError("a google.protobuf.Value is empty; one of its kinds must be set")
+    raise UnmarshalError("a google.protobuf.Value is empty: it must hold a value")
 
 
 def _natural_struct(struct: Struct) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def to_plain(value: Any) -> Any:
     """Convert a value by one level to a plainer type.
 
     Raises:
-        TypeError: The value has no representation; the message is for a MarshalError.
+        TypeError: The value has no representation; a MarshalError takes over the message.
     """
     kind: Any = type(value)
     if isinstance(value, enum.Enum):
@@ -141,7 +141,7 @@ def from_plain(value: Any, wanted: Any) -> Any:
 
 
 def _decode_hook(wanted: Any, value: Any) -> Any:
-    """Convert to the types that msgspec does not know."""
+    """Convert to types that msgspec does not support."""
     if isinstance(wanted, _StandIn):
         return wanted.read(value)
     if isinstance(wanted, type) and isinstance(value, wanted):
@@ -154,11 +154,11 @@ def _decode_hook(wanted: Any, value: Any) -> Any:
 
 
 class _StandIn(type):
-    """A type that takes another's place, and lets a function of ours convert to that."""
+    """A placeholder for a type: msgspec calls our own function to convert to it."""
 
     read: Callable[[Any], Any]
 
-    def __instancecheck__(cls, instance: Any) -> bool:  # what `read` returns is right
+    def __instancecheck__(cls, instance: Any) -> bool:  # accept the result of `read`
         return True
 
 
@@ -168,7 +168,7 @@ def _stand_in(read: Callable[..., Any], *arguments: Any) -> type:
 
 @cached
 def _readable(wanted: Any) -> Any:
-    """Return a type that msgspec reads in the way in which `to_plain` writes the wanted one."""
+    """Return a type that msgspec decodes from what `to_plain` makes of the wanted type."""
     origin, args = get_origin(wanted), get_args(wanted)
     members = args if origin in {Union, UnionType} else (wanted,)
     if any(map(is_pydantic, members)) and (read := pydantic_types.decoder(wanted)):
@@ -194,7 +194,7 @@ def _readable(wanted: Any) -> Any:
 
 
 def _is_known_to_msgspec(wanted: Any, seen: dict[int, Any]) -> bool:
-    """Return whether msgspec reads all that is inside a type as `to_plain` writes it."""
+    """Return whether msgspec decodes a type, and all types inside it, as `to_plain` writes them."""
     if id(wanted) in seen:
         return True
     seen[id(wanted)] = wanted
@@ -221,19 +221,23 @@ def _hints(cls: Any) -> dict[str, Any]:
         raise UnmarshalError(f"{name_of(cls)} is not a type to decode into: {error}") from error
 
 
-# What stands for types that msgspec does not support, or reads in another way than written.
+# Decoders of types that msgspec does not support, or decodes differently.
 
 
 def _read_enum(wanted: Any, value: Any) -> Any:
-    """Return the member whose value is written like this."""
+    """Return the enum member that is written as this value."""
     if issubclass(wanted, enum.Flag) and type(value) is int:
         try:
             return wanted(value)
         except ValueError as error:
-            raise UnmarshalError(f"{value} is no sum of members of {name_of(wanted)}") from error
+            raise UnmarshalError(
+                f"{value} is not a combination of members of {name_of(wanted)}"
+            ) from error
     found = [member for member in wanted if _is_written_as(member.value, value)]
     if len(found) != 1:
-        problem = f"fits {' and '.join(map(str, found))}" if found else "is no value of a member"
+        problem = (
+            f"fits {' and '.join(map(str, found))}" if found else "is not the value of a member"
+        )
         raise UnmarshalError(f"{quoted(value)} {problem}")
     return found[0]
 
@@ -247,7 +251,7 @@ def _is_written_as(value: Any, natural: Any) -> bool:
 
 
 def _read_union(members: tuple[Any, ...], value: Any) -> Any:
-    """Convert to the one member of a union that a value fits, by its keys if need be."""
+    """Convert to the one member of a union that fits, chosen by the keys of a dict if needed."""
     simple = tuple(one for one in members if _is_known_to_msgspec(one, {}) and not _fields(one))
     if len(simple) == len(members):  # msgspec refuses them together, such as an enum of floats
         simple = ()
@@ -270,7 +274,7 @@ def _read_union(members: tuple[Any, ...], value: Any) -> Any:
 
 
 def _fields(wanted: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass or an attrs class, by the keys that they are written as."""
+    """Return the fields of a dataclass or an attrs class by their keys in a dict."""
     if dataclasses.is_dataclass(wanted):
         return {field.name: field for field in dataclasses.fields(wanted)}
     return {field.alias: field for field in getattr(wanted, "__attrs_attrs__", ())}
@@ -289,12 +293,12 @@ def _read_fields(wanted: Any, value: Any) -> Any:
     fields = _fields(wanted)
     try:
         parts = msgspec.convert(value, _struct_of(wanted), dec_hook=_decode_hook)
-    except msgspec.ValidationError as error:  # as any error, so that the path goes on
+    except msgspec.ValidationError as error:  # msgspec adds the path to any error
         raise UnmarshalError(str(error)) from error
     given = _without_unset(msgspec.structs.asdict(parts).items())
     try:
         result = wanted(**{key: part for key, part in given.items() if fields[key].init})
-    except Exception as error:  # the class's own checks
+    except Exception as error:  # from the class's own checks
         raise UnmarshalError(str(error)) from error
     for key, part in given.items():
         name = fields[key].name
@@ -303,7 +307,7 @@ def _read_fields(wanted: Any, value: Any) -> Any:
             object.__setattr__(result, name, part)
         elif found is not part and found != part:
             raise UnmarshalError(
-                f"{name} was {quoted(part)} when it was written and would now be {quoted(found)}; "
-                f"a converter must keep what it has converted"
+                f"{name} was written as {quoted(part)} and is decoded as {quoted(found)}; "
+                f"a converter must not change a converted value"
             )
     return result

@@ -1,8 +1,8 @@
 """Types of pydantic, by pydantic's own JSON mode.
 
-Two things differ from it, so that nothing is lost: bytes are base64, as they are everywhere
-else in a Value, unless a model's configuration says otherwise; secrets are written as they are,
-not masked. pydantic is imported only for its types.
+Two things differ, so that nothing is lost: bytes are base64, as everywhere in a Value, unless the
+configuration of a model sets another form; secrets are written unmasked. pydantic is imported
+only for its own types.
 """
 
 import base64
@@ -28,7 +28,7 @@ _BYTES_MODES = frozenset({"ser_json_bytes", "val_json_bytes"})
 
 
 def cached(function: Callable[[Any], _R]) -> Callable[[Any], _R]:
-    """Keep what a function of a type returns; types with odd metadata are not hashable."""
+    """Cache a function of a type; a type with unhashable metadata is not cached."""
     kept = lru_cache(maxsize=1024)(function)
 
     def call(wanted: Any) -> _R:
@@ -42,7 +42,7 @@ def cached(function: Callable[[Any], _R]) -> Callable[[Any], _R]:
 
 
 def is_pydantic(wanted: Any) -> bool:
-    """Return whether a type is one of pydantic, or is annotated for pydantic."""
+    """Return whether a type belongs to pydantic, or is annotated for it."""
     return "pydantic" in sys.modules and (
         hasattr(wanted, "__pydantic_core_schema__")
         or hasattr(wanted, "__get_pydantic_core_schema__")
@@ -54,10 +54,10 @@ def is_pydantic(wanted: Any) -> bool:
 
 
 def encode(value: Any) -> Any:
-    """Return what pydantic's JSON mode makes of a value.
+    """Convert a value by pydantic's JSON mode.
 
     Raises:
-        TypeError: It cannot be written as JSON.
+        TypeError: The value has no JSON form.
     """
     kind: Any = type(value)
     dump, _ = _codec(kind)
@@ -68,7 +68,7 @@ def encode(value: Any) -> Any:
 
 
 def decoder(wanted: Any) -> Callable[[Any], Any] | None:
-    """Return what decodes a type by pydantic; None if pydantic does not support it."""
+    """Return a decoder for a type, or None if pydantic does not support it."""
     from pydantic import PydanticSchemaGenerationError, ValidationError
 
     try:
@@ -88,7 +88,7 @@ def decoder(wanted: Any) -> Callable[[Any], Any] | None:
 
 
 def _problems(error: Any) -> str:
-    """Return on one line what a ValidationError found, without the values."""
+    """Describe a ValidationError in one line, without the values."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     texts = [f"{'.'.join(map(str, one['loc'])) or '$'}: {one['msg']}" for one in found[:5]]
     if len(found) > len(texts):
@@ -97,13 +97,13 @@ def _problems(error: Any) -> str:
 
 
 def name_of(wanted: Any) -> str:
-    """Return what an error calls a type."""
+    """Return the name of a type for an error message."""
     return wanted.__qualname__ if isinstance(wanted, type) else str(wanted)
 
 
 @cached
 def _codec(wanted: Any) -> tuple[Callable[..., Any], Callable[[str], Any]]:
-    """Return what dumps a type to plain values, and what validates its JSON."""
+    """Return functions that dump a type to plain values and validate its JSON."""
     from pydantic import TypeAdapter
     from pydantic_core import SchemaSerializer, SchemaValidator
 
@@ -126,7 +126,7 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit it locked
 
 @contextmanager
 def _rebuilt(schema: Any) -> Iterator[None]:
-    """Have pydantic build models anew from a schema, not use what it has built for each class."""
+    """Make pydantic build models from a schema, and ignore the validators cached in each class."""
     with _rebuilding:
         classes = [cls for cls in _classes(schema) if vars(cls).get("__pydantic_complete__")]
         try:
@@ -165,7 +165,7 @@ def _exact(schema: Any, *, text: bool) -> Any:
         if "secret" in getattr(function, "__qualname__", "").lower() and _is_pydantics(function):
             changed["serialization"] = {**serialization, "function": _reveal}
         else:
-            text = False  # the type has a form of its own
+            text = False  # the type defines its own JSON form
     elif kind == "bytes" and text:
         changed.pop("ref", None)
         return {

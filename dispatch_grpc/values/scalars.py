@@ -98,8 +98,8 @@ def _encode_other(value: Any) -> tuple[str, bytes]:
     return encode(plain)
 
 
-# Scalars. The generated types build the bytes; setting their fields one by one is faster than
-# passing keyword arguments. Short values are laid out here, which is faster still.
+# Scalars. The generated types build the bytes; setting a field is faster than
+# passing a keyword argument. Short values are encoded here, which is faster still.
 
 _TAG_AND_LENGTH = [bytes((10, length)) for length in range(0x80)]
 
@@ -132,7 +132,7 @@ def _large_int(value: int) -> tuple[str, bytes]:
         message.value = value
     except ValueError as error:
         raise PathError(
-            f"an int must be from -2**63 to 2**64 - 1; got one of {value.bit_length()} bits"
+            f"an int must be from -2**63 to 2**64 - 1; got an int of {value.bit_length()} bits"
         ) from error
     return _UINT64_VALUE, message.SerializeToString()
 
@@ -147,7 +147,7 @@ def _str(value: str) -> tuple[str, bytes]:
     try:
         data = value.encode()
     except UnicodeEncodeError as error:
-        raise PathError("a str must be valid Unicode; this one has a lone surrogate") from error
+        raise PathError("a str must be valid Unicode; it contains a lone surrogate") from error
     if 0 < len(data) < 0x80:
         return _STRING_VALUE, _TAG_AND_LENGTH[len(data)] + data
     message = StringValue()

@@ -41,7 +41,7 @@ class Loop:
             "path": self.path,
             "root_path": "",
         }
-        scope |= {"http_version": "1.1", "headers": headers, "query_string": b""}
+        scope |= {"http_version": "1.1", "headers": headers, "query_string": b"", "root_path": ""}
         bodies = [{"type": "http.request", "body": self.body, "more_body": False}]
 
         async def receive() -> Any:

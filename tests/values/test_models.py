@@ -449,7 +449,7 @@ class Opaque(pydantic.BaseModel, arbitrary_types_allowed=True):
     [
         (A(1), A | Again, r"the value fits A and Again; tell them apart by a field"),
         ({"x": "1"}, A | B, r"not .*A \| .*B: .*Expected `int`, got `str`.*; "),
-        (Doubled(1), Doubled, r"^not Doubled: x was 2 when it was written and would now be 4"),
+        (Doubled(1), Doubled, r"^not Doubled: x was written as 2 and is decoded as 4"),
         ({"x": 5}, Checked, r"^not Checked: '_x' must be < 3"),
         ({"x": "5"}, Checked, r"^not Checked: Expected `int`, got `str` - at `\$\.x`"),
         (
@@ -465,9 +465,9 @@ class Opaque(pydantic.BaseModel, arbitrary_types_allowed=True):
         (1, Checked, r"^not Checked: Expected `object`, got `int`"),
         ([1], tuple[A | B, float], r"Expected `array` of length 2, got 1"),
         (1, list[A | B], r"Expected `array`, got `int`"),
-        (5, Half, r"^not Half: 5 is no value of a member"),
+        (5, Half, r"^not Half: 5 is not the value of a member"),
         ("PT30M", Twin, r"^not Twin: 'PT30M' fits Twin\.TEXT and Twin\.LENGTH"),
-        (8, Bits, r"^not Bits: 8 is no sum of members of Bits"),
+        (8, Bits, r"^not Bits: 8 is not a combination of members of Bits"),
         ({"x": 1}, Lost, r"^Lost is not a type to decode into: name 'NoSuchName'"),
         ({"raw": "?"}, Inner, r"^not Inner: raw: "),
         ({"raw": 1}, Inner, r"^not Inner: raw: "),

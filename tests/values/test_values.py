@@ -228,7 +228,7 @@ LOOP.next = Node(LOOP)
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (2**64, r"^\$: an int must be from -2\*\*63 to 2\*\*64 - 1; got one of 65 bits"),
+        (2**64, r"^\$: an int must be from -2\*\*63 to 2\*\*64 - 1; got an int of 65 bits"),
         (-(2**63) - 1, r"^\$: an int must be"),
         ([2**53 + 1], r"^\$\[0\]: an int inside .* a double holds exactly; got 9007199254740993"),
         ([2**53 + 1] * 20, r"^\$\[0\]: an int inside .* a double holds exactly"),
