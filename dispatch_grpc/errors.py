@@ -7,8 +7,7 @@
     ├── InvalidCallError       a call breaks a rule of the schema      (also a ValueError)
     ├── MarshalError           a value has no representation           (also a ValueError)
     ├── UnmarshalError         a value is not of the requested type    (also a ValueError)
-    ├── ClientStateError       the client is closed, or belongs to another event loop
-    │                                                                  (also a RuntimeError)
+    ├── ClientStateError       closed, or used in another event loop   (also a RuntimeError)
     ├── CallError              a call failed: .type, .status, .traceback, .output
     ├── PermanentError         a function failed permanently: the call is not retried
     ├── EndpointError          a function is registered or used wrongly (also a RuntimeError)

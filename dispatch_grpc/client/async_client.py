@@ -29,7 +29,7 @@ from dispatch_grpc.transport.grpc import AsyncGRPCTransport
 from dispatch_grpc.transport.protocols import AsyncTransport, Method
 
 if TYPE_CHECKING:
-    import builtins  # whose list is hidden by the method of that name
+    import builtins  # the method `list` hides the type
 
     import grpc.aio  # noqa: F401 (in the base class)
 
@@ -49,17 +49,17 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
     Args:
         api_key: The API key; else `DISPATCH_API_KEY`.
         api_url: The URL of the service; else `DISPATCH_API_URL`, else
-            `https://api.dispatch.run`, which no longer answers.
+            `https://api.dispatch.run`, which is out of service.
         protocol: `"grpc"`, `"connect"` or `"connect+json"`; else `DISPATCH_PROTOCOL`, else gRPC.
             Connect needs an extra: `pip install 'dispatch-grpc[connect]'`.
         timeout: Longest time for a dispatch with all its retries, and for a wait: a timedelta
             or a number of seconds; None means no limit.
         metadata: Metadata (HTTP headers) to send with every request.
-        retry: When to send a failed request again; None means never. A service that ignores
-            idempotency keys may record calls twice, if an answer is lost and the request is
-            sent again.
-        credentials: Certificates for `https`; else the system's certificate authorities are
-            trusted.
+        retry: When to retry a failed request; None means never. A service that ignores
+            idempotency keys may record calls twice if an answer is lost and the request is
+            retried.
+        credentials: Certificates for `https`; by default, the system's certificate authorities
+            are trusted.
         allow_plaintext: Whether to send the key by `http` to another machine.
         max_message_bytes: Largest request to send; by default 4 MiB, the usual limit of gRPC
             servers.
@@ -96,11 +96,11 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             timeout: Longest time for this dispatch with all its retries, instead of the
                 client's timeout: a timedelta or a number of seconds; None means no limit.
             metadata: Metadata to send in addition to the client's.
-            idempotency_key: Key by which the service recognises a request that it has seen
-                before; else a new one. All retries send the same key.
+            idempotency_key: Key by which the service recognises a repeated request; by default a
+                new one. All retries send the same key.
 
         Returns:
-            The id that the service gave to the call, which is recorded by then.
+            The id of the call, which the service has recorded.
 
         Raises:
             InvalidCallError: The call breaks a rule of the schema; nothing was sent.
@@ -119,7 +119,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         return (await self._send(DispatchRequest(calls=[call]), seconds, metadata, key))[0]
 
     def batch(self) -> AsyncBatch:
-        """Make an empty batch, whose calls are recorded together: all or none.
+        """Make an empty batch: its calls are recorded together, all or none.
 
         Raises:
             ClientStateError: The client is closed.
@@ -140,21 +140,21 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
     async def wait(self, dispatch_id: str, T: Any = None, *, timeout: Timeout = NOT_GIVEN) -> Any:
         """Wait until a call has finished, and return its output.
 
-        If the connection is lost, the wait reconnects until the timeout is over.
+        If the connection is lost, the client reconnects until the timeout is over.
 
         Args:
             dispatch_id: Id of the call.
             T: Type to decode the output into, as for `unmarshal`; else the type that the id of
                 a `Function.dispatch` remembers.
-            timeout: Time to wait, instead of the client's timeout; None waits forever. At the
-                end, the service has another second to answer.
+            timeout: Time to wait, instead of the client's timeout; None waits forever. After
+                that, the service has another second to answer.
 
         Returns:
             The output, as `unmarshal` returns it; None if the call has no output.
 
         Raises:
             CallError: The call failed or was cancelled.
-            DeadlineExceededError: The call did not finish in time; the message tells its state.
+            DeadlineExceededError: The call did not finish in time; the message describes its state.
             NotFoundError: There is no such call, or the service has no CallService.
             UnmarshalError: The output is not a `T`.
             RPCError: Other failures, as for `dispatch`.
@@ -201,7 +201,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
     ) -> "builtins.list[Any]":
         """Wait until calls have finished, and return their outputs.
 
-        The sync client waits for one call after the other, the async client for 64 at once.
+        The sync client waits for one call after the other, the async client for 64 at a time.
 
         Args:
             dispatch_ids: Ids of the calls.
@@ -214,7 +214,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             The outputs, in the order of the ids.
 
         Raises:
-            DispatchError: As for `wait`. The other calls go on.
+            DispatchError: As for `wait`. The other calls are not affected.
         """
         from dispatch_grpc.client.following import WAITS_AT_ONCE, waits_for
 
@@ -285,10 +285,10 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
 
         Args:
             state: Only calls in this state: "queued", "running", "waiting" or "finished".
-            status: Only calls that ended with this status, or whose last run did.
+            status: Only calls that ended with this status, or got it from their last run.
             function: Only calls of this function.
             endpoint: Only calls of this endpoint.
-            created_after: Only calls recorded at this time or later.
+            created_after: Only calls recorded at or after this time.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
             limit: Largest number of calls to return. One request returns at most 100.
@@ -324,7 +324,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
     async def cancel(self, dispatch_id: str, *, timeout: Timeout = NOT_GIVEN) -> int:
         """Cancel a call that has not finished, and all calls that descend from it.
 
-        A function that is running is not stopped, but its result is discarded.
+        A running function is not stopped, but its result is discarded.
 
         Args:
             dispatch_id: Id of the call.

@@ -1,4 +1,4 @@
-"""The part of the clients that is the same for both: their settings."""
+"""The settings that both clients share."""
 
 from collections.abc import Mapping
 from typing import Generic, TypeVar
@@ -19,7 +19,7 @@ _Channel = TypeVar("_Channel")
 
 
 class BaseClient(Generic[_Channel]):
-    """A client that has settings, but sends nothing yet."""
+    """The base of both clients: it has settings, but sends nothing."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class BaseClient(Generic[_Channel]):
         self._open()
 
     def _open(self) -> None:
-        """Open the connection, or import what it takes if it is opened later."""
+        """Open the connection, or import its modules if it is opened later."""
         raise NotImplementedError
 
     def _check_open(self) -> None:

@@ -19,12 +19,12 @@ Seconds = Callable[[Timeout], float | None]
 
 
 class _Calls:
-    """The calls of a batch: what `Batch` and `AsyncBatch` share."""
+    """The calls of a batch: the part that `Batch` and `AsyncBatch` share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hold(DispatchRequest())
-        # The idempotency key of a failed dispatch, as long as the calls are the same.
+        # The idempotency key of a failed dispatch, until the calls change.
         self._key: str | None = None
 
     def add(self, *calls: Call) -> None:
@@ -58,12 +58,12 @@ class _Calls:
         """Make a call in the batch; faster than `add(new_call(...))`, which copies it.
 
         Args:
-            endpoint: As for `dispatch_grpc.new_call`, and so are all others.
+            endpoint: As for `dispatch_grpc.new_call`, like all other arguments.
             function: Name of the function.
             input: Argument of the function.
             expiration: Longest time that the function may take.
             version: Version of the application that the call is meant for.
-            correlation_id: Number that comes back in the CallResult.
+            correlation_id: Number that the CallResult repeats.
 
         Raises:
             InvalidCallError: An argument breaks a rule of the schema; no call is added.
@@ -237,7 +237,7 @@ class AsyncBatch(_Calls):
 
 
 def _left(seconds: float | None, started: float) -> float | None:
-    """Return the part of a timeout that the wait for another dispatch has left."""
+    """Return the time that is left after the wait for another dispatch, in seconds."""
     if seconds is None:
         return None
     if (left := started + seconds - time.monotonic()) <= 0:

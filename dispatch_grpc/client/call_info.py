@@ -43,16 +43,17 @@ class CallInfo:
     Attributes:
         dispatch_id: The id of the call.
         parent_dispatch_id: The id of the call that made this one; None for a client's call.
-        root_dispatch_id: The id of the client's call from which this one descends.
+        root_dispatch_id: The id of the client's call that led to this one.
         endpoint: The URL of the endpoint.
         function: The name of the function; after a tail call, that of the function called last.
         version: The version of the application; empty if none was given.
         state: The state of the call.
-        status: How the call ended, or how its last run did; UNSPECIFIED before that.
-        runs: How often the function was run, resumptions included.
+        status: Status of the call if it has finished, else of its last run; UNSPECIFIED before
+            the first run has ended.
+        runs: Number of runs of the function, including resumptions.
         creation_time: When the service recorded the call. Times are aware, in UTC.
         expiration_time: When the call expires unless it has finished.
-        next_time: When the next attempt starts at the earliest; None if nothing delays it.
+        next_time: Earliest start of the next attempt; None if it is not delayed.
         finish_time: When the call finished; None before that.
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
@@ -78,7 +79,7 @@ class CallInfo:
 
     @classmethod
     def of(cls, message: "schema.CallInfo") -> "CallInfo":
-        """Make a CallInfo of the message."""
+        """Make a CallInfo from the message."""
         status, result = status_of(message.status), message.result
         return cls(
             message.dispatch_id,
@@ -102,7 +103,7 @@ class CallInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return the message as protobuf's JSON, which `dispatch-grpc get --json` prints.
 
-        An output whose type is not known here appears as its bytes, in base64.
+        An output of an unknown type appears as its bytes, in base64.
         """
         found = message_to_dict(self.message)
         if found is None:

@@ -12,14 +12,14 @@ class DispatchID(str, Generic[_R_co]):  # noqa: SLOT000 (it holds a type)
     dispatches return a `str`, and so do copying and pickling.
 
     Args:
-        dispatch_id: The id that the service gave to the call.
+        dispatch_id: The id of the call.
         T: Type of the result, as for `unmarshal`.
     """
 
     _type: Any
 
     def __new__(cls, dispatch_id: str, T: Any = None) -> "DispatchID[Any]":
-        """Make an id of a call with results of a type."""
+        """Make an id that remembers a type."""
         self = super().__new__(cls, dispatch_id)
         self._type = T
         return self

@@ -37,7 +37,7 @@ def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> Req
 def miscounted(
     client: ClientSettings, request: DispatchRequest, ids: int, key: str
 ) -> ProtocolError:
-    """Return the error for an answer whose number of ids is not the number of calls."""
+    """Return the error for an answer with more or fewer ids than calls."""
     return ProtocolError(
         f"{client.target.url} returned {ids} ids for {_calls(request)}; "
         f"the calls may have been recorded",
@@ -97,10 +97,10 @@ def explain_call(client: ClientSettings, error: RPCError, request: Message) -> R
 
 
 def _add_url(client: ClientSettings, error: RPCError) -> None:
-    """Add to the message who answered, or did not, and what to do about it."""
+    """Add to the message the URL of the service, and advice."""
     url, message = client.target.url, error.message
     if isinstance(error, ProtocolError):
-        text = f"the answer of {url} is not that of a Dispatch service ({message})"
+        text = f"{url} did not answer like a Dispatch service ({message})"
         error.message = f"{text}: {_check_url(client)}"
     elif isinstance(error, AuthenticationError):
         key = client.key
@@ -120,12 +120,12 @@ def _check_url(client: ClientSettings) -> str:
 
 
 def _own_service(client: ClientSettings) -> str:
-    """Say how to run a service, to someone whose client uses the default URL."""
+    """Return advice to run a service, for clients that use the default URL."""
     if client.target.url != settings.DEFAULT_API_URL:
         return ""
     return (
-        "; this is the default API URL, whose API no longer answers: run a service of your own by "
-        "'dispatch-grpc serve', and set DISPATCH_API_URL to its URL (or pass api_url=)"
+        "; this is the default API URL, which is out of service: run your own service with "
+        "'dispatch-grpc serve' and set DISPATCH_API_URL to its URL, or pass api_url="
     )
 
 

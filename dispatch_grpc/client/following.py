@@ -41,10 +41,10 @@ State = CallState | Literal["queued", "running", "waiting", "finished"]
 WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2 streams
 
 _MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
-_GRACE_SECONDS = 5.0  # after which an answer counts as lost
+_GRACE_SECONDS = 5.0  # after the requested wait; then the answer counts as lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
 _SHARE = 0.3  # of the timeout of a wait, for one request: a lost one costs a third at most
-_LEAST_SECONDS = 0.01  # not worth another request
+_LEAST_SECONDS = 0.01  # with less time left, another request is not worth it
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
 _PAGE_SIZE = 100
 
@@ -73,13 +73,13 @@ def call_in(client: ClientSettings, response: Any) -> CallInfo:
 def _warn_of_held_slot() -> None:
     logger.warning(
         "a function of an endpoint waits for a call with a client: it holds one of the service's "
-        "slots meanwhile, and when such functions hold all of them, no call can go on. Make the "
+        "slots while it waits, and once such functions hold all slots, no call can run. Make the "
         "function a workflow (@endpoint.workflow) and await the call there"
     )
 
 
 class Waiting:
-    """The wait for a call: which requests it takes, and what results from them."""
+    """The wait for a call: its requests, and their results."""
 
     def __init__(
         self, client: ClientSettings, dispatch_id: str, T: Any, seconds: float | None
@@ -120,7 +120,7 @@ class Waiting:
         return request, seconds
 
     def take(self, response: Any) -> float:
-        """Take a response; return the seconds to pause before the next request."""
+        """Process a response; return the seconds to pause before the next request."""
         self._call, self._error = call_in(self._client, response), None
         took = time.monotonic() - self._asked
         if self._call.state is CallState.FINISHED or took >= (self._max_wait or 0) / 2:
@@ -141,7 +141,7 @@ class Waiting:
         call = self._call
         if call is None or call.state is not CallState.FINISHED:
             raise DeadlineExceededError(
-                f"the call {self._id} did not finish within {self._seconds:.9g} s: "
+                f"the call {self._id} did not finish within {round(self._seconds or 0, 3):.9g} s: "
                 f"{self._progress()}",
                 code=Code.DEADLINE_EXCEEDED,
             ) from self._error
@@ -181,7 +181,7 @@ def waits_for(
 
 
 class Listing:
-    """A list of calls: the requests for its pages, and what they return."""
+    """A list of calls: the requests for its pages, and the calls in them."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class Listing:
         return self._request, left
 
     def take(self, response: ListCallsResponse) -> None:
-        """Take a page."""
+        """Add the calls of a page."""
         page = response.calls[: self._limit - len(self.calls)]
         self.calls += [CallInfo.of(call) for call in page]
         self._token = response.next_page_token or None

@@ -1,4 +1,4 @@
-"""The answers of an endpoint: their statuses, and how an exception is described in them."""
+"""The answers of an endpoint: their statuses, and descriptions of exceptions."""
 
 import traceback
 from types import TracebackType
@@ -48,7 +48,7 @@ def refusal(name: str, error: Exception, status: Status) -> RunResponse:
 
 
 def status_of(error: BaseException) -> Status:
-    """Return the status of an exception on an endpoint, which is never one of success."""
+    """Return the status of an exception on an endpoint, never OK or UNSPECIFIED."""
     try:
         status = Status.of(error)
     except BaseException:  # noqa: BLE001 (its `status` may be a property that fails)
@@ -78,7 +78,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException:  # noqa: BLE001 (its `__str__` is the function's own code)
-        return "(the error has no text: its __str__ fails)"
+        return "(the error has no message: its __str__ fails)"
 
 
 def _members(group: BaseExceptionGroup[BaseException]) -> str:
@@ -98,7 +98,7 @@ def _members(group: BaseExceptionGroup[BaseException]) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    """Encode a text, without the middle of a long one."""
+    """Encode a text; the middle of a long one is left out."""
     data = text.encode(errors="backslashreplace")
     if len(data) <= _MAX_TEXT_BYTES:
         return data
@@ -117,7 +117,7 @@ def _type(error: BaseException) -> str:
 def _own(
     error: BaseException,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """Return an exception with the part of its traceback that is the function's own code."""
+    """Return an exception with the frames of its traceback that belong to the function."""
     frames = error.__traceback__
     while frames and frames.tb_frame.f_globals.get("__name__", "").startswith("dispatch_grpc."):
         frames = frames.tb_next

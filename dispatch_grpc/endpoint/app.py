@@ -28,7 +28,7 @@ _HTTP_STATUS = {
     Code.PERMISSION_DENIED: 403,
     Code.UNAVAILABLE: 503,
 }
-# Refusals of connectrpc, which it sends without a body.
+# Statuses that connectrpc answers without a body.
 _REFUSALS = {
     404: f"there is no such method: the endpoint serves POST {_PATH} below its URL",
     405: f"the method of HTTP is not allowed: the endpoint serves POST {_PATH}",
@@ -58,7 +58,7 @@ class Application:
     """FunctionService over the functions of an endpoint, behind the check of signatures."""
 
     def __init__(self, endpoint: Host) -> None:
-        load_all()  # JSON needs the types inside of an Any
+        load_all()  # JSON needs the types inside an Any
         self._limit = endpoint.max_request_bytes
         self._key = endpoint.verification_key
         own = endpoint.url + _PATH
@@ -86,7 +86,7 @@ class Application:
         """Check the size of a request and, if there is a key for it, its signature."""
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         if not all(length.isdigit() and len(length) < 20 for length in lengths):
-            raise _RefusedError(Code.INVALID_ARGUMENT, "the Content-Length is not acceptable")
+            raise _RefusedError(Code.INVALID_ARGUMENT, "the Content-Length is not a number")
         if lengths and int(lengths[0]) > self._limit:
             raise self._too_large(int(lengths[0]))
         if self._key is None:
@@ -135,7 +135,7 @@ class Application:
     def _too_large(self, size: int) -> "_RefusedError":
         return _RefusedError(
             Code.INVALID_ARGUMENT,
-            f"the request has {size} bytes or more, the endpoint takes {self._limit}",
+            f"the request has {size} bytes or more; the endpoint accepts {self._limit}",
         )
 
     def _verify(self, scope: Any, body: bytes, key: "Ed25519PublicKey") -> None:
@@ -147,7 +147,7 @@ class Application:
         hosts = [value for name, value in headers if name == "host"]
         if len(hosts) != 1:
             raise _RefusedError(Code.INVALID_ARGUMENT, f"one Host is required; got {len(hosts)}")
-        if not re.fullmatch(r"[^/?#@\\\s]+", hosts[0]):  # or a part of the path could hide in it
+        if not re.fullmatch(r"[^/?#@\\\s]+", hosts[0]):  # else it could contain a part of the path
             raise _RefusedError(Code.INVALID_ARGUMENT, f"the Host {quoted(hosts[0])} is not valid")
         raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
         path = raw_path.decode("latin-1").partition("?")[0]
@@ -191,7 +191,7 @@ class _RefusedError(Exception):
 
 
 def _replay(body: bytes, receive: Any) -> Any:
-    """Return a `receive` that gives a body which was read before, then later messages."""
+    """Return a `receive` that repeats a body already read, then returns later messages."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Any:
@@ -238,7 +238,7 @@ async def refuse(send: Any, code: Code, message: str) -> None:
 async def answer(
     send: Any, status: int, content_type: bytes, body: bytes, headers: Any = ()
 ) -> None:
-    """Send a whole answer. The server discards the part of the request that was not read."""
+    """Send a whole answer. The server discards the unread part of the request."""
     length = str(len(body)).encode()
     headers = [*headers, (b"content-type", content_type), (b"content-length", length)]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -40,7 +40,7 @@ class Endpoint:
 
     Args:
         url: URL by which the service reaches this endpoint, as in a call; else
-            `DISPATCH_ENDPOINT_URL`. Signatures for this URL are accepted also behind a proxy
+            `DISPATCH_ENDPOINT_URL`. Signatures for this URL are also accepted behind a proxy
             that changes the Host or the path.
         verification_key: Public key of the service, PEM or base64, to verify the signature of
             every request; else `DISPATCH_VERIFICATION_KEY`. Without a key, requests are not
@@ -57,7 +57,7 @@ class Endpoint:
         max_request_bytes: Largest request to read, and largest answer to send.
 
     Raises:
-        ConfigurationError: A setting is missing or not acceptable.
+        ConfigurationError: A setting is missing or invalid.
         ImportError: There is a verification key, and the extra `endpoint` is not installed.
     """
 
@@ -91,7 +91,7 @@ class Endpoint:
         renew_in_children(self._reset_clients)
 
     def _reset_clients(self) -> None:
-        """Start without clients of event loops: a forked child has none of its parent's loops."""
+        """Start without async clients: a forked child has none of its parent's event loops."""
         self._clients_lock = threading.Lock()
         self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
 
@@ -133,12 +133,12 @@ class Endpoint:
         - the first parameter alone: the value itself, as `marshal` represents it;
         - others: a dict of the arguments by name, each as exact as a single value.
 
-        A function of one parameter takes the value itself. One of several takes a dict by name,
-        or the value of its first parameter if all others have defaults; a dict is read by name
-        if it has the name of the first parameter as a key. Thus, calls and endpoints of
-        different versions fit each other when a parameter with a default is added after the
-        others: old calls use the default, and new calls that do not pass it run on old
-        endpoints.
+        A function of one parameter receives the value itself. A function of several receives a
+        dict by name, or the value of its first parameter if all others have defaults; a dict is
+        read by name if the name of the first parameter is one of its keys. So calls and
+        endpoints of different versions work together when a parameter with a default is added
+        after the others: old calls use the default, and new calls that do not pass it run on
+        old endpoints.
 
         Args:
             function: A function, sync or async.
@@ -150,7 +150,7 @@ class Endpoint:
             The `Function`, which can still be called directly.
 
         Raises:
-            EndpointError: It cannot be hosted, or there is one of that name.
+            EndpointError: The function cannot be hosted, or the name is in use.
         """
         return self._register(function, name, permanent, retry=retry, primitive=False)
 
@@ -174,11 +174,11 @@ class Endpoint:
         permanent: _Types = (),
         retry: bool = True,
     ) -> Any:
-        """Host a function that speaks the protocol itself: a decorator.
+        """Host a function that handles the protocol itself: a decorator.
 
-        It takes the RunRequest and returns a RunResponse, made by `dispatch_grpc.primitives`:
-        to finish, to wait for other calls, or to be replaced by another call. Its calls take any
-        input.
+        It receives the RunRequest and returns a RunResponse, made by `dispatch_grpc.primitives`,
+        to finish, to wait for other calls, or to be replaced by another call. Its input may be
+        any value.
 
         Args:
             function: A function of one RunRequest, sync or async.
@@ -190,7 +190,7 @@ class Endpoint:
             The `Function`.
 
         Raises:
-            EndpointError: It cannot be hosted, or there is one of that name.
+            EndpointError: The function cannot be hosted, or the name is in use.
         """
         return self._register(function, name, permanent, retry=retry, primitive=True)
 
@@ -222,22 +222,22 @@ class Endpoint:
     ) -> Any:
         """Host a workflow: an async function that waits for other functions, durably.
 
-        Its code is plain asyncio. What it waits for is `Function.run` and what
-        `dispatch_grpc.workflow` offers; after a crash it goes on where it was.
+        Its code is plain asyncio. It waits for `Function.run` and the functions of
+        `dispatch_grpc.workflow`; after a crash it continues where it was.
 
         Args:
             function: An async function.
-            name: Name by which it is called; else its own.
-            version: Version of the code, told in the error about code that does not fit a
+            name: Name for calls; else the name of the function.
+            version: Version of the code, shown in the error if the code does not match a
                 journal.
-            expiration: Longest time that a call of it may take unless the call says otherwise.
-            max_journal_bytes: Bound of its journal.
+            expiration: Default of the longest time that a call may take.
+            max_journal_bytes: Largest size of the journal.
 
         Returns:
             The `Workflow`, a `Function`.
 
         Raises:
-            EndpointError: It cannot be hosted, or there is one of that name.
+            EndpointError: The function cannot be hosted, or the name is in use.
         """
         options = {
             "version": version,
@@ -247,17 +247,17 @@ class Endpoint:
         return self._register(function, name, workflow=options)
 
     def errors(self, *types: type[Exception]) -> None:
-        """Register classes of exceptions that workflows raise again as themselves.
+        """Register classes of exceptions that workflows raise again with their own type.
 
-        A function of this endpoint that raises one tells its arguments along, as far as they have
-        a representation; a workflow of this endpoint that waits for a call that failed with one
-        gets it instead of a CallError.
+        If a function of this endpoint raises one, its arguments are sent with the error, as far
+        as `marshal` supports them. If a call fails with one, a workflow of this endpoint that
+        waits for the call gets it instead of a CallError.
 
         Args:
             types: The classes. Each is made again from its `args`, else from its message.
 
         Raises:
-            WorkflowError: One is no class of exceptions.
+            WorkflowError: An argument is not a class of exceptions.
         """
         self._error_types.update(by_name(types))
 
@@ -290,10 +290,10 @@ class Endpoint:
             url: URL of the other endpoint.
             name: Name of the function.
             returns: Type to decode its result into; None for the natural value.
-            raises: Classes of exceptions to raise again as themselves, in workflows.
+            raises: Classes of exceptions that workflows raise again with their own type.
 
         Raises:
-            InvalidCallError: The URL or the name is not acceptable.
+            InvalidCallError: The URL or the name is invalid.
         """
         return Remote(self, url, name, returns, raises)
 
@@ -325,7 +325,7 @@ class Endpoint:
         if problem := function_problem(name):
             raise EndpointError(f"{problem}: pass name=")
         if name in self._functions:
-            raise EndpointError(f"there is a function {name!r} already: pass another name=")
+            raise EndpointError(f"the endpoint already has a function {name!r}: pass another name=")
         hosted: Function[..., Any]
         if workflow is not None:
             hosted = Workflow(self, function, name, **workflow)
@@ -346,7 +346,7 @@ class Endpoint:
 
         Raises:
             EndpointError: The endpoint was given an AsyncClient.
-            ConfigurationError: A setting such as the API key is missing or not acceptable.
+            ConfigurationError: A setting such as the API key is missing or invalid.
         """
         if isinstance(self._given, AsyncClient):
             raise EndpointError(
@@ -363,7 +363,7 @@ class Endpoint:
 
         Raises:
             EndpointError: The endpoint was given a Client.
-            ConfigurationError: A setting such as the API key is missing or not acceptable.
+            ConfigurationError: A setting such as the API key is missing or invalid.
         """
         if isinstance(self._given, AsyncClient):
             return self._given
@@ -388,8 +388,8 @@ class Endpoint:
             return cls(env=self._env)
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"the endpoint's client: {error} (or make it yourself, and pass it as client= "
-                f"to the Endpoint)"
+                f"the endpoint's client: {error} (or make it yourself and pass it to the "
+                f"Endpoint as client=)"
             ) from error
 
     async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
@@ -452,12 +452,12 @@ class Endpoint:
 
         Args:
             address: `HOST:PORT` to listen on; else `DISPATCH_ENDPOINT_ADDR`, else
-                `127.0.0.1:8000`. Port 0 takes a free one.
+                `127.0.0.1:8000`. Port 0 chooses a free port.
             shutdown_timeout: Time that running functions have to finish after the signal.
                 Meanwhile new requests are refused as UNAVAILABLE.
 
         Raises:
-            ConfigurationError: The address is not acceptable, or cannot be listened on.
+            ConfigurationError: The address is invalid, or the server cannot listen on it.
             EndpointError: This is not the main thread, or an event loop runs in it.
             ImportError: The extra `endpoint` is not installed.
         """

@@ -1,4 +1,4 @@
-"""Running a function for a RunRequest: threads, the deadline, and an outcome in every case."""
+"""Run a function for a RunRequest: threads, the deadline, and an outcome in every case."""
 
 import asyncio
 import contextvars
@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from dispatch_grpc.calls import inside_function
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.errors import EndpointError
-from dispatch_grpc.schema import RunRequest
+from dispatch_grpc.schema import RunRequest, time_of
 from dispatch_grpc.workflow.operations import is_replaying
 
 Outcome = tuple[Any, BaseException | None]
@@ -36,12 +34,12 @@ class CurrentCall:
     """The call for which a function runs.
 
     Attributes:
-        dispatch_id: Id that the service gave to the call.
-        parent_dispatch_id: Id of the call that dispatched it, empty for one of a client.
-        root_dispatch_id: Id of the call of a client from which it descends.
-        creation_time: When the call was recorded, in UTC; None if the service did not say.
-        expiration_time: When the call expires, in UTC; None if the service did not say.
-        attempt: Number of this attempt, from 1; None if the service did not say.
+        dispatch_id: Id of the call.
+        parent_dispatch_id: Id of the call that dispatched it; empty for a client's call.
+        root_dispatch_id: Id of the client's call that led to it.
+        creation_time: When the call was recorded, in UTC; None if the service did not send it.
+        expiration_time: When the call expires, in UTC; None if the service did not send it.
+        attempt: Number of this attempt, from 1; None if the service did not send it.
     """
 
     dispatch_id: str
@@ -53,7 +51,7 @@ class CurrentCall:
 
     @property
     def replaying(self) -> bool:
-        """True while a workflow runs code again that has run before."""
+        """True while a workflow repeats code that has already run."""
         return is_replaying()
 
 
@@ -61,10 +59,10 @@ _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch
 
 
 def current_call() -> CurrentCall:
-    """Return the call for which the running function runs, also in tasks that it starts.
+    """Return the call of the running function; tasks that it starts see it too.
 
     Raises:
-        EndpointError: The caller is not a function that an endpoint runs.
+        EndpointError: No function of an endpoint is running.
     """
     try:
         return _current.get()
@@ -78,17 +76,10 @@ def describe_call(request: RunRequest, attempt: int | None) -> CurrentCall:
         request.dispatch_id,
         request.parent_dispatch_id,
         request.root_dispatch_id,
-        _time(request.creation_time) if request.HasField("creation_time") else None,
-        _time(request.expiration_time) if request.HasField("expiration_time") else None,
+        time_of(request, "creation_time"),
+        time_of(request, "expiration_time"),
         attempt,
     )
-
-
-def _time(timestamp: Timestamp) -> datetime | None:
-    try:
-        return timestamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):  # outside of the years 1 to 9999
-        return None
 
 
 class Threads:
@@ -104,16 +95,16 @@ class Threads:
         renew_in_children(self._reset)
 
     def _reset(self) -> None:
-        """Start without threads: a forked child has none of those of its parent."""
+        """Start without threads: a forked child has none of its parent's."""
         self._lock = threading.Lock()
         self._threads = self._idle = 0
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Call a function in a thread, as soon as one is free.
+        """Call a function in the next free thread.
 
         Raises:
-            OSError: There is no thread, and the system cannot start one.
+            OSError: The system cannot start a first thread.
         """
         future: Future[Any] = Future()
         with self._lock:
@@ -130,7 +121,7 @@ class Threads:
             thread.start()
         except RuntimeError as error:
             if not self._threads:
-                raise OSError(f"no thread for the function: {error}") from error
+                raise OSError(f"cannot start a thread for the function: {error}") from error
         else:
             self._threads += 1
 
@@ -146,7 +137,7 @@ class Threads:
 
 
 class Executor:
-    """Runs functions so that there always is an outcome, and in time."""
+    """Runs functions, with an outcome in every case and before the deadline."""
 
     def __init__(self, max_concurrency: int) -> None:
         self._threads = Threads(max_concurrency)
@@ -162,7 +153,7 @@ class Executor:
         a thread goes on, and its outcome is ignored.
 
         Raises:
-            NotRunError: The call has expired already, or there is no thread for it.
+            NotRunError: The call has already expired, or the system cannot start a thread.
         """
         seconds = None
         if call.expiration_time is not None:
@@ -196,7 +187,7 @@ class Executor:
 
 
 class _Run:
-    """One run of a function: the first of its end and its deadline sets the outcome."""
+    """One run of a function: its end or its deadline, whichever is first, sets the outcome."""
 
     def __init__(self, context: contextvars.Context, tasks: set[asyncio.Task[None]]) -> None:
         self._context, self._tasks = context, tasks
@@ -219,7 +210,7 @@ class _Run:
         try:
             value = function()
             result: Outcome = (await value if inspect.isawaitable(value) else value), None
-        except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)
+        except BaseException as error:  # noqa: BLE001 (any exception is a failure of the call)
             result = None, error
         self.end(result)
 
@@ -253,7 +244,7 @@ class _Run:
 
 
 def _close(done: Future[Outcome]) -> None:
-    """Close the coroutine that a function returned when nobody waited for it any more."""
+    """Close a coroutine that a function returned after its call had expired."""
     if not done.cancelled() and inspect.iscoroutine(value := done.result()[0]):
         value.close()
 
@@ -262,5 +253,5 @@ def outcome_of(function: Callable[[], Any]) -> Outcome:
     """Call a function, and return its outcome instead of raising."""
     try:
         return function(), None
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the call has failed by it)
+    except BaseException as error:  # noqa: BLE001 (any exception is a failure of the call)
         return None, error

@@ -1,4 +1,4 @@
-"""State that does not survive a fork, and is renewed in the child: locks, threads, event loops."""
+"""Renew state in forked children that does not survive a fork: locks, threads, event loops."""
 
 import os
 import weakref

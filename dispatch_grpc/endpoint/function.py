@@ -1,4 +1,4 @@
-"""A function that an endpoint hosts: calls of it, and its runs."""
+"""A function that an endpoint hosts: its calls and its runs."""
 
 import asyncio
 import inspect
@@ -59,7 +59,7 @@ class Host(Protocol):
 
 
 class Function(Generic[_P, _R_co]):
-    """A function that an endpoint hosts: calling it calls the Python function, nothing else.
+    """A function that an endpoint hosts; calling it just calls the Python function.
 
     `Endpoint.function` and `Endpoint.primitive` make it. It has the attributes that
     `functools.wraps` copies, binds to objects as a method, and is pickled by its name in its
@@ -147,23 +147,23 @@ class Function(Generic[_P, _R_co]):
         """Make a call of this function, without dispatching it.
 
         Args:
-            args: Arguments of the function. A primitive takes one, its input. Parameters that
-                are not passed are not sent: their defaults are those of the endpoint.
+            args: Arguments of the function; for a primitive, its input. Defaults are not sent:
+                the endpoint applies its own.
             kwargs: Arguments by name.
 
         Returns:
             The call, as `new_call` makes it, with the options of `with_options`.
 
         Raises:
-            TypeError: The function does not take these arguments.
+            TypeError: The arguments do not match the function's parameters.
             MarshalError: An argument has no representation.
-            InvalidCallError: An option is not acceptable.
+            InvalidCallError: An option is invalid.
         """
         input: Any
         if self._parameters is not None:
             input = self._parameters.encode(args, kwargs)
         elif kwargs or len(args) > 1:
-            raise TypeError(f"{self.name}() is a primitive: it takes one argument, its input")
+            raise TypeError(f"{self.name}() is a primitive: it accepts one argument, its input")
         else:
             input = args[0] if args else None
         return new_call(self._endpoint.url, self.name, input, **self._call_options)
@@ -181,8 +181,8 @@ class Function(Generic[_P, _R_co]):
         the options of both.
 
         Returns:
-            The id that the service gave to the call. `Client.wait` decodes its output into the
-            type that the function returns by its annotation.
+            The id of the call. `Client.wait` decodes the output into the annotated return type
+            of the function.
         """
         call = self.call(*args, **kwargs)
         id = self._endpoint.client().dispatch(call, **self._dispatch_options)
@@ -201,8 +201,8 @@ class Function(Generic[_P, _R_co]):
         sets the options of both.
 
         Returns:
-            The id that the service gave to the call. `Client.wait` decodes its output into the
-            type that the function returns by its annotation.
+            The id of the call. `Client.wait` decodes the output into the annotated return type
+            of the function.
         """
         call = self.call(*args, **kwargs)
         client = self._endpoint.async_client()
@@ -232,7 +232,7 @@ class Function(Generic[_P, _R_co]):
 
     @cached_property
     def _returns(self) -> Any:
-        """The type of the result, None if it is not known."""
+        """The type of the result, or None."""
         return None if self._parameters is None else returned_type(self._function)
 
     async def _run(
@@ -243,14 +243,14 @@ class Function(Generic[_P, _R_co]):
         kwargs: dict[str, Any] = {}
         if self._parameters is not None:
             if request.HasField("poll_result"):
-                state_error = EndpointError(f"{self.name} has nothing to resume: it never polls")
+                state_error = EndpointError(f"{self.name} cannot be resumed: it never polls")
                 return refusal(self.name, state_error, Status.INCOMPATIBLE_STATE)
             decode = partial(outcome_of, partial(self._parameters.decode, request.input))
             large = len(request.input.value) >= LARGE_BYTES
             arguments, undecoded = await asyncio.to_thread(decode) if large else decode()
             if isinstance(undecoded, UnmarshalError):
                 return refusal(self.name, undecoded, Status.INVALID_ARGUMENT)
-            if undecoded is not None:  # by a type that decodes itself
+            if undecoded is not None:  # raised by the code of a type
                 return self._failure(undecoded)
             args, kwargs = arguments
         try:
@@ -286,8 +286,7 @@ class Function(Generic[_P, _R_co]):
         size, limit = response.ByteSize(), self._endpoint.max_request_bytes
         if size > limit:
             size_error = EndpointError(
-                f"the answer of {self.name} has {size} bytes, more than the {limit} that "
-                f"max_request_bytes allows"
+                f"the answer of {self.name} has {size} bytes; max_request_bytes allows {limit}"
             )
             return refusal(self.name, size_error, Status.INVALID_RESPONSE)
         return response
@@ -328,7 +327,7 @@ def _mark_as_coroutine_function(hosted: Any, function: Any) -> None:
     if mark is not None:  # Python 3.12
         mark(hosted)
         return
-    # Before, inspect looks at the code of everything that has the attributes of a function.
+    # Older versions of inspect read the flags of __code__.
     function = _innermost(function)
     code = getattr(function, "__code__", None)
     hosted.__code__ = code or type(function).__call__.__code__

@@ -1,7 +1,7 @@
 """Arguments of a Python function as the input of a call: one value, or a dict by name.
 
-The rules, and why calls and endpoints of different versions fit each other, are in the docstring
-of `Endpoint.function`.
+The docstring of `Endpoint.function` has the rules, also for calls and endpoints of different
+versions.
 """
 
 import inspect
@@ -33,14 +33,14 @@ class Parameters:
             self._signature = inspect.signature(function)
         except (TypeError, ValueError) as error:
             raise EndpointError(
-                f"function {name!r}: its parameters are not known: {error}"
+                f"function {name!r}: cannot determine its parameters: {error}"
             ) from error
         self._parameters = dict(self._signature.parameters)
         kinds = {parameter.kind for parameter in self._parameters.values()}
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             raise EndpointError(
-                f"function {name!r}: *args is not possible, since an input is one value or a dict "
-                f"by the names of parameters: take a list"
+                f"function {name!r}: *args is not supported, since an input is one value or a dict "
+                f"by the names of parameters: accept a list instead"
             )
         self._open = inspect.Parameter.VAR_KEYWORD in kinds
         self._named = {
@@ -51,7 +51,7 @@ class Parameters:
         self._required = {
             key for key, parameter in self._named.items() if parameter.default is _EMPTY
         }
-        # The parameter that takes a value which is not a dict by name, if there is one.
+        # The parameter for an input that is not a dict by name, if there is one.
         self._first = next(iter(self._named), None)
         if self._required - {self._first}:
             self._first = None
@@ -66,19 +66,17 @@ class Parameters:
         """Return the input for these arguments; defaults are not in it.
 
         Raises:
-            TypeError: The function does not take these arguments.
+            TypeError: The arguments do not match the function's parameters.
             MarshalError: An argument has no representation.
         """
         if self._by_position is not None and len(args) == 1 and not kwargs:
-            arguments = {self._by_position: args[0]}  # without the cost of `bind`
+            arguments = {self._by_position: args[0]}  # faster than `bind`
         else:
             arguments = dict(self._signature.bind(*args, **kwargs).arguments)
         if self._open:
             others = arguments.pop(next(k for k in self._parameters if k not in self._named), {})
             if twice := [key for key in others if key in arguments]:
-                raise TypeError(
-                    f"{self._name}() takes {twice[0]!r} by position: an input has each name once"
-                )
+                raise TypeError(f"{self._name}() got {twice[0]!r} by position and by name")
             arguments |= others
         if not arguments:
             return AnyProto()
@@ -98,7 +96,7 @@ class Parameters:
         """Return the arguments in an input.
 
         Raises:
-            UnmarshalError: They are not those that the function takes.
+            UnmarshalError: The input does not match the function's parameters.
         """
         types = self._types if self._types is not None else self._resolve(final=True)
         if self._is_single and self._first is not None:
@@ -110,7 +108,7 @@ class Parameters:
             if value is None:
                 return (), {}
             raise UnmarshalError(
-                f"{self._name} takes no input; got {type(value).__name__} {quoted(value)}"
+                f"{self._name} accepts no input; got {type(value).__name__} {quoted(value)}"
             )
         if isinstance(value, dict) and (self._first is None or self._by_name(value)):
             return self._decode_several(value, types)
@@ -129,7 +127,7 @@ class Parameters:
             raise UnmarshalError(f"{self._takes()}; {self._mismatch(value)}; {error}") from error
 
     def result_type(self) -> Any:
-        """Return the type in the annotation of the result; None if it is not known."""
+        """Return the annotated type of the result, or None."""
         annotation = self._signature.return_annotation
         if annotation is _EMPTY:
             return None
@@ -145,10 +143,10 @@ class Parameters:
         return bool(value) and not self._required and value.keys() <= self._named.keys()
 
     def _takes(self) -> str:
-        return f"{self._name} takes a dict of its arguments ({', '.join(self._named)})"
+        return f"{self._name} requires a dict of its arguments ({', '.join(self._named)})"
 
     def _mismatch(self, value: dict[str, Any]) -> str:
-        """Name the arguments that a dict lacks, and those that the function does not take."""
+        """List the missing and the unknown arguments in a dict."""
         missing = [key for key in self._named if key in self._required and key not in value]
         unknown = [] if self._open else sorted(key for key in value if key not in self._named)
         return " and ".join(
@@ -195,7 +193,7 @@ class Parameters:
         return tuple(args), kwargs
 
     def _resolve(self, *, final: bool = False) -> dict[str, Any]:
-        """Find the types of the parameters, as soon as all names in them are known."""
+        """Resolve the annotations of the parameters, once all names in them are defined."""
         annotations = {
             key: parameter.annotation
             for key, parameter in self._parameters.items()
@@ -206,7 +204,7 @@ class Parameters:
         except Exception as error:  # annotations are code
             if final:
                 raise EndpointError(
-                    f"function {self._name!r}: the type of a parameter is not known: {error}"
+                    f"function {self._name!r}: cannot resolve the type of a parameter: {error}"
                 ) from error
             return {}
         for key, parameter in self._parameters.items():
@@ -224,7 +222,7 @@ class Parameters:
 
 
 def _globals(function: Any) -> dict[str, Any]:
-    """The names of the module in which a function is written."""
+    """Return the globals of the module that defines a function."""
     function = inspect.unwrap(function)
     if isinstance(function, partial):
         return _globals(function.func)

@@ -42,7 +42,7 @@ def exit_(
     """Finish the call.
 
     Args:
-        output: Result, any value that `marshal` takes; with an error, a partial result.
+        output: Result, any value that `marshal` accepts; with an error, a partial result.
         error: Exception that the function failed with, if it failed.
         status: Status of the call; else OK, or `Status.of` the error.
 
@@ -54,7 +54,7 @@ def exit_(
     if not (error is None or isinstance(error, BaseException)):
         raise EndpointError(f"error: an exception or None is required; got {quoted(error)}")
     if not (status is None or isinstance(status, Status)) or status is Status.UNSPECIFIED:
-        raise EndpointError(f"status: a Status that says how it went is required; got {status!r}")
+        raise EndpointError(f"status: a Status other than UNSPECIFIED is required; got {status!r}")
     if status is None:
         status = Status.OK if error is None else status_of(error)
     if (status is Status.OK) != (error is None):

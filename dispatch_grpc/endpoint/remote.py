@@ -47,7 +47,7 @@ class Remote(Generic[_R]):
         Raises:
             TypeError: There is more than one input.
             MarshalError: The input has no representation.
-            InvalidCallError: The expiration or the version is not acceptable.
+            InvalidCallError: The expiration or the version is invalid.
         """
         if len(args) > 1 or (args and kwargs):
             raise TypeError(

@@ -22,8 +22,8 @@ def serve(
     """Serve an endpoint until a signal: see `Endpoint.serve`."""
     if threading.current_thread() is not threading.main_thread():
         raise EndpointError(
-            "serve() works in the main thread only, since signals end it; in another thread, run "
-            "endpoint.app with an ASGI server"
+            "serve() works only in the main thread, where it handles signals; in another thread, "
+            "run endpoint.app with an ASGI server"
         )
     try:
         asyncio.get_running_loop()
@@ -31,7 +31,7 @@ def serve(
         pass
     else:
         raise EndpointError(
-            "serve() runs an event loop of its own, but one is running here already: call it "
+            "serve() starts its own event loop, but one is already running here: call it "
             "outside of asyncio.run(), or run endpoint.app with an ASGI server in this loop, as "
             "in 'await uvicorn.Server(uvicorn.Config(endpoint.app)).serve()'"
         )

@@ -1,4 +1,4 @@
-"""Workflows as functions of an endpoint: from a RunRequest to an activation, and to an answer."""
+"""Workflows as functions of an endpoint: from a RunRequest to an activation to an answer."""
 
 import inspect
 import os
@@ -24,7 +24,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 WORKFLOW_EXPIRATION = timedelta(days=30)
-"""Expiration of a workflow's call unless it or the workflow says otherwise."""
+"""Expiration of a workflow's call unless the call or the workflow sets another."""
 
 
 class Workflow(Function[_P, _R]):
@@ -55,8 +55,8 @@ class Workflow(Function[_P, _R]):
     def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Make a call of this workflow, without dispatching it: see `Function.call`.
 
-        It expires after the workflow's `expiration`, 30 days unless set, if `with_options` says
-        nothing else.
+        It expires after the workflow's `expiration`, by default 30 days, unless `with_options`
+        sets another.
         """
         call = super().call(*args, **kwargs)
         if "expiration" not in self._call_options:
@@ -66,7 +66,7 @@ class Workflow(Function[_P, _R]):
     async def _run(
         self, request: RunRequest, executor: Executor, attempt: int | None
     ) -> RunResponse:
-        """Run one activation, and answer how that went."""
+        """Run one activation, and return the answer."""
         call = describe_call(request, attempt)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:

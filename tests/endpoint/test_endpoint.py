@@ -162,7 +162,7 @@ def test_names_that_a_call_cannot_carry_are_refused(endpoint: Endpoint, name: st
 def test_a_name_is_taken_once(endpoint: Endpoint):
     endpoint.function(name="f")(lambda: 1)
     for decorator in (endpoint.function, endpoint.primitive):
-        with pytest.raises(EndpointError, match="a function 'f' already: pass another name="):
+        with pytest.raises(EndpointError, match="already has a function 'f': pass another name="):
             decorator(name="f")(lambda: 2)
     assert output(run(endpoint, "f")) == 1
 
@@ -190,8 +190,8 @@ def take_all(*values: int) -> None: ...
         (async_generator, "is a generator"),
         (functools.partial(generator), "is a generator"),
         (Generating(), "is a generator"),
-        (take_all, r"'f': \*args is not possible, .* take a list"),
-        (max, "'f': its parameters are not known"),
+        (take_all, r"'f': \*args is not supported, .* accept a list"),
+        (max, "'f': cannot determine its parameters"),
         ("a text", "a function is required; got str"),
     ],
 )
@@ -420,7 +420,7 @@ def test_a_primitive_is_called_with_its_input(endpoint: Endpoint):
     assert hosted.call() == new_call(URL, "f")
     assert hosted.call([1]) == new_call(URL, "f", [1])
     for args, kwargs in (((1, 2), {}), ((), {"input": 1})):
-        with pytest.raises(TypeError, match=r"f\(\) is a primitive: it takes one argument"):
+        with pytest.raises(TypeError, match=r"f\(\) is a primitive: it accepts one argument"):
             hosted.call(*args, **kwargs)
 
 
@@ -536,7 +536,7 @@ def test_without_a_key_everything_works_but_the_client():
     assert output(run(endpoint, "one", 1)) is None
     missing = (
         r"the endpoint's client: an API key is required: set .* DISPATCH_API_KEY or pass api_key= "
-        r"\(or make it yourself, and pass it as client= to the Endpoint\)"
+        r"\(or make it yourself and pass it to the Endpoint as client=\)"
     )
     with pytest.raises(ConfigurationError, match=missing):
         endpoint.client()
@@ -874,20 +874,20 @@ def test_an_input_gives_the_arguments_by_their_names(
 @pytest.mark.parametrize(
     ("function", "input", "reason"),
     [
-        (none, 1, "takes no input; got int 1"),
-        (none, {}, "takes no input; got dict {}"),
-        (positional, 1, "takes a dict of its arguments (a, b); got int 1"),
-        (positional, None, "takes a dict of its arguments (a, b); got NoneType None"),
+        (none, 1, "accepts no input; got int 1"),
+        (none, {}, "accepts no input; got dict {}"),
+        (positional, 1, "requires a dict of its arguments (a, b); got int 1"),
+        (positional, None, "requires a dict of its arguments (a, b); got NoneType None"),
         (positional, {"x": 1, "y": 2}, "missing: 'a', 'b' and unknown: 'x', 'y'"),
         (unfit, "x", "a: not int: Expected `int`, got `str`"),
         (unfit, None, "a: not int: Expected `int`, got `null`"),
         (
             unfit,
             {"b": "x", "y": 2},
-            "takes a dict of its arguments (a, b, c); missing: 'a' and unknown: 'y'; "
+            "requires a dict of its arguments (a, b, c); missing: 'a' and unknown: 'y'; "
             "a: not int: Expected `int`, got `object`",
         ),
-        (several, {"a": 1, "x": 2}, "takes a dict of its arguments (a, b, c); unknown: 'x'"),
+        (several, {"a": 1, "x": 2}, "requires a dict of its arguments (a, b, c); unknown: 'x'"),
         (several, {"a": 1, "c": 1}, "c: not list[int]: Expected `array`, got `int`"),
         (several, {"a": 1, "c": ["x"]}, "c: not list[int]: Expected `int`, got `str` - at `$[0]`"),
         (unfit, {"a": None}, "a: not int: Expected `int`, got `null`"),
@@ -988,7 +988,7 @@ def test_an_annotation_that_is_never_known_is_an_error_of_every_run(
     assert hosted.call(1) == new_call(URL, "f", 1)
     for _ in range(2):
         problem = message(run(endpoint, "f", 1), Status.TEMPORARY_ERROR)
-        assert problem.startswith("function 'f': the type of a parameter is not known: ")
+        assert problem.startswith("function 'f': cannot resolve the type of a parameter: ")
 
 
 def test_an_annotation_that_nothing_decodes_into_is_named(endpoint: Endpoint):
@@ -1180,7 +1180,7 @@ def test_errors_whose_own_code_fails_are_told_all_the_same(
         raise cls(inner)
 
     response = run(endpoint, "f")
-    text = "(the error has no text: its __str__ fails)" if cls is NoTextError else str(inner)
+    text = "(the error has no message: its __str__ fails)" if cls is NoTextError else str(inner)
     assert message(response, Status.TEMPORARY_ERROR) == text
     assert b"raise cls(inner)" in response.exit.result.error.traceback
 
@@ -1307,7 +1307,7 @@ def test_a_result_that_is_too_large_is_an_error():
     )
     assert run(endpoint, "f", fits).ByteSize() == 1000
     assert message(run(endpoint, "f", fits + 1), Status.INVALID_RESPONSE) == (
-        "the answer of f has 1001 bytes, more than the 1000 that max_request_bytes allows"
+        "the answer of f has 1001 bytes; max_request_bytes allows 1000"
     )
     endpoint.primitive(name="p")(lambda request: exit_(b"." * 1000))
     assert "the answer of p has" in message(run(endpoint, "p"), Status.INVALID_RESPONSE)
@@ -1318,7 +1318,7 @@ def test_a_plain_function_has_nothing_to_resume(endpoint: Endpoint):
     request = RunRequest(function="f", poll_result=PollResult())
     response = asyncio.run(endpoint.run(request))
     problem = message(response, Status.INCOMPATIBLE_STATE)
-    assert problem == "f has nothing to resume: it never polls"
+    assert problem == "f cannot be resumed: it never polls"
 
 
 @pytest.mark.parametrize(
@@ -1597,7 +1597,7 @@ def test_without_a_thread_the_call_may_be_tried_again(endpoint: Endpoint):
     async def main() -> None:
         threading.stack_size(too_large)
         response = await endpoint.run(request("f", False))
-        assert "no thread for the function" in message(response, Status.TEMPORARY_ERROR)
+        assert "cannot start a thread for the function" in message(response, Status.TEMPORARY_ERROR)
         threading.stack_size(usual)
         first = asyncio.create_task(endpoint.run(request("f", True)))
         while not entered.is_set():
@@ -1900,7 +1900,7 @@ def test_a_large_group_is_told_in_part(endpoint: Endpoint):
     assert text.startswith("many (1000 sub-exceptions): ValueError: xxx")
     assert text.endswith("x…; and 990 more")
     assert len(text) < 3000
-    assert "NoTextError: (the error has no text" in message(
+    assert "NoTextError: (the error has no message" in message(
         run(endpoint, "deep"), Status.TEMPORARY_ERROR
     )
 

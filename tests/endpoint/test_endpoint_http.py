@@ -309,7 +309,7 @@ def test_a_body_that_is_too_large_is_refused_with_both_sizes(chunked: bool, key:
                 assert response.status == 200
                 continue
             assert refused(response, content, 400, "invalid_argument") == (
-                f"the request has {size} bytes or more, the endpoint takes {LIMIT}"
+                f"the request has {size} bytes or more; the endpoint accepts {LIMIT}"
             )
         assert serves(server.url, **(signed(server.url, HELLO) if key else {}))
 
@@ -334,7 +334,7 @@ def test_a_body_that_is_too_large_is_not_read(url: str):
 def test_a_grpc_message_that_is_too_large_is_refused(url: str):
     with grpc.insecure_channel(url.removeprefix("http://")) as channel:
         stub = FunctionServiceStub(channel)
-        with pytest.raises(grpc.RpcError, match=f"takes {LIMIT}|max {LIMIT}") as caught:
+        with pytest.raises(grpc.RpcError, match=f"accepts {LIMIT}|max {LIMIT}") as caught:
             stub.Run(RunRequest.FromString(sized(LIMIT + 1)), timeout=30)
         codes = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert caught.value.code() in codes
@@ -383,7 +383,7 @@ def test_a_content_length_is_checked_whatever_the_server_lets_through(
     assert status == 400
     assert json.loads(body) == {
         "code": "invalid_argument",
-        "message": "the Content-Length is not acceptable",
+        "message": "the Content-Length is not a number",
     }
 
 

@@ -48,9 +48,7 @@ def test_an_answer_of_something_else(driver: Driver, app: hostile.App):
         error = attempt(driver, server.url)
         assert isinstance(error, ProtocolError)
         assert error.code is Code.INTERNAL
-        assert str(error).startswith(
-            f"the answer of {server.url} is not that of a Dispatch service ("
-        )
+        assert str(error).startswith(f"{server.url} did not answer like a Dispatch service (")
         assert "check the API URL" in str(error)
 
 

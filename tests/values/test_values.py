@@ -230,8 +230,8 @@ LOOP.next = Node(LOOP)
     [
         (2**64, r"^\$: an int must be from -2\*\*63 to 2\*\*64 - 1; got an int of 65 bits"),
         (-(2**63) - 1, r"^\$: an int must be"),
-        ([2**53 + 1], r"^\$\[0\]: an int inside .* a double holds exactly; got 9007199254740993"),
-        ([2**53 + 1] * 20, r"^\$\[0\]: an int inside .* a double holds exactly"),
+        ([2**53 + 1], r"^\$\[0\]: an int inside .* fit a double exactly; got 9007199254740993"),
+        ([2**53 + 1] * 20, r"^\$\[0\]: an int inside .* fit a double exactly"),
         ([1.5] * 20 + [10**400], r"^\$\[20\]: an int inside .* many digits"),
         ({"a": {"b c": [0, math.nan]}}, r"^\$\.a\['b c'\]\[1\]: a float .* finite; got nan"),
         ([1.0] * 20 + [-math.inf], r"^\$\[20\]: a float .* finite; got -inf"),
