@@ -46,13 +46,13 @@ def connection_options(command: _Command) -> _Command:
         click.option(
             "--api-url",
             metavar="URL",
-            help="URL of the service, as 'serve' prints it; else DISPATCH_API_URL.",
+            help="URL of the service, as 'serve' prints it (default: DISPATCH_API_URL).",
         ),
         click.option(
             "--protocol",
             type=click.Choice(["grpc", "connect", "connect+json"]),
             metavar="NAME",
-            help="Protocol: grpc, connect or connect+json; else DISPATCH_PROTOCOL, else grpc.",
+            help="Protocol: grpc, connect or connect+json (default: DISPATCH_PROTOCOL, else grpc).",
         ),
         click.option(
             "--allow-plaintext",
@@ -63,7 +63,7 @@ def connection_options(command: _Command) -> _Command:
             "--cacert",
             metavar="FILE",
             type=click.File("rb"),
-            help="PEM file with the certificate authorities to trust; else the system's.",
+            help="PEM file with the certificate authorities to trust (default: the system's).",
         ),
         click.option(
             "--cert",
@@ -89,7 +89,7 @@ def timeout_option(command: _Command) -> _Command:
         "--timeout",
         metavar="DURATION",
         callback=duration_option(MAX_TIMEOUT_DAYS),
-        help="Time limit for the request and its retries; else 10s.",
+        help="Time limit for the request and its retries (default: 10s).",
     )(command)
 
 
@@ -98,7 +98,7 @@ def _json_option(help: str) -> Callable[[_Command], _Command]:
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:
-    """Make a client with the given options, which accepts answers of any size."""
+    """Make a client with the given options; it accepts answers of any size."""
     given = {name: value for name, value in settings.items() if value}
     cacert, cert, key = (
         file.read() if (file := given.pop(name, None)) else None
@@ -112,7 +112,7 @@ def make_client(settings: dict[str, Any]) -> AsyncClient:
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
-    """Use a client in an event loop, where Ctrl-C interrupts every protocol at once."""
+    """Use a client in an event loop, where Ctrl-C interrupts every protocol immediately."""
 
     async def use() -> _T:
         async with client:
@@ -158,8 +158,8 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     "--status",
     type=click.Choice(_STATUSES, case_sensitive=False),
     metavar="STATUS",
-    help="Only calls that ended with this status, or whose last run did, such as ok or "
-    "permanent_error.",
+    help="Only calls that ended with this status, or got it from their last run: ok, "
+    "permanent_error, ….",
 )
 @click.option("--function", metavar="NAME", help="Only calls of this function.")
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
@@ -168,14 +168,14 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     "--since",
     metavar="TIME",
     callback=since_option,
-    help="Only calls recorded since this time (ISO 8601), or in this last duration, such as 1h.",
+    help="Only calls recorded since this time (ISO 8601), or within a duration such as 1h.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
     default=20,
-    help="Print at most N calls; else 20.",
+    help="Print at most N calls (default: 20).",
 )
 @connection_options
 @timeout_option
@@ -222,7 +222,7 @@ def list_(
     "--timeout",
     metavar="DURATION",
     callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time limit for the wait; else 60s.",
+    help="Time limit for the wait (default: 60s).",
 )
 @_json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
 def wait(
@@ -265,7 +265,7 @@ def wait(
 def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Cancel a call and all calls that descend from it.
 
-    A function that is running is not stopped, but its result is discarded.
+    A running function is not stopped, but its result is discarded.
     """
     client = make_client(settings)
     number = with_client(client, lambda: client.cancel(dispatch_id))

@@ -125,13 +125,13 @@ def _client_options(command: _Command) -> _Command:
         click.option(
             "--idempotency-key",
             metavar="KEY",
-            help="The service records requests with the same key once; else a new key.",
+            help="The service records requests with the same key once (default: a new key).",
         ),
         click.option(
             "--max-request-bytes",
             type=click.IntRange(1, 2**30 - 1),
             metavar="N",
-            help="Largest request to send; else 4194304, the usual limit of services.",
+            help="Largest request to send (default: 4194304, the usual limit of services).",
         ),
         click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": …}.'),
     ]
@@ -169,7 +169,7 @@ Example:
 )
 @click.argument("url")
 @click.argument("function")
-@click.option("--input", "text", metavar="JSON", help="Input of the function; else null.")
+@click.option("--input", "text", metavar="JSON", help="Input of the function (default: null).")
 @click.option(
     "--input-file",
     "file",
@@ -181,14 +181,14 @@ Example:
     "--expiration",
     metavar="DURATION",
     callback=duration_option(),
-    help="Longest time for the call; else the service decides.",
+    help="Longest time for the call (default: set by the service).",
 )
 @click.option("--version", default="", help="Version of the application to run the call.")
 @click.option(
     "--wait",
     is_flag=True,
     help="Wait until the call has finished, and print its output like 'wait'; print the id on "
-    "stderr. --timeout then limits all of that; else 60s.",
+    "stderr. --timeout then limits both (default: 60s).",
 )
 @_client_options
 def call(
@@ -254,7 +254,7 @@ A call must be on one line; only endpoint and function are required:
 @click.option(
     "--progress/--no-progress",
     default=None,
-    help="Show progress on stderr; else only on a terminal.",
+    help="Show progress on stderr (default: only on a terminal).",
 )
 @_client_options
 def batch(
@@ -298,14 +298,14 @@ Example, if app.py contains endpoint = Endpoint("https://example.com"):
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Address to listen on; else DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000.",
+    help="Address to listen on (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000).",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     metavar="LEVEL",
     default="info",
-    help="Level of the log on stderr: debug, info, warning or error; else info.",
+    help="Level of the log on stderr: debug, info, warning or error (default: info).",
 )
 def run(*, target: str, address: str | None, log_level: str) -> None:
     """Serve the functions of an endpoint until Ctrl-C or SIGTERM.
@@ -347,7 +347,7 @@ def _load(target: str) -> object:
         try:
             found = getattr(found, attribute)
         except AttributeError as error:
-            raise MistakeError(f"{target}: there is no {attribute!r} in {name}") from error
+            raise MistakeError(f"{target}: {name} has no {attribute!r}") from error
         name = f"{name}.{attribute}"
     return found
 
@@ -370,15 +370,15 @@ def _show_traceback(error: Exception) -> None:
 def keypair() -> None:
     """Print a new pair of keys for signing requests to endpoints.
 
-    The two lines suit a shell or an .env file. DISPATCH_SIGNING_KEY is secret and for the
-    service only; DISPATCH_VERIFICATION_KEY is for the endpoints.
+    The output has the form of a shell script or an .env file. Only the service gets
+    DISPATCH_SIGNING_KEY, which is secret; the endpoints get DISPATCH_VERIFICATION_KEY.
     """
     from dispatch_grpc.endpoint.signature import new_key_pair
 
     pair = new_key_pair()
     click.echo(
-        "# DISPATCH_SIGNING_KEY is secret and for the service only; "
-        "DISPATCH_VERIFICATION_KEY is for the endpoints",
+        "# Only the service gets DISPATCH_SIGNING_KEY, which is secret; "
+        "the endpoints get DISPATCH_VERIFICATION_KEY",
         err=True,
     )
     print_lines(

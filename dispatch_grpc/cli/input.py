@@ -20,7 +20,7 @@ _PROGRESS_STEP = 256 * 1024
 
 
 class MistakeError(click.ClickException):
-    """A mistake about which `--help` says nothing."""
+    """A mistake in the input, which `--help` would not explain."""
 
     exit_code = 2
 

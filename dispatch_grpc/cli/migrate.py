@@ -1,4 +1,4 @@
-"""The command that brings a database up to date, for those who separate the rights to do so."""
+"""The command that creates or upgrades the tables, with a role of its own if need be."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,8 @@ Example:
     envvar="DISPATCH_DATABASE_URL",
     metavar="URL",
     required=True,
-    help="URL of the PostgreSQL, with a role that may create tables; else DISPATCH_DATABASE_URL.",
+    help="URL of the PostgreSQL, with a role that may create tables (default: "
+    "DISPATCH_DATABASE_URL).",
 )
 @click.option(
     "--grant",
@@ -30,7 +31,7 @@ Example:
 def migrate(*, database: str, grant: str | None) -> int:
     """Create or upgrade the tables of the service.
 
-    'dispatch-grpc serve' does so itself when it starts, if its role has the rights.
+    'dispatch-grpc serve' does this when it starts, if its role has the rights.
     """
     try:
         from dispatch_grpc.service.database import Database

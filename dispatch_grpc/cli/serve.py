@@ -44,7 +44,7 @@ def _duration(
         metavar="DURATION",
         default=default,
         callback=duration_option(max_days),
-        help=f"{help}; else {default}.",
+        help=f"{help} (default: {default}).",
     )
 
 
@@ -56,7 +56,7 @@ def _number(
         metavar="N",
         type=click.IntRange(1, most),
         default=default,
-        help=f"{help}; else {default}.",
+        help=f"{help} (default: {default}).",
     )
 
 
@@ -79,64 +79,67 @@ def _networks(_: click.Context, __: click.Parameter, given: Sequence[str]) -> tu
 @click.command(
     epilog="""\b
 Examples:
-  dispatch-grpc serve                            with a database of its own
-  dispatch-grpc serve --database postgresql://…  any number of these, anywhere"""
+  dispatch-grpc serve                            with an embedded database
+  dispatch-grpc serve --database postgresql://…  on any number of machines"""
 )
 @click.option(
-    "--host", metavar="ADDRESS", default="127.0.0.1", help="Where to listen; else 127.0.0.1."
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    help="Address to listen on (default: 127.0.0.1).",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     metavar="PORT",
     default=7890,
-    help="Port to listen on; 0 takes a free one; else 7890.",
+    help="Port to listen on; 0 chooses a free port (default: 7890).",
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     default=".dispatch",
-    help="Folder of the embedded database, and of the API key that is made; else .dispatch.",
+    help="Folder of the embedded database and the generated API key (default: .dispatch).",
 )
 @click.option(
     "--database",
     envvar="DISPATCH_DATABASE_URL",
     metavar="URL",
-    help="A PostgreSQL of your own; else DISPATCH_DATABASE_URL, else one is started.",
+    help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
 )
 @click.option(
     "--api-key",
     "api_keys",
     multiple=True,
     metavar="KEY",
-    help="A key that requests may carry; repeatable. Better set DISPATCH_API_KEY, or use "
-    "--api-key-file: other users of this machine can see a key on the command line.",
+    help="API key that clients may use; repeatable. Prefer DISPATCH_API_KEY or --api-key-file: "
+    "other users of this machine can read command lines.",
 )
 @_file(
     "--api-key-file",
-    "More keys, one on each line as key or name:key; # begins a comment. Read again at SIGHUP. "
-    "Without any key, one is made and kept in the data directory.",
+    "File of API keys, one on each line as key or name:key; # begins a comment. SIGHUP reloads "
+    "it. Without any key, the service generates one and keeps it in the data directory.",
 )
 @_file(
     "--certfile",
-    "Certificate chain (PEM), to serve https; read again when it changes and at SIGHUP.",
+    "Certificate chain (PEM), to serve https; reloaded when it changes and on SIGHUP.",
 )
 @_file("--keyfile", "Key of the certificate (PEM), not encrypted.")
 @click.option(
     "--allow-plaintext",
     is_flag=True,
-    help="Listen without TLS on an address that other machines reach.",
+    help="Listen without TLS on an address that other machines can reach.",
 )
 @_file(
     "--signing-key-file",
-    "Key by which requests to endpoints are signed, see 'dispatch-grpc keypair'; else "
-    "DISPATCH_SIGNING_KEY, else they are not signed.",
+    "Key to sign requests to endpoints with, see 'dispatch-grpc keypair' (default: "
+    "DISPATCH_SIGNING_KEY, else requests are not signed).",
 )
 @click.option(
     "--allow-metadata-endpoints",
     is_flag=True,
-    help="Call endpoints with link-local and cloud metadata addresses too.",
+    help="Also call endpoints at link-local and cloud metadata addresses.",
 )
 @click.option(
     "--allow-network",
@@ -144,18 +147,18 @@ Examples:
     multiple=True,
     metavar="CIDR",
     callback=_networks,
-    help="Call only endpoints with addresses in this network, such as 10.0.0.0/8; repeatable.",
+    help="Only call endpoints with addresses in this network, such as 10.0.0.0/8; repeatable.",
 )
 @click.option(
     "--endpoint-proxy",
     envvar="DISPATCH_ENDPOINT_PROXY",
     metavar="URL",
-    help="HTTP proxy to call endpoints through; else DISPATCH_ENDPOINT_PROXY, else none, whatever "
-    "http_proxy says. The proxy resolves the names of endpoints, so it has to refuse addresses "
-    "that must not be called.",
+    help="HTTP proxy to call endpoints through (default: DISPATCH_ENDPOINT_PROXY, else none; "
+    "http_proxy is ignored). The proxy resolves the names of endpoints, so it must refuse "
+    "addresses that must not be called.",
 )
-@_number("--concurrency", 256, "Calls that run at once")
-@_number("--host-concurrency", 128, "Calls that run at once on one host")
+@_number("--concurrency", 256, "Number of calls that run at the same time")
+@_number("--host-concurrency", 128, "Number of calls that run at the same time on one host")
 @_duration("--default-expiration", "1h", "Expiration of a call that does not set one")
 @_duration(
     "--max-expiration",
@@ -166,34 +169,34 @@ Examples:
 @_duration(
     "--grace",
     "15m",
-    "How long calls are tried again after failures that a deploy or a key rotation causes",
+    "How long to retry after failures that a deploy or a key rotation can cause",
 )
 @_duration("--run-timeout", "5m", "Longest time of one attempt of a call")
-@_duration("--retention", "7d", "How long a finished call is kept")
-@_number("--max-calls", 10_000, "Calls in one request or one Poll")
-@_number("--max-backlog", 1_000_000, "Calls that may wait to be run; more are refused")
-@_number("--max-request-bytes", 4_194_304, "Largest request", 2**30 - 1)
-@_duration("--shutdown-timeout", "30s", "Time for what runs when the service is stopped")
+@_duration("--retention", "7d", "How long to keep finished calls")
+@_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
+@_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
+@_number("--max-request-bytes", 4_194_304, "Largest request to accept, in bytes", 2**30 - 1)
+@_duration("--shutdown-timeout", "30s", "Time for running calls to finish when the service stops")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     metavar="LEVEL",
     default="info",
-    help="What to log on stderr: debug, info, warning or error; else info.",
+    help="Level of the log on stderr: debug, info, warning or error (default: info).",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"], case_sensitive=False),
     metavar="FORMAT",
     default="text",
-    help="text, or json: an object on each line; else text.",
+    help="Format of the log: text, or json with one object on each line (default: text).",
 )
 def serve(*, log_level: str, log_format: str, **options: Any) -> int:
     """Run the durable service until Ctrl-C or SIGTERM.
 
     Calls are recorded in PostgreSQL, embedded or your own, and run on their endpoints until
-    they finish. A signal stops it gracefully, a second one at once. DURATION is such as 30s,
-    5m, 1h30m, 250ms or 2d.
+    they finish. The first signal stops it gracefully, a second one immediately. A
+    DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     _log(log_level, log_format)
     keys = _api_keys(options.pop("api_keys"), options["api_key_file"], os.environ)
@@ -212,7 +215,7 @@ class _Keys:
 
 
 def _api_keys(given: Sequence[str], file: Path | None, environment: Mapping[str, str]) -> _Keys:
-    """The API keys, and where they come from."""
+    """Return the API keys and their source."""
     sources = []
     found: list[str] = []
     if given := [key for key in given if key.strip()]:
@@ -255,7 +258,7 @@ def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
         return
 
     def no_password() -> str:
-        raise MistakeError(f"--keyfile {keyfile}: the key is encrypted, and cannot be read")
+        raise MistakeError(f"--keyfile {keyfile}: the key is encrypted and cannot be read")
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, no_password)
@@ -304,7 +307,7 @@ def _settings(
         worker=Settings(
             concurrency=concurrency,
             host_concurrency=host_concurrency,
-            # The queue's own bound: it runs as many jobs as two of its batches at least.
+            # The queue runs at least twice as many jobs as its batch size.
             batch_size=min(max(concurrency // 2, 1), Settings().batch_size),
             run_timeout=run_timeout,
             shutdown_timeout=shutdown_timeout,
@@ -325,7 +328,7 @@ def _settings(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop, which there is not on Windows."""
+    """Return the factory of uvloop, or None on Windows, which uvloop does not support."""
     try:
         import uvloop
     except ImportError:
@@ -342,8 +345,7 @@ async def _serve(settings: "ServiceSettings", source: str) -> int:
         try:
             async with Service.open(settings) as service:
                 signals.started = True
-                # What is there by now stays: the garbage collector need not look at it any more,
-                # as it would for every few thousand calls.
+                # The objects made so far stay for good: the garbage collector may skip them.
                 gc.freeze()
                 signals.reload_by(service.reload)
                 print_lines(_announcement(settings, service, source))
@@ -360,18 +362,17 @@ async def _serve(settings: "ServiceSettings", source: str) -> int:
                 raise
             logger.debug("the service does not start", exc_info=True)
             raise click.ClickException(
-                f"the service does not start: {type(error).__name__}: {error}"
+                f"the service could not start: {type(error).__name__}: {error}"
             ) from error
     logger.info("stopped")
     return 0
 
 
 class _Signals:
-    """SIGTERM and SIGINT: the first stops the service gracefully, the second at once.
+    """SIGTERM and SIGINT: the first stops the service gracefully, the second cancels it.
 
-    "At once" is by cancellation, after which the embedded database is stopped still. A third
-    signal ends the process, whatever it does. One that comes before the service has started
-    has nothing to be graceful to.
+    After the cancellation the embedded database is still stopped. A third signal ends the
+    process. A signal that arrives before the service has started cancels it.
 
     SIGHUP loads the certificate and the API keys again. When neither is in a file it stops the
     service as SIGTERM does, unless it was ignored, as by nohup.
@@ -410,7 +411,7 @@ class _Signals:
         self._loop.call_soon_threadsafe(self._end)
 
     def reload_by(self, reload: Callable[[], None]) -> None:
-        """Have SIGHUP call a function; at once when it came while the service started."""
+        """Call a function on SIGHUP; call it now if SIGHUP arrived during the start."""
         self._reload = reload
         if self._hung_up:
             reload()
@@ -427,13 +428,13 @@ class _Signals:
 
 
 def _announcement(settings: "ServiceSettings", service: "Service", source: str) -> list[str]:
-    """What a person has to know: the URL, the API key, and a line to try them."""
+    """Return the lines to print: the URL, the API key, and a command to try them."""
     file = settings.data_dir / "api-key"
     if source:
         key, known = f"API key: from {source}", "…"
     else:
         key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
-        # Elsewhere than on a terminal it would be kept in logs, for all that read them.
+        # Only on a terminal: elsewhere the key would end up in logs.
         if service.made_key and sys.stdout.isatty():
             key = f"API key (kept in {file}): {service.api_keys[0]}"
     parts = urlsplit(service.url)
@@ -469,7 +470,7 @@ def _log(level: str, format: str) -> None:
         )
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    # Libraries write what they send at the level debug, API keys among it: only ours may.
+    # At the level debug, libraries log requests with their API keys: only our loggers use it.
     libraries = "info" if level.lower() == "debug" else level
     logging.basicConfig(level=libraries.upper(), handlers=[handler], force=True)
     logging.getLogger("dispatch_grpc").setLevel(level.upper())

@@ -107,6 +107,7 @@ def resolve_api_key(argument: str | None, env: Mapping[str, str]) -> APIKey:
     if not value:
         raise ConfigurationError(
             "an API key is required: set the environment variable DISPATCH_API_KEY or pass api_key="
+            " ('dispatch-grpc serve' prints the key of its service)"
         )
     if not re.fullmatch(r"[\x20-\x7e]+", value):
         raise ConfigurationError(

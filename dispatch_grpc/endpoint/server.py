@@ -11,7 +11,7 @@ from typing import Any
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.app import Host, answer, refuse
-from dispatch_grpc.errors import ConfigurationError, EndpointError
+from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication, one_port
 
@@ -35,12 +35,7 @@ def serve(
             "outside of asyncio.run(), or run endpoint.app with an ASGI server in this loop, as "
             "in 'await uvicorn.Server(uvicorn.Config(endpoint.app)).serve()'"
         )
-    try:
-        listener = one_port.listen(host, port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}"
-        ) from error
+    listener = one_port.listen(host, port)
     one_port.run(_serve(endpoint, app, listener, shutdown_timeout.total_seconds()))
 
 

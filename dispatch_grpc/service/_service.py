@@ -109,12 +109,7 @@ class Service:
         keys = KeyRing(source.load())
         certificate = _certificate(settings)
         signing_key = _signing_key(settings)
-        try:
-            listener = one_port.listen(settings.host, settings.port)
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
-            ) from error
+        listener = one_port.listen(settings.host, settings.port)
         database = Database(settings.database, settings.data_dir)
         try:
             await database.open()

@@ -1,4 +1,4 @@
-"""The API keys that a server takes."""
+"""The API keys that a server accepts."""
 
 import hmac
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ class KeyRing:
         self._keys = dict(keys)
 
     def replace(self, keys: Mapping[str, str]) -> None:
-        """Take these keys from now on, and no others."""
+        """Accept these keys from now on, and no others."""
         self._keys = dict(keys)
 
     def __iter__(self) -> Iterator[str]:
@@ -31,7 +31,7 @@ class KeyRing:
     def name_of(self, key: str) -> str | None:
         """Return the name of a key, or None when it is not one of these."""
         given, name = key.encode(errors="surrogateescape"), None
-        # Every key is compared, in constant time, so that the time taken tells nothing.
+        # Compare every key, in constant time, so that the time reveals nothing.
         for own, its_name in self._keys.items():
             if hmac.compare_digest(given, own.encode()):
                 name = its_name

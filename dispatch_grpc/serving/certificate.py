@@ -1,4 +1,4 @@
-"""A server's certificate, which is loaded again when its files change."""
+"""A server's certificate, which is reloaded when its files change."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ _CHECK_SECONDS = 5.0
 class Certificate:
     """The certificate and key of a server.
 
-    `context` is for the listening socket. A reload changes what it uses for new connections;
-    connections that are open stay.
+    `context` belongs to the listening socket. A reload changes what it uses for new connections;
+    open connections keep theirs.
 
     Args:
         certfile: File of the certificate chain (PEM).
-        keyfile: File of the certificate's key; None when it is in `certfile`.
-        client_ca_file: File of the authorities of which clients must show a certificate; None
-            asks for none.
+        keyfile: File of the certificate's key; None if `certfile` contains it.
+        client_ca_file: File of the authorities that must have issued the certificates of clients;
+            None asks for no certificates.
 
     Raises:
         OSError: A file cannot be read; `ssl.SSLError` for a pair that does not fit.
@@ -43,7 +43,7 @@ class Certificate:
     def reload(self) -> bool:
         """Load the files again; returns whether they are used now.
 
-        A pair that cannot be used is logged, and the one before stays in use.
+        If the new pair cannot be used, that is logged and the previous one stays in use.
         """
         self._seen = self._state()
         try:
@@ -51,12 +51,12 @@ class Certificate:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             logger.warning(
-                "the certificate of %s is not loaded, and the one before stays in use: %s",
+                "the certificate of %s cannot be loaded, and the previous one stays in use: %s",
                 self._certfile,
                 reason,
             )
             return False
-        logger.info("the certificate of %s is loaded again", self._certfile)
+        logger.info("the certificate of %s was reloaded", self._certfile)
         return True
 
     async def watch(self) -> None:
@@ -78,7 +78,7 @@ class Certificate:
         return context
 
     def _state(self) -> list[tuple[int, int, int]]:
-        """Return what tells a changed file; renewals replace files or the links to them."""
+        """Return the state of the files, to detect changes: renewals replace files or links."""
         found = []
         for name in (self._certfile, self._keyfile, self._client_ca_file):
             if name is not None:

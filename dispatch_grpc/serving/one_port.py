@@ -1,7 +1,8 @@
 """Serving an ASGI application: HTTP/1.1 and HTTP/2, and so Connect and gRPC, on one port.
 
-Each connection is told by its first bytes: HTTP/1.1 is served by uvicorn, which is the faster by
-far, HTTP/2 by hypercorn, which has what gRPC needs of it.
+The first bytes of a connection tell the version: uvicorn serves HTTP/1.1, since it is much faster,
+and hypercorn HTTP/2, with the trailers that gRPC needs. The file is long because both libraries
+are adapted here, and share the state of a connection.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
-from dispatch_grpc.errors import missing_extra
+from dispatch_grpc.errors import ConfigurationError, missing_extra
 
 try:
     import httptools
@@ -44,13 +45,22 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how HTTP/2 begins: RFC 9113, s
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Open a listening socket; port 0 takes a free one."""
+    """Open a listening socket; port 0 chooses a free port.
+
+    Raises:
+        ConfigurationError: It is not possible to listen on the address.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=1024)
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        # Python appends the address.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run the coroutine of a server, by uvloop where there is one: it is faster."""
+    """Run the coroutine of a server, with uvloop if it is installed: it is faster."""
     loop: asyncio.AbstractEventLoop
     try:
         import uvloop
@@ -61,8 +71,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(main)
-        # Not by asyncio.Runner, which waits for ever for tasks that do not let themselves be
-        # cancelled.
+        # asyncio.Runner would wait forever for tasks that ignore their cancellation.
         if tasks := asyncio.all_tasks(loop):
             for task in tasks:
                 task.cancel()
@@ -93,13 +102,13 @@ async def serve(
         until: Awaited while serving.
         certfile: File of the certificate chain (PEM), to serve `https` instead of `http`.
         keyfile: File of the certificate's key.
-        client_ca_file: File of the authorities of which clients must have a certificate.
+        client_ca_file: File of the authorities that must have issued the certificates of clients.
         certificate: Certificate to serve `https` with, instead of the three.
-        max_connections: Largest number of open connections; more are closed at once. None takes
-            half of the file descriptors that the process may open: the rest is for what the
-            application itself connects to.
-        graceful_seconds: How long requests that are under way at the end may take to finish,
-            and their answers to be read.
+        max_connections: Largest number of open connections; more are closed immediately. None
+            means half of the file descriptors that the process may open: the application
+            needs the others for its own connections.
+        graceful_seconds: Time for requests under way to finish, and for clients to read the
+            answers.
     """
     config = _Settings(
         app,
@@ -183,14 +192,14 @@ async def _finish(config: "_Settings", state: ServerState, seconds: float) -> No
         return [*state.tasks, *(connection.closed for connection in config.connections)]
 
     if futures := pending():
-        # Not for the tasks alone: an answer may be on its way for long after its task has ended,
-        # and a request that waits for another one of its connection has none yet.
+        # Also for the connections: an answer may be sent long after its task has ended, and a
+        # request that waits for another one of its connection has no task yet.
         await asyncio.wait(futures, timeout=seconds)
     if state.tasks:
-        logger.warning("not all requests were answered within %g s: they are ended", seconds)
+        logger.warning("not all requests were answered within %g s: they are cancelled", seconds)
     for connection in list(config.connections):
         connection.transport.abort()
-    await asyncio.sleep(0)  # now the applications know that nobody waits for their answers
+    await asyncio.sleep(0)  # let the applications notice that their clients are gone
     for task in state.tasks:
         task.cancel()
     if futures := pending():
@@ -198,7 +207,7 @@ async def _finish(config: "_Settings", state: ServerState, seconds: float) -> No
 
 
 class _Settings(uvicorn.Config):
-    """The settings of uvicorn and, beside them, those of hypercorn."""
+    """The settings of uvicorn, with those of hypercorn."""
 
     def __init__(self, app: ASGIApplication, **settings: Any) -> None:
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
@@ -210,17 +219,17 @@ class _Settings(uvicorn.Config):
         super().__init__(cancellable, **settings)
         self.hypercorn_app = ASGIWrapper(app)
         self.context = WorkerContext(None)
-        self.connections: set[_Connection] = set()  # also those that hypercorn serves
+        self.connections: set[_Connection] = set()  # including those of hypercorn
         self.max_connections = 2**31
         self._is_full = False
         self.hypercorn = Config()
         self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
-        # The default closes a connection after 1000 requests, by which concurrent gRPC calls fail.
+        # By default a connection closes after 1000 requests, and concurrent gRPC calls fail.
         self.hypercorn.keep_alive_max_requests = 2**62
         self.hypercorn.h2_max_concurrent_streams = 900  # it breaks at 1000
         self.hypercorn.keep_alive_timeout = settings["timeout_keep_alive"]
-        # Unbounded. With a bound, one request that its application does not read, as it has
-        # refused it, stops all others of its connection.
+        # Unbounded: otherwise a refused request, whose body is not read, blocks all others of its
+        # connection.
         self.hypercorn.max_app_queue_size = 0
 
     def has_room(self) -> bool:
@@ -228,7 +237,7 @@ class _Settings(uvicorn.Config):
         was_full, self._is_full = self._is_full, len(self.connections) >= self.max_connections
         if self._is_full and not was_full:
             logger.warning(
-                "there are %d connections, as many as may be: more are closed at once",
+                "the limit of %d connections is reached: further ones are closed immediately",
                 self.max_connections,
             )
         return not self._is_full
@@ -256,11 +265,11 @@ class _Whole:
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection of HTTP/1.1, until its first bytes say otherwise."""
+    """A connection of HTTP/1.1; it becomes one of HTTP/2 if its first bytes are the preface."""
 
     config: _Settings
     _received: bytes | None = b""
-    _unparsed = 0  # bytes since the last that were the end of a head, or of a body
+    _unparsed = 0  # bytes since the end of the last head or body
     _head_timer: asyncio.TimerHandle | None = None
     _is_in_body = False
 
@@ -268,7 +277,7 @@ class _Connection(HttpToolsProtocol):
         self.closed = self.loop.create_future()
         has_room = self.config.has_room()
         self.config.connections.add(self)
-        # asyncio itself does it only for sockets that name their protocol, which ours do not.
+        # asyncio does this only for sockets with an explicit protocol number.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
         if not has_room:
@@ -317,7 +326,7 @@ class _Connection(HttpToolsProtocol):
             while data:
                 data = self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("The request is not one of HTTP.")
+            self.send_400_response("The request is not valid HTTP.")
         else:
             if self._unparsed > before > _MAX_HEAD_BYTES:
                 self.send_400_response("The head of the request is too large.")
@@ -325,7 +334,7 @@ class _Connection(HttpToolsProtocol):
                 self._await_head()
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse bytes, and return those that are to be parsed instead of the last ones."""
+        """Parse bytes; return those to parse again after an upgrade was removed, else none."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -349,13 +358,13 @@ class _Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _without_upgrade(self) -> bytes:
-        """The head of a request that asks for another protocol, as if it did not.
+        """Return the head of a request without its wish to upgrade the protocol.
 
-        A server may ignore it (RFC 9110, section 7.8). The parser cannot: it takes the body for
-        that protocol. Java's client asks for HTTP/2 in this way unless it is told otherwise.
+        A server may ignore the wish (RFC 9110, section 7.8), but the parser cannot: it treats the
+        body as data of the other protocol. Java's client asks for HTTP/2 by default.
         """
         method = self.parser.get_method()
-        if method == b"CONNECT":  # always asks for another one
+        if method == b"CONNECT":  # always an upgrade
             raise httptools.HttpParserError
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
@@ -390,7 +399,7 @@ class _Connection(HttpToolsProtocol):
 
 
 class _HTTP2Server(TCPServer):
-    """A connection of HTTP/2, as hypercorn serves it but for what is said here."""
+    """A connection of HTTP/2: hypercorn's, with a graceful end."""
 
     async def run(self) -> None:
         address = self.writer.get_extra_info("socket")
@@ -400,8 +409,8 @@ class _HTTP2Server(TCPServer):
                 self._http2 = self.protocol = _HTTP2(  # type: ignore[assignment]
                     self.app,
                     self.config,
-                    # Not that of the server, by whose end it would reset new requests, and the
-                    # connection with them. They are answered until no one is under way.
+                    # Not the server's own context, which at the end would reset new requests and
+                    # the connection. They are answered until none is under way.
                     WorkerContext(None),
                     task_group,
                     ConnectionState(self.state),
@@ -416,7 +425,7 @@ class _HTTP2Server(TCPServer):
                     await self._read_data()
                     await self.idle_task.stop()
                 except asyncio.CancelledError:
-                    await self._http2.handle(Closed())  # what is cancelled answers nothing
+                    await self._http2.handle(Closed())  # a cancelled request sends no answer
                     raise
         except OSError:
             pass
@@ -449,7 +458,7 @@ class _HTTP2(H2Protocol):
     async def _handle_events(self, events: list[HTTP2Event]) -> None:
         for event in events:
             if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                # The rest of a request that is answered already, say as it is too large.
+                # The rest of a request that is already answered, such as one that is too large.
                 self.connection.acknowledge_received_data(
                     event.flow_controlled_length, event.stream_id
                 )
@@ -457,10 +466,10 @@ class _HTTP2(H2Protocol):
             else:
                 await super()._handle_events([event])
             if isinstance(event, StreamReset) and self.idle:
-                await self.send(Updated(idle=True))  # or the connection counts as busy for ever
+                await self.send(Updated(idle=True))  # else the connection counts as busy forever
 
     async def say_goodbye(self) -> None:
-        """Tell the client that no request is lost, but that the connection ends."""
+        """Send GOAWAY: no request is lost, but the connection ends."""
         if not self.closed:
             self.connection.close_connection()
             await self._flush()

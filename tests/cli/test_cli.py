@@ -174,7 +174,10 @@ def test_input_from_stdin(shell, dispatch_recorder: CallRecorder):
         ("[-Infinity]", "not valid JSON: -Infinity is not a JSON number"),
         ("1e999", "the number 1e999 is too large for a double"),
         ('{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' occurs twice in one object"),
-        ('{"a": [9007199254740993]}', "$.a[0]: an int inside a list or dict must be one that a"),
+        (
+            '{"a": [9007199254740993]}',
+            "$.a[0]: an int inside a list or dict must fit a double exactly",
+        ),
         ("18446744073709551616", "$: an int must be from -2**63 to 2**64 - 1"),
         ("9" * 5000, "4300 digits"),
         ('"\\ud800"', "$: a str must be valid Unicode"),
@@ -462,7 +465,10 @@ def test_a_batch_without_calls(command, batch_file, text, dispatch_recorder: Cal
         ('{"endpoint": "http://x", "function": {}}', "function: a string is required; got an obj"),
         (line("f").replace(URL, "example"), "endpoint: a URI (RFC 3986) that begins with"),
         (line("f g"), "function: a name that matches [a-zA-Z_][a-zA-Z0-9_<>.]* is required; got"),
-        (line("f", input=[2**53 + 1]), "input: $[0]: an int inside a list or dict must be one"),
+        (
+            line("f", input=[2**53 + 1]),
+            "input: $[0]: an int inside a list or dict must fit a double exactly",
+        ),
         (line("f", input=float("nan")), "not valid JSON: NaN is not a JSON number"),
         (line("f")[:-1] + ', "function": "g"}', "the key 'function' occurs twice in one object"),
     ],
@@ -625,7 +631,7 @@ def test_a_pair_of_keys(command):
     private = Ed25519PrivateKey.from_private_bytes(signing)
     assert private.public_key().public_bytes_raw() == verification
     assert re.fullmatch(
-        "# DISPATCH_SIGNING_KEY is secret.* DISPATCH_VERIFICATION_KEY.*\n", done.err
+        "# Only the service gets DISPATCH_SIGNING_KEY.* DISPATCH_VERIFICATION_KEY.*\n", done.err
     )
     assert match[1] not in done.err
     assert command("keypair").out != done.out
@@ -733,8 +739,8 @@ def test_the_level_of_logs(process, app):
         ("none:endpoint", "none:endpoint: there is no module 'none'"),
         ("none.app:endpoint", "none.app:endpoint: there is no module 'none'"),
         ("app.py:endpoint", "app.py:endpoint: there is no module 'app.py'"),
-        ("app:none", "app:none: there is no 'none' in app"),
-        ("app:Place.none", "app:Place.none: there is no 'none' in app.Place"),
+        ("app:none", "app:none: app has no 'none'"),
+        ("app:Place.none", "app:Place.none: app.Place has no 'none'"),
         ("app:text", "app:text: an Endpoint (dispatch_grpc.Endpoint) is required; got str"),
     ],
 )

@@ -733,10 +733,10 @@ def test_the_defaults_are_those_of_the_service(monkeypatch):
     assert settings() == ServiceSettings()
     shown = click.Context(serve_module.serve)
     for option in serve_module.serve.params:
-        if isinstance(option, click.Option) and option.help and "; else " in option.help:
+        if isinstance(option, click.Option) and option.help and "(default: " in option.help:
             default = option.get_default(shown)
             if isinstance(default, str | int) and not isinstance(default, bool):
-                assert option.help.endswith(f"; else {default}."), option.name
+                assert option.help.endswith(f"(default: {default})."), option.name
 
 
 def test_the_options_arrive(tmp_path: Path, monkeypatch):
@@ -843,7 +843,7 @@ def test_an_encrypted_key_is_refused(tmp_path: Path):
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     )
     done = run("serve", "--certfile", str(tmp_path / "cert"), "--keyfile", str(tmp_path / "key"))
-    says(done, 2, "the key is encrypted, and cannot be read")
+    says(done, 2, "the key is encrypted and cannot be read")
 
 
 def test_the_signing_key_of_the_environment(tmp_path: Path):
