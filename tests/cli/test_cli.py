@@ -867,7 +867,7 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
             "the command line needs an extra (click is missing): "
             "pip install 'dispatch-grpc[cli]'\n",
         ),
-        ("urllib3", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
+        ("aiohttp", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
         ("cryptography", ["keypair"], "pip install 'dispatch-grpc[endpoint]'\n"),
         ("hypercorn", ["run", "app:endpoint"], "pip install 'dispatch-grpc[endpoint]'\n"),
         (
