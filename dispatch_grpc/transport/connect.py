@@ -45,6 +45,7 @@ MAX_IDLE_CONNECTIONS = 100
 CHUNK_BYTES = 65_536
 _PATIENCE = 0.125  # of the time of a request
 _MIN_PATIENCE_SECONDS, _MAX_PATIENCE_SECONDS = 1.0, 10.0
+_BYTES_PER_SECOND = 1_000_000  # that a server under load decodes and records at least
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
 _CODES = {code.name.lower(): code for code in Code} | {"canceled": Code.CANCELLED}
 
@@ -87,8 +88,12 @@ class Exchange:
         self.reused = reused  # until it turns out to be new
         self.begun = False
 
-    def seconds(self) -> float | None:
+    def seconds(self, sent: int = 0) -> float | None:
         """Return the seconds for which nothing may move from now on; None is for ever.
+
+        Args:
+            sent: Size of a request that has been sent: a server reads and stores a large one
+                before it answers.
 
         Raises:
             TimeoutError: The deadline is over.
@@ -96,7 +101,9 @@ class Exchange:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        return min(left, self.patience or left) if left < float("inf") else self.patience
+        if self.patience is None:
+            return None if left == float("inf") else left
+        return min(left, self.patience + sent / _BYTES_PER_SECOND)
 
 
 class ConnectMethod:

@@ -77,15 +77,16 @@ class AsyncConnectTransport(Connect):
         loop = asyncio.get_running_loop()
         whole = bytearray()
 
-        def go_on() -> None:
+        def go_on(sent: int = 0) -> None:
             """Give the next step its time."""
-            seconds = exchange.seconds()
+            seconds = exchange.seconds(sent)
             silence.reschedule(None if seconds is None else loop.time() + seconds)
 
         async def pieces() -> AsyncIterator[bytes]:
             for start in range(0, len(body), CHUNK_BYTES):
                 go_on()
                 yield body[start : start + CHUNK_BYTES]
+            go_on(len(body))
 
         async with asyncio.timeout(exchange.seconds()) as silence:
             async with session.post(

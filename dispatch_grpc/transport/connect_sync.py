@@ -75,7 +75,7 @@ class ConnectTransport(Connect):
         self, pool: Any, url: str, headers: dict[str, str], body: bytes, exchange: Exchange
     ) -> Answer:
         self._local.exchange = exchange
-        seconds = exchange.seconds()
+        limits = urllib3.Timeout(connect=exchange.seconds(), read=exchange.seconds(len(body)))
         response = pool.urlopen(
             "POST",
             url,
@@ -84,7 +84,7 @@ class ConnectTransport(Connect):
             retries=False,
             redirect=False,
             assert_same_host=False,
-            timeout=urllib3.Timeout(connect=seconds, read=seconds),
+            timeout=limits,
             preload_content=False,
             decode_content=False,
         )

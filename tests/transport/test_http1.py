@@ -6,6 +6,7 @@ import gc
 import gzip
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,7 @@ class Server:
 
     def __init__(self, answers: list[list[bytes | None]]) -> None:
         self.requests = 0
+        self.seconds = 0.0  # before each answer
         self.piece = 1_000_000  # bytes that are sent at once
         self._silent: list[socket.socket] = []
         self._answers = answers
@@ -65,6 +67,7 @@ class Server:
                         self.requests += 1
                         if answer is None:
                             break
+                        time.sleep(self.seconds)
                         for start in range(0, len(answer), self.piece):
                             connection.sendall(answer[start : start + self.piece])
 
@@ -190,3 +193,13 @@ def test_a_large_request_on_a_silent_connection(json_driver: Driver):
         assert dispatch(json_driver, client) == "id"
         assert json_driver.dispatch(client, call) == "id"
         assert server.requests == 2
+
+
+def test_a_large_request_is_given_time(json_driver: Driver):
+    """A server decodes and records it before it answers: it is not sent again in the meantime."""
+    call = new_call("http://example.com", "f", b"x" * 3_000_000)
+    with serving([LENGTH], [LENGTH]) as server:
+        server.seconds = 2.5
+        client = json_driver.client(server.url, max_message_bytes=2**25)
+        assert json_driver.dispatch(client, call) == "id"
+        assert server.requests == 1
