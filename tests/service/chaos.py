@@ -311,7 +311,9 @@ class Chaos:
                 report.leftover.append("a client still waits for a call that has finished")
             elif error := wait.exception():
                 report.leftover.append(f"a wait: {type(error).__name__}: {error}")
-        rows = await self._sql("SELECT * FROM dispatch_grpc.calls")
+        rows = await self._sql("SELECT * FROM dispatch_grpc.every_call")
+        if twice := len(rows) - len({row["id"] for row in rows}):
+            report.leftover.append(f"{twice} calls that are there twice")
         report.judge(self._accepted, rows)
         attempts = Counter(line for line in self._runs.read_text().splitlines())
         once = {line: number for line, number in attempts.items() if line[:2] in {"sq", "sl"}}
