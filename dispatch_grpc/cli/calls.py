@@ -130,7 +130,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @timeout_option
 @_json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Print a call: its state, times, and output or error, and the calls that it made.
+    """Print a call: its state, times, outcome and children.
 
     The calls that it made are a tree, each below the one that made it. JSON leaves them out: see
     'list --parent'.
