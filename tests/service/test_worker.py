@@ -80,9 +80,14 @@ async def deadlock(
 ) -> Any:
     """Have something lock two calls while another does in the opposite order.
 
-    It begins to wait first, and is the one that PostgreSQL ends.
+    It begins to wait first, and is the one that PostgreSQL ends: the one that has waited for its
+    `deadlock_timeout` when the deadlock is there. That is long enough for a busy machine.
     """
+    async with bench.database.relaxed.acquire() as connection:
+        await connection.execute("ALTER SYSTEM SET deadlock_timeout = '4s'")
+        await connection.execute("SELECT pg_reload_conf()")
     async with bench.database.transaction() as other:
+        await other.execute("SET LOCAL deadlock_timeout = '1min'")
         await other.execute(LOCK, second.running.id)
         acting = asyncio.create_task(act())
         while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
