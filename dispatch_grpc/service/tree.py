@@ -51,11 +51,12 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
             """
             SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
                 CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
-            FROM calls WHERE id IN (
+            FROM every_call WHERE id IN (
                 SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
                     -- By OFFSET, or the oldest of all calls would be searched for the children.
-                    SELECT id FROM (SELECT id FROM calls WHERE parent_id = parent.id OFFSET 0) AS c
-                    ORDER BY id LIMIT $2
+                    SELECT id FROM (
+                        SELECT id FROM every_call WHERE parent_id = parent.id OFFSET 0
+                    ) AS made ORDER BY id LIMIT $2
                 ) AS child
             )
             ORDER BY id LIMIT $2

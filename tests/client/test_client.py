@@ -294,7 +294,7 @@ def test_the_default_url(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, dispatch_recorder: CallRecorder
 ):
     """Nothing answers at the default URL: its errors say what to do instead."""
-    remedy = r"'dispatch-grpc serve', and set DISPATCH_API_URL to its URL \(or pass api_url=\)"
+    remedy = r"'dispatch-grpc serve' and set DISPATCH_API_URL to its URL, or pass api_url="
     monkeypatch.setattr(
         client_settings, "DEFAULT_API_URL", f"http://127.0.0.1:{hostile.unused_port()}"
     )

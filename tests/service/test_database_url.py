@@ -162,7 +162,7 @@ def test_a_pooler_is_told_of(databases: Databases, caplog: pytest.LogCaptureFixt
         (
             "search_path, application_name, default_transaction_isolation, tcp_keepalives_idle, "
             "tcp_keepalives_interval, tcp_keepalives_count, enable_seqscan, synchronous_commit, "
-            "statement_timeout, default_transaction_read_only",
+            "statement_timeout, default_transaction_read_only, idle_in_transaction_session_timeout",
             "the startup parameters were dropped on the way",
         ),
     ],
