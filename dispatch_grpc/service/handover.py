@@ -30,7 +30,7 @@ class Handover:
         self._owner, self._lanes, self._hosts = owner, lanes, hosts
         self._slots: dict[str, int] = {}
         self.taken: list[tuple[Claim, Loaded | None]] = []
-        self.may_be_lost = False
+        self.may_be_lost: bool = False
 
     async def take(self, connection: Any, due: Due) -> Due:
         """Take jobs that the transaction has added, as far as there are slots to spare.
@@ -103,7 +103,7 @@ class Handovers:
     ) -> None:
         self._owner, self._lanes, self._hosts = owner, lanes, hosts
         self._is_open, self._begin, self._lost = is_open, begin, lost
-        self.under_way = 0
+        self.under_way: int = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handover | None]:

@@ -111,7 +111,7 @@ class ConnectMethod:
 
     def __init__(self, settings: ConnectionSettings, method: str) -> None:
         package = "dispatch.sdk.v1.Dispatch" if method == "Dispatch" else "dispatch.calls.v1.Call"
-        self.url = f"{settings.target.url}/{package}Service/{method}"
+        self.url: str = f"{settings.target.url}/{package}Service/{method}"
         self._class = getattr(schema, f"{method}Response")
         self._json = settings.json
         self._content_type = "application/json" if self._json else "application/proto"
