@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -20,6 +21,7 @@ from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from dispatch_grpc.transport import tls
 from tests.conftest import Driver
+from tests.transport.test_proxy import Proxy
 
 CALL = new_call("http://example.com", "f")
 
@@ -97,6 +99,31 @@ def test_an_authority_that_is_not_known(
             text = refuse(driver, server.url, credentials)
             assert text.startswith("the certificate of localhost is not trusted (issuer trustme")
             assert "pass root_certificates, or add the authority to the system's store" in text
+    assert not dispatch_recorder.requests
+
+
+def test_behind_a_proxy(driver: Driver, authority: Authority, dispatch_recorder: CallRecorder):
+    """The certificate is looked at through the proxy, which alone knows the server."""
+    with serving(authority, dispatch_recorder) as server:
+        proxy = Proxy(server.url)
+        through = proxy.url.replace("http://", "http://user:secret@")
+
+        def text(**settings: Any) -> str:
+            client = driver.client("https://service.example.com:1234", proxy=through, **settings)
+            with pytest.raises(CertificateError) as caught:
+                driver.dispatch(client, CALL)
+            return caught.value.message.partition("cannot be used: ")[2]
+
+        try:
+            found = text()
+            assert found.startswith("the certificate of service.example.com is not trusted")
+            assert "(issuer trustme" in found
+            found = text(credentials=TLSCredentials(root_certificates=authority.root))
+            assert "is for another name (localhost)" in found
+        finally:
+            proxy.close()
+    credentials = b"basic dxnlcjpzzwnyzxq="  # gRPC writes 'basic'
+    assert all(credentials in head.lower() for head in proxy.requests)
     assert not dispatch_recorder.requests
 
 
