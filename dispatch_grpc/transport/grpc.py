@@ -12,7 +12,8 @@ servers tolerate that allow one in five minutes.
 Silence that begins after both pings is found at the end of the request, which matters only to the
 long ones of `wait` (20 s at most). Measured with a request of 25 s and silence after 5: found at
 25 s; with unlimited pings at 7 s, but then a healthy server of grpcio's defaults ends the request
-after 5 s with GOAWAY 'too_many_pings'. Kind pings cannot find it earlier, so `wait` asks again.
+after 5 s with GOAWAY 'too_many_pings'. A ping every 7 s found silence after 10 s at 16 s, but finds
+that of a short request later: the two early ones count more, and `wait` asks again.
 """
 
 import asyncio
