@@ -123,8 +123,9 @@ class ConnectMethod:
         }
         if self._json:
             schema.load_all()
-        # A WaitCall is answered late as a rule, and is bounded by whoever waits.
-        self._is_patient = settings.retry is None or method == "WaitCall"
+        # A WaitCall is answered late as a rule, and is bounded by whoever waits. The second of two
+        # CancelCalls finds a call that has finished.
+        self._is_patient = settings.retry is None or method in {"WaitCall", "CancelCall"}
 
     def exchange(self, timeout: float | None) -> Exchange:
         """Make the exchange for a request that may take some seconds."""

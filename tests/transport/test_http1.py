@@ -203,3 +203,13 @@ def test_a_large_request_is_given_time(json_driver: Driver):
         client = json_driver.client(server.url, max_message_bytes=2**25)
         assert json_driver.dispatch(client, call) == "id"
         assert server.requests == 1
+
+
+def test_a_cancellation_is_not_sent_twice(json_driver: Driver):
+    """The second would find that the call has finished, while the first is still at it."""
+    answer = HEAD + b'content-length: 15\r\n\r\n{"cancelled":1}'
+    with serving([answer], [answer]) as server:
+        server.seconds = 1.5
+        client = json_driver.client(server.url)
+        assert json_driver.run(lambda: client.cancel("id")) == 1
+        assert server.requests == 1
