@@ -130,10 +130,10 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
             if tls.version() == "TLSv1.3":  # the server checks our certificate after its handshake
                 tls.settimeout(_ALERT_SECONDS)
                 closed = not tls.recv(1)
+    except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
+        closed = True
     except ssl.SSLError as error:
         return explain(error, connect, host)
-    except (ConnectionResetError, BrokenPipeError):
-        closed = True
     except (OSError, RPCError):
         pass
     if not closed:

@@ -124,7 +124,8 @@ def test_what_is_told_without_a_key(service: RunningService):
             with urllib.request.urlopen(service.url + path, timeout=10) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     assert get("/healthz") == (200, "ok\n")
     until(lambda: get("/readyz") == (200, "ready\n"))
