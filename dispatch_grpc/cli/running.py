@@ -1,0 +1,170 @@
+"""Run a process of the durable service until a signal: what `dispatch-grpc serve` does."""
+
+import asyncio
+import gc
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import click
+
+from dispatch_grpc import ConfigurationError
+from dispatch_grpc.cli.output import print_lines
+from dispatch_grpc.errors import missing_extra
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.transport import is_loopback
+
+if TYPE_CHECKING:
+    from dispatch_grpc.service import Service, ServiceSettings
+
+OR_SERVICE = ", or 'dispatch-grpc[service]' for a PostgreSQL of your own"
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return the factory of uvloop, or None on Windows, which uvloop does not support."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def run(settings: "ServiceSettings", source: str) -> int:
+    """Run the service until a signal; returns the exit code."""
+    from dispatch_grpc.service import Service
+
+    in_files = settings.certfile or settings.api_key_file or not settings.api_keys
+    with Signals(is_reloadable=bool(in_files)) as signals:
+        try:
+            async with Service.open(settings) as service:
+                signals.started = True
+                # The objects made so far stay for good: the garbage collector may skip them.
+                gc.freeze()
+                signals.reload_by(service.reload)
+                print_lines(announcement(settings, service, source))
+                await signals.stop.wait()
+                logger.info("stopping")
+        except asyncio.CancelledError:
+            if not signals.numbers:
+                raise
+            return 0 if len(signals.numbers) == 1 else 128 + signals.numbers[1]
+        except (ConfigurationError, OSError, ImportError, click.exceptions.Exit):
+            raise  # known to `main`
+        except Exception as error:
+            if signals.started:
+                raise
+            logger.debug("the service does not start", exc_info=True)
+            raise click.ClickException(
+                f"the service could not start: {type(error).__name__}: {error}"
+            ) from error
+    logger.info("stopped")
+    return 0
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first stops the service gracefully, the second cancels it.
+
+    After the cancellation the embedded database is still stopped. A third signal ends the
+    process. A signal that arrives before the service has started cancels it.
+
+    SIGHUP loads the certificate and the API keys again. When neither is in a file it stops the
+    service as SIGTERM does, unless it was ignored, as by nohup.
+    """
+
+    def __init__(self, *, is_reloadable: bool) -> None:
+        self.started = False
+        self._reload: Callable[[], None] | None = None
+        self._hung_up = False
+        self._is_reloadable = is_reloadable
+        self.stop: asyncio.Event = asyncio.Event()
+        self.numbers: list[int] = []
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._handle)
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            if self._is_reloadable:
+                self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+            elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: object) -> None:
+        self.numbers.append(number)
+        if len(self.numbers) > 1:
+            for one in self._previous:
+                signal.signal(one, signal.SIG_DFL)
+        self._loop.call_soon_threadsafe(self._end)
+
+    def reload_by(self, reload: Callable[[], None]) -> None:
+        """Call a function on SIGHUP; call it now if SIGHUP arrived during the start."""
+        self._reload = reload
+        if self._hung_up:
+            reload()
+
+    def _hang_up(self, *_: object) -> None:
+        self._hung_up = True
+        if self._reload is not None:
+            self._loop.call_soon_threadsafe(self._reload)
+
+    def _end(self) -> None:
+        self.stop.set()
+        if self._task is not None and (len(self.numbers) > 1 or not self.started):
+            self._task.cancel()
+
+
+def announcement(settings: "ServiceSettings", service: "Service", source: str) -> list[str]:
+    """Return the lines to print: the URL, the API key, and a command to try them."""
+    file = settings.data_dir / "api-key"
+    if source:
+        key, known = f"API key: from {source}", "…"
+    else:
+        key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
+        # Only on a terminal: elsewhere the key would end up in logs.
+        if service.made_key and sys.stdout.isatty():
+            key = f"API key (kept in {file}): {service.api_keys[0]}"
+    parts = urlsplit(service.url)
+    url, option = service.url, ""
+    if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104 (which is not listened on here)
+        url = f"{parts.scheme}://localhost:{parts.port}"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        option = " --allow-plaintext"
+    return [
+        f"URL: {service.url}",
+        key,
+        f"Try it: DISPATCH_API_URL={url} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
+        f"http://127.0.0.1:8000 greet --input '\"World\"' --wait",
+    ]
+
+
+def log(level: str, format: str) -> None:
+    """Log to stderr."""
+    handler = logging.StreamHandler()
+    if format == "json":
+        try:
+            from pythonjsonlogger.json import JsonFormatter
+        except ImportError as error:
+            raise missing_extra(error, "the service", "embedded", OR_SERVICE) from error
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        handler.setFormatter(
+            JsonFormatter(
+                "%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time"
+            )
+        )
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # At the level debug, libraries log requests with their API keys: only our loggers use it.
+    libraries = "info" if level.lower() == "debug" else level
+    logging.basicConfig(level=libraries.upper(), handlers=[handler], force=True)
+    logging.getLogger("dispatch_grpc").setLevel(level.upper())
