@@ -8,7 +8,7 @@ BIN := .venv/bin
 GEN := .venv-gen
 RELEASED := tools/schema/released.binpb
 # Tests run in several processes, since most of them wait; the tests of a file run in one.
-PARALLEL := -n 4 --dist loadfile
+PARALLEL := -n 3 --dist loadfile
 # Which of them `make test` and `make fresh-machine` run, such as "not slow"; all if it is empty.
 MARKS ?=
 # For gen, check-gen and test-polyglot: some of python, go, ts and java, or all.
