@@ -10,6 +10,7 @@
 import asyncio
 import base64
 import io
+import ipaddress
 import os
 import socket
 import ssl
@@ -247,7 +248,11 @@ class Client:
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """Make the socket for a connection to an address, whether it was resolved or in a URL."""
         family, kind, protocol, _, address = info
-        self._check(str(address[0]), str(address[0]))
+        host = str(address[0])
+        # A short form, such as 127.1, would be resolved after the check. Some versions of aiohttp
+        # take it for an address.
+        ipaddress.ip_address(host.partition("%")[0])
+        self._check(host, host)
         made = socket.socket(family, kind, protocol)
         _sending.get().is_new = True
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
