@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ except ImportError as _error:
     raise missing_extra(_error, "the Connect protocol", "connect") from _error
 
 from dispatch_grpc.text import shorten
+from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connect import (
     CHUNK_BYTES,
     MAX_IDLE_CONNECTIONS,
@@ -154,7 +154,7 @@ class ConnectTransport(Connect):
                 (a for a in error.args if isinstance(a, Exception)), None
             )
         error = inner or error
-        if isinstance(error, http.client.RemoteDisconnected | ssl.SSLEOFError):
+        if isinstance(error, http.client.RemoteDisconnected) or tls.is_end(error):
             return ClosedError()
         if isinstance(error, http.client.IncompleteRead):
             return BrokenError()

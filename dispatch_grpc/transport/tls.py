@@ -130,10 +130,12 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
             if tls.version() == "TLSv1.3":  # the server checks our certificate after its handshake
                 tls.settimeout(_ALERT_SECONDS)
                 closed = not tls.recv(1)
-    except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
-        closed = True
     except ssl.SSLError as error:
-        return explain(error, connect, host)
+        if not is_end(error):
+            return explain(error, connect, host)
+        closed = True
+    except (ConnectionResetError, BrokenPipeError):
+        closed = True
     except (OSError, RPCError):
         pass
     if not closed:
@@ -143,6 +145,13 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
         f"accept the client's certificate: pass certificate_chain and private_key from an "
         f"authority that the server trusts",
         code=Code.UNAVAILABLE,
+    )
+
+
+def is_end(error: BaseException) -> bool:
+    """Return whether the other side just closed; Python 3.15 has no class of its own for that."""
+    return isinstance(error, ssl.SSLError) and (
+        isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
     )
 
 
