@@ -1,4 +1,6 @@
-"""Texts of error messages: long ones are cut."""
+"""Texts for people: long ones are cut, durations rounded."""
+
+from datetime import timedelta
 
 
 def shorten(text: str, most: int = 80) -> str:
@@ -13,3 +15,14 @@ def quoted(value: object, most: int = 80) -> str:
     except Exception:  # noqa: BLE001 (a repr is code, and an int may have too many digits)
         text = f"<{type(value).__name__}>"
     return shorten(text, most)
+
+
+def rounded(duration: timedelta) -> str:
+    """Return a duration with its unit, such as 12 ms, 3.5 s or 5 min; 0 ms if it is negative."""
+    seconds = max(duration.total_seconds(), 0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"

@@ -9,6 +9,7 @@ import click
 
 from dispatch_grpc import AsyncClient, CallInfo, CallState, DispatchError, Status
 from dispatch_grpc.cli.output import colour_of, printable
+from dispatch_grpc.text import rounded, shorten
 
 MOST = 100
 """Largest number of calls in a tree."""
@@ -103,9 +104,7 @@ def tree_lines(branches: Sequence[Branch], *, more: bool) -> list[str]:
         lines.append(f"{indent}{word}  {printable(call.function)}  {time}  {call.dispatch_id}")
         if error := call.error or (None if is_finished else call.last_error):
             text = printable(f"{error.type}: {error.message}")
-            if len(text) > _ERROR_CHARACTERS:
-                text = text[:_ERROR_CHARACTERS] + "…"
-            lines.append(f"{indent}  {text}")
+            lines.append(f"{indent}  {shorten(text, _ERROR_CHARACTERS)}")
     if more:
         lines.append("  … and more: see 'dispatch-grpc list --parent ID'")
     return lines
@@ -115,10 +114,4 @@ def _took(call: CallInfo, now: datetime) -> str:
     """Format how long a call took, or how long ago it was recorded."""
     if call.creation_time is None:
         return "?"
-    seconds = max(((call.finish_time or now) - call.creation_time).total_seconds(), 0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.3g} s"
+    return rounded((call.finish_time or now) - call.creation_time)

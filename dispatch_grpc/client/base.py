@@ -1,5 +1,6 @@
 """The settings that both clients share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -18,7 +19,7 @@ from dispatch_grpc.version import __version__
 _Channel = TypeVar("_Channel")
 
 
-class BaseClient(Generic[_Channel]):
+class BaseClient(ABC, Generic[_Channel]):
     """The base of both clients: it has settings, but sends nothing."""
 
     def __init__(
@@ -82,9 +83,9 @@ class BaseClient(Generic[_Channel]):
         self._closed = False
         self._open()
 
+    @abstractmethod
     def _open(self) -> None:
         """Open the connection, or import its modules if it is opened later."""
-        raise NotImplementedError
 
     def _check_open(self) -> None:
         if self._closed:

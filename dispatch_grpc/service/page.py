@@ -34,11 +34,11 @@ from dispatch_grpc.service.shown import (
     row_of,
     state_of,
     status_of,
-    took,
     utc,
     value_of,
 )
 from dispatch_grpc.service.tree import tree
+from dispatch_grpc.text import rounded
 
 HOME, CALLS, LOGIN, LOGOUT, STYLE = (
     "/",
@@ -120,7 +120,7 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(age=age, took=took, utc=utc, iso=datetime.isoformat)
+        self._templates.filters.update(age=age, rounded=rounded, utc=utc, iso=datetime.isoformat)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""

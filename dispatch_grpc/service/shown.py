@@ -13,7 +13,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.schema import CallInfo, Error
 from dispatch_grpc.service.reads import Details
-from dispatch_grpc.text import shorten
+from dispatch_grpc.text import rounded, shorten
 from dispatch_grpc.values import unmarshal
 
 STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}
@@ -145,18 +145,7 @@ def utc(when: datetime) -> str:
 def age(when: datetime, now: datetime) -> str:
     """How long ago a time was, or how far it is ahead."""
     seconds = (now - when).total_seconds()
-    text = took(timedelta(seconds=int(abs(seconds))))
+    text = rounded(timedelta(seconds=int(abs(seconds))))
     if abs(seconds) < 1:
         return "now"
     return f"{text} ago" if seconds > 0 else f"in {text}"
-
-
-def took(duration: timedelta) -> str:
-    """A duration, rounded."""
-    seconds = max(duration.total_seconds(), 0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.3g} s"

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from dispatch_grpc.schema import CallResult, Error
 from dispatch_grpc.service import store
-from dispatch_grpc.service.shown import Word, state_of, status_of, took
+from dispatch_grpc.service.shown import Word, state_of, status_of
+from dispatch_grpc.text import rounded, shorten
 
 MOST = 100
 """Largest number of calls in a tree."""
@@ -79,13 +80,11 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
 def _node(row: Any, now: datetime) -> Node:
     is_finished = row["state"] == store.FINISHED
     word = status_of(row["status"]) if is_finished else state_of(row["state"])
-    time = took((row["finished_at"] or now) - row["created_at"].astimezone(UTC))
+    time = rounded((row["finished_at"] or now) - row["created_at"].astimezone(UTC))
     error = None
     if is_finished and row["result"] is not None:
         error = CallResult.FromString(row["result"]).error
     elif not is_finished and row["last_error"] is not None:
         error = Error.FromString(row["last_error"])
     text = "" if error is None else f"{error.type}: {error.message}"
-    if len(text) > _ERROR_CHARACTERS:
-        text = text[:_ERROR_CHARACTERS] + "…"
-    return Node(row["id"], row["function"], word, time, text)
+    return Node(row["id"], row["function"], word, time, shorten(text, _ERROR_CHARACTERS))

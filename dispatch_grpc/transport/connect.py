@@ -14,6 +14,7 @@ import json
 import socket
 import ssl
 import time
+from abc import ABC, abstractmethod
 from base64 import b64decode
 from functools import partial
 from typing import Any, NamedTuple
@@ -197,7 +198,7 @@ def _detail(detail: Any) -> any_pb2.Any:
     return any_pb2.Any(type_url=f"type.googleapis.com/{detail['type']}", value=value)
 
 
-class Connect:
+class Connect(ABC):
     """What both transports have."""
 
     def __init__(self, settings: ConnectionSettings, loop: Any) -> None:
@@ -212,10 +213,11 @@ class Connect:
         attempt = partial(self._attempt, ConnectMethod(self._settings, method))
         return self._loop(attempt, self._settings.retry)
 
+    @abstractmethod
     def _attempt(
         self, method: ConnectMethod, message: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        raise NotImplementedError
+        """Send a request and return its answer; the async twin returns an awaitable."""
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None

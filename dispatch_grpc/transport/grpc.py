@@ -18,6 +18,7 @@ that of a short request later: the two early ones count more, and `wait` asks ag
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from functools import lru_cache, partial
 from typing import Any
 
@@ -45,7 +46,7 @@ from dispatch_grpc.transport.retry import async_sender, retry_after, sender
 _CLOSED = "the client was closed while the request was under way"
 
 
-class _GRPC:
+class _GRPC(ABC):
     """What both transports have."""
 
     def __init__(self, settings: ConnectionSettings, channel: Any, module: Any) -> None:
@@ -69,8 +70,9 @@ class _GRPC:
         """Send a request of CallService and return its answer."""
         return (self._senders.get(method) or self._method(method))(request, metadata, timeout)
 
+    @abstractmethod
     def _sender(self, rpc: Any) -> Any:
-        raise NotImplementedError
+        """Return the retry loop around a method."""
 
     def _method(self, method: Method) -> Any:
         """Return the sender of a method of CallService, whose messages are imported when needed.

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable  # noqa: TC003 (at run time, as elsewhere)
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.service.embedded import Embedded
 from tests.service.chaos_plan import Fault, Report, Wanted, make, plan
+from tests.service.faulty_proxy import FaultyProxy
 from tests.service.processes import KEY, Restarted, service_command
-from tests.service.ways import Way
 
 SERVICES, ENDPOINTS = 3, 3
 FINISH_SECONDS = 180.0  # for what is left when the faults are over
@@ -65,10 +66,10 @@ class Chaos:
         self._embedded = Embedded(folder / "database")
         self._admin: dict[str, Any] = {}
         self._runs = folder / "runs"
-        self._to_database = [Way(self._connect_database) for _ in range(SERVICES)]
+        self._to_database = [FaultyProxy(self._connect_database) for _ in range(SERVICES)]
         self._ports = [_free_port() for _ in range(ENDPOINTS + SERVICES)]
         self._to_endpoint = [
-            Way(lambda port=port: asyncio.open_connection("127.0.0.1", port))  # type: ignore[misc]
+            FaultyProxy(partial(asyncio.open_connection, "127.0.0.1", port))
             for port in self._ports[:ENDPOINTS]
         ]
         self._services: list[Restarted] = []
@@ -109,7 +110,7 @@ class Chaos:
 
     def _make_processes(self) -> None:
         for number, way in enumerate(self._to_endpoint):
-            command = [sys.executable, "-m", "tests.service.chaos_endpoint", str(self._runs)]
+            command = [sys.executable, "-m", "tests.service.hosted", str(self._runs)]
             command += [str(self._ports[number]), f"http://127.0.0.1:{way.port}"]
             self._endpoints.append(Restarted(self._folder, f"endpoint{number}", command))
         for number, way in enumerate(self._to_database):
@@ -364,7 +365,7 @@ async def _frozen(process: Restarted, seconds: float) -> None:
     process.send(signal.SIGCONT)
 
 
-async def _cut(way: Way, seconds: float) -> None:
+async def _cut(way: FaultyProxy, seconds: float) -> None:
     way.refuses = True
     way.cut()
     await asyncio.sleep(seconds)

@@ -71,7 +71,7 @@ def make(rng: random.Random) -> Wanted:
     """Return a call at random."""
     number = rng.randrange(1000)
     function = rng.choices(
-        ["square", "slow", "unsteady", "refuses", "total", "gather", "chain"],
+        ["square", "slow", "unsteady", "refuses", "total_in_parts", "gather", "chain"],
         [70, 12, 8, 2, 3, 3, 2],
     )[0]
     count = rng.randrange(1, 20)
@@ -82,7 +82,7 @@ def make(rng: random.Random) -> Wanted:
         "slow": Wanted("slow", seconds, seconds),
         "unsteady": Wanted("unsteady", number, -number),
         "refuses": Wanted("refuses", number, f"not {number}", Status.PERMANENT_ERROR),
-        "total": Wanted("total", count, sum_),
+        "total_in_parts": Wanted("total_in_parts", count, sum_),
         "gather": Wanted("gather", count, sum_),
         "chain": Wanted("chain", count % 7, "end"),
     }[function]

@@ -20,14 +20,14 @@ class _Connection:
             writer.transport.abort()
 
 
-class Way:
-    """The way to a server, which a test disturbs.
+class FaultyProxy:
+    """A proxy on 127.0.0.1 whose faults a test switches on and off.
 
     Args:
         connect: Connects to the server.
 
     Attributes:
-        port: The port on 127.0.0.1 that leads to the server.
+        port: Its port.
         delay: Seconds by which each chunk of bytes is late.
         refuses: Whether new connections are closed at once.
         status: HTTP status that new connections answer with, instead of the server; 0 for none.

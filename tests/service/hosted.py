@@ -1,19 +1,23 @@
-"""An endpoint whose functions do what the tests of faults need. Arguments: a file, a port.
+"""An endpoint whose functions do what the tests of faults need.
+
+Arguments: a file, a port (0 chooses one), and the URL that the service calls it by, unless that is
+the port's.
 
 Each run notes a line in the file: the function, the dispatch id.
 """
 
 import asyncio
 import os
+import random
 import sys
 import time
 from pathlib import Path
 
-from dispatch_grpc import Endpoint, Status, current_call, unmarshal
+from dispatch_grpc import Endpoint, PermanentError, Status, current_call, unmarshal
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll, tail_call
 from dispatch_grpc.serving import one_port
 
-endpoint = Endpoint("http://127.0.0.1:1")  # the port is not known yet
+endpoint = Endpoint(sys.argv[3] if sys.argv[3:] else "http://127.0.0.1:1")  # its port comes later
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -73,6 +77,21 @@ def flaky(times: int) -> int:
 
 
 @endpoint.function
+async def unsteady(number: int) -> int:
+    """Fails every other time."""
+    note("unsteady")
+    if random.random() < 0.5:
+        raise RuntimeError("not this time")
+    return -number
+
+
+@endpoint.function
+async def refuses(number: int) -> None:
+    note("refuses")
+    raise PermanentError(f"not {number}")
+
+
+@endpoint.function
 def dies() -> None:
     """Ends the process in the middle of its answer."""
     note("dies")
@@ -93,6 +112,32 @@ async def total(request: RunRequest) -> RunResponse:
     if left <= 0:
         return exit_(sum_)
     return poll(min_results=min(left, 1000), state={"left": left, "sum": sum_})
+
+
+@endpoint.primitive
+async def total_in_parts(request: RunRequest) -> RunResponse:
+    """The same, with the results of three to five calls at a time."""
+    note("total_in_parts")
+    if request.HasField("input"):
+        left, found = unmarshal(request.input), 0
+        calls = [square.call(number) for number in range(left)]
+    else:
+        left, found = unmarshal(request.poll_result.typed_coroutine_state)
+        results = request.poll_result.results
+        left -= len(results)
+        found += sum(unmarshal(result.output) for result in results)
+        calls = []
+    if left == 0:
+        return exit_(found)
+    return poll(calls, min_results=min(left, 3), max_results=5, state=[left, found])
+
+
+@endpoint.workflow
+async def gather(count: int) -> int:
+    """The sum of the squares of the numbers below the input, but for the last in turn."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(square.run(number)) for number in range(count - 1)]
+    return sum(task.result() for task in tasks) + await square.run(count - 1)
 
 
 @endpoint.function
@@ -134,8 +179,10 @@ async def chain(request: RunRequest) -> RunResponse:
 
 async def main() -> None:
     listener = one_port.listen(port=int(sys.argv[2]))
-    endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    sys.stdout.write(f"{endpoint.url}\n")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if not sys.argv[3:]:
+        endpoint.url = url
+    sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
     await one_port.serve(endpoint.app, listener, until=asyncio.Event().wait)
 

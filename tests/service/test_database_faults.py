@@ -7,9 +7,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from dispatch_grpc import Call, Client, DeadlineExceededError, UnavailableError,
 from dispatch_grpc.service import database
 from dispatch_grpc.service.database import Fault, classify
 from tests.service.conftest import Bench
+from tests.service.faulty_proxy import FaultyProxy
 from tests.service.processes import KEY, Process, endpoint, service, until
 from tests.service.test_faults import client, dispatch, results, runs
-from tests.service.ways import Way
 
 MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 
@@ -199,36 +200,49 @@ def test_connections_that_fall_silent_are_given_up(tmp_path: Path, hosted: Proce
     assert "Traceback" not in log.read_text()
 
 
+@asynccontextmanager
+async def behind_a_proxy(
+    bench: Bench, problems: list[Any]
+) -> AsyncIterator[tuple[FaultyProxy, database.Database]]:
+    """A database that is reached through a proxy; what the event loop reports is collected."""
+    proxy = FaultyProxy(
+        partial(asyncio.open_unix_connection, f"{bench.folder}/postgres/.s.PGSQL.5432")
+    )
+    await proxy.start()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, found: problems.append(found))
+    silent = database.Database(
+        f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", bench.folder
+    )
+    await silent.open()
+    yield proxy, silent
+    gc.collect()
+    silent.terminate()
+    await silent.close()
+    await proxy.close()
+    loop.set_exception_handler(None)
+
+
 def test_connections_that_are_given_up_log_no_error(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """The pool closes those that were idle in the background, which fails: they are silent."""
     monkeypatch.setattr(database, "COMMAND_SECONDS", 3.0)
     problems: list[Any] = []
 
     async def main() -> None:
-        way = Way(lambda: asyncio.open_unix_connection(f"{bench.folder}/postgres/.s.PGSQL.5432"))
-        await way.start()
-        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
-        url = f"postgresql://postgres@127.0.0.1:{way.port}/postgres"
-        silent = database.Database(url, bench.folder)
-        await silent.open()
-        async with silent.relaxed.acquire() as connection:
-            await connection.fetchval("SELECT 1")
-        way.fall_silent()
-        await silent.renew()
-        before = asyncio.all_tasks()
-        async with silent.relaxed.acquire() as connection:
-            await connection.fetchval("SELECT 1")
-        begun = asyncio.all_tasks() - before
-        closing = {task for task in begun if "Connection.close" in repr(task.get_coro())}
-        begun.clear()
-        assert closing
-        await asyncio.wait(closing, timeout=30)
-        closing.clear()
-        gc.collect()
-        silent.terminate()
-        await silent.close()
-        await way.close()
-        asyncio.get_running_loop().set_exception_handler(None)
+        async with behind_a_proxy(bench, problems) as (proxy, silent):
+            async with silent.relaxed.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+            proxy.fall_silent()
+            await silent.renew()
+            before = asyncio.all_tasks()
+            async with silent.relaxed.acquire() as connection:
+                await connection.fetchval("SELECT 1")
+            begun = asyncio.all_tasks() - before
+            closing = {task for task in begun if "Connection.close" in repr(task.get_coro())}
+            begun.clear()
+            assert closing
+            await asyncio.wait(closing, timeout=30)
+            closing.clear()
 
     bench.runner.run(main())
     assert problems == []
@@ -242,33 +256,23 @@ def test_a_stop_while_a_connection_is_silent_logs_no_error(
     problems: list[Any] = []
 
     async def main() -> None:
-        way = Way(lambda: asyncio.open_unix_connection(f"{bench.folder}/postgres/.s.PGSQL.5432"))
-        await way.start()
-        asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
-        url = f"postgresql://postgres@127.0.0.1:{way.port}/postgres"
-        silent = database.Database(url, bench.folder)
-        await silent.open()
-        asked = asyncio.Event()
+        async with behind_a_proxy(bench, problems) as (proxy, silent):
+            asked = asyncio.Event()
 
-        async def ask() -> None:
-            async with silent.relaxed.acquire() as connection:
-                await connection.fetchval("SELECT 1")
-                way.fall_silent()
-                asked.set()
-                await connection.fetchval("SELECT 1")
+            async def ask() -> None:
+                async with silent.relaxed.acquire() as connection:
+                    await connection.fetchval("SELECT 1")
+                    proxy.fall_silent()
+                    asked.set()
+                    await connection.fetchval("SELECT 1")
 
-        asking = asyncio.create_task(ask())
-        await asked.wait()
-        for _ in range(2):
-            await asyncio.sleep(0.1)
-            asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        await asyncio.sleep(2)
-        gc.collect()
-        silent.terminate()
-        await silent.close()
-        await way.close()
-        asyncio.get_running_loop().set_exception_handler(None)
+            asking = asyncio.create_task(ask())
+            await asked.wait()
+            for _ in range(2):
+                await asyncio.sleep(0.1)
+                asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await asyncio.sleep(2)
 
     bench.runner.run(main())
     assert problems == []

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyProto
@@ -139,7 +139,7 @@ def test_an_output_beside_an_error_is_kept():
         AnyProto(type_url=FAILURE_URL, value=b"\xff").SerializeToString(),
         AnyProto(
             type_url=FAILURE_URL,
-            value=Failure(status=99_999).SerializeToString(),  # type: ignore[arg-type]
+            value=Failure(status=cast("Any", 99_999)).SerializeToString(),
         ).SerializeToString(),
     ],
     ids=["truncated", "malformed", "unknown status"],
