@@ -27,8 +27,9 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from dispatch_grpc.text import quoted
+from dispatch_grpc.text import quoted, shorten
 from dispatch_grpc.transport import with_roots
+from dispatch_grpc.transport.connect_async import CheckedRequest
 from dispatch_grpc.transport.tls import context_of
 
 if TYPE_CHECKING:
@@ -262,16 +263,12 @@ class Client:
         return made
 
 
-class _Request(aiohttp.ClientRequest):
+class _Request(CheckedRequest):
     async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
-        """Send the request, unless the connection has bytes that would be taken for its answer."""
+        """Send the request, after `before_sending`."""
         sending = _sending.get()
         await sending.before()
         sending.before = nothing
-        # Bytes that come while it is idle: aiohttp 3.14 does not look (its issue 13656).
-        protocol = conn.protocol
-        if protocol is not None and protocol.should_close and protocol.exception() is None:
-            raise aiohttp.ServerDisconnectedError
         return await super().send(conn)
 
 
@@ -298,13 +295,15 @@ def _plain(error: aiohttp.ClientError) -> Exception:
         case aiohttp.ClientConnectorCertificateError():
             return error.certificate_error
         case aiohttp.ClientProxyConnectionError():
-            return ConnectionError(f"the proxy cannot be reached: {error.strerror}")
+            return ConnectionError(f"the proxy cannot be reached: {cause_of(error.os_error)}")
         case aiohttp.ClientHttpProxyError():
             return ConnectionError(f"the proxy answered with HTTP status {error.status}")
         case aiohttp.ClientConnectorError():
             return error.os_error
         case aiohttp.ClientResponseError():
-            return AnswerError(f"the endpoint does not speak HTTP/1.1: {error.message}")
+            # The first line; a parser's message goes on with the bytes that it read.
+            reason = shorten(error.message.partition("\n")[0].rstrip(": "))
+            return AnswerError(f"the endpoint does not speak HTTP/1.1: {reason}")
         case aiohttp.ClientPayloadError():
             return ClosedError("before the answer was complete")
         case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
@@ -313,6 +312,11 @@ def _plain(error: aiohttp.ClientError) -> Exception:
             return error
         case _:
             return _UnansweredError("without an answer")
+
+
+def cause_of(error: OSError) -> str:
+    """Return the cause of an error, without the addresses that were tried."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:

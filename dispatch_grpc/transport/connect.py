@@ -2,12 +2,11 @@
 
 What the twins `connect_sync` (urllib3) and `connect_async` (aiohttp) share.
 
-A connection may have fallen silent without a word (NAT, load balancers, crashed hosts), and
-HTTP/1.1 has no ping to find out. So a request on whose connection nothing moves for its patience
-goes out once more, on a new connection. The patience is short, so that a slow server still has
-most of the time to answer the second request; it asks twice at most. The idempotency key keeps
-the calls from being recorded twice. The same is done at once when a kept connection is closed
-before the answer begins, unless retries are off.
+A connection may fall silent unnoticed (NAT, load balancers, crashed hosts), and HTTP/1.1 has no
+ping. If nothing moves on a connection for the request's patience, the request is sent a second
+time, on a new connection. The patience is short, so that a slow server has time to answer the
+second request. The idempotency key prevents duplicates. A kept connection that closes before the
+answer begins is handled in the same way, immediately, unless retries are off.
 """
 
 import json
@@ -58,6 +57,10 @@ class ClosedError(ConnectionError):
         super().__init__("the server closed the connection without an answer")
 
 
+class UnsentError(ClosedError):
+    """The connection was of no use, and the request was not sent."""
+
+
 class BrokenError(ConnectionError):
     """The connection was closed later."""
 
@@ -78,7 +81,7 @@ class Exchange:
 
     Attributes:
         deadline: Time by which the answer must be there.
-        patience: Seconds without a byte after which the request goes out once more, or None.
+        patience: Seconds without progress before the request is sent again; None for never.
         reused: Whether it goes over a connection that was used before.
         begun: Whether the answer has begun.
     """
@@ -86,25 +89,37 @@ class Exchange:
     def __init__(self, deadline: float, patience: float | None, *, reused: bool = True) -> None:
         self.deadline = deadline
         self.patience = patience
-        self.reused = reused  # until it turns out to be new
+        self.reused = reused  # set to False when a connection is opened
         self.begun = False
 
     def seconds(self, sent: int = 0) -> float | None:
-        """Return the seconds for which nothing may move from now on; None is for ever.
+        """Return the timeout of the next step in seconds; None is no limit.
 
         Args:
             sent: Size of a request that has been sent: a server reads and stores a large one
                 before it answers.
 
         Raises:
-            TimeoutError: The deadline is over.
+            TimeoutError: The deadline has passed.
         """
+        left = self.left()
+        if self.patience is None:
+            return left
+        patience = self.patience + sent / _BYTES_PER_SECOND
+        return patience if left is None else min(left, patience)
+
+    def left(self) -> float | None:
+        """Return the seconds until the deadline; None without one.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
+        if self.deadline == float("inf"):
+            return None
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        if self.patience is None:
-            return None if left == float("inf") else left
-        return min(left, self.patience + sent / _BYTES_PER_SECOND)
+        return left
 
 
 class ConnectMethod:
@@ -112,7 +127,8 @@ class ConnectMethod:
 
     def __init__(self, settings: ConnectionSettings, method: str) -> None:
         package = "dispatch.sdk.v1.Dispatch" if method == "Dispatch" else "dispatch.calls.v1.Call"
-        self.url: str = f"{settings.target.url}/{package}Service/{method}"
+        self.path: str = f"/{package}Service/{method}"
+        self.url: str = settings.target.url + self.path
         self._class = getattr(schema, f"{method}Response")
         self._json = settings.json
         self._content_type = "application/json" if self._json else "application/proto"
@@ -124,14 +140,17 @@ class ConnectMethod:
         }
         if self._json:
             schema.load_all()
-        # A WaitCall is answered late as a rule, and is bounded by whoever waits. The second of two
-        # CancelCalls finds a call that has finished.
-        self._is_patient = settings.retry is None or method in {"WaitCall", "CancelCall"}
+        # WaitCall is slow by design, and `Waiting` bounds it. A second CancelCall would find a
+        # finished call.
+        self._sends_again = settings.retry is not None and method not in {
+            "WaitCall",
+            "CancelCall",
+        }
 
     def exchange(self, timeout: float | None) -> Exchange:
-        """Make the exchange for a request that may take some seconds."""
+        """Make the exchange for a request with a timeout in seconds; None is no limit."""
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        if self._is_patient:
+        if not self._sends_again:
             return Exchange(deadline, None)
         share = _MAX_PATIENCE_SECONDS if timeout is None else _PATIENCE * timeout
         return Exchange(deadline, min(max(share, _MIN_PATIENCE_SECONDS), _MAX_PATIENCE_SECONDS))
@@ -199,10 +218,10 @@ def _detail(detail: Any) -> any_pb2.Any:
 
 
 class Connect(ABC):
-    """What both transports have."""
+    """The part that both transports share."""
 
-    def __init__(self, settings: ConnectionSettings, loop: Any) -> None:
-        self._loop = loop
+    def __init__(self, settings: ConnectionSettings, make_sender: Any) -> None:
+        self._make_sender = make_sender
         self._settings = settings
         self._context = tls.context_of(settings.tls) if settings.target.secure else None
         self._closed = False
@@ -211,7 +230,7 @@ class Connect(ABC):
 
     def _sender(self, method: str) -> Any:
         attempt = partial(self._attempt, ConnectMethod(self._settings, method))
-        return self._loop(attempt, self._settings.retry)
+        return self._make_sender(attempt, self._settings.retry)
 
     @abstractmethod
     def _attempt(
@@ -228,17 +247,17 @@ class Connect(ABC):
         return found(request, metadata, timeout)
 
     def _is_sent_again(self, error: OSError, exchange: Exchange) -> bool:
-        """Whether a request that failed goes out once more, on a new connection."""
+        """Return whether to send a failed request again, on a new connection."""
         if self._closed:
             return False
         if isinstance(error, TimeoutError):
             return exchange.patience is not None and time.monotonic() < exchange.deadline
         closed = isinstance(error, ConnectionResetError | BrokenPipeError | ClosedError)
-        can = self._settings.retry is not None and exchange.reused and not exchange.begun
-        return closed and can
+        may = self._settings.retry is not None or isinstance(error, UnsentError)
+        return closed and may and exchange.reused and not exchange.begun
 
     def _read(self, body: bytearray, data: bytes) -> None:
-        """Add data to the body of an answer, which is bounded."""
+        """Append data to the body of an answer; raise if it exceeds the limit."""
         body += data
         if len(body) > self._settings.max_response_bytes:
             raise ProtocolError(
@@ -252,7 +271,7 @@ class Connect(ABC):
             return ClientStateError("the client was closed while the request was under way")
         left = deadline - time.monotonic()
         if isinstance(error, TimeoutError) and left <= 0.01:
-            return DeadlineExceededError("the deadline is over", code=Code.DEADLINE_EXCEEDED)
+            return DeadlineExceededError("the deadline has passed", code=Code.DEADLINE_EXCEEDED)
         target, proxy = self._settings.target, self._settings.proxy
 
         def connect() -> socket.socket:

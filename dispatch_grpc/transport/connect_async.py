@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
@@ -25,9 +25,32 @@ from dispatch_grpc.transport.connect import (
     Connect,
     ConnectMethod,
     Exchange,
+    UnsentError,
 )
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata
 from dispatch_grpc.transport.retry import async_sender
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+
+class _UnsentError(aiohttp.ServerDisconnectedError):
+    """The connection had unread bytes."""
+
+
+class CheckedRequest(aiohttp.ClientRequest):
+    """A request that is not sent over a connection with unread bytes.
+
+    Bytes that arrive on an idle connection would be the answer to the next request: aiohttp 3.14
+    does not check (its issue 13656).
+    """
+
+    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+        """Send the request."""
+        protocol = conn.protocol
+        if protocol is not None and protocol.should_close and protocol.exception() is None:
+            raise _UnsentError
+        return await super().send(conn)
 
 
 class AsyncConnectTransport(Connect):
@@ -44,6 +67,8 @@ class AsyncConnectTransport(Connect):
         headers, body = method.request(message, metadata, timeout)
         exchange = method.exchange(timeout)
         while True:
+            if self._closed:  # during the backoff
+                raise self._failure(ClosedError(), exchange.deadline)
             session = self._session
             self._requests[session] += 1
             try:
@@ -56,7 +81,7 @@ class AsyncConnectTransport(Connect):
                         raise self._failure(cause, exchange.deadline) from error
                     failure = await asyncio.to_thread(self._failure, cause, exchange.deadline)
                     raise failure from error
-                if session is self._session:  # its other connections may have ended so, too
+                if session is self._session:  # its other connections are probably broken, too
                     self._session = self._new_session()
             finally:
                 self._requests[session] -= 1
@@ -116,6 +141,7 @@ class AsyncConnectTransport(Connect):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             auto_decompress=False,
+            request_class=CheckedRequest,
             trust_env=False,
             trace_configs=[trace],
         )
@@ -124,6 +150,8 @@ class AsyncConnectTransport(Connect):
         """Return the error of a socket that made aiohttp fail."""
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return self._refused(f"{error.status}")
+        if isinstance(error, _UnsentError):
+            return UnsentError()
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return ClosedError()
         if isinstance(error, aiohttp.ClientPayloadError):

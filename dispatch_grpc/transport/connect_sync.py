@@ -1,4 +1,4 @@
-"""Connect for threads, by urllib3: blocking sockets, which signals interrupt."""
+"""Connect for threads, by urllib3: blocking sockets, so that signals interrupt a request."""
 
 import contextlib
 import http.client
@@ -41,6 +41,19 @@ from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata
 from dispatch_grpc.transport.retry import sender
 
 
+class _Body(BytesIO):
+    """The body of a request, which goes out in pieces until the deadline."""
+
+    def __init__(self, data: bytes, exchange: Exchange) -> None:
+        super().__init__(data)
+        self._exchange = exchange
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next piece."""
+        self._exchange.seconds()
+        return super().read(size)
+
+
 class ConnectTransport(Connect):
     """Sends requests by HTTP POST, each over a connection of a pool."""
 
@@ -48,6 +61,9 @@ class ConnectTransport(Connect):
         super().__init__(settings, sender)
         self._local = threading.local()  # the exchange of each thread
         self._open: WeakSet[HTTPConnection] = WeakSet()
+        self._lock = threading.Lock()  # of `_open`
+        # A proxy that forwards needs the whole URL, a server the path alone (RFC 9112, 3.2).
+        self._is_forwarded = settings.proxy is not None and not settings.target.secure
         self._used_at = time.monotonic()
         self._pool = self._new_pool()
 
@@ -61,13 +77,14 @@ class ConnectTransport(Connect):
         while True:
             pool = self._pool
             try:
-                answer = self._post(pool, method.url, headers, body, exchange)
+                url = method.url if self._is_forwarded else method.path
+                answer = self._post(pool, url, headers, body, exchange)
                 break
             except (HTTPError, TimeoutError) as error:
                 cause = self._cause(error)
                 if not self._is_sent_again(cause, exchange):
                     raise self._failure(cause, exchange.deadline) from error
-            self._renew(pool)  # its other connections may have ended in the same way
+            self._renew(pool)  # its other connections are probably broken, too
             exchange = Exchange(exchange.deadline, None, reused=False)
         return method.message(answer)
 
@@ -75,11 +92,13 @@ class ConnectTransport(Connect):
         self, pool: Any, url: str, headers: dict[str, str], body: bytes, exchange: Exchange
     ) -> Answer:
         self._local.exchange = exchange
-        limits = urllib3.Timeout(connect=exchange.seconds(), read=exchange.seconds(len(body)))
+        limits = urllib3.Timeout(
+            total=exchange.left(), connect=exchange.seconds(), read=exchange.seconds(len(body))
+        )
         response = pool.urlopen(
             "POST",
             url,
-            BytesIO(body),  # goes out in pieces, each of which has its own time
+            _Body(body, exchange),
             {**headers, "content-length": str(len(body))},
             retries=False,
             redirect=False,
@@ -91,9 +110,13 @@ class ConnectTransport(Connect):
         exchange.begun = True
         whole = bytearray()
         try:
-            while data := response.read1(CHUNK_BYTES):
+            connection = response.connection  # None when the answer is there already
+            while True:
+                if connection is not None and connection.kept.fileno() != -1:
+                    connection.kept.settimeout(exchange.seconds())
+                if not (data := response.read1(CHUNK_BYTES)):
+                    break
                 self._read(whole, data)
-                exchange.seconds()
         except BaseException:
             response.close()
             raise
@@ -123,7 +146,7 @@ class ConnectTransport(Connect):
             self._pool = self._new_pool()  # the old one closes its connections when unused
 
     def _connect(self, connection: HTTPConnection, connect: Callable[[], None]) -> None:
-        """Connect, in a thread of its own: the lookup of a name knows no time limit."""
+        """Connect in another thread: the lookup of a name has no timeout."""
         exchange = self._local.exchange
         exchange.reused = False
         done: Future[None] = Future()
@@ -138,7 +161,8 @@ class ConnectTransport(Connect):
         threading.Thread(target=run, name="dispatch-connect", daemon=True).start()
         try:
             done.result(exchange.seconds())
-            self._open.add(connection)
+            with self._lock:
+                self._open.add(connection)
             if self._closed:
                 raise ClosedError
         except BaseException:
@@ -167,15 +191,22 @@ class ConnectTransport(Connect):
         """Close the connections; requests under way end in a ClientStateError."""
         self._closed = True
         self._pool.close()
-        for connection in list(self._open):
+        with self._lock:
+            connections = list(self._open)
+        for connection in connections:
             with contextlib.suppress(OSError):
                 if (sock := connection.sock) is not None:
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's says goodbye
+                    socket.socket.shutdown(
+                        sock, socket.SHUT_RDWR
+                    )  # SSLSocket's would send close_notify
 
 
 def _connection_class(base: Any, connect: Callable[[Any, Callable[[], None]], None]) -> Any:
-    class Connection(base):  # type: ignore[misc]
+    class Connection(base):  # type: ignore[misc]  # the base is known at run time
+        kept: Any  # its socket: `sock` is None while an answer is read that ends the connection
+
         def connect(self) -> None:
             connect(self, super().connect)
+            self.kept = self.sock
 
     return Connection

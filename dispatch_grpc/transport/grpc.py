@@ -5,15 +5,15 @@ with grpcio 1.85 and a proxy that falls silent: without pings every call fails a
 keepalive_time decides when a call without an answer is followed by a ping; not keepalive_timeout
 but http2.ping_timeout (60 s by default) ends the connection. Then the call fails with
 UNAVAILABLE, and its retry connects anew. A ping tells a dead connection from a slow server, so a
-slow call is never sent twice. The pings are kind: only a call that has lasted a second causes
-any, and no more than two until the next data (http2.max_pings_without_data), which is what
-servers tolerate that allow one in five minutes.
+slow call is never sent twice. Pings are rare: only a call that lasts longer than a second sends
+any, and at most two until the next data (http2.max_pings_without_data). Servers that allow one
+ping in five minutes tolerate that.
 
-Silence that begins after both pings is found at the end of the request, which matters only to the
-long ones of `wait` (20 s at most). Measured with a request of 25 s and silence after 5: found at
-25 s; with unlimited pings at 7 s, but then a healthy server of grpcio's defaults ends the request
-after 5 s with GOAWAY 'too_many_pings'. A ping every 7 s found silence after 10 s at 16 s, but finds
-that of a short request later: the two early ones count more, and `wait` asks again.
+Silence that begins after both pings is found at the end of the request, which affects only the
+long requests of `wait` (20 s at most). Measured with a request of 25 s and silence after 5: found
+at 25 s; with unlimited pings at 7 s, but then a healthy server of grpcio's defaults ends the
+request after 5 s with GOAWAY 'too_many_pings'. A ping every 7 s found silence after 10 s at 16 s,
+but finds that of a short request later: the two early ones count more, and `wait` asks again.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _CLOSED = "the client was closed while the request was under way"
 
 
 class _GRPC(ABC):
-    """What both transports have."""
+    """The part that both transports share."""
 
     def __init__(self, settings: ConnectionSettings, channel: Any, module: Any) -> None:
         self._owned = channel is None

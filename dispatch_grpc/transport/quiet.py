@@ -1,7 +1,7 @@
-"""grpcio, whose C core is kept from writing to stderr what our errors say.
+"""Import grpcio with the log of its C core turned off: our errors carry the same information.
 
 The core reads GRPC_VERBOSITY once: newer versions when they are imported, grpcio 1.72 with the
-first channel. So the variable stays set, for child processes too. A value that is set wins.
+first channel. So the variable stays set, for child processes too. An existing value is kept.
 """
 
 import os

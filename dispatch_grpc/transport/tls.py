@@ -126,7 +126,11 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
     """
     closed = False
     try:
-        with context.wrap_socket(connect(), server_hostname=host) as tls:
+        sock = connect()
+    except OSError:
+        return None
+    try:
+        with context.wrap_socket(sock, server_hostname=host) as tls:
             if tls.version() == "TLSv1.3":  # the server checks our certificate after its handshake
                 tls.settimeout(_ALERT_SECONDS)
                 closed = not tls.recv(1)
@@ -136,20 +140,20 @@ def diagnose(connect: Callable[[], socket], host: str, context: ssl.SSLContext) 
         closed = True
     except (ConnectionResetError, BrokenPipeError):
         closed = True
-    except (OSError, RPCError):
+    except OSError:
         pass
     if not closed:
         return None
     return UnavailableError(
-        f"{host} closed the connection right after the TLS handshake, as servers do that do not "
-        f"accept the client's certificate: pass certificate_chain and private_key from an "
-        f"authority that the server trusts",
+        f"{host} closed the connection during or right after the TLS handshake: it may require a "
+        f"client certificate (pass certificate_chain and private_key from an authority that the "
+        f"server trusts), or not serve TLS",
         code=Code.UNAVAILABLE,
     )
 
 
 def is_end(error: BaseException) -> bool:
-    """Return whether the other side just closed; Python 3.15 has no class of its own for that."""
+    """Return whether the peer just closed; Python 3.15 raises no SSLEOFError for it."""
     return isinstance(error, ssl.SSLError) and (
         isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
     )
@@ -176,7 +180,7 @@ def explain(error: ssl.SSLError, connect: Callable[[], socket], host: str) -> RP
     else:
         text = reason.replace("_", " ").lower() or str(error)
         return UnavailableError(f"the TLS handshake failed: {text}", code=Code.UNAVAILABLE)
-    found.retry_after = -1.0  # it fails until somebody changes something
+    found.retry_after = -1.0  # a retry cannot succeed
     return found
 
 
@@ -215,5 +219,5 @@ def _certificate(connect: Callable[[], socket], host: str) -> dict[str, Any]:
         context.load_verify_locations(cadata=der)
         with context.wrap_socket(connect(), server_hostname=host) as tls:
             return tls.getpeercert() or {}
-    except (OSError, ValueError, RPCError):
+    except (OSError, ValueError):
         return {}

@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from dispatch_grpc import (
     AsyncClient,
+    ClientStateError,
     DeadlineExceededError,
     ProtocolError,
     RetryPolicy,
@@ -42,6 +44,8 @@ class Server:
 
     def __init__(self, answers: list[list[bytes | None]]) -> None:
         self.requests = 0
+        self.heads: list[bytes] = []
+        self.later = b""  # what follows each answer a moment later
         self.seconds = 0.0  # before each answer
         self.piece = 1_000_000  # bytes that are sent at once
         self._silent: list[socket.socket] = []
@@ -65,11 +69,15 @@ class Server:
                         while not data.endswith(b"}"):
                             data += connection.recv(65536)
                         self.requests += 1
+                        self.heads.append(data.partition(b"\r\n\r\n")[0])
                         if answer is None:
                             break
                         time.sleep(self.seconds)
                         for start in range(0, len(answer), self.piece):
                             connection.sendall(answer[start : start + self.piece])
+                        if self.later:
+                            time.sleep(0.1)
+                            connection.sendall(self.later)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -213,3 +221,94 @@ def test_a_cancellation_is_not_sent_twice(json_driver: Driver):
         client = json_driver.client(server.url)
         assert json_driver.run(lambda: client.cancel("id")) == 1
         assert server.requests == 1
+
+
+def test_a_server_is_sent_the_path_alone(json_driver: Driver):
+    """A whole URL in the first line is for proxies (RFC 9112, 3.2)."""
+    with serving([LENGTH]) as server:
+        dispatch(json_driver, json_driver.client(server.url))
+        assert server.heads[0].startswith(
+            b"POST /dispatch.sdk.v1.DispatchService/Dispatch HTTP/1.1"
+        )
+
+
+def test_bytes_on_an_idle_connection_are_no_answer(json_driver: Driver):
+    with serving([LENGTH, SILENCE], [LENGTH]) as server:
+        server.later = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
+        client = json_driver.client(server.url, retry=None)
+        dispatch(json_driver, client)
+        json_driver.run(lambda: asyncio.sleep(0.3)) if json_driver.is_async else time.sleep(0.3)
+        assert dispatch(json_driver, client) == "id"
+
+
+def test_silence_after_the_head_of_an_answer_ends_at_the_deadline(json_driver: Driver):
+    """The wait for the body does not begin anew."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as connection:
+                time.sleep(3)
+                connection.sendall(HEAD + b"content-length: 22\r\n\r\n")
+                connection.settimeout(20)
+                while connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        client = json_driver.client(url, retry=None)
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            json_driver.dispatch(client, CALL, timeout=4)
+        assert time.monotonic() - start < 6  # 7 if it did
+        json_driver.run(client.close)
+        thread.join(30)
+
+
+def test_a_server_that_reads_slowly_does_not_outlast_the_deadline(json_driver: Driver):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over = threading.Event()
+
+        def read() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as connection:
+                while connection.recv(16384) and not over.wait(0.1):
+                    pass
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        client = json_driver.client(url, retry=None, max_message_bytes=2**25)
+        call = new_call("http://example.com", "f", b"x" * 15_000_000)
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            json_driver.dispatch(client, call, timeout=2)
+        assert time.monotonic() - start < 20  # it would take minutes
+        over.set()
+        thread.join(30)
+
+
+def test_closing_between_two_attempts(json_driver: Driver):
+    """The dispatch ends with its key, instead of beginning another attempt."""
+    away = b"HTTP/1.1 503 Away\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n"
+    with serving([away], [LENGTH]) as server, ThreadPoolExecutor(1) as pool:
+        client = json_driver.client(server.url, timeout=20)
+
+        async def main() -> None:
+            task = asyncio.create_task(client.dispatch(CALL, idempotency_key="key"))
+            await asyncio.sleep(0.5)
+            await client.close()
+            await task
+
+        def close_later() -> None:
+            time.sleep(0.5)
+            client.close()
+
+        with pytest.raises(ClientStateError) as caught:
+            if json_driver.is_async:
+                json_driver.run(main)
+            else:
+                pool.submit(close_later)
+                client.dispatch(CALL, idempotency_key="key")
+        assert server.requests == 1
+    assert caught.value.idempotency_key == "key"

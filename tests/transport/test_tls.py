@@ -20,6 +20,7 @@ from dispatch_grpc import (
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from dispatch_grpc.transport import tls
+from tests import hostile
 from tests.conftest import Driver
 from tests.transport.test_proxy import Proxy
 
@@ -125,6 +126,22 @@ def test_behind_a_proxy(driver: Driver, authority: Authority, dispatch_recorder:
     credentials = b"basic dxnlcjpzzwnyzxq="  # gRPC writes 'basic'
     assert all(credentials in head.lower() for head in proxy.requests)
     assert not dispatch_recorder.requests
+
+
+def test_behind_what_is_no_proxy(driver: Driver):
+    """The look at the certificate fails as the request did: that is all that is known."""
+    with hostile.raw(b"SSH-2.0-OpenSSH\r\n", after=65536) as (url, _):
+        client = driver.client("https://service.example.com:1234", proxy=url, retry=None)
+        with pytest.raises(UnavailableError):
+            driver.dispatch(client, CALL)
+
+
+def test_a_server_that_closes_during_the_handshake(driver: Driver):
+    """It may want a client's certificate, or serve no TLS: nobody can tell."""
+    with hostile.raw(b"", after=65536) as (url, _):
+        client = driver.client(url.replace("http://", "https://"), retry=None)
+        with pytest.raises(UnavailableError, match="closed the connection during or right after"):
+            driver.dispatch(client, CALL)
 
 
 def test_another_host_name(driver: Driver, authority: Authority, dispatch_recorder: CallRecorder):
