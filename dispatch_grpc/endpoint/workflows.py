@@ -87,7 +87,11 @@ class Workflow(Function[_P, _R]):
         except Exception as error:  # noqa: BLE001  (the call expired, types that decode themselves)
             return self._failure(error)
         if (cancelled := activation.cancelled_calls()) and mode.get().has_service:
-            await cancel_calls(self._endpoint, request.dispatch_id, cancelled)
+            try:
+                await cancel_calls(self._endpoint, request.dispatch_id, cancelled)
+            except BaseException:  # the server ends, or the request was given up
+                activation.abandon()
+                raise
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
                 "the journal of workflow %s (call %s) has %d bytes, which travel each time that it "

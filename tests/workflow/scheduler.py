@@ -8,6 +8,7 @@ from dispatch_grpc import marshal, unmarshal
 from dispatch_grpc.schema import Call, CallResult, Journal, Poll
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
+from dispatch_grpc.workflow.outcomes import Step
 
 START_US = 1_700_000_000_000_000
 
@@ -62,7 +63,7 @@ class Scheduler:
         self.left: list[str] = []
 
     def _steps(self, activation: Activation) -> None:
-        steps: list[Any] = []
+        steps: list[Step] = []
         while not activation.done:
             while (step := activation.next_step()) is not None:
                 steps.append(step)
