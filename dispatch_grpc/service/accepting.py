@@ -67,7 +67,8 @@ class Accepting:
             )
         for index, call in enumerate(request.calls):
             problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
-            if problem := problem or self._settings.limits.problem_of(call):
+            problem = problem or self._settings.limits.problem_of(call)
+            if problem:
                 raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
         if not request.calls:
             return []
@@ -75,7 +76,8 @@ class Accepting:
         if waiting + len(request.calls) > self._max_backlog:
             raise rpc_error(
                 Code.RESOURCE_EXHAUSTED,
-                f"{waiting} calls wait to be run, and {self._max_backlog} may: try again in 1 s",
+                f"the queue is full: {waiting} calls wait, at most {self._max_backlog} may; "
+                f"try again in 1 s",
             )
         now = self._database.clock.now()
         expires_at = self._settings.limits.expires_at
@@ -91,7 +93,7 @@ class Accepting:
         except Exception as error:
             if is_transient(error):
                 self._database.health.failed(error)
-                raise away_error(error) from error
+                raise _away(error) from error
             raise
         self._worker.make_way()
         if lanes:
@@ -108,12 +110,12 @@ def _body(request: DispatchRequest) -> bytes:
     return _digest(request.SerializeToString(deterministic=True))
 
 
-def away_error(error: BaseException) -> RPCError:
-    """Return the error of a request that the database did not let through."""
+def _away(error: BaseException) -> RPCError:
+    """Return the error of a dispatch that the database failed."""
     # What the server refused is not recorded. What broke on the way may be.
     recorded = "nothing was recorded"
     if not isinstance(error, PostgresError) or isinstance(error, PostgresConnectionError):
-        recorded = "the calls may have been recorded: use an idempotency key"
-    return rpc_error(
-        Code.UNAVAILABLE, f"the database does not work at the moment, {recorded}; try again in 1 s"
-    )
+        recorded = (
+            "the calls may have been recorded; retry with an idempotency key to avoid duplicates"
+        )
+    return rpc_error(Code.UNAVAILABLE, f"the database is unavailable; {recorded}; try again in 1 s")

@@ -8,7 +8,7 @@ from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.accepting import Accepting, away_error
+from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.database import is_transient
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.watching import Watching
@@ -35,7 +35,8 @@ def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
             raise connect_error(error) from error
         except Exception as error:
             if is_transient(error):
-                raise connect_error(away_error(error)) from error
+                away = rpc_error(Code.UNAVAILABLE, "the database is unavailable; try again in 1 s")
+                raise connect_error(away) from error
             logger.exception("a request failed")
             raise connect_error(rpc_error(Code.INTERNAL, "internal error")) from error
 

@@ -111,18 +111,24 @@ class Caller:
             loaded: The call.
             begin: Awaited when the request is about to be sent.
         """
-        seconds = (loaded.running.expires_at - self._now()).total_seconds()
+        seconds = self._seconds_of(loaded)
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
         bound = "the call expired"
-        if seconds > self._run_seconds:
-            seconds = self._run_seconds
+        if seconds == self._run_seconds:
             bound = f"the time limit of an attempt, {seconds:g} s, was over"
         endpoint = loaded.running.endpoint
         expiry = asyncio.timeout(seconds)
+
+        async def begin_in_time() -> None:
+            """Begin, however long the database takes: the attempt's time starts then."""
+            expiry.reschedule(None)
+            await begin()
+            expiry.reschedule(asyncio.get_running_loop().time() + self._seconds_of(loaded))
+
         try:
             async with expiry:
-                return await self._post(endpoint, loaded, seconds, begin)
+                return await self._post(endpoint, loaded, seconds, begin_in_time)
         except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
             return _failure(Status.TCP_ERROR, text, host_failed=True)
@@ -140,7 +146,7 @@ class Caller:
             text = await self._tls_text(endpoint, error)
             return _failure(Status.TLS_ERROR, text, host_failed=True)
         except http1.TooLargeError:
-            text = f"the answer of the endpoint has more than {self._limit} bytes"
+            text = f"the response of the endpoint is larger than {self._limit} bytes"
             return _failure(Status.INVALID_RESPONSE, text)
         except http1.AnswerError as error:
             return _failure(Status.HTTP_ERROR, str(error))
@@ -153,6 +159,10 @@ class Caller:
             logger.exception("a call failed for a reason of the service's own")
             text = f"the endpoint could not be called: {type(error).__name__}"
             return _failure(Status.HTTP_ERROR, text)
+
+    def _seconds_of(self, loaded: Loaded) -> float:
+        """Return the seconds that an attempt may take; negative for a call that has expired."""
+        return min((loaded.running.expires_at - self._now()).total_seconds(), self._run_seconds)
 
     async def _tls_text(self, endpoint: str, error: ssl.SSLError) -> str:
         if not isinstance(error, ssl.SSLCertVerificationError):
@@ -299,7 +309,7 @@ def _connect_error(kind: str, content: bytes) -> tuple[Code | None, str]:
 
 
 def _unreachable(error: OSError) -> Answer:
-    text = f"the endpoint could not be reached: {mask_urls(error.strerror or str(error))}"
+    text = f"the endpoint could not be reached: {mask_urls(http1.cause_of(error))}"
     return _failure(Status.TCP_ERROR, text, host_failed=True)
 
 

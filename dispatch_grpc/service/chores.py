@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import reads, store_due, store_upkeep
-from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.database import Database, Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Written
@@ -99,7 +99,7 @@ class Chores:
         except Exception as error:
             if classify(error) is None:
                 logger.exception("a chore of the service failed, and is tried again")
-            else:
+            elif classify(error) is not Fault.CONFLICT:
                 self._database.health.failed(error)
 
     async def _wake_when_due(self) -> None:

@@ -114,7 +114,7 @@ _INDEXES = {"enable_seqscan": "off"}
 _CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
     """A connection that is cut off when it does not close in time.
 
     The pool closes those that have expired in the background, where an error would be logged.
@@ -126,7 +126,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
             await super().close(timeout=timeout or _CLOSE_SECONDS)
 
 
-class _Pool(asyncpg.Pool):  # type: ignore[misc]
+class _Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     """A pool that does not wait for ever for a connection that has fallen silent."""
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:
@@ -375,14 +375,14 @@ async def _check_pooler(connection: Any) -> None:
         raise asyncpg.InterfaceError("the startup parameters were dropped on the way")
     if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
         logger.warning(
-            "the database is reached through a pooler, such as PgBouncer: use its session mode, or "
-            "the URL of PostgreSQL itself. The service does not work in transaction mode"
+            "the database is reached through a pooler: it must keep one connection for a session. "
+            "Better use the URL of PostgreSQL itself"
         )
 
 
 async def _durability(connect: dict[str, Any]) -> dict[str, str]:
-    """What a session needs so that what it commits is on disk: nothing, as PostgreSQL comes."""
-    connection = await asyncpg.connect(**connect)
+    """Return the session settings that make commits durable; none by default."""
+    connection = await asyncpg.connect(**connect, timeout=CONNECT_SECONDS)
     try:
         if await connection.fetchval("SHOW fsync") == "off":
             logger.warning("the database has fsync off: when its machine dies, calls may be lost")

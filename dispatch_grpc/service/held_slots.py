@@ -48,7 +48,8 @@ class HeldSlots:
             rows = await connection.fetch(
                 """
                 SELECT endpoint, function, count(*) FROM calls
-                WHERE id = ANY($1) AND state = 1 AND next_at IS NULL GROUP BY endpoint, function
+                WHERE id = ANY($1) AND state = 1 AND (next_at IS NULL OR next_at <= now())
+                GROUP BY endpoint, function
                 """,
                 ids,
             )

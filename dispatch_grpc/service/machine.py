@@ -259,16 +259,20 @@ def park(running: Running) -> Finish:
     )
 
 
-def cancel(running: Running) -> Finish:
+def cancel(id: UUID, correlation_id: int) -> Finish:
     """Return the end of a call that was cancelled."""
-    return fail(running, Status.PERMANENT_ERROR, "the call was cancelled", kind="CancelledError")
+    status = Status.PERMANENT_ERROR
+    return _end(id, correlation_id, status, "CancelledError", "the call was cancelled")
 
 
-def fail(running: Running, status: Status, message: str, *, kind: str = "") -> Finish:
+def fail(running: Running, status: Status, message: str) -> Finish:
     """Return the end of a call that the service itself ends."""
-    result = CallResult(dispatch_id=str(running.id), correlation_id=running.correlation_id)
-    result.error.type = kind or status.name
-    result.error.message = message
+    return _end(running.id, running.correlation_id, status, status.name, message)
+
+
+def _end(id: UUID, correlation_id: int, status: Status, kind: str, message: str) -> Finish:
+    result = CallResult(dispatch_id=str(id), correlation_id=correlation_id)
+    result.error.type, result.error.message = kind, message
     return Finish(status, result)
 
 

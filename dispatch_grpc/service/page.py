@@ -273,7 +273,10 @@ class Page:
             if details is None:
                 raise _Refused(404, "There is no call of this id. It may have been deleted.")
             by_state = await reads.children_by_state(connection, id)
-            found, more = await reads.children(connection, id, before, _PAGE_SIZE)
+            filters: dict[str, Any] = {"parent_id": id}
+            if before is not None:
+                filters["before"] = before
+            found, more = await reads.recent(connection, filters, _PAGE_SIZE)
             nodes, more_nodes = await tree(connection, id, self._database.clock.now())
         info = details.info
         here = f"{CALLS}{id}"

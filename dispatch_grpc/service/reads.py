@@ -28,7 +28,10 @@ _CLOCKS = timedelta(hours=1)  # by which they may differ
 
 async def get(connection: Any, id: UUID) -> CallInfo | None:
     """A call as it is now, with its result."""
-    row = await connection.fetchrow("SELECT * FROM every_call WHERE id = $1 LIMIT 1", id)
+    row = await connection.fetchrow(
+        f"SELECT {_FOUND}, result FROM every_call WHERE id = $1",  # noqa: S608
+        id,
+    )
     return None if row is None else _info(row)
 
 
@@ -54,7 +57,7 @@ async def find(
     values: list[Any] = [low, high, LOOKED_AT, limit + 1]
     conditions = []
     for name, value in filters.items():
-        if name not in {"before", "parent_id"}:
+        if name in _FILTERS:
             values.append(value)
             conditions.append(f"{_FILTERS[name]} ${len(values)}")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -110,8 +113,6 @@ _FILTERS = {
     "endpoint": "endpoint =",
     "created_after": "created_at >=",
     "created_before": "created_at <",
-    "parent_id": "parent_id =",
-    "before": "id <",
 }
 
 
@@ -222,31 +223,6 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
         ready=row["ready"],
         outstanding=row["outstanding"],
     )
-
-
-async def children(
-    connection: Any, id: UUID, before: UUID | None, limit: int
-) -> tuple[list[CallInfo], UUID | None]:
-    """Calls that a call made, the newest first.
-
-    Returns:
-        The calls, and before which one to go on; None at the end.
-    """
-    # Materialized, or the newest of all calls would be searched for the children.
-    rows = await connection.fetch(
-        f"""
-        WITH child AS MATERIALIZED (
-            SELECT id FROM every_call WHERE parent_id = $1 AND ($2::uuid IS NULL OR id < $2)
-        )
-        SELECT {_LISTED} FROM every_call
-        WHERE id IN (SELECT id FROM child ORDER BY id DESC LIMIT $3) ORDER BY id DESC
-        """,  # noqa: S608
-        id,
-        before,
-        limit + 1,
-    )
-    found = [_info(row, with_result=False) for row in rows[:limit]]
-    return found, rows[limit - 1]["id"] if len(rows) > limit else None
 
 
 async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], int]:

@@ -55,7 +55,7 @@ class Runs:
         self._handovers = handovers
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
-        self._writes: Batcher[Written, None] = Batcher(self.write, 500, _bytes_of)
+        self._writes: Batcher[Written, Exception | None] = Batcher(self.write, 500, _bytes_of)
         self._running: dict[UUID, asyncio.Task[Any]] = {}
         self._ended: set[UUID] = set()
         self._released = False
@@ -82,7 +82,9 @@ class Runs:
             self._ended.discard(loaded.running.id)
             give_back()
         if outcome is not None:
-            await self._writes.submit(Written(loaded, outcome))
+            error = await self._writes.submit(Written(loaded, outcome))
+            if error is not None:
+                raise error
 
     def release(self) -> None:
         """End the runs under way, and begin no more: their calls are released to others."""
@@ -168,17 +170,19 @@ class Runs:
         begun = await self._database.persist(self._database.relaxed, begin, in_transaction=False)
         return [job in begun for job in jobs]
 
-    async def write(self, items: Sequence[Written]) -> Sequence[None]:
-        """Write outcomes; each for itself when they cannot be written together."""
+    async def write(self, items: Sequence[Written]) -> Sequence[Exception | None]:
+        """Write outcomes; each for itself when they cannot be written together.
+
+        Returns:
+            For each the error that kept it from being written, or None.
+        """
         try:
             due, finished = await self._write(items)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (it is for the one that is to blame)
             if len(items) > 1:
-                for item in items:
-                    await self.write([item])
-                return [None] * len(items)
+                return [one for item in items for one in await self.write([item])]
             if classify(error) is not Fault.ITEM:
-                raise
+                return [error]
             await self._refuse(items[0], error)
             return [None]
         self._metrics.finished(items, set(finished))
@@ -215,5 +219,16 @@ class Runs:
 
 
 def _bytes_of(item: Written) -> int:
-    """Return the size of what is large in an outcome: the result of a call."""
-    return item.outcome.result.ByteSize() if isinstance(item.outcome, machine.Finish) else 0
+    """Return about how many bytes an outcome writes."""
+    match item.outcome:
+        case machine.Finish(result=result):
+            return result.ByteSize()
+        case machine.Retry(error=error):
+            return error.ByteSize()
+        case machine.Suspend(poll=poll, calls=calls):
+            return poll.ByteSize() + sum(call.ByteSize() for call in calls)
+        case machine.Resume(poll=poll, error=error):
+            return poll.ByteSize() + error.ByteSize()
+        case machine.Replace(call=call):
+            return call.ByteSize()
+    return 0

@@ -2,25 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.service import machine
 from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
 from dispatch_grpc.service.store import FINISHED, Jobs, unsigned
 from dispatch_grpc.service.store_outcomes import wake_parents
 
-if TYPE_CHECKING:
-    from dispatch_grpc.service.machine import Finish
 
-
-async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int | None:
+async def cancel(connection: Any, id: UUID, now: datetime) -> int | None:
     """Finish a call and its unfinished children, and theirs.
 
     Args:
         connection: A connection in a transaction.
         id: The call.
         now: The time.
-        results: Returns the result of a cancelled call, given its id and correlation id.
 
     Returns:
         How many were cancelled; 0 when it had finished, None when there is no such call.
@@ -35,9 +32,7 @@ async def cancel(connection: Any, id: UUID, results: Any, now: datetime) -> int 
     ids: list[UUID] = []
     # Again and again: a child may have made calls that were not visible before it was locked.
     while rows := await _unfinished(connection, id):
-        finishes: list[Finish] = [
-            results(row["id"], unsigned(row["correlation_id"])) for row in rows
-        ]
+        finishes = [machine.cancel(row["id"], unsigned(row["correlation_id"])) for row in rows]
         await connection.execute(
             """
             UPDATE calls SET state = 4, status = new_status, result = new_result,

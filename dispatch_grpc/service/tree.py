@@ -46,7 +46,7 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
     roots: list[Node] = []
     level = {id: roots}
     left = MOST
-    for _ in range(_DEPTH):
+    for depth in range(_DEPTH + 1):
         # Failed calls have small results: an error, and seldom an output.
         rows = await connection.fetch(
             """
@@ -65,6 +65,8 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
             list(level),
             left + 1,
         )
+        if depth == _DEPTH:
+            break
         found = [(_node(row, now), row["parent_id"]) for row in rows[:left]]
         for node, parent in found:
             level[parent].append(node)
@@ -74,7 +76,7 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
         level = {node.id: node.children for node, _ in found}
         if not level:
             return roots, False
-    return roots, True
+    return roots, bool(rows)
 
 
 def _node(row: Any, now: datetime) -> Node:
@@ -83,7 +85,8 @@ def _node(row: Any, now: datetime) -> Node:
     time = rounded((row["finished_at"] or now) - row["created_at"].astimezone(UTC))
     error = None
     if is_finished and row["result"] is not None:
-        error = CallResult.FromString(row["result"]).error
+        result = CallResult.FromString(row["result"])
+        error = result.error if result.HasField("error") else None
     elif not is_finished and row["last_error"] is not None:
         error = Error.FromString(row["last_error"])
     text = "" if error is None else f"{error.type}: {error.message}"

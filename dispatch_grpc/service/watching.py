@@ -5,7 +5,7 @@ import base64
 import binascii
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from dispatch_grpc.schema import (
     WaitCallRequest,
     WaitCallResponse,
 )
-from dispatch_grpc.service import machine, notices, reads, store_cancel
+from dispatch_grpc.service import notices, reads, store_cancel
 from dispatch_grpc.service.database import Database, Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
@@ -40,13 +40,12 @@ class Watching:
 
     Args:
         database: Where the calls are.
-        told: Notices of the calls that finish, in whichever process they do.
+        notices_: Notices of the calls that finish, in whichever process they do.
     """
 
-    def __init__(self, database: Database, told: Notices) -> None:
+    def __init__(self, database: Database, notices_: Notices) -> None:
         self._database = database
-        self._notices = told
-        told.listen(notices.FINISHED, self._finished)
+        notices_.listen(notices.FINISHED, self._finished)
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._stopping = False
 
@@ -144,17 +143,11 @@ class Watching:
         """Finish a call and those that it made."""
         id = _id(request.dispatch_id)
 
-        def cancelled(id: UUID, correlation_id: int) -> machine.Finish:
-            never = datetime.max.replace(tzinfo=UTC)
-            return machine.cancel(machine.Running(id, "", correlation_id, never))
-
         number = None
         for attempt in range(_CANCEL_ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    number = await store_cancel.cancel(
-                        connection, id, cancelled, self._database.clock.now()
-                    )
+                    number = await store_cancel.cancel(connection, id, self._database.clock.now())
                 break
             except Exception as error:
                 # It met others that lock the same calls, in another order.

@@ -155,7 +155,9 @@ def test_a_bad_call_adds_none(driver, batch, dispatch_recorder: CallRecorder):
     batch.add(A)
     with pytest.raises(InvalidCallError, match=r"calls\[2\]\.function: .* got 'no way'"):
         batch.add(B, Call(endpoint="http://x", function="no way"), C)
-    with pytest.raises(InvalidCallError, match=r"calls\[1\]: a Call, "):
+    with pytest.raises(
+        InvalidCallError, match=r"calls\[1\]: a Call, as new_call makes it, is required"
+    ):
         batch.add({"function": "f"})
     assert len(batch) == 1
     driver.dispatch(batch)

@@ -197,8 +197,8 @@ GARBAGE = {
         b'{"code": "resource_exhausted", "message": "later"}',
         "later",
     ),
-    "/large": (200, "application/proto", b"." * 20_000_000, "more than 16000000 bytes"),
-    "/flood": (200, "application/proto", b"." * 20_000_000, "more than 16000000 bytes"),
+    "/large": (200, "application/proto", b"." * 20_000_000, "larger than 16000000 bytes"),
+    "/flood": (200, "application/proto", b"." * 20_000_000, "larger than 16000000 bytes"),
 }
 
 # A deploy or a key rotation may cause them.

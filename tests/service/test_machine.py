@@ -218,10 +218,14 @@ def test_the_ends_that_the_service_makes():
     finish = machine.park(running(pickups=6))
     assert finish.status is Status.PERMANENT_ERROR
     assert "begun 5 times" in finish.result.error.message
-    finish = machine.cancel(running())
-    assert finish.status is Status.PERMANENT_ERROR
-    assert finish.result.error.type == "CancelledError"
-    for finish in (machine.expire(running()), machine.park(running()), machine.cancel(running())):
+    cancelled = machine.cancel(ID, 7)
+    assert cancelled.status is Status.PERMANENT_ERROR
+    assert cancelled.result.error.type == "CancelledError"
+    for finish in (
+        machine.expire(running()),
+        machine.park(running()),
+        cancelled,
+    ):
         assert (finish.result.dispatch_id, finish.result.correlation_id) == (str(ID), 7)
 
 

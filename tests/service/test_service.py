@@ -162,6 +162,6 @@ def test_when_too_many_calls_wait_new_ones_are_refused():
         with Client(running.api_key, api_url=running.url, retry=None) as client:
             batch = client.batch()
             batch.add(*[new_call("http://127.0.0.1:9", "f")] * 6)
-            with pytest.raises(RPCError, match="5 may: try again") as caught:
+            with pytest.raises(RPCError, match="at most 5 may; try again") as caught:
                 batch.dispatch()
             assert caught.value.code.name == "RESOURCE_EXHAUSTED"

@@ -417,10 +417,6 @@ def test_a_key_of_a_request_that_failed_is_free(bench: Bench):
 # Cancelling
 
 
-def cancelled(id: UUID, correlation_id: int) -> machine.Finish:
-    return machine.cancel(machine.Running(id, "", correlation_id, now()))
-
-
 def test_a_call_is_cancelled_with_its_children(bench: Bench):
     (id,) = accept(bench, CALL)
     other = accept(bench, CALL)[0]
@@ -429,21 +425,21 @@ def test_a_call_is_cancelled_with_its_children(bench: Bench):
     child, done = take(bench)
     answer(bench, done, exit_("done"))
     answer(bench, child, poll([new_call(HERE, "grandchild")]))
-    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 3
+    assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 3
     for one in (id, child.running.id):
         found = row(bench, one)
         assert (found["state"], found["status"]) == (store.FINISHED, Status.PERMANENT_ERROR)
     assert row(bench, done.running.id)["status"] == Status.OK
     assert row(bench, other)["state"] == store.RUNNING
     assert take(bench) == []  # the jobs that are there still are stale
-    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 0
-    assert bench.run(lambda c: store_cancel.cancel(c, new_id(), cancelled, now())) is None
+    assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 0
+    assert bench.run(lambda c: store_cancel.cancel(c, new_id(), now())) is None
 
 
 def test_what_a_cancelled_call_answers_is_not_used(bench: Bench):
     (id,) = accept(bench, CALL)
     (loaded,) = take(bench)
-    bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now()))
+    bench.run(lambda c: store_cancel.cancel(c, id, now()))
     assert answer(bench, loaded, poll([new_call(HERE, "child")])) == []
     assert answer(bench, loaded, exit_("late")) == []
     assert jobs(bench) == []
@@ -455,7 +451,7 @@ def test_the_parent_of_a_cancelled_call_goes_on(bench: Bench):
     (parent,) = take(bench)
     answer(bench, parent, poll([new_call(HERE, "c", correlation_id=5)]))
     (child,) = take(bench)
-    assert bench.run(lambda c: store_cancel.cancel(c, child.running.id, cancelled, now())) == 1
+    assert bench.run(lambda c: store_cancel.cancel(c, child.running.id, now())) == 1
     (resumed,) = take(bench)
     (result,) = resumed.results
     assert (result.correlation_id, result.error.type) == (5, "CancelledError")
@@ -645,9 +641,9 @@ def test_a_finished_call_is_filed_when_nobody_can_ask_for_its_result(bench: Benc
     assert bench.run(lambda c: store_upkeep.file(c, limit=1)) is not None
     assert ids_in(bench, "calls") == set()
     assert ids_in(bench, "finished") == {id, first.running.id, second.running.id}
-    found, _ = bench.run(lambda c: reads.children(c, id, None, 10))
+    found, _ = bench.run(lambda c: reads.recent(c, {"parent_id": id}, 10))
     assert {UUID(info.dispatch_id) for info in found} == {first.running.id, second.running.id}
-    assert bench.run(lambda c: store_cancel.cancel(c, id, cancelled, now())) == 0
+    assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 0
 
 
 def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
@@ -803,7 +799,7 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     async def main() -> int | None:
         async def cancel() -> int | None:
             async with bench.database.transaction() as connection:
-                return await store_cancel.cancel(connection, id, cancelled, now())
+                return await store_cancel.cancel(connection, id, now())
 
         async with bench.database.transaction() as connection:
             await store_outcomes.write(connection, [Written(child, outcome)], now(), LIMITS)

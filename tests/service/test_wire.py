@@ -184,7 +184,7 @@ def test_a_bomb_is_refused(client: Client, between: Proxy, coding: str):
 
     between.alter = bomb
     id = client.dispatch(new_call(between.url, "square", 4))
-    with pytest.raises(CallError, match="more than 1000000 bytes") as caught:
+    with pytest.raises(CallError, match="larger than 1000000 bytes") as caught:
         client.wait(id, timeout=timedelta(minutes=1))
     assert caught.value.status is Status.INVALID_RESPONSE
 

@@ -4,31 +4,36 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
-from dispatch_grpc import Call, Status, new_call
+from dispatch_grpc import Call, Status, marshal, new_call
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.schema import (
     CallInfo,
+    CallResult,
     CallState,
     CancelCallRequest,
+    Error,
+    Poll,
     RunResponse,
     WaitCallRequest,
 )
 from dispatch_grpc.service import dequeue, machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
+from dispatch_grpc.service.database import Health
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Limits, Replace
+from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
-from dispatch_grpc.service.runs import Runs
+from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Job, Loaded, New, Written
+from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
 from dispatch_grpc.service.watching import Watching
 from tests import hostile
 from tests.service.conftest import Bench
@@ -172,9 +177,10 @@ UNREACHABLE = {
     "http://127.0.0.1:{full}": (Status.TCP_ERROR, "could not be reached within 1 s"),
     "https://127.0.0.1:{unused}": (Status.TCP_ERROR, "could not be reached"),
     "http://no.invalid": (Status.DNS_ERROR, "the host of the endpoint is not known"),
-    "http://127.0.0.1:{unused}": (Status.TCP_ERROR, "could not be reached"),
+    "http://127.0.0.1:{unused}": (Status.TCP_ERROR, "could not be reached: Connection refused"),
+    "http://localhost:{unused}": (Status.TCP_ERROR, "could not be reached: Connection refused"),
     "https://127.0.0.1:{other}": (Status.TLS_ERROR, "could not be reached"),
-    "http://127.0.0.1:{other}": (Status.HTTP_ERROR, "does not speak HTTP"),
+    "http://127.0.0.1:{other}": (Status.HTTP_ERROR, "does not speak HTTP/1.1"),
 }
 
 
@@ -193,11 +199,94 @@ def test_an_endpoint_that_cannot_be_reached(
         await caller.close()
         status, message = UNREACHABLE[endpoint]
         assert Status(response.status) is status
-        assert message in response.exit.result.error.message
+        text = response.exit.result.error.message
+        assert message in text
+        assert "\n" not in text
+        assert "Multiple" not in text
 
     with hostile.raw(b"SSH-2.0-OpenSSH\r\n") as (url, _), full() as port:
         other = int(url.rpartition(":")[2])
         bench.runner.run(main(unused=hostile.unused_port(), other=other, full=port))
+
+
+def test_the_time_of_an_attempt_begins_when_the_database_knows_of_it(bench: Bench):
+    """Nothing is sent before, and so nothing can have taken too long."""
+
+    async def main(url: str) -> None:
+        call = Call(endpoint=url, function="f")
+        (run,) = await record(
+            bench, New(new_id(), call, LIMITS.expires_at(call, datetime.now(UTC)))
+        )
+        caller = Caller(
+            signing_key=None,
+            allow_metadata=False,
+            max_response_bytes=1000,
+            run_timeout=timedelta(seconds=0.5),
+        )
+        answer = await caller.run(run, lambda: asyncio.sleep(1))
+        await caller.close()
+        assert Status(answer.response.status) is Status.NOT_FOUND
+
+    with hostile.raw(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", after=65536) as (
+        url,
+        _,
+    ):
+        bench.runner.run(main(url))
+
+
+def test_an_outcome_that_fails_keeps_no_other_from_being_written(bench: Bench):
+    async def main() -> None:
+        first, second, third = await record(bench, new(), new(), new())
+        broken: Any = None
+        items = [
+            Written(first, Suspend(broken, [], datetime.now(UTC), datetime.now(UTC))),
+            answered(second, exit_("done")),
+            answered(third, exit_("done")),
+        ]
+        errors = await runs(bench).write(items)
+        assert isinstance(errors[0], AttributeError)
+        assert errors[1:] == [None, None]
+        for one in (second, third):
+            assert Status((await found(bench, one)).status) is Status.OK
+
+    bench.runner.run(main())
+
+
+def test_every_kind_of_outcome_has_a_size():
+    large, now = marshal(b"x" * 5_000_000), datetime.now(UTC)
+    call, poll = Call(input=large), Poll(typed_coroutine_state=large)
+    outcomes = [
+        Finish(Status.OK, CallResult(output=large)),
+        Retry(now, Status.TIMEOUT, Error(value=large.value), restart=False),
+        Suspend(poll, [], now, now),
+        Suspend(Poll(), [call], now, now),
+        Resume(poll, Error()),
+        Replace(call),
+    ]
+    unused: Any = None
+    assert all(_bytes_of(Written(unused, one)) >= 5_000_000 for one in outcomes)
+    assert _bytes_of(Written(unused, Release())) == 0
+
+
+def test_a_conflict_of_a_chore_is_no_outage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(bench.database, "health", Health())
+    chores = worker(bench)._chores
+
+    async def conflict() -> None:
+        raise asyncpg.DeadlockDetectedError("deadlock detected")
+
+    async def away() -> None:
+        raise asyncpg.CannotConnectNowError("starting up")
+
+    async def main() -> None:
+        await chores._safely(conflict)
+        assert not caplog.records
+        await chores._safely(away)
+        assert "the database does not work" in caplog.text
+
+    bench.runner.run(main())
 
 
 def test_a_batch_has_a_number_of_bytes():
