@@ -43,12 +43,12 @@ test: setup ## run the tests, with branch coverage of the hand-written code
 	$(BIN)/coverage run -m pytest $(PARALLEL) $(if $(MARKS),-m "$(MARKS)")
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report $(if $(MARKS),--fail-under=0)
 
-test-lowest: .venv-lowest/.stamp ## run the tests, but for the slow ones, with the lowest declared dependencies
+test-lowest: .venv-lowest/.stamp ## run the tests, except the slow ones, with the lowest declared dependencies
 	.venv-lowest/bin/python -m pytest $(PARALLEL) -m "not slow"
 .venv-lowest/.stamp: pyproject.toml $(REQ)/lowest.txt
 	$(call venv,.venv-lowest,-r $(REQ)/lowest.txt -e .)
 
-test-newest: setup ## run the tests, but for the slow ones, with the newest dependencies that there are
+test-newest: setup ## run the tests, except the slow ones, with the newest dependencies
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
 	$(BIN)/uv pip install --quiet --python .venv-newest --upgrade -e '.[all]' --group test
 	.venv-newest/bin/python -m pytest $(PARALLEL) -m "not slow"

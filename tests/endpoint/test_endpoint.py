@@ -535,7 +535,8 @@ def test_without_a_key_everything_works_but_the_client():
     assert hosted.call(1) == new_call(URL, "one", 1)
     assert output(run(endpoint, "one", 1)) is None
     missing = (
-        r"the endpoint's client: an API key is required: set .* DISPATCH_API_KEY or pass api_key= .*"
+        r"the endpoint's client: an API key is required: "
+        r"set .* DISPATCH_API_KEY or pass api_key= .*"
         r"\(or make it yourself and pass it to the Endpoint as client=\)"
     )
     with pytest.raises(ConfigurationError, match=missing):

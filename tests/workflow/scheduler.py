@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dispatch_grpc import marshal, unmarshal
 from dispatch_grpc.schema import Call, CallResult, Journal, Poll
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
-from dispatch_grpc.workflow.outcomes import Step
+
+if TYPE_CHECKING:
+    from dispatch_grpc.workflow.outcomes import Step
 
 START_US = 1_700_000_000_000_000
 
