@@ -18,13 +18,10 @@ too.
 """
 
 import contextlib
-import importlib
 import json
-import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, BinaryIO, TypeVar
@@ -60,6 +57,7 @@ from dispatch_grpc.cli.input import (
 )
 from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.cli.run import run
 from dispatch_grpc.cli.serve import serve
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -289,83 +287,6 @@ def batch(
         complain(f"{file.name} contains no calls; nothing was sent", 0)
 
 
-@commands.command(
-    epilog="""\b
-Example, if app.py contains endpoint = Endpoint("https://example.com"):
-  dispatch-grpc run app:endpoint --address 0.0.0.0:8000"""
-)
-@click.argument("target", metavar="MODULE:ENDPOINT")
-@click.option(
-    "--address",
-    metavar="HOST:PORT",
-    help="Address to listen on (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000).",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help="Level of the log on stderr: debug, info, warning or error (default: info).",
-)
-def run(*, target: str, address: str | None, log_level: str) -> None:
-    """Serve the functions of an endpoint until Ctrl-C or SIGTERM.
-
-    ENDPOINT is the name of an Endpoint in MODULE, such as app:endpoint or app:web.endpoint.
-    Modules of the current directory come first.
-    """
-    from dispatch_grpc.endpoint.endpoint import Endpoint
-
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    endpoint = _load(target)
-    if not isinstance(endpoint, Endpoint):
-        raise MistakeError(
-            f"{target}: an Endpoint (dispatch_grpc.Endpoint) is required; "
-            f"got {type(endpoint).__name__}"
-        )
-    endpoint.serve(address)
-
-
-def _load(target: str) -> object:
-    """Import the object at MODULE:ENDPOINT."""
-    name, _, path = target.partition(":")
-    if not all(part.isidentifier() for part in f"{name}.{path}".split(".")):
-        raise click.UsageError(f"MODULE:ENDPOINT is required, such as app:endpoint; got {target!r}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: object = importlib.import_module(name)
-    except ConfigurationError:  # its message names the setting
-        raise
-    except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and f"{name}.".startswith(f"{missing}."):
-            raise MistakeError(f"{target}: there is no module {missing!r}") from error
-        _show_traceback(error)
-        raise MistakeError(f"{target}: importing {name} raised {type(error).__name__}") from error
-    for attribute in path.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError as error:
-            raise MistakeError(f"{target}: {name} has no {attribute!r}") from error
-        name = f"{name}.{attribute}"
-    return found
-
-
-def _show_traceback(error: Exception) -> None:
-    """Print the traceback of a failed import, without this module's part of it."""
-    first = error.__traceback__
-    ours = {"importlib", "dispatch_grpc"}
-    while first and first.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ours:
-        first = first.tb_next
-    try:
-        lines = traceback.format_exception(type(error), error, first)
-    except Exception:  # noqa: BLE001 (3.15 looks for a similar module, which may fail as this did)
-        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(first)]
-        lines.append(f"{type(error).__name__}: {error}\n")
-    sys.stderr.write("".join(lines))
-
-
 @commands.command()
 def keypair() -> None:
     """Print a new pair of keys for signing requests to endpoints.
@@ -389,5 +310,5 @@ def keypair() -> None:
     )
 
 
-for _command in (serve, migrate, *COMMANDS):
+for _command in (run, serve, migrate, *COMMANDS):
     commands.add_command(_command)

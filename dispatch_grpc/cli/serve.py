@@ -14,7 +14,7 @@ import click
 
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, duration_option
-from dispatch_grpc.cli.running import OR_SERVICE, log, loop_factory, run
+from dispatch_grpc.cli.service_process import OR_SERVICE, log, loop_factory, run_service
 from dispatch_grpc.client.settings import resolve_api_key
 from dispatch_grpc.errors import missing_extra
 
@@ -193,7 +193,7 @@ def serve(*, log_level: str, log_format: str, **options: Any) -> int:
     keys = _api_keys(options.pop("api_keys"), options["api_key_file"], os.environ)
     settings = _settings(keys.values, **options)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(run(settings, keys.source))
+        return runner.run(run_service(settings, keys.source))
 
 
 # Settings

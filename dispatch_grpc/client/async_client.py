@@ -1,4 +1,8 @@
-"""The client for asyncio: the twin of `Client`."""
+"""The client for asyncio: the twin of `Client`.
+
+It is long because every method has its documentation here; the logic is in `following`, `explain`
+and `settings`.
+"""
 
 import asyncio
 import logging

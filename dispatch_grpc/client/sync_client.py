@@ -1,4 +1,8 @@
-"""The client for threads."""
+"""The client for threads.
+
+It is long because every method has its documentation here; the logic is in `following`, `explain`
+and `settings`.
+"""
 
 import logging
 import os

@@ -1,4 +1,7 @@
-"""The endpoint: functions by name, clients to dispatch their calls with, and serving."""
+"""The endpoint: functions by name, clients to dispatch their calls with, and serving.
+
+It is long because 200 lines are the documentation of what users call.
+"""
 
 import asyncio
 import inspect

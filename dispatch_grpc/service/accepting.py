@@ -14,8 +14,9 @@ from dispatch_grpc.schema import (
     DispatchResponse,
 )
 from dispatch_grpc.service import store_accept
-from dispatch_grpc.service.database import Database, is_transient
+from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
+from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings

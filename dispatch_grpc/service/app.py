@@ -9,7 +9,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
-from dispatch_grpc.service.database import is_transient
+from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication

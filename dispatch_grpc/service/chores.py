@@ -12,7 +12,8 @@ from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import reads, store_due, store_upkeep
-from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Written

@@ -16,7 +16,8 @@ from dispatch_grpc.service import held_slots, machine, notices, queue
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
-from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts

@@ -8,7 +8,8 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices
 from dispatch_grpc.service.breaker import PROBE_SECONDS, Hosts
-from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.notices import Notices
 

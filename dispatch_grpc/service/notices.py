@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.database import Database, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import classify
 
 LANES = "dispatch_grpc_lanes"
 FINISHED = "dispatch_grpc_finished"

@@ -21,7 +21,8 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import reads, store
-from dispatch_grpc.service.database import Database, is_transient
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.sessions import SESSION, Sessions

@@ -11,7 +11,8 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import machine, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import Due, Job, Loaded, Release, Written

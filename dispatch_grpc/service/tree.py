@@ -46,6 +46,7 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
     roots: list[Node] = []
     level = {id: roots}
     left = MOST
+    rows: list[Any] = []
     for depth in range(_DEPTH + 1):
         # Failed calls have small results: an error, and seldom an output.
         rows = await connection.fetch(

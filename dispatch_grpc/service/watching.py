@@ -24,7 +24,8 @@ from dispatch_grpc.schema import (
     WaitCallResponse,
 )
 from dispatch_grpc.service import notices, reads, store_cancel
-from dispatch_grpc.service.database import Database, Fault, classify
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.text import quoted

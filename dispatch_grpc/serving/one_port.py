@@ -1,8 +1,8 @@
 """Serving an ASGI application: HTTP/1.1 and HTTP/2, and so Connect and gRPC, on one port.
 
 The first bytes of a connection tell the version: uvicorn serves HTTP/1.1, since it is much faster,
-and hypercorn HTTP/2, with the trailers that gRPC needs. The file is long because both libraries
-are adapted here, and share the state of a connection.
+and hypercorn HTTP/2, with the trailers that gRPC needs (`http2`). The file is long because both
+share the settings and the state of a connection.
 """
 
 import asyncio
@@ -18,18 +18,9 @@ from dispatch_grpc.errors import ConfigurationError, missing_extra
 try:
     import httptools
     import uvicorn
-    from h2.events import DataReceived, StreamReset
-    from h2.events import Event as HTTP2Event
     from hypercorn.app_wrappers import ASGIWrapper
-    from hypercorn.asyncio.task_group import TaskGroup
-    from hypercorn.asyncio.tcp_server import TCPServer
     from hypercorn.asyncio.worker_context import WorkerContext
     from hypercorn.config import Config
-    from hypercorn.events import Closed, Event, Updated
-    from hypercorn.protocol.events import Event as StreamEvent
-    from hypercorn.protocol.h2 import H2Protocol
-    from hypercorn.typing import ConnectionState
-    from hypercorn.utils import parse_socket_addr
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
 except ImportError as _error:
@@ -38,6 +29,7 @@ except ImportError as _error:
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.certificate import Certificate
+from dispatch_grpc.serving.http2 import HTTP2Server
 
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_SECONDS = 10.0
@@ -388,7 +380,7 @@ class _Connection(HttpToolsProtocol):
         protocol.connection_made(self.transport)
         writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
         config = self.config
-        server = _HTTP2Server(
+        server = HTTP2Server(
             config.hypercorn_app, self.loop, config.hypercorn, config.context, {}, reader, writer
         )
         protocol.data_received(data)
@@ -396,80 +388,3 @@ class _Connection(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         task.add_done_callback(lambda _: self._closed())
-
-
-class _HTTP2Server(TCPServer):
-    """A connection of HTTP/2: hypercorn's, with a graceful end."""
-
-    async def run(self) -> None:
-        address = self.writer.get_extra_info("socket")
-        try:
-            async with TaskGroup(self.loop) as task_group:
-                self._task_group = task_group
-                self._http2 = self.protocol = _HTTP2(  # type: ignore[assignment]
-                    self.app,
-                    self.config,
-                    # Not the server's own context, which at the end would reset new requests and
-                    # the connection. They are answered until none is under way.
-                    WorkerContext(None),
-                    task_group,
-                    ConnectionState(self.state),
-                    self.writer.get_extra_info("ssl_object") is not None,
-                    parse_socket_addr(address.family, address.getpeername()),
-                    parse_socket_addr(address.family, address.getsockname()),
-                    self.protocol_send,
-                )
-                await self._http2.initiate()
-                await self.idle_task.restart(task_group, self._idle_timeout)
-                try:
-                    await self._read_data()
-                    await self.idle_task.stop()
-                except asyncio.CancelledError:
-                    await self._http2.handle(Closed())  # a cancelled request sends no answer
-                    raise
-        except OSError:
-            pass
-        finally:
-            await self._close()
-
-    async def protocol_send(self, event: Event) -> None:
-        # An answer after the end of the connection must not start the wait for another request.
-        if not (isinstance(event, Updated) and self._http2.closed):
-            await super().protocol_send(event)
-
-    async def _initiate_server_close(self) -> None:
-        await self._http2.say_goodbye()
-        await super()._initiate_server_close()
-
-
-class _HTTP2(H2Protocol):
-    async def handle(self, event: Event) -> None:
-        await super().handle(event)
-        if isinstance(event, Closed):
-            # The task that sends has ended: an application that waits for it would do so for
-            # ever, and keep the connection from ending.
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if not self.closed:
-            await super().stream_send(event)
-
-    async def _handle_events(self, events: list[HTTP2Event]) -> None:
-        for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                # The rest of a request that is already answered, such as one that is too large.
-                self.connection.acknowledge_received_data(
-                    event.flow_controlled_length, event.stream_id
-                )
-                await self._flush()
-            else:
-                await super()._handle_events([event])
-            if isinstance(event, StreamReset) and self.idle:
-                await self.send(Updated(idle=True))  # else the connection counts as busy forever
-
-    async def say_goodbye(self) -> None:
-        """Send GOAWAY: no request is lost, but the connection ends."""
-        if not self.closed:
-            self.connection.close_connection()
-            await self._flush()

@@ -42,8 +42,8 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.cli import input as cli_input
 from dispatch_grpc.cli import output as cli_output
-from dispatch_grpc.cli import running
 from dispatch_grpc.cli import serve as serve_module
+from dispatch_grpc.cli import service_process
 from dispatch_grpc.cli import tree as cli_tree
 from dispatch_grpc.cli.commands import commands
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_
@@ -778,7 +778,7 @@ def test_the_options_arrive(tmp_path: Path, monkeypatch):
 
 
 def test_the_faster_event_loop():
-    factory: Any = running.loop_factory()
+    factory: Any = service_process.loop_factory()
     assert factory.__module__ == "uvloop"
 
 
@@ -885,7 +885,7 @@ def test_the_line_to_try_for_other_addresses(url, line):
     from dispatch_grpc.service import Service
 
     service = Service(url, ["sk-secret"], made_key=False, reload=lambda: None)
-    lines = running.announcement(ServiceSettings(), service, "DISPATCH_API_KEY")
+    lines = service_process.announcement(ServiceSettings(), service, "DISPATCH_API_KEY")
     assert lines[:2] == [f"URL: {url}", "API key: from DISPATCH_API_KEY"]
     assert line in lines[2]
     assert "secret" not in "".join(lines)
@@ -908,8 +908,8 @@ def test_json_logs(folder: Path):
 
 def test_an_exception_in_the_logs():
     code = (
-        "import logging; from dispatch_grpc.cli import running\n"
-        "running.log('info', 'json')\n"
+        "import logging; from dispatch_grpc.cli import service_process\n"
+        "service_process.log('info', 'json')\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError: logging.getLogger('a').exception('it %s', 'failed')\n"
         "logging.getLogger('a').debug('no')\n"

@@ -19,7 +19,7 @@ import pytest
 
 from dispatch_grpc import Call, Client, DeadlineExceededError, UnavailableError, new_call
 from dispatch_grpc.service import database
-from dispatch_grpc.service.database import Fault, classify
+from dispatch_grpc.service.faults import Fault, classify
 from tests.service.conftest import Bench
 from tests.service.faulty_proxy import FaultyProxy
 from tests.service.processes import KEY, Process, endpoint, service, until
@@ -292,7 +292,7 @@ def test_a_process_that_is_frozen_in_a_transaction_keeps_no_locks(bench: Bench):
         several = asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
         with pytest.raises(several) as caught:
             await held.fetchval("SELECT 1")
-        assert database.classify(caught.value) is database.Fault.AWAY
+        assert classify(caught.value) is Fault.AWAY
         await frozen.durable.release(held)
         await frozen.close()
 

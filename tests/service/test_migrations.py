@@ -13,7 +13,8 @@ import pytest
 from dispatch_grpc import new_call
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.service import machine, reads, schema, store_accept, store_upkeep
-from dispatch_grpc.service.database import Database, is_transient
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.store import Job, New, Written

@@ -25,8 +25,8 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import dequeue, machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.database import Health
 from dispatch_grpc.service.dequeue import Worker
+from dispatch_grpc.service.faults import Health
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
 from dispatch_grpc.service.metrics import Metrics

@@ -33,7 +33,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def run(settings: "ServiceSettings", source: str) -> int:
+async def run_service(settings: "ServiceSettings", source: str) -> int:
     """Run the service until a signal; returns the exit code."""
     from dispatch_grpc.service import Service
 
