@@ -16,8 +16,8 @@ from dispatch_grpc.testing import CallRecorder
 RUN = "/dispatch.sdk.v1.FunctionService/Run"
 DISPATCH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 CALL = new_call("http://127.0.0.1:8000", "f", "x" * 100)
-NUMBER = 3000
-MANY_TURNS = 100  # of the event loop; a request by itself takes about ten
+NUMBER = 10_000
+MANY_TURNS = 30  # of the event loop; a request by itself takes about ten
 
 
 class Loop:
@@ -40,8 +40,10 @@ class Loop:
             "method": "POST",
             "path": self.path,
             "root_path": "",
+            "http_version": "1.1",
+            "headers": headers,
+            "query_string": b"",
         }
-        scope |= {"http_version": "1.1", "headers": headers, "query_string": b"", "root_path": ""}
         bodies = [{"type": "http.request", "body": self.body, "more_body": False}]
 
         async def receive() -> Any:
