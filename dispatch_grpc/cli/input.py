@@ -147,7 +147,7 @@ def read_call(line: bytes) -> Call:
 def _given(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    return f"{shorten(json.dumps(value))}"
+    return shorten(json.dumps(value))
 
 
 class Progress:

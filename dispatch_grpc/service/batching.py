@@ -1,4 +1,4 @@
-"""Doing together what is asked for at the same time: one transaction for many."""
+"""Handle items that are submitted at the same time in one batch."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

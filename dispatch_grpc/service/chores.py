@@ -164,6 +164,12 @@ class Chores:
             await asyncio.sleep(_SLICE_PAUSE_SECONDS)
 
     async def _prune(self) -> None:
+        settings = self._settings
+        async with self._database.transaction() as connection:
+            if await _is_mine(connection, "prune"):
+                await store_upkeep.tend_partitions(
+                    connection, settings.retention, settings.request_retention
+                )
         while await self._prune_some():
             await asyncio.sleep(_SLICE_PAUSE_SECONDS)
 

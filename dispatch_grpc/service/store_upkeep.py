@@ -106,10 +106,18 @@ async def file(
     return row["finished_at"], row["id"]
 
 
+async def tend_partitions(connection: Any, retention: timedelta, requests: timedelta) -> None:
+    """Make the partitions of the next days, and drop those past their retention.
+
+    In a transaction of its own: it locks the tables.
+    """
+    await connection.execute("SELECT tend_partitions($1, $2)", retention, requests)
+
+
 async def prune(
     connection: Any, retention: timedelta, requests: timedelta, limit: int = 10_000
 ) -> bool:
-    """Drop the partitions past their retention, and delete what is in none.
+    """Delete what is past its retention and in no partition that could be dropped.
 
     Args:
         connection: A connection.
@@ -120,7 +128,6 @@ async def prune(
     Returns:
         Whether there may be more to delete.
     """
-    await connection.execute("SELECT tend_partitions($1, $2)", retention, requests)
     more = False
     for table, column, kept in (
         ("finished_other", "finished_at", retention),

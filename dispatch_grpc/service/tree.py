@@ -1,4 +1,4 @@
-"""The tree of calls that a call made, and they, and so on: what the page shows of it."""
+"""The tree of calls below a call, for the page."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

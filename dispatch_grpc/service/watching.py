@@ -84,7 +84,7 @@ class Watching:
         if request.HasField("max_wait"):
             seconds = request.max_wait.seconds + request.max_wait.nanos / 1e9
             if seconds < 0:
-                raise rpc_error(Code.INVALID_ARGUMENT, "max_wait: zero or more is required")
+                raise rpc_error(Code.INVALID_ARGUMENT, "max_wait: must not be negative")
         deadline = asyncio.get_running_loop().time() + min(seconds, _MAX_WAIT_SECONDS)
         event = asyncio.Event()
         waiters = self._waiters.setdefault(id, set())

@@ -37,7 +37,7 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.text import shorten
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
-from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.protocols import CLOSED, ConnectionSettings, Metadata, Method
 from dispatch_grpc.transport.retry import retry_after
 
 MAX_IDLE_SECONDS = 30.0  # below the idle timeouts of NAT and load balancers
@@ -268,7 +268,7 @@ class Connect(ABC):
     def _failure(self, error: OSError, deadline: float) -> Exception:
         """Return the error to raise for one of a connection. May connect, to find the cause."""
         if self._closed:
-            return ClientStateError("the client was closed while the request was under way")
+            return ClientStateError(CLOSED)
         left = deadline - time.monotonic()
         if isinstance(error, TimeoutError) and left <= 0.01:
             return DeadlineExceededError("the deadline has passed", code=Code.DEADLINE_EXCEEDED)

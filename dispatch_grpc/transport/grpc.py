@@ -40,10 +40,8 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
-from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.protocols import CLOSED, ConnectionSettings, Metadata, Method
 from dispatch_grpc.transport.retry import async_sender, retry_after, sender
-
-_CLOSED = "the client was closed while the request was under way"
 
 
 class _GRPC(ABC):
@@ -92,12 +90,12 @@ class _GRPC(ABC):
 
     def _unusable(self, error: Exception) -> ClientStateError:
         text = f"the gRPC channel cannot be used: {error}"
-        return ClientStateError(_CLOSED if self._closed and self._owned else text)
+        return ClientStateError(CLOSED if self._closed and self._owned else text)
 
     def _failure(self, error: Any) -> Exception:
         """Return the error to raise for one of grpcio. May connect, to find the cause."""
         if self._closed and self._owned:
-            return ClientStateError(_CLOSED)
+            return ClientStateError(CLOSED)
         found = _translate(error)
         if isinstance(found, UnavailableError) and not error.initial_metadata():
             target, proxy = self._settings.target, self._settings.proxy
@@ -161,7 +159,7 @@ class AsyncGRPCTransport(_GRPC):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and self._owned and not (task and task.cancelling()):
-                raise ClientStateError(_CLOSED) from None  # close() cancels what is under way
+                raise ClientStateError(CLOSED) from None  # close() cancels what is under way
             raise
         if response is None:  # grpc.aio's way to say that it could not decode it
             raise ProtocolError("malformed message", code=Code.INTERNAL)

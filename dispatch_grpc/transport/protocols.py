@@ -13,6 +13,8 @@ from dispatch_grpc.transport.tls import TLSCredentials
 Metadata = tuple[tuple[str, str], ...]
 """Pairs of lower-case key and value."""
 
+CLOSED = "the client was closed while the request was under way"
+
 Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall"]
 """The methods of CallService."""
 

@@ -89,7 +89,7 @@ def test_a_call_that_is_not_there(service: RunningService, channel: grpc.Channel
 def test_a_negative_wait(service: RunningService, channel: grpc.Channel):
     request = WaitCallRequest(dispatch_id=str(uuid4()), max_wait=Duration(seconds=-1))
     code, message = refused(service, CallServiceStub(channel).WaitCall, request)
-    assert (code, message) == ("INVALID_ARGUMENT", "max_wait: zero or more is required")
+    assert (code, message) == ("INVALID_ARGUMENT", "max_wait: must not be negative")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from dispatch_grpc.service.store import Job, New, Written
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
 from tests.service.conftest import Bench
+from tests.service.test_store import prune
 
 CALL = new_call("http://here.example:80", "f", 23)
 DAY = timedelta(days=1)
@@ -113,7 +114,7 @@ async def finish(connection: Any, *calls: New) -> None:
 
 async def check_retention(connection: Any, old: Sequence[New]) -> None:
     """Those that finished days ago are in the partitions of these days."""
-    await store_upkeep.prune(connection, 7 * DAY + timedelta(hours=1), DAY)
+    await prune(connection, 7 * DAY + timedelta(hours=1), DAY)
     infos = [await reads.get(connection, one.id) for one in old]
     assert [info is not None for info in infos] == [True] * 8 + [False] * 2
     assert await connection.fetchval("SELECT count(*) FROM finished_other") == 0
@@ -218,9 +219,9 @@ def test_a_role_without_rights_to_change_tables_tends_partitions(url: str):
             role = await asyncpg.connect(url, server_settings=settings)
             names = "SELECT count(*) FROM pg_class WHERE relname ~ '^finished_[0-9]{8}$'"
             assert await role.fetchval(names) == 3
-            await store_upkeep.prune(role, -3 * DAY, DAY)
+            await prune(role, -3 * DAY, DAY)
             assert await role.fetchval(names) == 0
-            await store_upkeep.prune(role, DAY, DAY)
+            await prune(role, DAY, DAY)
             assert await role.fetchval(names) == 3
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await role.execute("CREATE TABLE no (id int)")

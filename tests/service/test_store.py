@@ -34,6 +34,12 @@ LIMITS = Limits(first_backoff=timedelta(0))
 HERE = "http://here.example:80"
 
 
+async def prune(connection: Any, retention: timedelta, requests: timedelta) -> bool:
+    """Do what the chore does in two transactions."""
+    await store_upkeep.tend_partitions(connection, retention, requests)
+    return await store_upkeep.prune(connection, retention, requests)
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -611,7 +617,7 @@ def test_what_is_old_is_pruned(bench: Bench):
     bench.run(lambda c: request(c, b"new", b"body"))
     day = timedelta(days=1)
     assert bench.run(store_upkeep.file) is None
-    assert bench.run(lambda c: store_upkeep.prune(c, day, day)) is False
+    assert bench.run(lambda c: prune(c, day, day)) is False
     assert row(bench, old) is None
     assert row(bench, keep) is not None
     assert row(bench, child.running.id) is not None  # its parent has not been given it
@@ -662,7 +668,7 @@ def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
         new = New(new_id(), CALL, now())
         await store_accept.accept(connection, [new], now())
         await connection.execute(oldest)
-        await store_upkeep.prune(connection, 7 * day, day)  # which makes the day's partition
+        await prune(connection, 7 * day, day)  # which makes the day's partition
         await store_upkeep.file(connection)
         tables = "SELECT tableoid::regclass::text FROM finished WHERE id = $1"
         assert await connection.fetchval(tables, new.id) == min(await partitions(connection))
@@ -670,10 +676,10 @@ def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
     bench.run(two_days_old)
     before = bench.run(partitions)
     assert [name.partition("_")[0] for name in before] == ["finished"] * 5 + ["requests"] * 3
-    bench.run(lambda c: store_upkeep.prune(c, day, day))
+    bench.run(lambda c: prune(c, day, day))
     assert bench.run(partitions) == before[1:]
     assert ids_in(bench, "every_call") >= set(ids)
-    bench.run(lambda c: store_upkeep.prune(c, -3 * day, -3 * day))
+    bench.run(lambda c: prune(c, -3 * day, -3 * day))
     assert bench.run(partitions) == []
     # Where there is no partition for the day, nothing is refused.
     (id,) = accept(bench, CALL)
@@ -681,12 +687,12 @@ def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
     answer(bench, loaded, exit_(1))
     assert row(bench, id)["state"] == store.FINISHED
     bench.run(lambda c: request(c, b"newer", b"body"))
-    bench.run(lambda c: store_upkeep.prune(c, day, day))  # the day has rows elsewhere
+    bench.run(lambda c: prune(c, day, day))  # the day has rows elsewhere
     assert [name[-8:] for name in bench.run(partitions)] == 2 * [
         (datetime.now(UTC) + number * day).strftime("%Y%m%d") for number in (1, 2)
     ]
     bench.clear()
-    bench.run(lambda c: store_upkeep.prune(c, day, day))
+    bench.run(lambda c: prune(c, day, day))
     assert bench.run(partitions) == before[2:]
 
 
@@ -696,11 +702,11 @@ def test_partitions_wait_for_those_who_read(bench: Bench):
     async def main() -> None:
         await_partition = "SELECT to_regclass('finished_' || to_char(now() AT TIME ZONE 'UTC', $1))"
         async with bench.database.transaction() as connection:
-            await store_upkeep.prune(connection, day, day)
+            await prune(connection, day, day)
         async with bench.database.transaction() as reading:
             await reading.execute("SELECT FROM finished")
             async with bench.database.transaction() as connection:
-                await store_upkeep.prune(connection, -3 * day, day)  # and does not wait long
+                await prune(connection, -3 * day, day)  # and does not wait long
             assert await reading.fetchval(await_partition, "YYYYMMDD") is not None
 
     bench.runner.run(main())

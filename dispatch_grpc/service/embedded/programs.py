@@ -142,7 +142,11 @@ class Programs:
             if not copy.exists():
                 copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-                    self.copy(Path(folder) / copy.name).root.rename(copy)
+                    try:
+                        self.copy(Path(folder) / copy.name).root.rename(copy)
+                    except OSError:
+                        if not copy.exists():  # another process was faster
+                            raise
                 logger.info(
                     "PostgreSQL does not run as root, and other users cannot enter %s: its "
                     "programs were copied to %s",
