@@ -785,12 +785,13 @@ def test_list_by_each_filter(api: API, functions: Functions, name: str):
         return exit_(error=LookupError(name), status=Status.NOT_FOUND)
 
     start = datetime.now(UTC)
-    time.sleep(0.01)
+    time.sleep(0.1)  # more than the service's idea of the database's time may be wrong
     dead = f"http://127.0.0.1:{hostile.unused_port()}"
     queued = api.dispatch(new_call(dead, function, expiration=timedelta(minutes=5)))
     api.until(queued, QUEUED, 1)
-    time.sleep(0.01)
+    time.sleep(0.1)
     middle = datetime.now(UTC)
+    time.sleep(0.1)
     missing = api.dispatch(new_call(functions.endpoint.url, function))
     with pytest.raises(CallError):
         api.wait(missing, timeout=PATIENCE)

@@ -149,7 +149,7 @@ def test_a_pooler_is_told_of(databases: Databases, caplog: pytest.LogCaptureFixt
         databases.open(f"postgresql://postgres@127.0.0.1:{proxy.url}/tidy")
     finally:
         proxy.close()
-    assert "through a pooler, such as PgBouncer" in caplog.text
+    assert "through a pooler: it must keep one connection" in caplog.text
 
 
 @pytest.mark.skipif(
