@@ -83,11 +83,7 @@ def fill_call(  # noqa: PLR0917 (keywords would cost time)
 
     After an error, some of them may be set.
     """
-    try:
-        problem = _problem(endpoint, function)
-    except TypeError:  # not even hashable
-        problem = endpoint_problem(endpoint) or function_problem(function)
-    if problem:
+    if problem := _problem_of_names(endpoint, function):
         raise InvalidCallError(problem)
     call.endpoint = endpoint
     call.function = function
@@ -136,10 +132,7 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
     endpoint = call.endpoint
     if nested and not endpoint:
         endpoint = "http://endpoint"
-    function = call.function
-    # Long texts are not remembered: a client can send megabytes of them.
-    check = _remembered if len(endpoint) + len(function) <= _MOST_REMEMBERED else _problem
-    if problem := check(endpoint, function):
+    if problem := _problem_of_names(endpoint, call.function):
         return f".{problem}"
     if call.HasField("expiration"):
         seconds, nanos = call.expiration.seconds, call.expiration.nanos
@@ -156,9 +149,22 @@ def _problem(endpoint: str, function: str) -> str | None:
     return endpoint_problem(endpoint) or function_problem(function)
 
 
-_MAX_ENDPOINT = 65_536  # characters: to match the pattern with 4 MB takes a second
 _MOST_REMEMBERED = 4096  # characters
 _remembered = lru_cache(maxsize=1024)(_problem)
+
+
+def _problem_of_names(endpoint: str, function: str) -> str | None:
+    """Do the same as `_problem`, and remember the answer: most calls name the same few."""
+    try:
+        # Long texts are not remembered: a client can send megabytes of them.
+        if len(endpoint) + len(function) <= _MOST_REMEMBERED:
+            return _remembered(endpoint, function)
+    except TypeError:  # neither is a text
+        pass
+    return _problem(endpoint, function)
+
+
+_MAX_ENDPOINT = 65_536  # characters: to match the pattern with 4 MB takes a second
 
 
 def endpoint_problem(endpoint: str) -> str | None:
