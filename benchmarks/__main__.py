@@ -160,7 +160,7 @@ ROWS = [
     Row("dispatch by Connect, p50 / raw gRPC stub", ("ours", "sync connect"), RAW, True, None),
     Row("64 tasks / raw grpc.aio stub", AIO, AIO_RAW, False, 0.9, 0.25, rounds=80),
     Row("64 tasks / dispatch-py", AIO, PEER, False, 1.45, 0.25),
-    Row("64 tasks by Connect / dispatch-py", AIO_CONNECT, PEER, False, None, 0.25),
+    Row("64 tasks by Connect / dispatch-py", AIO_CONNECT, PEER, False, 0.8, 0.25),
     against_peer("batch of values", 2, "1,000 calls from values"),
     against_peer("batch of calls", 2.5, "1,000 ready calls"),
     *(against_peer(f"marshal {name}", target) for name, target, _ in CONVERSIONS),
@@ -186,8 +186,8 @@ RUN, SIGNED_RUN = "ours async", "ours signed async"
 RUN_ROWS = [
     runs("run of a no-op function / dispatch-py", RUN, "theirs async", 1),
     runs("run of a sync no-op function / dispatch-py", "ours sync", "theirs sync"),
-    runs("run of a signed request / unsigned", SIGNED_RUN, RUN),
-    runs("run of a signed request / dispatch-py", SIGNED_RUN, "theirs signed async"),
+    runs("run of a signed request / unsigned", SIGNED_RUN, RUN, 0.45),
+    runs("run of a signed request / dispatch-py", SIGNED_RUN, "theirs signed async", 1.2),
 ]
 
 

@@ -307,7 +307,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
     with started(sys.executable, "service_pgqueuer", server.url("pgqueuer")) as pgqueuer:
         versions |= pgqueuer.hello
         jobs = partial(pgqueuer.ask, "jobs", CALLS)
-        report_completion("empty jobs of pgqueuer alone", load, jobs, 0.2)
+        report_completion("empty jobs of pgqueuer alone", load, jobs, 0.3)
     for protocol, name in PROTOCOLS.items():
         report_accept(
             name,
