@@ -26,6 +26,7 @@ KEY = "sk-test-0123456789"
 # Their tests kill, freeze and cut processes and connections, which takes minutes. They run once:
 # `make test-lowest` and `make test-newest` leave them out.
 SLOW_FILES = {
+    "cli/test_serve_processes.py",
     "service/test_chaos.py",
     "service/test_database_faults.py",
     "service/test_embedded.py",

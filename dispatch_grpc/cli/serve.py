@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import os
 import ssl
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,12 +15,19 @@ import click
 
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, duration_option
-from dispatch_grpc.cli.service_process import OR_SERVICE, log, loop_factory, run_service
+from dispatch_grpc.cli.output import print_lines
+from dispatch_grpc.cli.service_process import (
+    OR_SERVICE,
+    announcement,
+    log,
+    loop_factory,
+    run_service,
+)
 from dispatch_grpc.client.settings import resolve_api_key
 from dispatch_grpc.errors import missing_extra
 
 if TYPE_CHECKING:
-    from dispatch_grpc.service import ServiceSettings
+    from dispatch_grpc.service import Service, ServiceSettings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -167,6 +175,13 @@ Examples:
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
 @_number("--max-request-bytes", 4_194_304, "Largest request to accept, in bytes", 2**30 - 1)
+@_number(
+    "--processes",
+    1,
+    "Number of processes, all on one port: about one for each core; --concurrency and "
+    "--host-concurrency hold for each. Needs Linux",
+    256,
+)
 @_duration("--shutdown-timeout", "30s", "Time for running calls to finish when the service stops")
 @click.option(
     "--log-level",
@@ -182,7 +197,7 @@ Examples:
     default="text",
     help="Format of the log: text, or json with one object on each line (default: text).",
 )
-def serve(*, log_level: str, log_format: str, **options: Any) -> int:
+def serve(*, processes: int, log_level: str, log_format: str, **options: Any) -> int:
     """Run the durable service until Ctrl-C or SIGTERM.
 
     Calls are recorded in PostgreSQL, embedded or your own, and run on their endpoints until
@@ -192,8 +207,23 @@ def serve(*, log_level: str, log_format: str, **options: Any) -> int:
     log(log_level, log_format)
     keys = _api_keys(options.pop("api_keys"), options["api_key_file"], os.environ)
     settings = _settings(keys.values, **options)
+    if processes > 1:
+        if sys.platform != "linux":
+            raise MistakeError(
+                "--processes: several processes on one port need Linux, whose kernel spreads "
+                "connections over them; elsewhere, start services on several ports"
+            )
+        from dispatch_grpc.cli.supervisor import supervise
+
+        with asyncio.Runner() as runner:
+            return runner.run(supervise(settings, keys.source, processes, (log_level, log_format)))
+
+    def announce(service: "Service") -> None:
+        made = service.api_keys[0] if service.made_key else None
+        print_lines(announcement(settings, service.url, keys.source, made))
+
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(run_service(settings, keys.source))
+        return runner.run(run_service(settings, announce))
 
 
 # Settings

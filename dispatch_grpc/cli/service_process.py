@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.errors import missing_extra
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.transport import is_loopback
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from dispatch_grpc.service import Service, ServiceSettings
 
 OR_SERVICE = ", or 'dispatch-grpc[service]' for a PostgreSQL of your own"
@@ -33,19 +34,30 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def run_service(settings: "ServiceSettings", source: str) -> int:
-    """Run the service until a signal; returns the exit code."""
+async def run_service(
+    settings: "ServiceSettings",
+    announce: Callable[["Service"], None],
+    supervisor: "Connection | None" = None,
+) -> int:
+    """Run the service until a signal; returns the exit code.
+
+    Args:
+        settings: Its settings.
+        announce: Called when it has started.
+        supervisor: A pipe to the process that started this one, which tells when to stop.
+    """
     from dispatch_grpc.service import Service
 
-    in_files = settings.certfile or settings.api_key_file or not settings.api_keys
-    with Signals(is_reloadable=bool(in_files)) as signals:
+    with Signals(is_reloadable=is_reloadable(settings)) as signals:
+        if supervisor is not None:
+            signals.obey(supervisor)
         try:
             async with Service.open(settings) as service:
                 signals.started = True
                 # The objects made so far stay for good: the garbage collector may skip them.
                 gc.freeze()
                 signals.reload_by(service.reload)
-                print_lines(announcement(settings, service, source))
+                announce(service)
                 await signals.stop.wait()
                 logger.info("stopping")
         except asyncio.CancelledError:
@@ -63,6 +75,11 @@ async def run_service(settings: "ServiceSettings", source: str) -> int:
             ) from error
     logger.info("stopped")
     return 0
+
+
+def is_reloadable(settings: "ServiceSettings") -> bool:
+    """Return whether the service has anything in files that SIGHUP may load again."""
+    return bool(settings.certfile or settings.api_key_file or not settings.api_keys)
 
 
 class Signals:
@@ -118,13 +135,34 @@ class Signals:
         if self._reload is not None:
             self._loop.call_soon_threadsafe(self._reload)
 
+    def obey(self, supervisor: "Connection") -> None:
+        """Do what a supervisor tells over a pipe; stop gracefully when it has ended."""
+
+        def hear() -> None:
+            try:
+                word = supervisor.recv()
+            except (EOFError, OSError):
+                self._loop.remove_reader(supervisor.fileno())
+                logger.warning("the supervisor has ended: this process stops")
+                word = "stop"
+            if word == "reload":
+                self._hang_up()
+                return
+            # This process may have got the same signals as the supervisor: they count once.
+            for _ in range(len(self.numbers), 1 if word == "stop" else 2):
+                self._handle(signal.SIGTERM, None)
+
+        self._loop.add_reader(supervisor.fileno(), hear)
+
     def _end(self) -> None:
         self.stop.set()
         if self._task is not None and (len(self.numbers) > 1 or not self.started):
             self._task.cancel()
 
 
-def announcement(settings: "ServiceSettings", service: "Service", source: str) -> list[str]:
+def announcement(
+    settings: "ServiceSettings", url: str, source: str, made_key: str | None
+) -> list[str]:
     """Return the lines to print: the URL, the API key, and a command to try them."""
     file = settings.data_dir / "api-key"
     if source:
@@ -132,18 +170,18 @@ def announcement(settings: "ServiceSettings", service: "Service", source: str) -
     else:
         key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
         # Only on a terminal: elsewhere the key would end up in logs.
-        if service.made_key and sys.stdout.isatty():
-            key = f"API key (kept in {file}): {service.api_keys[0]}"
-    parts = urlsplit(service.url)
-    url, option = service.url, ""
+        if made_key is not None and sys.stdout.isatty():
+            key = f"API key (kept in {file}): {made_key}"
+    parts = urlsplit(url)
+    tried, option = url, ""
     if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104 (which is not listened on here)
-        url = f"{parts.scheme}://localhost:{parts.port}"
+        tried = f"{parts.scheme}://localhost:{parts.port}"
     elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         option = " --allow-plaintext"
     return [
-        f"URL: {service.url}",
+        f"URL: {url}",
         key,
-        f"Try it: DISPATCH_API_URL={url} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
+        f"Try it: DISPATCH_API_URL={tried} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
         f"http://127.0.0.1:8000 greet --input '\"World\"' --wait",
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,8 @@ class ServiceSettings:
         data_dir: Folder of the embedded database, and of the API key that was made.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+        share_port: Whether other processes of the same user may listen on the port as well, all
+            with this setting. The kernel spreads connections over them; needs Linux.
         api_keys: Keys of which a request must carry one.
         api_key_file: File of more keys, one `key` or `name:key` a line. Without any key, one is
             made and kept in `data_dir`.
@@ -65,6 +67,7 @@ class ServiceSettings:
     data_dir: Path = Path(".dispatch")
     host: str = "127.0.0.1"
     port: int = 7890
+    share_port: bool = False
     api_keys: Sequence[str] = ()
     api_key_file: Path | None = None
     certfile: str | None = None
@@ -77,6 +80,12 @@ class ServiceSettings:
     max_response_bytes: int = 16_000_000
     max_backlog: int = 1_000_000
     worker: Settings = field(default_factory=Settings)
+
+    @property
+    def url(self) -> str:
+        """The API URL of a service that listens on `port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certfile else 'http'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ class Service:
         keys = KeyRing(source.load())
         certificate = _certificate(settings)
         signing_key = _signing_key(settings)
-        listener = one_port.listen(settings.host, settings.port)
+        listener = one_port.listen(settings.host, settings.port, share=settings.share_port)
         database = Database(settings.database, settings.data_dir)
         try:
             await database.open()
@@ -149,7 +158,6 @@ class Service:
             page=Page(database, metrics, keys),
         )
         host, port = listener.getsockname()[:2]
-        scheme = "https" if settings.certfile else "http"
         serving = asyncio.create_task(
             one_port.serve(
                 app,
@@ -161,9 +169,8 @@ class Service:
         )
         working = asyncio.create_task(worker.run())
         try:
-            host = f"[{host}]" if ":" in host else host
             yield Service(
-                f"{scheme}://{host}:{port}",
+                replace(settings, host=host, port=port).url,
                 list(keys),
                 source.made,
                 reload=partial(_reload, source, keys, certificate),

@@ -1,11 +1,13 @@
 """What the service tells Prometheus."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from dispatch_grpc.service.machine import Finish
 from dispatch_grpc.service.store import Written
@@ -14,7 +16,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The counters of one process."""
+    """The counters of one process.
+
+    Where PROMETHEUS_MULTIPROC_DIR is set, as by `dispatch-grpc serve --processes`, they are kept
+    in files of that folder, and `render` returns the sums of all processes.
+    """
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -31,7 +37,10 @@ class Metrics:
             registry=registry,
         )
         self.running: Gauge = Gauge(
-            "dispatch_calls_running", "Calls that run here.", registry=registry
+            "dispatch_calls_running",
+            "Calls that run here.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.run_seconds: Histogram = Histogram(
             "dispatch_run_seconds", "Time of a run.", buckets=_SECONDS, registry=registry
@@ -47,6 +56,7 @@ class Metrics:
             "Calls in the database that have not ended; all processes see the same.",
             ["state"],
             registry=registry,
+            multiprocess_mode="mostrecent",
         )
         self.counts: Mapping[str, int] = {}
 
@@ -66,4 +76,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+        registry = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

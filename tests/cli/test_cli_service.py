@@ -882,10 +882,7 @@ def test_where_keys_come_from(tmp_path: Path):
     ],
 )
 def test_the_line_to_try_for_other_addresses(url, line):
-    from dispatch_grpc.service import Service
-
-    service = Service(url, ["sk-secret"], made_key=False, reload=lambda: None)
-    lines = service_process.announcement(ServiceSettings(), service, "DISPATCH_API_KEY")
+    lines = service_process.announcement(ServiceSettings(), url, "DISPATCH_API_KEY", "sk-secret")
     assert lines[:2] == [f"URL: {url}", "API key: from DISPATCH_API_KEY"]
     assert line in lines[2]
     assert "secret" not in "".join(lines)
