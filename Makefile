@@ -22,7 +22,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service chaos lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service profile-service chaos lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-service: setup .venv-service-peer/.stamp ## measure the durable service ag
 	$(BIN)/python -m benchmarks.service
 .venv-service-peer/.stamp: $(REQ)/service-peer.txt
 	$(call venv,.venv-service-peer,-r $(REQ)/service-peer.txt)
+
+profile-service: setup ## write a flame graph of the durable service under load
+	$(BIN)/python -m benchmarks.service profile
 
 chaos: setup ## run calls for ten minutes while everything fails: CHAOS_SECONDS, CHAOS_CALLS, CHAOS_SEED
 	$(BIN)/python -m tests.service.chaos

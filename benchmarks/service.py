@@ -2,8 +2,8 @@
 
 It takes about four minutes. With the argument `memory` it has 100,000 calls run instead, and
 tells the memory that the service's process has; with `neighbours`, how long single calls take
-beside endpoints that are dead or hang; with `profile`, what takes its time; with `workflows`, only
-the rows about workflows.
+beside endpoints that are dead or hang; with `profile`, it writes a flame graph of the service; with
+`singles` and `workflows`, it prints only the rows about single calls and workflows.
 
 There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
 turns, as by `benchmarks`, and a ratio is the median of the rounds' ratios.
@@ -13,6 +13,7 @@ import asyncio
 import http.client
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,7 +45,7 @@ from benchmarks.service_neighbours import (
     dead,
     hanging,
 )
-from dispatch_grpc import Call, Client, new_call
+from dispatch_grpc import AsyncClient, Call, Client, new_call
 from dispatch_grpc.client.settings import Protocol
 from dispatch_grpc.service.embedded import Embedded
 
@@ -57,7 +58,9 @@ CHILDREN = 500
 CALLS_P50, CALLS_P99 = NEIGHBOURS_CALLS // 2, NEIGHBOURS_CALLS * 99 // 100
 AWAITS, FAN_OUT = 100, 1000
 NEIGHBOURS_ROUNDS = 3
-PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service-profile.txt"
+SINGLE_CALLS, SINGLE_TASKS = 1000, 64
+PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service.svg"
+PROFILE_SECONDS = 20
 
 PROTOCOLS: dict[Protocol, str] = {"grpc": "gRPC", "connect": "Connect"}
 Sides = Mapping[str, Callable[[], float]]
@@ -137,6 +140,7 @@ class Load:
     """What clients ask of the service; all that they do, so that calls can be counted."""
 
     def __init__(self, url: str, endpoint: str, queue_is_empty: Callable[[], bool]) -> None:
+        self._url = url
         self._endpoint = endpoint
         self._queue_is_empty = queue_is_empty
         self._clients = {
@@ -207,6 +211,28 @@ class Load:
                 time.sleep(0.01)
         self.settle()
         return median(times)
+
+    def singles(self, protocol: Protocol) -> float:
+        """The time of a call, as `complete`, of tasks that each dispatch one call at a time."""
+
+        async def dispatch() -> None:
+            calls = iter([self.call(number) for number in range(SINGLE_CALLS)])
+            async with AsyncClient(KEY, api_url=self._url, protocol=protocol) as client:
+
+                async def task() -> None:
+                    for call in calls:
+                        await client.dispatch(call)
+
+                await asyncio.gather(*(task() for _ in range(SINGLE_TASKS)))
+
+        self._expected += SINGLE_CALLS
+        start = perf_counter()
+        uvloop.run(dispatch())
+        while not self._queue_is_empty():
+            time.sleep(0.01)
+        took = (perf_counter() - start) / SINGLE_CALLS
+        self.settle()
+        return took
 
     def batches(self, protocol: Protocol) -> float:
         """The time for one call of a batch."""
@@ -317,6 +343,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
             dispatching(recorder, protocol),
         )
     report_accepts(server)
+    report_singles(load)
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
@@ -394,6 +421,14 @@ def report_completion(
     samples = measure(7, {"ours": load.complete, "theirs": lambda: peer()[0]})
     title = f"no-op calls to completion / {name}"
     row(title, samples["ours"], samples["theirs"], target, rate, at_most=False)
+
+
+def report_singles(load: Load) -> None:
+    sides = {name: partial(load.singles, protocol) for protocol, name in PROTOCOLS.items()}
+    samples = measure(7, {**sides, "batches": load.complete})
+    for name in sides:
+        title = f"single calls of {SINGLE_TASKS} tasks by {name}, to completion / in batches"
+        row(title, samples[name], samples["batches"], 0.6, rate, at_most=False)
 
 
 def report_accept(
@@ -499,14 +534,26 @@ def resident(pid: int) -> float:
     raise AssertionError
 
 
-def profile(server: Postgres, start: Callable[..., Child]) -> None:
-    """Have calls run, and write what took the time of the service."""
+def singles(server: Postgres, start: Callable[..., Child]) -> None:
+    """Print the rows about single calls only."""
     endpoint = start(sys.executable, "service_endpoint").hello
-    service = start(sys.executable, "service_ours", server.url("ours"), KEY, str(PROFILE))
+    service = start(sys.executable, "service_ours", server.url("ours"), KEY)
+    report_singles(Load(service.hello["url"], f"http://127.0.0.1:{endpoint}", server.watch_queue()))
+
+
+def profile(server: Postgres, start: Callable[..., Child]) -> None:
+    """Have calls run, single ones and batches, and write a flame graph of the service."""
+    endpoint = start(sys.executable, "service_endpoint").hello
+    service = start(sys.executable, "service_ours", server.url("ours"), KEY)
     load = Load(service.hello["url"], f"http://127.0.0.1:{endpoint}", server.watch_queue())
-    for _ in range(3):
-        print(f"{rate(load.complete())}, profiled")
-    print(f"The profile will be in {PROFILE}.")
+    command = ("record", "--pid", str(service.pid), "--format", "flamegraph", "--output", PROFILE)
+    program = Path(sys.executable).with_name("py-spy")
+    with subprocess.Popen([program, *command, "--duration", str(PROFILE_SECONDS)]) as recording:
+        while recording.poll() is None:
+            print(f"{rate(load.singles('grpc'))} single calls, {rate(load.complete())} in batches")
+    if recording.returncode:
+        sys.exit("py-spy could not record; on some systems it needs the rights of root")
+    print(f"The flame graph is in {PROFILE}.")
 
 
 def main() -> None:
@@ -514,6 +561,7 @@ def main() -> None:
         "memory": memory,
         "neighbours": neighbours,
         "profile": profile,
+        "singles": singles,
         "workflows": workflows,
     }
     run = others[sys.argv[1]] if sys.argv[1:] else report

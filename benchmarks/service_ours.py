@@ -1,16 +1,12 @@
 """A process of the service as `dispatch-grpc serve` runs it. Arguments: database, API key.
 
-It prints its URL as a line of JSON, and serves until its input ends. Given a third argument, it is
-profiled, and what took longest is written to this file.
+It prints its URL as a line of JSON, and serves until its input ends.
 """
 
 import asyncio
-import cProfile
 import gc
 import json
-import pstats
 import sys
-from pathlib import Path
 
 import uvloop
 
@@ -26,10 +22,4 @@ async def main(database: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[3:]:
-        profile = cProfile.Profile()
-        profile.runcall(uvloop.run, main(*sys.argv[1:3]))
-        with Path(sys.argv[3]).open("w") as file:
-            pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(60)
-    else:
-        uvloop.run(main(*sys.argv[1:]))
+    uvloop.run(main(*sys.argv[1:]))
