@@ -264,6 +264,7 @@ class Worker:
         now = _now()
         for lane, seconds in lanes.items():
             if seconds <= 0:
+                self._delayed.add(lane)  # there may be later ones
                 self._lanes.has_jobs(lane)
             else:
                 self._due[lane] = now + seconds
@@ -311,7 +312,7 @@ class Worker:
         if some := [lane for lane in lanes if lane in self._delayed]:
             async with self._database.relaxed.acquire() as connection:
                 found = await queue.due(connection, some)
-            self._delayed.difference_update(some)
+            self._delayed.difference_update(some)  # those of which some are due come back
             self._note(found)
 
     def _lose_claim(self) -> None:

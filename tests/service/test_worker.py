@@ -33,7 +33,7 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
+from dispatch_grpc.service.store import Job, Jobs, Loaded, New, Release, Written
 from dispatch_grpc.service.watching import Watching
 from tests import hostile
 from tests.service.conftest import Bench
@@ -420,3 +420,24 @@ def test_a_worker_is_alive_while_its_loop_turns_and_ready_while_the_database_wor
         await asyncio.gather(running, return_exceptions=True)
 
     bench.runner.run(asyncio.wait_for(main(), 60))
+
+
+def test_jobs_that_come_due_in_a_row_wait_for_no_scan(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """Also if the first was due before the lane was found, and the next by the time it is asked."""
+    monkeypatch.setattr(dequeue, "_LOOK_SECONDS", 3600.0)  # after the first
+
+    async def scenario() -> None:
+        delays = [None, *(timedelta(milliseconds=10 * number) for number in range(100))]
+        payloads: list[bytes | None] = [Job(new_id(), 0).pack() for _ in delays]  # of no call
+        async with bench.database.transaction() as connection:
+            await Jobs(["http://here.example f"] * len(delays), payloads, delays).write(connection)
+        one = worker(bench)
+        running = asyncio.create_task(one.run())
+        async with asyncio.timeout(30), bench.database.looks.acquire() as connection:
+            while await connection.fetchval("SELECT EXISTS (SELECT FROM pgqueuer)"):
+                await asyncio.sleep(0.05)
+        await one.stop(running)
+
+    bench.runner.run(scenario())
