@@ -168,3 +168,39 @@ def test_a_workflow_in_python_waits_for_the_endpoint(programs: Programs, durable
         found = client.wait(client.dispatch(welcome.call(url, ["Ada", "Grace"])), list[str])
         assert found[:2] == [f"Hello, {name}, from {language}" for name in ("Ada", "Grace")]
         assert found[2]
+
+
+@pytest.mark.parametrize("programs", ["go"], indirect=True)
+def test_a_function_of_the_endpoint_waits_for_a_workflow_in_python(
+    programs: Programs, durable: Durable
+):
+    """The function is given a call of the workflow, which calls the endpoint in turn."""
+    ours = Endpoint("http://127.0.0.1:1", env={})
+
+    @ours.workflow
+    async def welcome(url: str, names: list[str]) -> list[str]:
+        if not names:
+            raise ValueError("nobody to welcome")
+        greet = ours.remote(url, "greet", returns=str)
+        return await asyncio.gather(*(greet.run({"name": name}) for name in names))
+
+    with (
+        programs.endpoint() as url,
+        serve_app(ours.app) as server,
+        Client(durable.api_key, api_url=durable.url) as client,
+    ):
+        ours.url = server.url
+
+        def relay(call: Call) -> Any:
+            id = client.dispatch(new_call(url, "relay", call))
+            try:
+                return client.wait(id, list[str])
+            finally:
+                (child,) = client.list(parent=id)
+                assert (child.endpoint, child.function) == (ours.url, "welcome")
+
+        found = relay(welcome.call(url, ["Ada", "Grace"]))
+        assert found == [f"Hello, {name}, from Go" for name in ("Ada", "Grace")]
+        with pytest.raises(CallError, match="nobody to welcome") as caught:
+            relay(welcome.call(url, []))
+        assert caught.value.type == "ValueError"

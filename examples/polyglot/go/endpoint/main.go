@@ -1,5 +1,5 @@
-// Command endpoint hosts one function, `greet`, which a Dispatch service calls: it takes
-// {"name": …} and returns a text.
+// Command endpoint hosts two functions, which a Dispatch service calls: `greet` takes {"name": …} and
+// returns a text, `relay` takes a Call of any function, waits for it and returns its result.
 package main
 
 import (
@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -25,27 +27,57 @@ type endpoint struct{}
 func (endpoint) Run(
 	_ context.Context, request *connect.Request[sdkv1.RunRequest],
 ) (*connect.Response[sdkv1.RunResponse], error) {
-	if name := request.Msg.GetFunction(); name != "greet" {
+	switch name := request.Msg.GetFunction(); name {
+	case "greet":
+	case "relay":
+		return connect.NewResponse(relay(request.Msg)), nil
+	default:
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("there is no function %q", name))
 	}
-	result, err := greet(request.Msg.GetInput())
+	text, err := greet(request.Msg.GetInput())
 	if err != nil {
-		return finished(sdkv1.Status_STATUS_INVALID_ARGUMENT, &sdkv1.CallResult{
-			Error: &sdkv1.Error{Type: fmt.Sprintf("%T", err), Message: err.Error()},
-		}), nil
+		return connect.NewResponse(refused(err)), nil
 	}
-	output, err := anypb.New(result)
+	output, err := anypb.New(text)
 	if err != nil {
 		return nil, err
 	}
-	return finished(sdkv1.Status_STATUS_OK, &sdkv1.CallResult{Output: output}), nil
+	result := &sdkv1.CallResult{Output: output}
+	return connect.NewResponse(finished(sdkv1.Status_STATUS_OK, result)), nil
 }
 
-func finished(status sdkv1.Status, result *sdkv1.CallResult) *connect.Response[sdkv1.RunResponse] {
-	return connect.NewResponse(&sdkv1.RunResponse{
-		Status:    status,
-		Directive: &sdkv1.RunResponse_Exit{Exit: &sdkv1.Exit{Result: result}},
+// relay suspends itself with the call that it was given, and ends as that call did.
+func relay(request *sdkv1.RunRequest) *sdkv1.RunResponse {
+	poll := &sdkv1.Poll{MaxWait: durationpb.New(time.Hour), MinResults: 1, MaxResults: 1}
+	if resumed := request.GetPollResult(); resumed == nil {
+		call := &sdkv1.Call{}
+		if err := request.GetInput().UnmarshalTo(call); err != nil {
+			return refused(err)
+		}
+		poll.Calls = []*sdkv1.Call{call}
+	} else if failed := resumed.GetError(); failed != nil { // the call was not accepted
+		return finished(sdkv1.Status_STATUS_PERMANENT_ERROR, &sdkv1.CallResult{Error: failed})
+	} else if results := resumed.GetResults(); len(results) > 0 {
+		if results[0].GetError() != nil {
+			return finished(sdkv1.Status_STATUS_PERMANENT_ERROR, results[0])
+		}
+		return finished(sdkv1.Status_STATUS_OK, results[0])
+	} // or else MaxWait is over: wait on
+	return &sdkv1.RunResponse{
+		Status: sdkv1.Status_STATUS_OK, Directive: &sdkv1.RunResponse_Poll{Poll: poll},
+	}
+}
+
+func refused(err error) *sdkv1.RunResponse {
+	return finished(sdkv1.Status_STATUS_INVALID_ARGUMENT, &sdkv1.CallResult{
+		Error: &sdkv1.Error{Type: fmt.Sprintf("%T", err), Message: err.Error()},
 	})
+}
+
+func finished(status sdkv1.Status, result *sdkv1.CallResult) *sdkv1.RunResponse {
+	return &sdkv1.RunResponse{
+		Status: status, Directive: &sdkv1.RunResponse_Exit{Exit: &sdkv1.Exit{Result: result}},
+	}
 }
 
 func greet(input *anypb.Any) (*wrapperspb.StringValue, error) {
