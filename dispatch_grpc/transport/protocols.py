@@ -15,7 +15,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 CLOSED = "the client was closed while the request was under way"
 
-Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall"]
+Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall"]
 """The methods of CallService."""
 
 
