@@ -15,6 +15,7 @@ import (
 	v1 "dispatch-grpc.example/generated/go/dispatch/sdk/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	anypb "google.golang.org/protobuf/types/known/anypb"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -40,7 +41,8 @@ const (
 	CallState_CALL_STATE_QUEUED CallState = 1
 	// The call's function runs.
 	CallState_CALL_STATE_RUNNING CallState = 2
-	// The call's function is suspended, and waits for calls that it made.
+	// The call's function is suspended, and waits for calls that it made, or for
+	// CompleteCall.
 	CallState_CALL_STATE_WAITING CallState = 3
 	// The call has ended, well or not: its status and result tell.
 	CallState_CALL_STATE_FINISHED CallState = 4
@@ -746,11 +748,199 @@ func (x *CancelCallResponse) GetCancelled() int64 {
 	return 0
 }
 
+// Pending is the typed_coroutine_state of a Poll without calls by which a
+// function says that its call ends from outside, by CompleteCall. Such a call
+// is not run again. It waits until it expires, whatever max_wait says: a
+// service that does not know Pending resumes the function after max_wait, and
+// the function can tell.
+type Pending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pending) Reset() {
+	*x = Pending{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pending) ProtoMessage() {}
+
+func (x *Pending) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pending.ProtoReflect.Descriptor instead.
+func (*Pending) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
+}
+
+// A CompleteCallRequest holds the result of a call.
+type CompleteCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the call. Required.
+	//
+	// A call that another one made is also named by the id of that one, a dot,
+	// and the correlation id in 16 hexadecimal digits. A workflow knows this
+	// name as soon as it has made the call.
+	DispatchId string `protobuf:"bytes,1,opt,name=dispatch_id,json=dispatchId,proto3" json:"dispatch_id,omitempty"`
+	// How the call ends. Required.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*CompleteCallRequest_Output
+	//	*CompleteCallRequest_Error
+	Result        isCompleteCallRequest_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteCallRequest) Reset() {
+	*x = CompleteCallRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteCallRequest) ProtoMessage() {}
+
+func (x *CompleteCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteCallRequest.ProtoReflect.Descriptor instead.
+func (*CompleteCallRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CompleteCallRequest) GetDispatchId() string {
+	if x != nil {
+		return x.DispatchId
+	}
+	return ""
+}
+
+func (x *CompleteCallRequest) GetResult() isCompleteCallRequest_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *CompleteCallRequest) GetOutput() *anypb.Any {
+	if x != nil {
+		if x, ok := x.Result.(*CompleteCallRequest_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
+func (x *CompleteCallRequest) GetError() *v1.Error {
+	if x != nil {
+		if x, ok := x.Result.(*CompleteCallRequest_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isCompleteCallRequest_Result interface {
+	isCompleteCallRequest_Result()
+}
+
+type CompleteCallRequest_Output struct {
+	// The call ends well, with this output: google.protobuf.Empty for a
+	// function that returns nothing.
+	Output *anypb.Any `protobuf:"bytes,2,opt,name=output,proto3,oneof"`
+}
+
+type CompleteCallRequest_Error struct {
+	// The call fails, for good.
+	Error *v1.Error `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*CompleteCallRequest_Output) isCompleteCallRequest_Result() {}
+
+func (*CompleteCallRequest_Error) isCompleteCallRequest_Result() {}
+
+// A CompleteCallResponse holds what the call became.
+type CompleteCallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call, which has finished now.
+	Call          *CallInfo `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteCallResponse) Reset() {
+	*x = CompleteCallResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteCallResponse) ProtoMessage() {}
+
+func (x *CompleteCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteCallResponse.ProtoReflect.Descriptor instead.
+func (*CompleteCallResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CompleteCallResponse) GetCall() *CallInfo {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
 var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -802,19 +992,29 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"dispatchId\"c\n" +
 	"\x12CancelCallResponse\x12/\n" +
 	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\x12\x1c\n" +
-	"\tcancelled\x18\x02 \x01(\x03R\tcancelled*\x87\x01\n" +
+	"\tcancelled\x18\x02 \x01(\x03R\tcancelled\"\t\n" +
+	"\aPending\"\xa0\x01\n" +
+	"\x13CompleteCallRequest\x12\x1f\n" +
+	"\vdispatch_id\x18\x01 \x01(\tR\n" +
+	"dispatchId\x12.\n" +
+	"\x06output\x18\x02 \x01(\v2\x14.google.protobuf.AnyH\x00R\x06output\x12.\n" +
+	"\x05error\x18\x03 \x01(\v2\x16.dispatch.sdk.v1.ErrorH\x00R\x05errorB\b\n" +
+	"\x06result\"G\n" +
+	"\x14CompleteCallResponse\x12/\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call*\x87\x01\n" +
 	"\tCallState\x12\x1a\n" +
 	"\x16CALL_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CALL_STATE_QUEUED\x10\x01\x12\x16\n" +
 	"\x12CALL_STATE_RUNNING\x10\x02\x12\x16\n" +
 	"\x12CALL_STATE_WAITING\x10\x03\x12\x17\n" +
-	"\x13CALL_STATE_FINISHED\x10\x042\xef\x02\n" +
+	"\x13CALL_STATE_FINISHED\x10\x042\xd2\x03\n" +
 	"\vCallService\x12R\n" +
 	"\aGetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n" +
 	"\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n" +
 	"\bWaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n" +
 	"\n" +
-	"CancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00B>Z<dispatch-grpc.example/generated/go/dispatch/calls/v1;callsv1b\x06proto3"
+	"CancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12a\n" +
+	"\fCompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a'.dispatch.calls.v1.CompleteCallResponse\"\x00B>Z<dispatch-grpc.example/generated/go/dispatch/calls/v1;callsv1b\x06proto3"
 
 var (
 	file_dispatch_calls_v1_calls_proto_rawDescOnce sync.Once
@@ -829,7 +1029,7 @@ func file_dispatch_calls_v1_calls_proto_rawDescGZIP() []byte {
 }
 
 var file_dispatch_calls_v1_calls_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(CallState)(0),                // 0: dispatch.calls.v1.CallState
 	(*CallInfo)(nil),              // 1: dispatch.calls.v1.CallInfo
@@ -841,43 +1041,52 @@ var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(*WaitCallResponse)(nil),      // 7: dispatch.calls.v1.WaitCallResponse
 	(*CancelCallRequest)(nil),     // 8: dispatch.calls.v1.CancelCallRequest
 	(*CancelCallResponse)(nil),    // 9: dispatch.calls.v1.CancelCallResponse
-	(v1.Status)(0),                // 10: dispatch.sdk.v1.Status
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*v1.CallResult)(nil),         // 12: dispatch.sdk.v1.CallResult
-	(*v1.Error)(nil),              // 13: dispatch.sdk.v1.Error
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*Pending)(nil),               // 10: dispatch.calls.v1.Pending
+	(*CompleteCallRequest)(nil),   // 11: dispatch.calls.v1.CompleteCallRequest
+	(*CompleteCallResponse)(nil),  // 12: dispatch.calls.v1.CompleteCallResponse
+	(v1.Status)(0),                // 13: dispatch.sdk.v1.Status
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*v1.CallResult)(nil),         // 15: dispatch.sdk.v1.CallResult
+	(*v1.Error)(nil),              // 16: dispatch.sdk.v1.Error
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 18: google.protobuf.Any
 }
 var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	0,  // 0: dispatch.calls.v1.CallInfo.state:type_name -> dispatch.calls.v1.CallState
-	10, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
-	11, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
-	11, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
-	11, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
-	11, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
-	12, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
-	13, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
+	13, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
+	14, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
+	14, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
+	14, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
+	14, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
+	15, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
+	16, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
 	1,  // 8: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
 	0,  // 9: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	10, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	11, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	11, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	13, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	14, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	14, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
 	1,  // 13: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	14, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	17, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
 	1,  // 15: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
 	1,  // 16: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	2,  // 17: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	4,  // 18: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	6,  // 19: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	8,  // 20: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	3,  // 21: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	5,  // 22: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	7,  // 23: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	9,  // 24: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	18, // 17: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
+	16, // 18: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
+	1,  // 19: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	2,  // 20: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	4,  // 21: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	6,  // 22: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	8,  // 23: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	11, // 24: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
+	3,  // 25: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	5,  // 26: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	7,  // 27: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	9,  // 28: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	12, // 29: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }
@@ -885,13 +1094,17 @@ func file_dispatch_calls_v1_calls_proto_init() {
 	if File_dispatch_calls_v1_calls_proto != nil {
 		return
 	}
+	file_dispatch_calls_v1_calls_proto_msgTypes[10].OneofWrappers = []any{
+		(*CompleteCallRequest_Output)(nil),
+		(*CompleteCallRequest_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dispatch_calls_v1_calls_proto_rawDesc), len(file_dispatch_calls_v1_calls_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

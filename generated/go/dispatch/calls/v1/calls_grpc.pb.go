@@ -24,10 +24,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CallService_GetCall_FullMethodName    = "/dispatch.calls.v1.CallService/GetCall"
-	CallService_ListCalls_FullMethodName  = "/dispatch.calls.v1.CallService/ListCalls"
-	CallService_WaitCall_FullMethodName   = "/dispatch.calls.v1.CallService/WaitCall"
-	CallService_CancelCall_FullMethodName = "/dispatch.calls.v1.CallService/CancelCall"
+	CallService_GetCall_FullMethodName      = "/dispatch.calls.v1.CallService/GetCall"
+	CallService_ListCalls_FullMethodName    = "/dispatch.calls.v1.CallService/ListCalls"
+	CallService_WaitCall_FullMethodName     = "/dispatch.calls.v1.CallService/WaitCall"
+	CallService_CancelCall_FullMethodName   = "/dispatch.calls.v1.CallService/CancelCall"
+	CallService_CompleteCall_FullMethodName = "/dispatch.calls.v1.CallService/CompleteCall"
 )
 
 // CallServiceClient is the client API for CallService service.
@@ -50,6 +51,13 @@ type CallServiceClient interface {
 	// answers is not used. FAILED_PRECONDITION when the call has finished
 	// already.
 	CancelCall(ctx context.Context, in *CancelCallRequest, opts ...grpc.CallOption) (*CancelCallResponse, error)
+	// CompleteCall ends a call that has not finished with a result from outside.
+	// It is meant for calls that are Pending, but ends every call. A function
+	// that runs right now is not stopped, but what it answers is not used.
+	//
+	// The same request may be sent again. FAILED_PRECONDITION when the call has
+	// finished with another result. NOT_FOUND as for GetCall.
+	CompleteCall(ctx context.Context, in *CompleteCallRequest, opts ...grpc.CallOption) (*CompleteCallResponse, error)
 }
 
 type callServiceClient struct {
@@ -100,6 +108,16 @@ func (c *callServiceClient) CancelCall(ctx context.Context, in *CancelCallReques
 	return out, nil
 }
 
+func (c *callServiceClient) CompleteCall(ctx context.Context, in *CompleteCallRequest, opts ...grpc.CallOption) (*CompleteCallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompleteCallResponse)
+	err := c.cc.Invoke(ctx, CallService_CompleteCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CallServiceServer is the server API for CallService service.
 // All implementations must embed UnimplementedCallServiceServer
 // for forward compatibility.
@@ -120,6 +138,13 @@ type CallServiceServer interface {
 	// answers is not used. FAILED_PRECONDITION when the call has finished
 	// already.
 	CancelCall(context.Context, *CancelCallRequest) (*CancelCallResponse, error)
+	// CompleteCall ends a call that has not finished with a result from outside.
+	// It is meant for calls that are Pending, but ends every call. A function
+	// that runs right now is not stopped, but what it answers is not used.
+	//
+	// The same request may be sent again. FAILED_PRECONDITION when the call has
+	// finished with another result. NOT_FOUND as for GetCall.
+	CompleteCall(context.Context, *CompleteCallRequest) (*CompleteCallResponse, error)
 	mustEmbedUnimplementedCallServiceServer()
 }
 
@@ -141,6 +166,9 @@ func (UnimplementedCallServiceServer) WaitCall(context.Context, *WaitCallRequest
 }
 func (UnimplementedCallServiceServer) CancelCall(context.Context, *CancelCallRequest) (*CancelCallResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelCall not implemented")
+}
+func (UnimplementedCallServiceServer) CompleteCall(context.Context, *CompleteCallRequest) (*CompleteCallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompleteCall not implemented")
 }
 func (UnimplementedCallServiceServer) mustEmbedUnimplementedCallServiceServer() {}
 func (UnimplementedCallServiceServer) testEmbeddedByValue()                     {}
@@ -235,6 +263,24 @@ func _CallService_CancelCall_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CallService_CompleteCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompleteCallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).CompleteCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_CompleteCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).CompleteCall(ctx, req.(*CompleteCallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CallService_ServiceDesc is the grpc.ServiceDesc for CallService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -257,6 +303,10 @@ var CallService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelCall",
 			Handler:    _CallService_CancelCall_Handler,
+		},
+		{
+			MethodName: "CompleteCall",
+			Handler:    _CallService_CompleteCall_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

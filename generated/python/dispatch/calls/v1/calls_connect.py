@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DEFAULT_READ_MAX_BYTES, Endpoint, EndpointSync
 from pyqwest import Client, SyncClient
 
-from .calls_pb2 import CancelCallRequest, CancelCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, WaitCallRequest, WaitCallResponse
+from .calls_pb2 import CancelCallRequest, CancelCallResponse, CompleteCallRequest, CompleteCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, WaitCallRequest, WaitCallResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -68,6 +68,17 @@ class CallService(Protocol):
         and theirs. A function that runs right now is not stopped, but what it
         answers is not used. FAILED_PRECONDITION when the call has finished
         already.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def complete_call(self, request: CompleteCallRequest, ctx: RequestContext[CompleteCallRequest, CompleteCallResponse], /) -> CompleteCallResponse:
+        """
+        CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -128,6 +139,17 @@ class CallServiceASGIApplication(ConnectASGIApplication[CallService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.cancel_call,
+                ),
+                "/dispatch.calls.v1.CallService/CompleteCall": Endpoint.unary(
+                    method=MethodInfo(
+                        name="CompleteCall",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=CompleteCallRequest,
+                        output=CompleteCallResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.complete_call,
                 ),
             },
             interceptors=interceptors,
@@ -268,6 +290,34 @@ class CallServiceClient(ConnectClient):
             headers=headers,
             timeout_ms=timeout_ms,
         )
+    async def complete_call(
+        self,
+        request: CompleteCallRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CompleteCallResponse:
+        """
+        CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CompleteCall",
+                service_name="dispatch.calls.v1.CallService",
+                input=CompleteCallRequest,
+                output=CompleteCallResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
 
 class CallServiceSync(Protocol):
     """
@@ -300,6 +350,17 @@ class CallServiceSync(Protocol):
         and theirs. A function that runs right now is not stopped, but what it
         answers is not used. FAILED_PRECONDITION when the call has finished
         already.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def complete_call(self, request: CompleteCallRequest, ctx: RequestContext[CompleteCallRequest, CompleteCallResponse], /) -> CompleteCallResponse:
+        """
+        CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -358,6 +419,17 @@ class CallServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.cancel_call,
+                ),
+                "/dispatch.calls.v1.CallService/CompleteCall": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="CompleteCall",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=CompleteCallRequest,
+                        output=CompleteCallResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.complete_call,
                 ),
             },
             interceptors=interceptors,
@@ -492,6 +564,34 @@ class CallServiceClientSync(ConnectClientSync):
                 service_name="dispatch.calls.v1.CallService",
                 input=CancelCallRequest,
                 output=CancelCallResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def complete_call(
+        self,
+        request: CompleteCallRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> CompleteCallResponse:
+        """
+        CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="CompleteCall",
+                service_name="dispatch.calls.v1.CallService",
+                input=CompleteCallRequest,
+                output=CompleteCallResponse,
                 idempotency_level=IdempotencyLevel.UNKNOWN,
                 stream_type=StreamType.UNARY,
             ),

@@ -1,6 +1,7 @@
 from dispatch.sdk.v1 import call_pb2 as _call_pb2
 from dispatch.sdk.v1 import error_pb2 as _error_pb2
 from dispatch.sdk.v1 import status_pb2 as _status_pb2
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -130,3 +131,23 @@ class CancelCallResponse(_message.Message):
     call: CallInfo
     cancelled: int
     def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ..., cancelled: _Optional[int] = ...) -> None: ...
+
+class Pending(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CompleteCallRequest(_message.Message):
+    __slots__ = ("dispatch_id", "output", "error")
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    output: _any_pb2.Any
+    error: _error_pb2.Error
+    def __init__(self, dispatch_id: _Optional[str] = ..., output: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class CompleteCallResponse(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: CallInfo
+    def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...

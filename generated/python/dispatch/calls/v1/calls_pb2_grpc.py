@@ -56,6 +56,11 @@ class CallServiceStub(object):
                 request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallRequest.SerializeToString,
                 response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallResponse.FromString,
                 _registered_method=True)
+        self.CompleteCall = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/CompleteCall',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.FromString,
+                _registered_method=True)
 
 
 class CallServiceServicer(object):
@@ -96,6 +101,18 @@ class CallServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompleteCall(self, request, context):
+        """CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -118,6 +135,11 @@ def add_CallServiceServicer_to_server(servicer, server):
                     servicer.CancelCall,
                     request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallRequest.FromString,
                     response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallResponse.SerializeToString,
+            ),
+            'CompleteCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteCall,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +252,33 @@ class CallService(object):
             '/dispatch.calls.v1.CallService/CancelCall',
             dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallRequest.SerializeToString,
             dispatch_dot_calls_dot_v1_dot_calls__pb2.CancelCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/CompleteCall',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,14 @@ class CallServiceStub:
     answers is not used. FAILED_PRECONDITION when the call has finished
     already.
     """
+    CompleteCall: _grpc.UnaryUnaryMultiCallable[_calls_pb2.CompleteCallRequest, _calls_pb2.CompleteCallResponse]
+    """CompleteCall ends a call that has not finished with a result from outside.
+    It is meant for calls that are Pending, but ends every call. A function
+    that runs right now is not stopped, but what it answers is not used.
+
+    The same request may be sent again. FAILED_PRECONDITION when the call has
+    finished with another result. NOT_FOUND as for GetCall.
+    """
 
 @_typing.type_check_only
 class CallServiceAsyncStub(CallServiceStub):
@@ -78,6 +86,14 @@ class CallServiceAsyncStub(CallServiceStub):
     and theirs. A function that runs right now is not stopped, but what it
     answers is not used. FAILED_PRECONDITION when the call has finished
     already.
+    """
+    CompleteCall: _aio.UnaryUnaryMultiCallable[_calls_pb2.CompleteCallRequest, _calls_pb2.CompleteCallResponse]  # type: ignore[assignment]
+    """CompleteCall ends a call that has not finished with a result from outside.
+    It is meant for calls that are Pending, but ends every call. A function
+    that runs right now is not stopped, but what it answers is not used.
+
+    The same request may be sent again. FAILED_PRECONDITION when the call has
+    finished with another result. NOT_FOUND as for GetCall.
     """
 
 class CallServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,6 +139,20 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         and theirs. A function that runs right now is not stopped, but what it
         answers is not used. FAILED_PRECONDITION when the call has finished
         already.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteCall(
+        self,
+        request: _calls_pb2.CompleteCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.CompleteCallResponse, _abc.Awaitable[_calls_pb2.CompleteCallResponse]]:
+        """CompleteCall ends a call that has not finished with a result from outside.
+        It is meant for calls that are Pending, but ends every call. A function
+        that runs right now is not stopped, but what it answers is not used.
+
+        The same request may be sent again. FAILED_PRECONDITION when the call has
+        finished with another result. NOT_FOUND as for GetCall.
         """
 
 def add_CallServiceServicer_to_server(servicer: CallServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,7 +10,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Status } from "../../sdk/v1/status_pb.js";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Any, Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { CallResult } from "../../sdk/v1/call_pb.js";
 import type { Error } from "../../sdk/v1/error_pb.js";
 
@@ -389,6 +389,92 @@ export declare type CancelCallResponse = Message<"dispatch.calls.v1.CancelCallRe
 export declare const CancelCallResponseSchema: GenMessage<CancelCallResponse>;
 
 /**
+ * Pending is the typed_coroutine_state of a Poll without calls by which a
+ * function says that its call ends from outside, by CompleteCall. Such a call
+ * is not run again. It waits until it expires, whatever max_wait says: a
+ * service that does not know Pending resumes the function after max_wait, and
+ * the function can tell.
+ *
+ * @generated from message dispatch.calls.v1.Pending
+ */
+export declare type Pending = Message<"dispatch.calls.v1.Pending"> & {
+};
+
+/**
+ * Describes the message dispatch.calls.v1.Pending.
+ * Use `create(PendingSchema)` to create a new message.
+ */
+export declare const PendingSchema: GenMessage<Pending>;
+
+/**
+ * A CompleteCallRequest holds the result of a call.
+ *
+ * @generated from message dispatch.calls.v1.CompleteCallRequest
+ */
+export declare type CompleteCallRequest = Message<"dispatch.calls.v1.CompleteCallRequest"> & {
+  /**
+   * Id of the call. Required.
+   *
+   * A call that another one made is also named by the id of that one, a dot,
+   * and the correlation id in 16 hexadecimal digits. A workflow knows this
+   * name as soon as it has made the call.
+   *
+   * @generated from field: string dispatch_id = 1;
+   */
+  dispatchId: string;
+
+  /**
+   * How the call ends. Required.
+   *
+   * @generated from oneof dispatch.calls.v1.CompleteCallRequest.result
+   */
+  result: {
+    /**
+     * The call ends well, with this output: google.protobuf.Empty for a
+     * function that returns nothing.
+     *
+     * @generated from field: google.protobuf.Any output = 2;
+     */
+    value: Any;
+    case: "output";
+  } | {
+    /**
+     * The call fails, for good.
+     *
+     * @generated from field: dispatch.sdk.v1.Error error = 3;
+     */
+    value: Error;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message dispatch.calls.v1.CompleteCallRequest.
+ * Use `create(CompleteCallRequestSchema)` to create a new message.
+ */
+export declare const CompleteCallRequestSchema: GenMessage<CompleteCallRequest>;
+
+/**
+ * A CompleteCallResponse holds what the call became.
+ *
+ * @generated from message dispatch.calls.v1.CompleteCallResponse
+ */
+export declare type CompleteCallResponse = Message<"dispatch.calls.v1.CompleteCallResponse"> & {
+  /**
+   * The call, which has finished now.
+   *
+   * @generated from field: dispatch.calls.v1.CallInfo call = 1;
+   */
+  call?: CallInfo;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.CompleteCallResponse.
+ * Use `create(CompleteCallResponseSchema)` to create a new message.
+ */
+export declare const CompleteCallResponseSchema: GenMessage<CompleteCallResponse>;
+
+/**
  * CallState is where a call is on its way.
  *
  * @generated from enum dispatch.calls.v1.CallState
@@ -417,7 +503,8 @@ export enum CallState {
   RUNNING = 2,
 
   /**
-   * The call's function is suspended, and waits for calls that it made.
+   * The call's function is suspended, and waits for calls that it made, or for
+   * CompleteCall.
    *
    * @generated from enum value: CALL_STATE_WAITING = 3;
    */
@@ -487,6 +574,21 @@ export declare const CallService: GenService<{
     methodKind: "unary";
     input: typeof CancelCallRequestSchema;
     output: typeof CancelCallResponseSchema;
+  },
+  /**
+   * CompleteCall ends a call that has not finished with a result from outside.
+   * It is meant for calls that are Pending, but ends every call. A function
+   * that runs right now is not stopped, but what it answers is not used.
+   *
+   * The same request may be sent again. FAILED_PRECONDITION when the call has
+   * finished with another result. NOT_FOUND as for GetCall.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.CompleteCall
+   */
+  completeCall: {
+    methodKind: "unary";
+    input: typeof CompleteCallRequestSchema;
+    output: typeof CompleteCallResponseSchema;
   },
 }>;
 

@@ -45,6 +45,9 @@ const (
 	CallServiceWaitCallProcedure = "/dispatch.calls.v1.CallService/WaitCall"
 	// CallServiceCancelCallProcedure is the fully-qualified name of the CallService's CancelCall RPC.
 	CallServiceCancelCallProcedure = "/dispatch.calls.v1.CallService/CancelCall"
+	// CallServiceCompleteCallProcedure is the fully-qualified name of the CallService's CompleteCall
+	// RPC.
+	CallServiceCompleteCallProcedure = "/dispatch.calls.v1.CallService/CompleteCall"
 )
 
 // CallServiceClient is a client for the dispatch.calls.v1.CallService service.
@@ -62,6 +65,13 @@ type CallServiceClient interface {
 	// answers is not used. FAILED_PRECONDITION when the call has finished
 	// already.
 	CancelCall(context.Context, *connect.Request[v1.CancelCallRequest]) (*connect.Response[v1.CancelCallResponse], error)
+	// CompleteCall ends a call that has not finished with a result from outside.
+	// It is meant for calls that are Pending, but ends every call. A function
+	// that runs right now is not stopped, but what it answers is not used.
+	//
+	// The same request may be sent again. FAILED_PRECONDITION when the call has
+	// finished with another result. NOT_FOUND as for GetCall.
+	CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error)
 }
 
 // NewCallServiceClient constructs a client for the dispatch.calls.v1.CallService service. By
@@ -99,15 +109,22 @@ func NewCallServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(callServiceMethods.ByName("CancelCall")),
 			connect.WithClientOptions(opts...),
 		),
+		completeCall: connect.NewClient[v1.CompleteCallRequest, v1.CompleteCallResponse](
+			httpClient,
+			baseURL+CallServiceCompleteCallProcedure,
+			connect.WithSchema(callServiceMethods.ByName("CompleteCall")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // callServiceClient implements CallServiceClient.
 type callServiceClient struct {
-	getCall    *connect.Client[v1.GetCallRequest, v1.GetCallResponse]
-	listCalls  *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
-	waitCall   *connect.Client[v1.WaitCallRequest, v1.WaitCallResponse]
-	cancelCall *connect.Client[v1.CancelCallRequest, v1.CancelCallResponse]
+	getCall      *connect.Client[v1.GetCallRequest, v1.GetCallResponse]
+	listCalls    *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
+	waitCall     *connect.Client[v1.WaitCallRequest, v1.WaitCallResponse]
+	cancelCall   *connect.Client[v1.CancelCallRequest, v1.CancelCallResponse]
+	completeCall *connect.Client[v1.CompleteCallRequest, v1.CompleteCallResponse]
 }
 
 // GetCall calls dispatch.calls.v1.CallService.GetCall.
@@ -130,6 +147,11 @@ func (c *callServiceClient) CancelCall(ctx context.Context, req *connect.Request
 	return c.cancelCall.CallUnary(ctx, req)
 }
 
+// CompleteCall calls dispatch.calls.v1.CallService.CompleteCall.
+func (c *callServiceClient) CompleteCall(ctx context.Context, req *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error) {
+	return c.completeCall.CallUnary(ctx, req)
+}
+
 // CallServiceHandler is an implementation of the dispatch.calls.v1.CallService service.
 type CallServiceHandler interface {
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
@@ -145,6 +167,13 @@ type CallServiceHandler interface {
 	// answers is not used. FAILED_PRECONDITION when the call has finished
 	// already.
 	CancelCall(context.Context, *connect.Request[v1.CancelCallRequest]) (*connect.Response[v1.CancelCallResponse], error)
+	// CompleteCall ends a call that has not finished with a result from outside.
+	// It is meant for calls that are Pending, but ends every call. A function
+	// that runs right now is not stopped, but what it answers is not used.
+	//
+	// The same request may be sent again. FAILED_PRECONDITION when the call has
+	// finished with another result. NOT_FOUND as for GetCall.
+	CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error)
 }
 
 // NewCallServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -178,6 +207,12 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(callServiceMethods.ByName("CancelCall")),
 		connect.WithHandlerOptions(opts...),
 	)
+	callServiceCompleteCallHandler := connect.NewUnaryHandler(
+		CallServiceCompleteCallProcedure,
+		svc.CompleteCall,
+		connect.WithSchema(callServiceMethods.ByName("CompleteCall")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/dispatch.calls.v1.CallService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case CallServiceGetCallProcedure:
@@ -188,6 +223,8 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 			callServiceWaitCallHandler.ServeHTTP(w, r)
 		case CallServiceCancelCallProcedure:
 			callServiceCancelCallHandler.ServeHTTP(w, r)
+		case CallServiceCompleteCallProcedure:
+			callServiceCompleteCallHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -211,4 +248,8 @@ func (UnimplementedCallServiceHandler) WaitCall(context.Context, *connect.Reques
 
 func (UnimplementedCallServiceHandler) CancelCall(context.Context, *connect.Request[v1.CancelCallRequest]) (*connect.Response[v1.CancelCallResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.CancelCall is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.CompleteCall is not implemented"))
 }

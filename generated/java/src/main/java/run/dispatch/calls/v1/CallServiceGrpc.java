@@ -140,6 +140,37 @@ public final class CallServiceGrpc {
     return getCancelCallMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.CompleteCallRequest,
+      run.dispatch.calls.v1.CompleteCallResponse> getCompleteCallMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "CompleteCall",
+      requestType = run.dispatch.calls.v1.CompleteCallRequest.class,
+      responseType = run.dispatch.calls.v1.CompleteCallResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.CompleteCallRequest,
+      run.dispatch.calls.v1.CompleteCallResponse> getCompleteCallMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.CompleteCallRequest, run.dispatch.calls.v1.CompleteCallResponse> getCompleteCallMethod;
+    if ((getCompleteCallMethod = CallServiceGrpc.getCompleteCallMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getCompleteCallMethod = CallServiceGrpc.getCompleteCallMethod) == null) {
+          CallServiceGrpc.getCompleteCallMethod = getCompleteCallMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.CompleteCallRequest, run.dispatch.calls.v1.CompleteCallResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "CompleteCall"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.CompleteCallRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.CompleteCallResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("CompleteCall"))
+              .build();
+        }
+      }
+    }
+    return getCompleteCallMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -251,6 +282,20 @@ public final class CallServiceGrpc {
         io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CancelCallResponse> responseObserver) {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getCancelCallMethod(), responseObserver);
     }
+
+    /**
+     * <pre>
+     * CompleteCall ends a call that has not finished with a result from outside.
+     * It is meant for calls that are Pending, but ends every call. A function
+     * that runs right now is not stopped, but what it answers is not used.
+     * The same request may be sent again. FAILED_PRECONDITION when the call has
+     * finished with another result. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    default void completeCall(run.dispatch.calls.v1.CompleteCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CompleteCallResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getCompleteCallMethod(), responseObserver);
+    }
   }
 
   /**
@@ -336,6 +381,21 @@ public final class CallServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getCancelCallMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * CompleteCall ends a call that has not finished with a result from outside.
+     * It is meant for calls that are Pending, but ends every call. A function
+     * that runs right now is not stopped, but what it answers is not used.
+     * The same request may be sent again. FAILED_PRECONDITION when the call has
+     * finished with another result. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public void completeCall(run.dispatch.calls.v1.CompleteCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CompleteCallResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getCompleteCallMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
@@ -402,6 +462,20 @@ public final class CallServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
           getChannel(), getCancelCallMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * CompleteCall ends a call that has not finished with a result from outside.
+     * It is meant for calls that are Pending, but ends every call. A function
+     * that runs right now is not stopped, but what it answers is not used.
+     * The same request may be sent again. FAILED_PRECONDITION when the call has
+     * finished with another result. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.CompleteCallResponse completeCall(run.dispatch.calls.v1.CompleteCallRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getCompleteCallMethod(), getCallOptions(), request);
+    }
   }
 
   /**
@@ -467,6 +541,20 @@ public final class CallServiceGrpc {
     public run.dispatch.calls.v1.CancelCallResponse cancelCall(run.dispatch.calls.v1.CancelCallRequest request) {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getCancelCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * CompleteCall ends a call that has not finished with a result from outside.
+     * It is meant for calls that are Pending, but ends every call. A function
+     * that runs right now is not stopped, but what it answers is not used.
+     * The same request may be sent again. FAILED_PRECONDITION when the call has
+     * finished with another result. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.CompleteCallResponse completeCall(run.dispatch.calls.v1.CompleteCallRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getCompleteCallMethod(), getCallOptions(), request);
     }
   }
 
@@ -538,12 +626,28 @@ public final class CallServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getCancelCallMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * CompleteCall ends a call that has not finished with a result from outside.
+     * It is meant for calls that are Pending, but ends every call. A function
+     * that runs right now is not stopped, but what it answers is not used.
+     * The same request may be sent again. FAILED_PRECONDITION when the call has
+     * finished with another result. NOT_FOUND as for GetCall.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.CompleteCallResponse> completeCall(
+        run.dispatch.calls.v1.CompleteCallRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getCompleteCallMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_GET_CALL = 0;
   private static final int METHODID_LIST_CALLS = 1;
   private static final int METHODID_WAIT_CALL = 2;
   private static final int METHODID_CANCEL_CALL = 3;
+  private static final int METHODID_COMPLETE_CALL = 4;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -577,6 +681,10 @@ public final class CallServiceGrpc {
         case METHODID_CANCEL_CALL:
           serviceImpl.cancelCall((run.dispatch.calls.v1.CancelCallRequest) request,
               (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CancelCallResponse>) responseObserver);
+          break;
+        case METHODID_COMPLETE_CALL:
+          serviceImpl.completeCall((run.dispatch.calls.v1.CompleteCallRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CompleteCallResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -624,6 +732,13 @@ public final class CallServiceGrpc {
               run.dispatch.calls.v1.CancelCallRequest,
               run.dispatch.calls.v1.CancelCallResponse>(
                 service, METHODID_CANCEL_CALL)))
+        .addMethod(
+          getCompleteCallMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.CompleteCallRequest,
+              run.dispatch.calls.v1.CompleteCallResponse>(
+                service, METHODID_COMPLETE_CALL)))
         .build();
   }
 
@@ -676,6 +791,7 @@ public final class CallServiceGrpc {
               .addMethod(getListCallsMethod())
               .addMethod(getWaitCallMethod())
               .addMethod(getCancelCallMethod())
+              .addMethod(getCompleteCallMethod())
               .build();
         }
       }

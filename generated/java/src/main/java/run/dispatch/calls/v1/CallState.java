@@ -40,7 +40,8 @@ public enum CallState
   CALL_STATE_RUNNING(2),
   /**
    * <pre>
-   * The call's function is suspended, and waits for calls that it made.
+   * The call's function is suspended, and waits for calls that it made, or for
+   * CompleteCall.
    * </pre>
    *
    * <code>CALL_STATE_WAITING = 3;</code>
@@ -84,7 +85,8 @@ public enum CallState
   public static final int CALL_STATE_RUNNING_VALUE = 2;
   /**
    * <pre>
-   * The call's function is suspended, and waits for calls that it made.
+   * The call's function is suspended, and waits for calls that it made, or for
+   * CompleteCall.
    * </pre>
    *
    * <code>CALL_STATE_WAITING = 3;</code>

@@ -60,6 +60,21 @@ public final class CallsProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CancelCallResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Pending_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Pending_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_CompleteCallRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -72,65 +87,75 @@ public final class CallsProto {
       "\n\035dispatch/calls/v1/calls.proto\022\021dispatc" +
       "h.calls.v1\032\032dispatch/sdk/v1/call.proto\032\033" +
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
-      "k/v1/status.proto\032\036google/protobuf/durat" +
-      "ion.proto\032\037google/protobuf/timestamp.pro" +
-      "to\"\335\005\n\010CallInfo\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
-      "spatchId\022,\n\022parent_dispatch_id\030\002 \001(\tR\020pa" +
-      "rentDispatchId\022(\n\020root_dispatch_id\030\003 \001(\t" +
-      "R\016rootDispatchId\022\032\n\010endpoint\030\004 \001(\tR\010endp" +
-      "oint\022\032\n\010function\030\005 \001(\tR\010function\022\030\n\007vers" +
-      "ion\030\006 \001(\tR\007version\0222\n\005state\030\007 \001(\0162\034.disp" +
-      "atch.calls.v1.CallStateR\005state\022/\n\006status" +
-      "\030\010 \001(\0162\027.dispatch.sdk.v1.StatusR\006status\022" +
-      "\022\n\004runs\030\t \001(\005R\004runs\022?\n\rcreation_time\030\n \001" +
-      "(\0132\032.google.protobuf.TimestampR\014creation" +
-      "Time\022C\n\017expiration_time\030\013 \001(\0132\032.google.p" +
-      "rotobuf.TimestampR\016expirationTime\0227\n\tnex" +
-      "t_time\030\014 \001(\0132\032.google.protobuf.Timestamp" +
-      "R\010nextTime\022;\n\013finish_time\030\r \001(\0132\032.google" +
-      ".protobuf.TimestampR\nfinishTime\0223\n\006resul" +
-      "t\030\016 \001(\0132\033.dispatch.sdk.v1.CallResultR\006re" +
-      "sult\0225\n\nlast_error\030\017 \001(\0132\026.dispatch.sdk." +
-      "v1.ErrorR\tlastError\022%\n\016correlation_id\030\020 " +
-      "\001(\004R\rcorrelationId\"1\n\016GetCallRequest\022\037\n\013" +
-      "dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCall" +
-      "Response\022/\n\004call\030\001 \001(\0132\033.dispatch.calls." +
-      "v1.CallInfoR\004call\"\235\003\n\020ListCallsRequest\0222" +
-      "\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.CallSt" +
-      "ateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sd" +
-      "k.v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010f" +
-      "unction\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rc" +
-      "reated_after\030\005 \001(\0132\032.google.protobuf.Tim" +
-      "estampR\014createdAfter\022A\n\016created_before\030\006" +
-      " \001(\0132\032.google.protobuf.TimestampR\rcreate" +
-      "dBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020par" +
-      "entDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSi" +
-      "ze\022\035\n\npage_token\030\t \001(\tR\tpageToken\"n\n\021Lis" +
-      "tCallsResponse\0221\n\005calls\030\001 \003(\0132\033.dispatch" +
-      ".calls.v1.CallInfoR\005calls\022&\n\017next_page_t" +
-      "oken\030\002 \001(\tR\rnextPageToken\"h\n\017WaitCallReq" +
-      "uest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n" +
-      "\010max_wait\030\002 \001(\0132\031.google.protobuf.Durati" +
-      "onR\007maxWait\"C\n\020WaitCallResponse\022/\n\004call\030" +
-      "\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004call" +
-      "\"4\n\021CancelCallRequest\022\037\n\013dispatch_id\030\001 \001" +
-      "(\tR\ndispatchId\"c\n\022CancelCallResponse\022/\n\004" +
-      "call\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR" +
-      "\004call\022\034\n\tcancelled\030\002 \001(\003R\tcancelled*\207\001\n\t" +
-      "CallState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n" +
-      "\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNI" +
-      "NG\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STA" +
-      "TE_FINISHED\020\0042\357\002\n\013CallService\022R\n\007GetCall" +
-      "\022!.dispatch.calls.v1.GetCallRequest\032\".di" +
-      "spatch.calls.v1.GetCallResponse\"\000\022X\n\tLis" +
-      "tCalls\022#.dispatch.calls.v1.ListCallsRequ" +
-      "est\032$.dispatch.calls.v1.ListCallsRespons" +
-      "e\"\000\022U\n\010WaitCall\022\".dispatch.calls.v1.Wait" +
-      "CallRequest\032#.dispatch.calls.v1.WaitCall" +
-      "Response\"\000\022[\n\nCancelCall\022$.dispatch.call" +
-      "s.v1.CancelCallRequest\032%.dispatch.calls." +
-      "v1.CancelCallResponse\"\000B%\n\025run.dispatch." +
-      "calls.v1B\nCallsProtoP\001b\006proto3"
+      "k/v1/status.proto\032\031google/protobuf/any.p" +
+      "roto\032\036google/protobuf/duration.proto\032\037go" +
+      "ogle/protobuf/timestamp.proto\"\335\005\n\010CallIn" +
+      "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
+      "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
+      "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
+      "hId\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022\032\n\010funct" +
+      "ion\030\005 \001(\tR\010function\022\030\n\007version\030\006 \001(\tR\007ve" +
+      "rsion\0222\n\005state\030\007 \001(\0162\034.dispatch.calls.v1" +
+      ".CallStateR\005state\022/\n\006status\030\010 \001(\0162\027.disp" +
+      "atch.sdk.v1.StatusR\006status\022\022\n\004runs\030\t \001(\005" +
+      "R\004runs\022?\n\rcreation_time\030\n \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\014creationTime\022C\n\017expir" +
+      "ation_time\030\013 \001(\0132\032.google.protobuf.Times" +
+      "tampR\016expirationTime\0227\n\tnext_time\030\014 \001(\0132" +
+      "\032.google.protobuf.TimestampR\010nextTime\022;\n" +
+      "\013finish_time\030\r \001(\0132\032.google.protobuf.Tim" +
+      "estampR\nfinishTime\0223\n\006result\030\016 \001(\0132\033.dis" +
+      "patch.sdk.v1.CallResultR\006result\0225\n\nlast_" +
+      "error\030\017 \001(\0132\026.dispatch.sdk.v1.ErrorR\tlas" +
+      "tError\022%\n\016correlation_id\030\020 \001(\004R\rcorrelat" +
+      "ionId\"1\n\016GetCallRequest\022\037\n\013dispatch_id\030\001" +
+      " \001(\tR\ndispatchId\"B\n\017GetCallResponse\022/\n\004c" +
+      "all\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004" +
+      "call\"\235\003\n\020ListCallsRequest\0222\n\005state\030\001 \001(\016" +
+      "2\034.dispatch.calls.v1.CallStateR\005state\022/\n" +
+      "\006status\030\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006" +
+      "status\022\032\n\010function\030\003 \001(\tR\010function\022\032\n\010en" +
+      "dpoint\030\004 \001(\tR\010endpoint\022?\n\rcreated_after\030" +
+      "\005 \001(\0132\032.google.protobuf.TimestampR\014creat" +
+      "edAfter\022A\n\016created_before\030\006 \001(\0132\032.google" +
+      ".protobuf.TimestampR\rcreatedBefore\022,\n\022pa" +
+      "rent_dispatch_id\030\007 \001(\tR\020parentDispatchId" +
+      "\022\033\n\tpage_size\030\010 \001(\005R\010pageSize\022\035\n\npage_to" +
+      "ken\030\t \001(\tR\tpageToken\"n\n\021ListCallsRespons" +
+      "e\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1.Cal" +
+      "lInfoR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rn" +
+      "extPageToken\"h\n\017WaitCallRequest\022\037\n\013dispa" +
+      "tch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001" +
+      "(\0132\031.google.protobuf.DurationR\007maxWait\"C" +
+      "\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.dispa" +
+      "tch.calls.v1.CallInfoR\004call\"4\n\021CancelCal" +
+      "lRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchI" +
+      "d\"c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033." +
+      "dispatch.calls.v1.CallInfoR\004call\022\034\n\tcanc" +
+      "elled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Co" +
+      "mpleteCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\n" +
+      "dispatchId\022.\n\006output\030\002 \001(\0132\024.google.prot" +
+      "obuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.disp" +
+      "atch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024" +
+      "CompleteCallResponse\022/\n\004call\030\001 \001(\0132\033.dis" +
+      "patch.calls.v1.CallInfoR\004call*\207\001\n\tCallSt" +
+      "ate\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_" +
+      "STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026" +
+      "\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FIN" +
+      "ISHED\020\0042\322\003\n\013CallService\022R\n\007GetCall\022!.dis" +
+      "patch.calls.v1.GetCallRequest\032\".dispatch" +
+      ".calls.v1.GetCallResponse\"\000\022X\n\tListCalls" +
+      "\022#.dispatch.calls.v1.ListCallsRequest\032$." +
+      "dispatch.calls.v1.ListCallsResponse\"\000\022U\n" +
+      "\010WaitCall\022\".dispatch.calls.v1.WaitCallRe" +
+      "quest\032#.dispatch.calls.v1.WaitCallRespon" +
+      "se\"\000\022[\n\nCancelCall\022$.dispatch.calls.v1.C" +
+      "ancelCallRequest\032%.dispatch.calls.v1.Can" +
+      "celCallResponse\"\000\022a\n\014CompleteCall\022&.disp" +
+      "atch.calls.v1.CompleteCallRequest\032\'.disp" +
+      "atch.calls.v1.CompleteCallResponse\"\000B%\n\025" +
+      "run.dispatch.calls.v1B\nCallsProtoP\001b\006pro" +
+      "to3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -138,6 +163,7 @@ public final class CallsProto {
           run.dispatch.sdk.v1.CallProto.getDescriptor(),
           run.dispatch.sdk.v1.ErrorProto.getDescriptor(),
           run.dispatch.sdk.v1.StatusProto.getDescriptor(),
+          com.google.protobuf.AnyProto.getDescriptor(),
           com.google.protobuf.DurationProto.getDescriptor(),
           com.google.protobuf.TimestampProto.getDescriptor(),
         });
@@ -195,9 +221,28 @@ public final class CallsProto {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallResponse_descriptor,
         new java.lang.String[] { "Call", "Cancelled", });
+    internal_static_dispatch_calls_v1_Pending_descriptor =
+      getDescriptor().getMessageTypes().get(9);
+    internal_static_dispatch_calls_v1_Pending_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Pending_descriptor,
+        new java.lang.String[] { });
+    internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor =
+      getDescriptor().getMessageTypes().get(10);
+    internal_static_dispatch_calls_v1_CompleteCallRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor,
+        new java.lang.String[] { "DispatchId", "Output", "Error", "Result", });
+    internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor =
+      getDescriptor().getMessageTypes().get(11);
+    internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor,
+        new java.lang.String[] { "Call", });
     run.dispatch.sdk.v1.CallProto.getDescriptor();
     run.dispatch.sdk.v1.ErrorProto.getDescriptor();
     run.dispatch.sdk.v1.StatusProto.getDescriptor();
+    com.google.protobuf.AnyProto.getDescriptor();
     com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.TimestampProto.getDescriptor();
   }
