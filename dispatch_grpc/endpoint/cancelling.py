@@ -1,14 +1,20 @@
 """Cancel, at the service, the calls whose tasks a workflow has cancelled.
 
 A workflow knows the correlation ids of its calls, and the service knows their dispatch ids.
+
+The cancellation is a call too, of a function that every endpoint has, and leaves with the Poll that
+records that the tasks were cancelled. If it went ahead of the Poll and the Poll was lost, the
+workflow would go on from a history that still waits for the calls.
 """
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 
+from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import CallInfo
-from dispatch_grpc.codes import Code
+from dispatch_grpc.codes import Code, Status
+from dispatch_grpc.endpoint.answers import refusal, respond
 from dispatch_grpc.endpoint.function import Host
 from dispatch_grpc.errors import (
     ConfigurationError,
@@ -16,12 +22,51 @@ from dispatch_grpc.errors import (
     EndpointError,
     NotFoundError,
     RPCError,
+    UnmarshalError,
 )
 from dispatch_grpc.log import logger
+from dispatch_grpc.schema import Call, RunRequest, RunResponse
+from dispatch_grpc.values import marshal, unmarshal
+
+CANCEL = "dispatch.cancel"
+"""Name of the function that cancels calls of the call that made its own."""
 
 _MAX_SEARCHED = 1000  # latest calls of a workflow
 _TIMEOUT = timedelta(seconds=5)  # for the list, and for each cancellation
-_SECONDS = 15  # for all of it, since the answer of the workflow waits
+_SECONDS = 15  # for all of it, since the end of the workflow may wait
+_EXPIRATION = timedelta(minutes=1)
+
+
+def can_cancel(endpoint: Host) -> bool:
+    """Tell whether an endpoint has a client, given or from the environment."""
+    try:
+        endpoint.async_client()
+    except ConfigurationError:
+        return False
+    except EndpointError:  # the endpoint was given a Client
+        pass
+    return True
+
+
+def call_to_cancel(endpoint: Host, correlation_ids: Collection[int]) -> Call:
+    """Make the call that cancels calls of the workflow that makes it."""
+    ids = [f"{id:016x}" for id in sorted(correlation_ids)]
+    call = new_call(endpoint.url, CANCEL, ids, expiration=_EXPIRATION)
+    call.endpoint = ""
+    return call
+
+
+async def cancel(endpoint: Host, request: RunRequest) -> RunResponse:
+    """Run the call that `call_to_cancel` made. It succeeds, whatever can be cancelled."""
+    try:
+        ids = {int(id, 16) for id in unmarshal(request.input, list[str])}
+    except (UnmarshalError, ValueError) as error:
+        return refusal(CANCEL, error, Status.INVALID_ARGUMENT)
+    if ids and request.parent_dispatch_id:
+        await cancel_calls(endpoint, request.parent_dispatch_id, ids)
+    response = respond(Status.OK)
+    response.exit.result.output.CopyFrom(marshal(None))
+    return response
 
 
 async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[int]) -> None:

@@ -19,6 +19,7 @@ from dispatch_grpc.endpoint.executor import Executor
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
 from dispatch_grpc.endpoint.remote import Remote
+from dispatch_grpc.endpoint.reserved import RESERVED
 from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
 from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
 from dispatch_grpc.log import logger
@@ -410,13 +411,15 @@ class Endpoint:
             InvalidArgumentError: The request has neither an input nor a poll result.
         """
         function = self._functions.get(request.function)
-        if function is None:
+        if function is None and request.function not in RESERVED:
             raise rpc_error(Code.NOT_FOUND, self._not_found(request.function))
         if request.WhichOneof("directive") is None:
             raise rpc_error(
                 Code.INVALID_ARGUMENT,
                 "directive: one of input and poll_result is required; got none",
             )
+        if function is None:
+            return await RESERVED[request.function](self, request)
         return await function._run(request, self._executor, attempt)
 
     def _not_found(self, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
-from dispatch_grpc.endpoint.cancelling import cancel_calls
+from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel
 from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
@@ -86,12 +86,11 @@ class Workflow(Function[_P, _R]):
             return failure(self.name, error.cause)
         except Exception as error:  # noqa: BLE001  (the call expired, types that decode themselves)
             return self._failure(error)
-        if (cancelled := activation.cancelled_calls()) and mode.get().has_service:
-            try:
-                await cancel_calls(self._endpoint, request.dispatch_id, cancelled)
-            except BaseException:  # the server ends, or the request was given up
-                activation.abandon()
-                raise
+        cancellation: Call | None = None
+        if (ids := activation.cancelled_calls()) and mode.get().has_service:
+            cancellation = (
+                call_to_cancel(self._endpoint, ids) if can_cancel(self._endpoint) else None
+            )
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
                 "the journal of workflow %s (call %s) has %d bytes, which travel each time that it "
@@ -101,7 +100,9 @@ class Workflow(Function[_P, _R]):
                 activation.journal_bytes,
             )
         try:
-            response, raised = await execute(lambda: self._conclude(activation), is_async=False)
+            response, raised = await execute(
+                lambda: self._conclude(activation, cancellation), is_async=False
+            )
         except NotRunError as error:
             return failure(self.name, error.cause)
         return response if raised is None else self._failure(raised)
@@ -132,19 +133,19 @@ class Workflow(Function[_P, _R]):
 
         return make
 
-    def _conclude(self, activation: Activation) -> RunResponse:
-        """Answer, and clean up."""
+    def _conclude(self, activation: Activation, cancellation: Call | None) -> RunResponse:
+        """Answer, and clean up. A workflow that has calls to cancel ends once they are."""
         try:
-            if activation.done:
+            if activation.done and cancellation is None:
                 return self._end(activation)
-            return self._suspend(activation)
+            return self._suspend(activation, cancellation)
         finally:
             activation.discard()
 
-    def _suspend(self, activation: Activation) -> RunResponse:
+    def _suspend(self, activation: Activation, cancellation: Call | None) -> RunResponse:
         response = respond(Status.OK)
         try:
-            response.poll.CopyFrom(activation.poll(mode.get().now_us()))
+            response.poll.CopyFrom(activation.poll(mode.get().now_us(), cancellation))
         except WorkflowError as error:
             return self._failure(error)
         size, limit = response.ByteSize(), self._endpoint.max_request_bytes

@@ -211,7 +211,12 @@ class Activation:
         return any(not self._is_cancelled(id) for id in self._unsent)
 
     def cancelled_calls(self) -> set[int]:
-        """Return the ids of dispatched calls whose tasks this activation has cancelled."""
+        """Return the ids of dispatched calls whose tasks this activation has cancelled.
+
+        None of a workflow that cannot go on.
+        """
+        if self._problem is not None:
+            return set()
         return {
             id
             for id, waiting in self._waiting.items()
@@ -240,22 +245,28 @@ class Activation:
             elapsed_us += 1
         return self._start_us + elapsed_us
 
-    def poll(self, now_us: int) -> Poll:
+    def poll(self, now_us: int, cancellation: Call | None = None) -> Poll:
         """Make the Poll that suspends the workflow.
+
+        Args:
+            now_us: The time, in microseconds since 1970.
+            cancellation: A call that the workflow does not know of: it cancels others. A workflow
+                that has come to its end waits for it alone.
 
         Raises:
             WorkflowError: It waits for nothing that could ever come.
         """
         for id in [id for id in self._unsent if self._is_cancelled(id)]:
             del self._unsent[id]
-        next_us = self.next_wake_us()
+        next_us = None if self.done else self.next_wake_us()
         return make_poll(
             self.journal,
-            self._unsent,
+            {} if self.done else self._unsent,
             self._calls,
             [waiting for waiting in self._waiting.values() if not waiting.future.done()],
             wait_us=None if next_us is None else next_us - now_us,
             code=run_call.__code__,
+            cancellation=cancellation,
         )
 
     # What the code of a workflow asks for.
@@ -344,6 +355,8 @@ class Activation:
         """Write down what happened, and feed it; what nobody waits for is dropped."""
         waiting = self._waiting.get(entry.command_id)
         if entry.HasField("outcome") and (waiting is None or waiting.future.done()):
+            return
+        if self.done:
             return
         self._stop_if(self._replay.append(entry))
         self._feed(entry)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from dispatch_grpc.log import logger
-from dispatch_grpc.schema import CallResult, Journal, PollResult
+from dispatch_grpc.schema import Journal, PollResult
 from dispatch_grpc.text import shorten
 from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.activation import Activation
@@ -75,7 +75,6 @@ class Driver:
         self._mode = mode.get()
         self._steps: dict[asyncio.Future[Any], int] = {}
         self._inline_seconds = 0.0
-        self._cancelled: list[CallResult] = []
 
     async def run(self, journal: Journal, poll_result: PollResult | None) -> Activation:
         """Run a workflow until it ends, or waits for calls or time.
@@ -87,7 +86,7 @@ class Driver:
         try:
             await self._begin(activation, poll_result)
             while not activation.done:
-                if not await self._go_on(activation) and not await self._take_cancelled(activation):
+                if not await self._go_on(activation):
                     break
         except BaseException:  # also when the server ends
             activation.abandon()
@@ -100,10 +99,6 @@ class Driver:
     async def _begin(self, activation: Activation, poll_result: PollResult | None) -> None:
         fresh = poll_result is None
         results = list(poll_result.results) if poll_result is not None else []
-        # An activation whose answer was lost may have cancelled them itself. They wait until
-        # whatever made it do so, such as a timeout or a step that failed, has happened again.
-        self._cancelled = [one for one in results if one.error.type == "CancelledError"]
-        results = [one for one in results if one.error.type != "CancelledError"]
         failed = poll_result is not None and poll_result.HasField("error")
         error = poll_result.error if poll_result is not None and failed else None
         if self._mode.replay_every_step:
@@ -154,14 +149,6 @@ class Driver:
             await self._mode.sleep(left)
         await self._in_thread(activation, lambda: activation.wake(now_us()))
         return True
-
-    async def _take_cancelled(self, activation: Activation) -> bool:
-        """Feed the results of calls that were cancelled; False without any."""
-        results, self._cancelled = self._cancelled, []
-        for result in results:
-            now_us = self._mode.now_us()
-            await self._in_thread(activation, partial(activation.take, result, now_us))
-        return bool(results)
 
     async def _in_thread(self, activation: Activation, act: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

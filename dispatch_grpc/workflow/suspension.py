@@ -26,6 +26,7 @@ def make_poll(
     *,
     wait_us: int | None,
     code: CodeType,
+    cancellation: Call | None = None,
 ) -> Poll:
     """Make the Poll that suspends a workflow.
 
@@ -36,11 +37,12 @@ def make_poll(
         open_: The commands that have not ended.
         wait_us: Time until the next timer, in microseconds; None without one.
         code: That of the coroutine that does nothing but wait for a call.
+        cancellation: A call to send besides, whose result the workflow does not know of.
 
     Raises:
         WorkflowError: The workflow waits for nothing that could ever come.
     """
-    if not open_ and wait_us is None:
+    if not open_ and wait_us is None and cancellation is None:
         raise WorkflowError(
             "the workflow waits for something that never comes: only calls, steps and time "
             "wake a workflow, not futures of threads or of other event loops"
@@ -51,6 +53,9 @@ def make_poll(
         getattr(journal, field).extend(ids)
     poll = Poll(calls=[calls[id] for id in sent], max_results=MAX_RESULTS)
     poll.min_results = min(max(len(open_), 1), MAX_RESULTS)
+    if cancellation is not None:
+        poll.calls.append(cancellation)
+        poll.min_results = 1
     if unsent or not (len(open_) == 1 or all(_waits_for_all(one, code) for one in open_)):
         poll.min_results = 1
     longest = MAX_WAIT_SECONDS * 10**6

@@ -1,91 +1,148 @@
-"""An activation whose answer was lost runs again, and sees what its first run has caused."""
+"""An activation whose answer is lost runs again, and nothing of the first run has happened.
+
+What a first run cancelled is cancelled only once the service has recorded that it did: otherwise
+the second run, which may take another way, would wait for a call that was cancelled.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from dispatch_grpc import CallError, Endpoint, Status, marshal, new_call, unmarshal, workflow
-from dispatch_grpc.schema import Call, CallResult, PollResult, RunRequest, RunResponse
+import pytest
+
+from dispatch_grpc import CallError, CallState, Client, Endpoint, Status, workflow
+from dispatch_grpc.endpoint.cancelling import CANCEL
+from dispatch_grpc.schema import RunRequest, RunResponse
+from dispatch_grpc.testing import serve_app
+from dispatch_grpc.values import marshal, unmarshal
+from tests.conftest import data_dir, run_service
+from tests.service.processes import until
 
 URL = "http://one.example.com"
 
 
-def cancelled(call: Call) -> CallResult:
-    """Return the result of a call that the first run has cancelled."""
-    result = CallResult(correlation_id=call.correlation_id, dispatch_id="x")
-    result.error.type, result.error.message = "CancelledError", "the call was cancelled"
-    return result
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with (
+        data_dir() as folder,
+        run_service(folder) as service,
+        Client(service.api_key, api_url=service.url) as client,
+    ):
+        yield client
 
 
-def run_again(endpoint: Endpoint, first: RunResponse, results: list[CallResult]) -> Any:
-    """Return the output of the second activation."""
-    state = first.poll.typed_coroutine_state
-    request = RunRequest(
-        function="main", poll_result=PollResult(typed_coroutine_state=state, results=results)
-    )
-    response = asyncio.run(endpoint.run(request))
-    assert Status(response.status) is Status.OK, response
-    return unmarshal(response.exit.result.output)
+class Lossy:
+    """An endpoint whose next answer is lost when `lose_next` is set."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._app = endpoint.app
+        self.lose_next = False
+        self.lost = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def swallow(message: Any) -> None:
+            if not self.lose_next:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                await send({**message, "status": 503, "headers": []})
+            elif not message.get("more_body"):
+                self.lose_next = False
+                self.lost += 1
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app(scope, receive, swallow)
 
 
-def begin(endpoint: Endpoint) -> RunResponse:
-    return asyncio.run(endpoint.run(RunRequest(function="main", input=marshal(None))))
+@contextmanager
+def served(endpoint: Endpoint) -> Iterator[Lossy]:
+    lossy = Lossy(endpoint)
+    with serve_app(lossy) as server:
+        endpoint.url = server.url
+        yield lossy
 
 
-def test_a_timeout_that_has_cancelled_its_call():
-    endpoint = Endpoint(URL, env={})
+def test_a_lost_answer_has_cancelled_nothing(client: Client):
+    """The step fails in the first run only: the second one needs the call."""
+    endpoint = Endpoint(URL, client=client)
+    go_on, runs = asyncio.Event(), []
+
+    @endpoint.function
+    async def slow() -> str:
+        await go_on.wait()
+        return "slow"
+
+    @endpoint.function
+    def quick() -> None:
+        pass
+
+    async def check() -> None:
+        runs.append(1)
+        lossy.lose_next = len(runs) == 1
+        if len(runs) == 1:
+            raise ValueError("no stock")
+        asyncio.get_running_loop().call_later(1, go_on.set)
 
     @endpoint.workflow
     async def main() -> str:
+        async with asyncio.TaskGroup() as group:
+            found = group.create_task(slow.run())
+            await quick.run()
+            await workflow.step(check)
+        return found.result()
+
+    with served(endpoint) as lossy:
+        assert client.wait(client.dispatch(main.call()), timeout=30) == "slow"
+    assert (len(runs), lossy.lost) == (2, 1)
+
+
+def test_what_an_ended_workflow_cancelled_is_cancelled(client: Client):
+    """Also when the answer that says so is lost."""
+    endpoint = Endpoint(URL, client=client)
+    ended: list[str] = []
+
+    @endpoint.function
+    async def slow() -> None:
         try:
-            async with asyncio.timeout(1.2):
-                await workflow.run(new_call(URL, "slow"))
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("slow")
+
+    @endpoint.workflow
+    async def main() -> str:
+        lossy.lose_next = not lossy.lost
+        try:
+            async with asyncio.timeout(2):
+                await slow.run()
         except TimeoutError:
-            return "late"
+            lossy.lose_next = lossy.lost == 1
+            raise ValueError("late") from None
         return "in time"
 
-    first = begin(endpoint)
-    asyncio.run(asyncio.sleep(1.3))
-    assert run_again(endpoint, first, [cancelled(one) for one in first.poll.calls]) == "late"
+    with served(endpoint) as lossy:
+        id = client.dispatch(main.call())
+        with pytest.raises(CallError, match="late"):
+            client.wait(id, timeout=30)
+        calls = {call.function: call for call in client.list(parent=id)}
+        assert calls.keys() == {"slow", CANCEL}
+        assert calls["slow"].state is CallState.FINISHED
+        assert lossy.lost == 2
+        until(lambda: ended == ["slow"])
 
 
-def test_a_step_that_fails_and_has_cancelled_a_call():
-    endpoint = Endpoint(URL, env={})
-
-    async def fail() -> None:
-        await asyncio.sleep(0.1)
-        raise ValueError("no stock")
-
-    async def fail_after(name: str) -> None:
-        await workflow.run(new_call(URL, name))
-        await workflow.step(fail)
-
-    @endpoint.workflow
-    async def main() -> list[str]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(workflow.run(new_call(URL, "slow")))
-                group.create_task(fail_after("quick"))
-        except ExceptionGroup as errors:
-            return [str(error) for error in errors.exceptions]
-        return []
-
-    first = begin(endpoint)
-    slow, quick = sorted(first.poll.calls, key=lambda call: call.function != "slow")
-    done = CallResult(correlation_id=quick.correlation_id, dispatch_id="y", output=marshal(None))
-    assert run_again(endpoint, first, [cancelled(slow), done]) == ["no stock"]
+def run(endpoint: Endpoint, request: RunRequest) -> RunResponse:
+    return asyncio.run(endpoint.run(request))
 
 
-def test_a_call_that_somebody_else_cancelled():
-    """The workflow waits for nothing else: it is told."""
-    endpoint = Endpoint(URL, env={})
+@pytest.mark.parametrize("input", [None, ["x"], [1], "0"])
+def test_what_is_no_list_of_calls_cancels_nothing(input: Any):
+    response = run(Endpoint(URL, env={}), RunRequest(function=CANCEL, input=marshal(input)))
+    assert Status(response.status) is Status.INVALID_ARGUMENT
 
-    @endpoint.workflow
-    async def main() -> str:
-        try:
-            await workflow.run(new_call(URL, "slow"))
-        except CallError as error:
-            return error.type
-        return ""
 
-    first = begin(endpoint)
-    assert run_again(endpoint, first, [cancelled(first.poll.calls[0])]) == "CancelledError"
+def test_only_the_call_that_made_it_has_its_calls_cancelled():
+    """A call of a client has none, and no service is asked."""
+    request = RunRequest(function=CANCEL, input=marshal(["0" * 16]))
+    response = run(Endpoint(URL, env={}), request)
+    assert Status(response.status) is Status.OK
+    assert unmarshal(response.exit.result.output) is None
