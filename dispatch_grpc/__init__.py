@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         DispatchID,
     )
     from dispatch_grpc.codes import Code, Status
-    from dispatch_grpc.endpoint import Endpoint, Function, current_call
+    from dispatch_grpc.endpoint import Endpoint, Function, Pending, current_call
     from dispatch_grpc.errors import (
         AlreadyExistsError,
         AuthenticationError,
@@ -82,6 +82,7 @@ __all__ = [
     "InvalidCallError",
     "MarshalError",
     "NotFoundError",
+    "Pending",
     "PermanentError",
     "PermissionDeniedError",
     "ProtocolError",
@@ -105,7 +106,7 @@ __all__ = [
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
     **dict.fromkeys(("CallInfo", "CallState"), "client"),
-    **dict.fromkeys(("Endpoint", "Function", "current_call"), "endpoint"),
+    **dict.fromkeys(("Endpoint", "Function", "Pending", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),
     **dict.fromkeys(("RetryPolicy", "TLSCredentials"), "transport"),
     **dict.fromkeys(("marshal", "unmarshal"), "values"),

@@ -18,6 +18,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.executor import Executor
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
+from dispatch_grpc.endpoint.pending import refuse_to_resume
 from dispatch_grpc.endpoint.remote import Remote
 from dispatch_grpc.endpoint.reserved import RESERVED
 from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
@@ -418,6 +419,8 @@ class Endpoint:
                 Code.INVALID_ARGUMENT,
                 "directive: one of input and poll_result is required; got none",
             )
+        if (refused := refuse_to_resume(request)) is not None:
+            return refused
         if function is None:
             return await RESERVED[request.function](self, request)
         return await function._run(request, self._executor, attempt)

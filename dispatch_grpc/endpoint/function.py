@@ -26,6 +26,7 @@ from dispatch_grpc.endpoint.executor import (
     outcome_of,
 )
 from dispatch_grpc.endpoint.parameters import Parameters
+from dispatch_grpc.endpoint.pending import Pending, pending
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
 from dispatch_grpc.serving import LARGE_BYTES
@@ -261,6 +262,8 @@ class Function(Generic[_P, _R_co]):
             )
         except NotRunError as error:
             return failure(self.name, error.cause)
+        if isinstance(raised, Pending):
+            return pending()
         return self._answer(result) if raised is None else self._failure(raised)
 
     def _failure(self, error: BaseException) -> RunResponse:

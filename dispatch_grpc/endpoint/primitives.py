@@ -26,12 +26,13 @@ from dispatch_grpc.endpoint.answers import (
     respond,
     status_of,
 )
+from dispatch_grpc.endpoint.pending import pending
 from dispatch_grpc.errors import EndpointError, InvalidCallError, MarshalError
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
 from dispatch_grpc.text import quoted
 from dispatch_grpc.values import DURATION_MAX_SECONDS, encode
 
-__all__ = ["RunRequest", "RunResponse", "exit_", "poll", "tail_call"]
+__all__ = ["RunRequest", "RunResponse", "exit_", "pending", "poll", "tail_call"]
 
 _MIN_WAIT, _MAX_WAIT = timedelta(seconds=1), timedelta(seconds=DURATION_MAX_SECONDS)
 

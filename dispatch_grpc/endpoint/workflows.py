@@ -11,6 +11,7 @@ from dispatch_grpc.endpoint.answers import failure, refusal, respond
 from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel
 from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
+from dispatch_grpc.endpoint.pending import Pending
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, Journal, PollResult, RunRequest, RunResponse
@@ -163,6 +164,8 @@ class Workflow(Function[_P, _R]):
         result, error = activation.outcome
         if isinstance(error, ContinueAsNew):
             return self._continue(error)
+        if isinstance(error, Pending):
+            error = WorkflowError("a workflow cannot raise Pending: await workflow.external()")
         if error is not None:
             return self._failed(error, _status(error))
         if left := activation.left:
