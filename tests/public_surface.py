@@ -61,6 +61,9 @@ def sync(channel: grpc.Channel) -> None:
     assert_type(client.list(state="queued", status=Status.TIMEOUT), list[CallInfo])
     client.list(function="f", endpoint="http://x", parent="id", created_after=datetime.now(UTC))
     assert_type(client.cancel("id"), int)
+    client.complete("id", 1)
+    client.fail("id", ValueError("no"))
+    client.fail("id", "no", type="No")
     try:
         client.dispatch(call)
     except CallError as error:

@@ -33,7 +33,7 @@ def test_all_is_sorted_and_complete():
 
 
 # What does I/O.
-ASYNC = {"dispatch", "wait", "wait_all", "get", "list", "cancel", "close"}
+ASYNC = {"dispatch", "wait", "wait_all", "get", "list", "cancel", "complete", "fail", "close"}
 
 
 @pytest.mark.parametrize("pair", [(Client, AsyncClient), (Batch, AsyncBatch)])

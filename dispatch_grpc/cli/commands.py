@@ -47,6 +47,7 @@ from dispatch_grpc.cli.calls import (
     timeout_option,
     with_client,
 )
+from dispatch_grpc.cli.complete import complete
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
@@ -310,5 +311,5 @@ def keypair() -> None:
     )
 
 
-for _command in (run, serve, migrate, *COMMANDS):
+for _command in (run, serve, migrate, *COMMANDS, complete):
     commands.add_command(_command)

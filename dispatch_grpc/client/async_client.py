@@ -349,6 +349,56 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         response = await self._call("CancelCall", request, self._settings.seconds(timeout))
         return int(response.cancelled)
 
+    async def complete(
+        self, dispatch_id: str, output: Any = None, *, timeout: Timeout = NOT_GIVEN
+    ) -> None:
+        """Finish a call with an output from outside: see `Pending` and `workflow.external`.
+
+        A running function is not stopped, but its result is discarded. Completing a call again
+        with the same output succeeds.
+
+        Args:
+            dispatch_id: Id of the call, or of an `External`.
+            output: Output of the call, any value that `marshal` accepts.
+            timeout: As for `get`.
+
+        Raises:
+            MarshalError: The output has no representation.
+            RequestTooLargeError: The output is larger than `max_message_bytes`.
+            NotFoundError: There is no such call, or the service has no CallService.
+            RPCError: With the code FAILED_PRECONDITION, the call has finished already, with
+                another result. Other failures are as for `dispatch`.
+        """
+        from dispatch_grpc.client import following
+
+        request = following.complete_request(self._settings, dispatch_id, output)
+        await self._call("CompleteCall", request, self._settings.seconds(timeout))
+
+    async def fail(
+        self,
+        dispatch_id: str,
+        error: BaseException | str,
+        *,
+        type: str | None = None,
+        timeout: Timeout = NOT_GIVEN,
+    ) -> None:
+        """Finish a call with an error from outside, for good: see `complete`.
+
+        Args:
+            dispatch_id: Id of the call, or of an `External`.
+            error: An exception, or a message. The wait for the call raises a CallError with it.
+            type: Name of the type of the error; else that of the exception.
+            timeout: As for `get`.
+
+        Raises:
+            ConfigurationError: An argument is invalid; nothing was sent.
+            RPCError: As for `complete`.
+        """
+        from dispatch_grpc.client import following
+
+        request = following.fail_request(self._settings, dispatch_id, error, type)
+        await self._call("CompleteCall", request, self._settings.seconds(timeout))
+
     async def _send(
         self,
         request: DispatchRequest,

@@ -85,6 +85,12 @@ def explain_call(client: ClientSettings, error: RPCError, request: Message) -> R
             f"{url} has no call {quoted(dispatch_id)}: the id is wrong, or the service has deleted "
             f"the call some time after it finished"
         )
+    elif isinstance(error, RequestTooLargeError):
+        limit = re.search(TOO_LARGE, error.message)
+        error.message = (
+            f"the request ({request.ByteSize()} bytes) is larger than "
+            f"{f'the {limit[1]} bytes that {url} accepts' if limit else f'{url} accepts'}"
+        )
     elif isinstance(error, ProtocolError) and re.search(TOO_LARGE, error.message):
         error.message = (
             f"the answer of {url} is larger than the {client.max_response_bytes} bytes allowed by "

@@ -1,4 +1,4 @@
-"""Wait for calls, get, list and cancel them: everything but the I/O.
+"""Wait for calls, get, list, cancel and complete them: everything but the I/O.
 
 The clients import this module when they need it first, as most programs only dispatch.
 """
@@ -22,12 +22,14 @@ from dispatch_grpc.errors import (
     ConfigurationError,
     DeadlineExceededError,
     ProtocolError,
+    RequestTooLargeError,
     RPCError,
     UnmarshalError,
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import (
     CancelCallRequest,
+    CompleteCallRequest,
     GetCallRequest,
     ListCallsRequest,
     ListCallsResponse,
@@ -57,6 +59,44 @@ def get_request(dispatch_id: str) -> GetCallRequest:
 def cancel_request(dispatch_id: str) -> CancelCallRequest:
     """Make the request that cancels a call."""
     return CancelCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+
+
+def complete_request(client: ClientSettings, dispatch_id: str, output: Any) -> CompleteCallRequest:
+    """Make the request that finishes a call with an output."""
+    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    request.output.CopyFrom(marshal(output))
+    return _bounded(client, request)
+
+
+def fail_request(
+    client: ClientSettings, dispatch_id: str, error: BaseException | str, type: str | None
+) -> CompleteCallRequest:
+    """Make the request that finishes a call with an error."""
+    if isinstance(error, BaseException):
+        kind = error.__class__
+        name = kind.__qualname__
+        if kind.__module__ not in {"builtins", "__main__"}:
+            name = f"{kind.__module__}.{name}"
+    elif isinstance(error, str):
+        name = "Error"
+    else:
+        raise ConfigurationError(f"error: an exception or a str is required; got {quoted(error)}")
+    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    request.error.type = name if type is None else _text("type", type)
+    request.error.message = str(error).encode(errors="backslashreplace").decode()
+    return _bounded(client, request)
+
+
+def _bounded(client: ClientSettings, request: CompleteCallRequest) -> CompleteCallRequest:
+    size, limit = request.ByteSize(), client.max_message_bytes
+    if size > limit:
+        raise RequestTooLargeError(
+            f"the request that finishes the call {request.dispatch_id} has {size} bytes, more than "
+            f"the {limit} bytes allowed by max_message_bytes=: store the value elsewhere, and pass "
+            f"its place",
+            code=Code.RESOURCE_EXHAUSTED,
+        )
+    return request
 
 
 def call_in(client: ClientSettings, response: Any) -> CallInfo:

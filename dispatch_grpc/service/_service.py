@@ -18,6 +18,7 @@ from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.api_keys import ApiKeys
 from dispatch_grpc.service.app import Application
 from dispatch_grpc.service.caller import Caller
+from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
@@ -151,6 +152,7 @@ class Service:
             accepting,
             watching,
             metrics,
+            completing=Completing(database, worker),
             keys=keys,
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not stopping.is_set() and worker.is_ready,

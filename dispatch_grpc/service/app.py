@@ -9,6 +9,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
+from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.watching import Watching
@@ -22,9 +23,10 @@ from dispatch_grpc.serving.grpc_rules import GRPCRules
 class _CallService:
     """CallService, with errors as the server's library has them."""
 
-    def __init__(self, watching: Watching) -> None:
+    def __init__(self, watching: Watching, completing: Completing) -> None:
         for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
             setattr(self, name, _translated(getattr(watching, name)))
+        self.complete_call = _translated(completing.complete_call)
 
 
 def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -52,6 +54,7 @@ class Application:
         watching: Watching,
         metrics: Metrics,
         *,
+        completing: Completing,
         keys: KeyRing,
         max_request_bytes: int,
         is_ready: Callable[[], bool],
@@ -59,7 +62,7 @@ class Application:
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
-        service: Any = _CallService(watching)
+        service: Any = _CallService(watching, completing)
         calls = CallServiceASGIApplication(
             service,
             interceptors=(Authenticate(keys),),
@@ -68,7 +71,7 @@ class Application:
             codecs=CODECS,
         )
         self._calls_path = calls.path
-        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall")
         self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
         self._metrics = metrics
         self._is_ready = is_ready

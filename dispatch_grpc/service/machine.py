@@ -13,6 +13,7 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import MAX_RESULTS, problem_of_response
+from dispatch_grpc.endpoint.pending import is_pending
 from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
 from dispatch_grpc.values import DURATION_MAX_SECONDS
 
@@ -308,6 +309,8 @@ def _suspend(
     if poll.max_wait.seconds >= DURATION_MAX_SECONDS:  # it has no limit: see `_lenient`
         idle = _backoff(running.runs, limits)
     expiry = running.expires_at
+    if is_pending(poll):
+        return Suspend(kept, calls, expiry, expiry)  # until CompleteCall
     return Suspend(kept, calls, min(now + wait, expiry), min(now + idle, expiry))
 
 
@@ -327,13 +330,20 @@ def _result(running: Running, status: Status, response: RunResponse) -> CallResu
         result.error.type = status.name
         result.error.message = f"the endpoint answered {status.name} without an error"
     if result.HasField("error"):
-        error = result.error
-        error.type = cut(error.type, 1024)
-        error.message = cut(error.message, _MAX_TEXT)
-        if len(error.traceback) > _MAX_TEXT:
-            text = error.traceback.decode(errors="replace")
-            error.traceback = cut(text, _MAX_TEXT).encode()
+        result.error.CopyFrom(shortened(result.error))
     return result
+
+
+def shortened(given: Error) -> Error:
+    """Return an error whose texts are not too long."""
+    error = Error()
+    error.CopyFrom(given)
+    error.type = cut(error.type, 1024)
+    error.message = cut(error.message, _MAX_TEXT)
+    if len(error.traceback) > _MAX_TEXT:
+        text = error.traceback.decode(errors="replace")
+        error.traceback = cut(text, _MAX_TEXT).encode()
+    return error
 
 
 def cut(text: str, limit: int) -> str:
