@@ -127,6 +127,7 @@ class Workflow(Function[_P, _R]):
                 lambda: function(*args, **kwargs),
                 journal,
                 endpoint=self._endpoint.url,
+                dispatch_id=request.dispatch_id,
                 errors=self._endpoint.error_types,
                 expires_us=expires_us,
                 max_journal_bytes=self._max_journal_bytes,

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from dispatch_grpc.calls import mask_urls, problem_of
@@ -12,6 +13,8 @@ from dispatch_grpc.client.settings import positive
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import describe, respond, status_of
 from dispatch_grpc.endpoint.endpoint import Endpoint
+from dispatch_grpc.endpoint.pending import is_pending
+from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION
 from dispatch_grpc.errors import (
     ConfigurationError,
     EndpointError,
@@ -20,6 +23,8 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.schema import Call, CallResult, Poll, PollResult, RunRequest, RunResponse
 from dispatch_grpc.testing.clock import Clock
+from dispatch_grpc.testing.completions import Completions
+from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.driver import Mode, mode
 
 _T = TypeVar("_T")
@@ -54,6 +59,7 @@ class Runner:
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
                 raise ConfigurationError(f"endpoints: two have the URL {mask_urls(endpoint.url)}")
+        self._completions = Completions()
         self._max_attempts = positive("max_attempts", max_attempts)
         self._replay_every_step = bool(replay_every_step)
 
@@ -95,10 +101,28 @@ class Runner:
         workflows = Mode(clock.now_us, clock.sleep, self._replay_every_step, has_service=False)
         token = mode.set(workflows)
         try:
-            status, result = await self._finish(call, _Run(clock, str(uuid.uuid4())))
+            run = _Run(clock, self._completions, str(uuid.uuid4()))
+            status, result = await self._finish(call, run)
         finally:
             mode.reset(token)
         return output_of(result, status, T)
+
+    def complete(self, dispatch_id: str, output: Any = None) -> None:
+        """Finish a call with an output from outside, like `Client.complete`.
+
+        Functions and steps call it while the runner runs, from any thread.
+
+        Args:
+            dispatch_id: Id of the call, or of an `External`.
+            output: Output of the call, any value that `marshal` accepts.
+        """
+        self._completions.add(dispatch_id, Status.OK, CallResult(output=marshal(output)))
+
+    def fail(self, dispatch_id: str, error: BaseException) -> None:
+        """Finish a call with an error from outside, like `Client.fail`; see `complete`."""
+        self._completions.add(
+            dispatch_id, Status.PERMANENT_ERROR, CallResult(error=describe(error))
+        )
 
     async def _finish(self, call: Call, run: "_Run") -> tuple[Status, CallResult]:
         """Run a call and the calls that it makes, until it exits."""
@@ -111,6 +135,11 @@ class Runner:
                     response = _failed(TimeoutError("the call has expired before it was run"))
                 else:
                     response = await self._respond(endpoint, request, attempts)
+                if is_pending(response.poll):
+                    await run.wait_for_completion(call)
+                    response = _failed(TimeoutError("the call is pending, and nobody completed it"))
+                if (completed := self._completions.find(run.names)) is not None:
+                    return completed
                 status = Status(response.status)
                 if status.retryable and attempts < self._max_attempts:
                     if status is Status.INCOMPATIBLE_STATE:
@@ -149,7 +178,7 @@ class Runner:
 
     async def _follow(self, run: "_Run", child: Call) -> None:
         """Run a child call; its result waits until the function is resumed."""
-        _, result = await self._finish(child, run.child())
+        _, result = await self._finish(child, run.child(child.correlation_id))
         result.correlation_id = child.correlation_id
         run.results.append(result)
 
@@ -174,18 +203,33 @@ class _Run:
     """A running call and its child calls."""
 
     def __init__(
-        self, clock: Clock, dispatch_id: str, parent_id: str = "", root_id: str = ""
+        self,
+        clock: Clock,
+        completions: Completions,
+        dispatch_id: str,
+        parent_id: str = "",
+        root_id: str = "",
+        *,
+        correlation_id: int = 0,
     ) -> None:
-        self._clock = clock
+        self._clock, self._completions = clock, completions
         self.dispatch_id = dispatch_id
+        self.names = (dispatch_id, f"{parent_id}.{correlation_id:016x}")
         self._parent_id, self._root_id = parent_id, root_id or dispatch_id
         self._created = clock.datetime()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiter: asyncio.Future[None] | None = None
         self.results: list[CallResult] = []
 
-    def child(self) -> "_Run":
-        return _Run(self._clock, str(uuid.uuid4()), self.dispatch_id, self._root_id)
+    def child(self, correlation_id: int) -> "_Run":
+        return _Run(
+            self._clock,
+            self._completions,
+            str(uuid.uuid4()),
+            self.dispatch_id,
+            self._root_id,
+            correlation_id=correlation_id,
+        )
 
     def add(self, task: asyncio.Task[None]) -> None:
         """Keep the task of a child call."""
@@ -234,6 +278,14 @@ class _Run:
             return self._created + call.expiration.ToTimedelta()
         except OverflowError:
             return datetime.max.replace(tzinfo=UTC)
+
+    async def wait_for_completion(self, call: Call) -> None:
+        """Wait until the call is completed, or expires."""
+        expires = self._expires(call) or self._clock.datetime() + WORKFLOW_EXPIRATION
+        waiter = asyncio.get_running_loop().create_future()
+        with self._completions.waiting(self.names, partial(self._clock.wake, waiter)):
+            if self._completions.find(self.names) is None:
+                await self._clock.wait(waiter, expires.timestamp())
 
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
         """Wait as a Poll asks, and return the request that resumes the function."""

@@ -21,6 +21,7 @@ from dispatch_grpc.workflow.errors import (
     NondeterminismError,
     WorkflowError,
 )
+from dispatch_grpc.workflow.external import External, external
 from dispatch_grpc.workflow.operations import (
     is_replaying,
     logger,
@@ -34,9 +35,11 @@ from dispatch_grpc.workflow.operations import (
 
 __all__ = [
     "ContinueAsNew",
+    "External",
     "JournalError",
     "NondeterminismError",
     "WorkflowError",
+    "external",
     "is_replaying",
     "logger",
     "now",

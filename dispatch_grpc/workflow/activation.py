@@ -22,7 +22,8 @@ from dispatch_grpc.workflow.suspension import make_poll
 
 async def run_call(call: Call, wanted: Any, errors: Mapping[str, type[Exception]]) -> Any:
     """Make a call and wait for its result: nothing else, see `make_poll`."""
-    return await current("run").call(call, wanted, errors)
+    _, future = current("run").call(call, wanted, errors)
+    return await future
 
 
 def current(operation: str) -> "Activation":
@@ -48,6 +49,7 @@ class Activation:
         function: Starts the coroutine of the workflow.
         journal: Its journal, which is added to.
         endpoint: URL of the endpoint that runs it; calls of its own functions name none.
+        dispatch_id: Id of its call.
         errors: Classes of exceptions to make again, by their names.
         expires_us: When the call expires, in microseconds since 1970; None if never.
         max_journal_bytes: Bound of the journal.
@@ -62,6 +64,7 @@ class Activation:
         journal: Journal,
         *,
         endpoint: str = "",
+        dispatch_id: str = "",
         errors: Mapping[str, type[Exception]] | None = None,
         expires_us: int | None = None,
         max_journal_bytes: int = journals.MAX_BYTES,
@@ -71,7 +74,7 @@ class Activation:
         self.driven = False
         self._steps: dict[int, Step] = {}
         self.loop: WorkflowLoop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
-        self.endpoint = endpoint
+        self.endpoint, self.dispatch_id = endpoint, dispatch_id
         self.errors: Mapping[str, type[Exception]] = errors or {}
         self._function = function
         self._start_us = journal.start_time.ToMicroseconds()
@@ -271,8 +274,10 @@ class Activation:
 
     # What the code of a workflow asks for.
 
-    def call(self, call: Call, wanted: Any, errors: Mapping[str, type[Exception]]) -> Any:
-        """Make a call; returns the future of its result."""
+    def call(
+        self, call: Call, wanted: Any, errors: Mapping[str, type[Exception]]
+    ) -> tuple[int, asyncio.Future[Any]]:
+        """Make a call. Returns its correlation id, and the future of its result."""
         endpoint = "" if call.endpoint == self.endpoint else call.endpoint
         lane, number = self.loop.next_command()
         id = self._replay.id_of(lane, number)
@@ -284,7 +289,7 @@ class Activation:
             own.correlation_id = id
             own.endpoint = endpoint
         fields = (commands.CALL, call.function, endpoint, commands.digest(call.input), lane, number)
-        return self._command(id, fields, wanted, errors)
+        return id, self._command(id, fields, wanted, errors)
 
     def step(
         self,
@@ -314,6 +319,11 @@ class Activation:
         return datetime.fromtimestamp(0, UTC) + timedelta(
             microseconds=self._start_us + round(self.loop.time() * 1e6)
         )
+
+    def time_left(self) -> timedelta | None:
+        """Return the time until the call expires; None if it never does."""
+        until = self.loop.max_sleep_until
+        return None if until is None else timedelta(seconds=max(until - self.loop.time(), 0))
 
     def random(self) -> random.Random:
         """Return the random numbers of the running task."""

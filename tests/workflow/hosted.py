@@ -98,6 +98,17 @@ async def cancels() -> str:
 
 
 @endpoint.workflow
+async def approved(key: str) -> list[object]:
+    """Waits for results from outside, whose ids it notes."""
+    found: list[object] = []
+    for number in range(2):
+        approval = await workflow.external(bool)
+        await workflow.step(note, f"{key}-{number}={approval.id}")
+        found.append(await approval)
+    return found
+
+
+@endpoint.workflow
 async def countdown(left: int) -> str:
     await effect.run(f"left-{left}")
     if left:

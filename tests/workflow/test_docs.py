@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from dispatch_grpc import Endpoint
+import pytest
+
+from dispatch_grpc import CallError, Endpoint
 from dispatch_grpc.testing import Runner
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +18,7 @@ PAGE = ROOT / "docs/workflows.md"
 def test_the_page(monkeypatch):
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == text.count("```python") == 6
+    assert len(blocks) == text.count("```python") == 8
     module = ModuleType("workflows_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # its annotations are looked up
     for number, block in enumerate(blocks):
@@ -33,6 +35,9 @@ def test_the_page(monkeypatch):
     assert runner.run(made["book"].call(["tea", "milk"])) == 4
     assert runner.run(made["take"].call("tea")) == "one tea"
     order = made["Order"]("1", "ada@example.com", 3)
+    assert runner.run(made["approve"].call(order)) == "nobody answered"
+    with pytest.raises(CallError, match="pending"):
+        runner.run(made["review"].call("a text"))
     assert runner.run(made["careful_checkout"].call(order)) == "payment of 3 for 1"
 
 

@@ -211,6 +211,47 @@ def test_recursion_does_not_need_slots(data: Path, hosted: Process):
         assert client.wait(client.dispatch(new_call(hosted.url, "deep", 50)), timeout=None) == 50
 
 
+def test_results_from_outside_survive_kills(tmp_path: Path, data: Path):
+    """Service and endpoint are killed before and after each completion, which is sent again."""
+    log = tmp_path / "effects"
+    with endpoint(log) as first:
+        port = int(first.url.rpartition(":")[2])
+    ids: list[str] = []
+    completed: set[str] = set()
+
+    def noted() -> dict[str, str]:
+        lines = log.read_text().split() if log.exists() else []
+        return dict(line.split("=") for line in lines)
+
+    for number in range(2):
+        for complete in (False, True):
+            with (
+                service(data) as process,
+                endpoint(log, port) as hosted,
+                Client(KEY, api_url=process.url) as client,
+            ):
+                url = f"http://127.0.0.1:{port}"
+                ids = ids or [
+                    client.dispatch(new_call(url, "approved", str(key))) for key in range(20)
+                ]
+                wanted = [f"{key}-{number}" for key in range(20)]
+                until(lambda keys=wanted: set(keys) <= noted().keys())
+                for key in wanted if complete else wanted[:10]:
+                    client.complete(noted()[key], True)
+                    completed.add(key)
+                process.kill()
+                hosted.kill()
+    assert len(completed) == 40
+    with (
+        service(data) as process,
+        endpoint(log, port),
+        Client(KEY, api_url=process.url) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        found = list(pool.map(partial(client.wait, timeout=None), ids))
+    assert found == [[True, True]] * 20
+
+
 def test_service_and_endpoint_are_killed_at_random(
     tmp_path: Path, data: Path, record_property: Any
 ):

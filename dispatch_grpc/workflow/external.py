@@ -1,0 +1,81 @@
+"""Results that come from outside of a workflow: `workflow.external`.
+
+Such a result is that of a call: of a function that every endpoint has, and that answers "pending".
+The call is known by the id of the workflow's call and its correlation id, before the service has
+given it an id.
+"""
+
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, overload
+
+from dispatch_grpc.schema import Call
+from dispatch_grpc.values import marshal
+from dispatch_grpc.workflow.activation import current, run_call
+
+EXTERNAL = "dispatch.external"
+"""Name of the function whose call is finished from outside."""
+RECORDED = "dispatch.recorded"
+"""Name of the function that ends at once: what was called together with it is recorded by then."""
+
+_T = TypeVar("_T")
+
+
+class External(Generic[_T]):
+    """A result that comes from outside of the workflow, to be awaited: `external` makes it.
+
+    Attributes:
+        id: Id to hand out. `Client.complete`, `Client.fail` and `dispatch-grpc complete` take it.
+    """
+
+    def __init__(self, id: str, future: Any) -> None:
+        self.id: str = id
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._future.__await__()  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<External {self.id}>"
+
+
+@overload
+async def external(T: type[_T], *, expiration: timedelta | None = None) -> External[_T]: ...
+@overload
+async def external(T: Any = None, *, expiration: timedelta | None = None) -> External[Any]: ...
+async def external(T: Any = None, *, expiration: timedelta | None = None) -> External[Any]:
+    """Ask for a result that comes from outside: an approval, a webhook.
+
+        approval = await workflow.external(bool)
+        await send_mail.run(manager, approval.id)  # who calls client.complete(id, True)
+        if await approval: ...
+
+    The id is valid as soon as this returns. Cancelling a task that waits for the result, also by
+    `asyncio.timeout`, cancels the call that stands for it, so that it cannot be completed any more.
+
+    Args:
+        T: Type of the result, as for `unmarshal`; None for the natural value.
+        expiration: Longest time to wait for the result, which then fails with a CallError. None
+            waits until the workflow's call expires.
+
+    Returns:
+        An object with the id, to be awaited for the result.
+
+    Raises:
+        CallError: The service did not accept it.
+        WorkflowError: No workflow runs here.
+    """
+    activation = current("external")
+    call = Call(function=EXTERNAL, input=marshal(None))
+    if expiration is None:
+        expiration = activation.time_left()
+    if expiration is not None:
+        call.expiration.FromTimedelta(expiration)
+    id, future = activation.call(call, T, {})
+    try:
+        # The id is part of the journal, and a journal that is not recorded may be lost.
+        await run_call(Call(function=RECORDED, input=marshal(None)), None, {})
+    except BaseException:
+        future.cancel()
+        raise
+    return External(f"{activation.dispatch_id}.{id:016x}", future)
