@@ -2,6 +2,10 @@
 
 No I/O and no clock: whoever drives it says the time, runs the steps, and sends the answer. What is
 new goes through the same code as what is replayed, after it was written down.
+
+It is long because whoever drives a workflow and the code of the workflow meet here, over the same
+few fields. What can stand alone has files of its own: the journal's comparison (`replay`), outcomes
+(`outcomes`), the Poll (`suspension`), the loop (`loop`).
 """
 
 import asyncio
