@@ -7,6 +7,7 @@ from uuid import UUID
 
 from dispatch_grpc.service import machine
 from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
+from dispatch_grpc.service.notices import LANES
 from dispatch_grpc.service.store import FINISHED, Jobs, unsigned
 from dispatch_grpc.service.store_outcomes import wake_parents
 
@@ -49,7 +50,8 @@ async def cancel(connection: Any, id: UUID, now: datetime) -> int | None:
         ids += [row["id"] for row in rows]
         await wake_parents(connection, rows, jobs)
     await jobs.write(connection)
-    await _tell(connection, ids)
+    await _tell(connection, FINISHED_CHANNEL, [id.hex for id in ids])
+    await _tell(connection, LANES, sorted(set(jobs.lanes)), 1)  # of parents that go on
     return len(ids)
 
 
@@ -71,13 +73,16 @@ async def _unfinished(connection: Any, id: UUID) -> list[Any]:
     return rows
 
 
-_IDS_IN_A_NOTICE = 200  # a notice has 8,000 bytes at most
+_IDS_IN_A_NOTICE = 200
+_MAX_BYTES = 7_900  # of a notice: PostgreSQL takes less than 8,000
 
 
-async def _tell(connection: Any, ids: Sequence[UUID]) -> None:
-    """Tell every process which calls have finished."""
-    for start in range(0, len(ids), _IDS_IN_A_NOTICE):
-        some = ids[start : start + _IDS_IN_A_NOTICE]
+async def _tell(
+    connection: Any, channel: str, items: Sequence[str], at_once: int = _IDS_IN_A_NOTICE
+) -> None:
+    """Tell every process which calls have finished, or which lanes have jobs."""
+    for start in range(0, len(items), at_once):
         # From no process, so that all take it, this one too.
-        payload = "\n".join(["", *(id.hex for id in some)])
-        await connection.execute("SELECT pg_notify($1, $2)", FINISHED_CHANNEL, payload)
+        payload = "\n".join(["", *items[start : start + at_once]])
+        if len(payload.encode()) < _MAX_BYTES:  # else the next scan of the queue finds the job
+            await connection.execute("SELECT pg_notify($1, $2)", channel, payload)

@@ -92,7 +92,7 @@ def test_a_lost_answer_has_cancelled_nothing(client: Client):
         return found.result()
 
     with served(endpoint) as lossy:
-        assert client.wait(client.dispatch(main.call()), timeout=30) == "slow"
+        assert client.wait(client.dispatch(main.call()), timeout=90) == "slow"
     assert (len(runs), lossy.lost) == (2, 1)
 
 
@@ -122,7 +122,7 @@ def test_what_an_ended_workflow_cancelled_is_cancelled(client: Client):
     with served(endpoint) as lossy:
         id = client.dispatch(main.call())
         with pytest.raises(CallError, match="late"):
-            client.wait(id, timeout=30)
+            client.wait(id, timeout=90)
         calls = {call.function: call for call in client.list(parent=id)}
         assert calls.keys() == {"slow", CANCEL}
         assert calls["slow"].state is CallState.FINISHED
