@@ -74,7 +74,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\036google/protobuf/durat" +
       "ion.proto\032\037google/protobuf/timestamp.pro" +
-      "to\"\335\005\n\010CallInfo\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "to\"\274\006\n\010CallInfo\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
       "spatchId\022,\n\022parent_dispatch_id\030\002 \001(\tR\020pa" +
       "rentDispatchId\022(\n\020root_dispatch_id\030\003 \001(\t" +
       "R\016rootDispatchId\022\032\n\010endpoint\030\004 \001(\tR\010endp" +
@@ -92,45 +92,48 @@ public final class CallsProto {
       "t\030\016 \001(\0132\033.dispatch.sdk.v1.CallResultR\006re" +
       "sult\0225\n\nlast_error\030\017 \001(\0132\026.dispatch.sdk." +
       "v1.ErrorR\tlastError\022%\n\016correlation_id\030\020 " +
-      "\001(\004R\rcorrelationId\"1\n\016GetCallRequest\022\037\n\013" +
-      "dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCall" +
-      "Response\022/\n\004call\030\001 \001(\0132\033.dispatch.calls." +
-      "v1.CallInfoR\004call\"\235\003\n\020ListCallsRequest\0222" +
-      "\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.CallSt" +
-      "ateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sd" +
-      "k.v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010f" +
-      "unction\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rc" +
-      "reated_after\030\005 \001(\0132\032.google.protobuf.Tim" +
-      "estampR\014createdAfter\022A\n\016created_before\030\006" +
-      " \001(\0132\032.google.protobuf.TimestampR\rcreate" +
-      "dBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020par" +
-      "entDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSi" +
-      "ze\022\035\n\npage_token\030\t \001(\tR\tpageToken\"n\n\021Lis" +
-      "tCallsResponse\0221\n\005calls\030\001 \003(\0132\033.dispatch" +
-      ".calls.v1.CallInfoR\005calls\022&\n\017next_page_t" +
-      "oken\030\002 \001(\tR\rnextPageToken\"h\n\017WaitCallReq" +
-      "uest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n" +
-      "\010max_wait\030\002 \001(\0132\031.google.protobuf.Durati" +
-      "onR\007maxWait\"C\n\020WaitCallResponse\022/\n\004call\030" +
-      "\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004call" +
-      "\"4\n\021CancelCallRequest\022\037\n\013dispatch_id\030\001 \001" +
-      "(\tR\ndispatchId\"c\n\022CancelCallResponse\022/\n\004" +
-      "call\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR" +
-      "\004call\022\034\n\tcancelled\030\002 \001(\003R\tcancelled*\207\001\n\t" +
-      "CallState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n" +
-      "\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNI" +
-      "NG\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STA" +
-      "TE_FINISHED\020\0042\357\002\n\013CallService\022R\n\007GetCall" +
-      "\022!.dispatch.calls.v1.GetCallRequest\032\".di" +
-      "spatch.calls.v1.GetCallResponse\"\000\022X\n\tLis" +
-      "tCalls\022#.dispatch.calls.v1.ListCallsRequ" +
-      "est\032$.dispatch.calls.v1.ListCallsRespons" +
-      "e\"\000\022U\n\010WaitCall\022\".dispatch.calls.v1.Wait" +
-      "CallRequest\032#.dispatch.calls.v1.WaitCall" +
-      "Response\"\000\022[\n\nCancelCall\022$.dispatch.call" +
-      "s.v1.CancelCallRequest\032%.dispatch.calls." +
-      "v1.CancelCallResponse\"\000B%\n\025run.dispatch." +
-      "calls.v1B\nCallsProtoP\001b\006proto3"
+      "\001(\004R\rcorrelationId\022\032\n\010schedule\030\021 \001(\tR\010sc" +
+      "hedule\022A\n\016scheduled_time\030\022 \001(\0132\032.google." +
+      "protobuf.TimestampR\rscheduledTime\"1\n\016Get" +
+      "CallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispat" +
+      "chId\"B\n\017GetCallResponse\022/\n\004call\030\001 \001(\0132\033." +
+      "dispatch.calls.v1.CallInfoR\004call\"\271\003\n\020Lis" +
+      "tCallsRequest\0222\n\005state\030\001 \001(\0162\034.dispatch." +
+      "calls.v1.CallStateR\005state\022/\n\006status\030\002 \001(" +
+      "\0162\027.dispatch.sdk.v1.StatusR\006status\022\032\n\010fu" +
+      "nction\030\003 \001(\tR\010function\022\032\n\010endpoint\030\004 \001(\t" +
+      "R\010endpoint\022?\n\rcreated_after\030\005 \001(\0132\032.goog" +
+      "le.protobuf.TimestampR\014createdAfter\022A\n\016c" +
+      "reated_before\030\006 \001(\0132\032.google.protobuf.Ti" +
+      "mestampR\rcreatedBefore\022,\n\022parent_dispatc" +
+      "h_id\030\007 \001(\tR\020parentDispatchId\022\033\n\tpage_siz" +
+      "e\030\010 \001(\005R\010pageSize\022\035\n\npage_token\030\t \001(\tR\tp" +
+      "ageToken\022\032\n\010schedule\030\n \001(\tR\010schedule\"n\n\021" +
+      "ListCallsResponse\0221\n\005calls\030\001 \003(\0132\033.dispa" +
+      "tch.calls.v1.CallInfoR\005calls\022&\n\017next_pag" +
+      "e_token\030\002 \001(\tR\rnextPageToken\"h\n\017WaitCall" +
+      "Request\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId" +
+      "\0224\n\010max_wait\030\002 \001(\0132\031.google.protobuf.Dur" +
+      "ationR\007maxWait\"C\n\020WaitCallResponse\022/\n\004ca" +
+      "ll\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004c" +
+      "all\"4\n\021CancelCallRequest\022\037\n\013dispatch_id\030" +
+      "\001 \001(\tR\ndispatchId\"c\n\022CancelCallResponse\022" +
+      "/\n\004call\030\001 \001(\0132\033.dispatch.calls.v1.CallIn" +
+      "foR\004call\022\034\n\tcancelled\030\002 \001(\003R\tcancelled*\207" +
+      "\001\n\tCallState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000" +
+      "\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RU" +
+      "NNING\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_" +
+      "STATE_FINISHED\020\0042\357\002\n\013CallService\022R\n\007GetC" +
+      "all\022!.dispatch.calls.v1.GetCallRequest\032\"" +
+      ".dispatch.calls.v1.GetCallResponse\"\000\022X\n\t" +
+      "ListCalls\022#.dispatch.calls.v1.ListCallsR" +
+      "equest\032$.dispatch.calls.v1.ListCallsResp" +
+      "onse\"\000\022U\n\010WaitCall\022\".dispatch.calls.v1.W" +
+      "aitCallRequest\032#.dispatch.calls.v1.WaitC" +
+      "allResponse\"\000\022[\n\nCancelCall\022$.dispatch.c" +
+      "alls.v1.CancelCallRequest\032%.dispatch.cal" +
+      "ls.v1.CancelCallResponse\"\000B%\n\025run.dispat" +
+      "ch.calls.v1B\nCallsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -146,7 +149,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", });
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
       getDescriptor().getMessageTypes().get(1);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
@@ -164,7 +167,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
-        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", });
+        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Schedule", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
       getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
