@@ -1,9 +1,11 @@
-"""The service as an ASGI application: both services, health, metrics, the page."""
+"""The service as an ASGI application: its services, health, metrics, the page."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
+from dispatch.calls.v1.schedules_connect import ScheduleServiceASGIApplication
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
@@ -11,6 +13,7 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
@@ -18,13 +21,26 @@ from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
+_CALL_METHODS = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+_SCHEDULE_METHODS = (
+    "CreateSchedule",
+    "GetSchedule",
+    "ListSchedules",
+    "UpdateSchedule",
+    "PauseSchedule",
+    "ResumeSchedule",
+    "TriggerSchedule",
+    "DeleteSchedule",
+)
 
-class _CallService:
-    """CallService, with errors as the server's library has them."""
 
-    def __init__(self, watching: Watching) -> None:
-        for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
-            setattr(self, name, _translated(getattr(watching, name)))
+class _Translated:
+    """The methods of a service, with errors as the server's library has them."""
+
+    def __init__(self, service: object, methods: Sequence[str]) -> None:
+        for method in methods:
+            name = re.sub("(?<=.)[A-Z]", lambda match: f"_{match[0]}", method).lower()
+            setattr(self, name, _translated(getattr(service, name)))
 
 
 def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -50,6 +66,7 @@ class Application:
         self,
         accepting: Accepting,
         watching: Watching,
+        schedules: Schedules,
         metrics: Metrics,
         *,
         keys: KeyRing,
@@ -59,17 +76,21 @@ class Application:
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
-        service: Any = _CallService(watching)
-        calls = CallServiceASGIApplication(
-            service,
-            interceptors=(Authenticate(keys),),
-            read_max_bytes=max_request_bytes,
-            compressions=None,
-            codecs=CODECS,
-        )
-        self._calls_path = calls.path
-        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
-        self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
+        self._services: dict[str, ASGIApplication] = {}
+        for cls, service, methods in (
+            (CallServiceASGIApplication, watching, _CALL_METHODS),
+            (ScheduleServiceASGIApplication, schedules, _SCHEDULE_METHODS),
+        ):
+            make: Any = cls
+            found = make(
+                _Translated(service, methods),
+                interceptors=(Authenticate(keys),),
+                read_max_bytes=max_request_bytes,
+                compressions=None,
+                codecs=CODECS,
+            )
+            rules = GRPCRules(found, [f"{found.path}/{name}" for name in methods])
+            self._services[found.path] = rules
         self._metrics = metrics
         self._is_ready = is_ready
         self._is_alive = is_alive
@@ -78,8 +99,8 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
         path = scope["path"]
-        if path.startswith(self._calls_path):
-            await self._calls(scope, receive, send)
+        if (service := self._services.get(path.rpartition("/")[0])) is not None:
+            await service(scope, receive, send)
         elif path == "/healthz":
             alive = self._is_alive()
             await answer(send, 200 if alive else 503, b"ok\n" if alive else b"not alive\n")
