@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         CallState,
         Client,
         DispatchID,
+        Firing,
+        Overlap,
+        ScheduleInfo,
     )
     from dispatch_grpc.codes import Code, Status
     from dispatch_grpc.endpoint import Endpoint, Function, Pending, current_call
@@ -77,11 +80,13 @@ __all__ = [
     "DispatchID",
     "Endpoint",
     "EndpointError",
+    "Firing",
     "Function",
     "InvalidArgumentError",
     "InvalidCallError",
     "MarshalError",
     "NotFoundError",
+    "Overlap",
     "Pending",
     "PermanentError",
     "PermissionDeniedError",
@@ -90,6 +95,7 @@ __all__ = [
     "RequestTooLargeError",
     "ResourceExhaustedError",
     "RetryPolicy",
+    "ScheduleInfo",
     "SignatureError",
     "Status",
     "TLSCredentials",
@@ -106,6 +112,7 @@ __all__ = [
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
     **dict.fromkeys(("CallInfo", "CallState"), "client"),
+    **dict.fromkeys(("Firing", "Overlap", "ScheduleInfo"), "client"),
     **dict.fromkeys(("Endpoint", "Function", "Pending", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),
     **dict.fromkeys(("RetryPolicy", "TLSCredentials"), "transport"),

@@ -68,6 +68,27 @@ if TYPE_CHECKING:
         WaitCallRequest,
         WaitCallResponse,
     )
+    from dispatch.calls.v1.schedules_pb2 import (
+        CreateScheduleRequest,
+        CreateScheduleResponse,
+        DeleteScheduleRequest,
+        DeleteScheduleResponse,
+        GetScheduleRequest,
+        GetScheduleResponse,
+        ListSchedulesRequest,
+        ListSchedulesResponse,
+        PauseScheduleRequest,
+        PauseScheduleResponse,
+        ResumeScheduleRequest,
+        ResumeScheduleResponse,
+        Schedule,
+        ScheduleInfo,
+        ScheduleOverlap,
+        TriggerScheduleRequest,
+        TriggerScheduleResponse,
+        UpdateScheduleRequest,
+        UpdateScheduleResponse,
+    )
     from dispatch.sdk.v1.call_pb2 import CallResult
     from dispatch.sdk.v1.error_pb2 import Error
     from dispatch.sdk.v1.exit_pb2 import Exit
@@ -87,6 +108,10 @@ __all__ = [
     "CommandKind",
     "CompleteCallRequest",
     "CompleteCallResponse",
+    "CreateScheduleRequest",
+    "CreateScheduleResponse",
+    "DeleteScheduleRequest",
+    "DeleteScheduleResponse",
     "DispatchRequest",
     "DispatchResponse",
     "Error",
@@ -94,16 +119,31 @@ __all__ = [
     "Failure",
     "GetCallRequest",
     "GetCallResponse",
+    "GetScheduleRequest",
+    "GetScheduleResponse",
     "Journal",
     "JournalEntry",
     "ListCallsRequest",
     "ListCallsResponse",
+    "ListSchedulesRequest",
+    "ListSchedulesResponse",
+    "PauseScheduleRequest",
+    "PauseScheduleResponse",
     "Pending",
     "Poll",
     "PollResult",
+    "ResumeScheduleRequest",
+    "ResumeScheduleResponse",
     "RunRequest",
     "RunResponse",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleOverlap",
     "State",
+    "TriggerScheduleRequest",
+    "TriggerScheduleResponse",
+    "UpdateScheduleRequest",
+    "UpdateScheduleResponse",
     "WaitCallRequest",
     "WaitCallResponse",
     "load_all",
@@ -131,7 +171,8 @@ if not TYPE_CHECKING:  # or type checkers would accept any name
         """Import the module of a message on its first use."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = importlib.import_module(_MODULES.get(name, "dispatch.calls.v1.calls_pb2"))
+        others = "schedules_pb2" if "Schedule" in name else "calls_pb2"
+        module = importlib.import_module(_MODULES.get(name, f"dispatch.calls.v1.{others}"))
         value = globals()[name] = getattr(module, name.removeprefix("Journal") or name)
         return value
 

@@ -164,6 +164,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 @click.option("--function", metavar="NAME", help="Only calls of this function.")
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
 @click.option("--parent", metavar="ID", help="Only calls that this call made.")
+@click.option("--schedule", metavar="NAME", help="Only calls that this schedule dispatched.")
 @click.option(
     "--since",
     metavar="TIME",
@@ -187,6 +188,7 @@ def list_(
     function: str | None,
     endpoint: str | None,
     parent: str | None,
+    schedule: str | None,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -206,6 +208,7 @@ def list_(
             endpoint=endpoint,
             created_after=since,
             parent=parent,
+            schedule=schedule,
             limit=limit,
         ),
     )

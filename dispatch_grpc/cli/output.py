@@ -141,10 +141,12 @@ def details(call: CallInfo) -> list[str]:
         ("state", call.state),
         ("status", call.status.name if call.status else ""),
         ("runs", str(call.runs)),
-        ("created", _time(call.creation_time, now)),
-        ("expires", _time(call.expiration_time, now)),
-        ("next run", _time(call.next_time, now)),
-        ("finished", _time(call.finish_time, now)),
+        ("created", time_text(call.creation_time, now)),
+        ("expires", time_text(call.expiration_time, now)),
+        ("next run", time_text(call.next_time, now)),
+        ("finished", time_text(call.finish_time, now)),
+        ("schedule", call.schedule or ""),
+        ("scheduled", time_text(call.scheduled_time, now)),
         ("output", readable(output_json(result.output)) if result.HasField("output") else ""),
     ]
     tracebacks: list[str] = []
@@ -175,7 +177,7 @@ def table(calls: Sequence[CallInfo]) -> list[str]:
     for call in calls:
         finished = call.state is CallState.FINISHED
         state = call.status.name.lower() if finished else str(call.state)
-        age = _relative(min(call.creation_time or now, now), now)
+        age = relative(min(call.creation_time or now, now), now)
         cells = [call.dispatch_id, state, age, call.function, mask_url(call.endpoint)]
         rows.append([printable(cell) for cell in cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -211,14 +213,14 @@ def colour_of(call: CallInfo) -> str:
     return "blue" if call.state is CallState.RUNNING else "cyan"
 
 
-def _time(time: datetime | None, now: datetime) -> str:
+def time_text(time: datetime | None, now: datetime) -> str:
     """Format a time in the local time zone; an unset one is empty."""
     if time is None:
         return ""
-    return f"{time.astimezone().isoformat(' ', 'milliseconds')} ({_relative(time, now)})"
+    return f"{time.astimezone().isoformat(' ', 'milliseconds')} ({relative(time, now)})"
 
 
-def _relative(time: datetime, now: datetime) -> str:
+def relative(time: datetime, now: datetime) -> str:
     """Format a time relative to now, such as "5 min ago" or "in 2 h"."""
     seconds = abs((now - time).total_seconds())
     if seconds < 1:

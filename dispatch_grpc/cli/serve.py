@@ -174,6 +174,7 @@ Examples:
 @_duration("--retention", "7d", "How long to keep finished calls")
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
+@_number("--max-schedules", 10_000, "Number of schedules that there may be; more are refused")
 @_number("--max-request-bytes", 4_194_304, "Largest request to accept, in bytes", 2**30 - 1)
 @_number(
     "--processes",
@@ -306,6 +307,7 @@ def _settings(
     max_expiration: timedelta,
     grace: timedelta,
     max_calls: int,
+    max_schedules: int,
     retention: timedelta,
     run_timeout: timedelta,
     shutdown_timeout: timedelta,
@@ -334,6 +336,7 @@ def _settings(
             shutdown_timeout=shutdown_timeout,
             retention=retention,
             allow_metadata=allow_metadata_endpoints,
+            max_schedules=max_schedules,
             limits=Limits(
                 default_expiration=default_expiration,
                 max_expiration=max_expiration,

@@ -58,6 +58,8 @@ class CallInfo:
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
         message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
+        schedule: The name of the schedule that dispatched the call; None for other calls.
+        scheduled_time: The tick of the schedule; None for other calls.
     """
 
     dispatch_id: str
@@ -76,6 +78,8 @@ class CallInfo:
     error: CallError | None = field(compare=False)
     last_error: CallError | None = field(compare=False)
     message: "schema.CallInfo" = field(hash=False)
+    schedule: str | None = None
+    scheduled_time: datetime | None = None
 
     @classmethod
     def of(cls, message: "schema.CallInfo") -> "CallInfo":
@@ -98,6 +102,8 @@ class CallInfo:
             call_error(result.error, status) if result.HasField("error") else None,
             call_error(message.last_error, status) if message.HasField("last_error") else None,
             message,
+            message.schedule or None,
+            time_of(message, "scheduled_time"),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -75,7 +75,12 @@ def explain_dispatch(
 def explain_call(client: ClientSettings, error: RPCError, request: Message) -> RPCError:
     """Add context to the error of a CallService request; return the error to raise."""
     url, dispatch_id = client.target.url, getattr(request, "dispatch_id", "")
-    if error.code is Code.UNIMPLEMENTED:
+    if error.code is Code.UNIMPLEMENTED and "Schedule" in type(request).__name__:
+        error.message = (
+            f"{url} has no ScheduleService, which schedules need; "
+            f"the service that 'dispatch-grpc serve' runs has it"
+        )
+    elif error.code is Code.UNIMPLEMENTED:
         error.message = (
             f"{url} has no CallService, which wait, get, list and cancel need; "
             f"the service that 'dispatch-grpc serve' runs has it"

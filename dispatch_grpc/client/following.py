@@ -234,6 +234,7 @@ class Listing:
         created_after: datetime | None,
         created_before: datetime | None,
         parent: str | None,
+        schedule: str | None,
         limit: int,
         timeout: Timeout,
     ) -> None:
@@ -261,6 +262,8 @@ class Listing:
             request.created_before.CopyFrom(_timestamp("created_before", created_before))
         if parent is not None:
             request.parent_dispatch_id = _text("parent", parent)
+        if schedule is not None:
+            request.schedule = _text("schedule", schedule)
 
     def next(self) -> tuple[ListCallsRequest, float | None] | None:
         """Return the next request and its timeout in seconds; None when there is none to send."""

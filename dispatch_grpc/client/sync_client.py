@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
+    from dispatch_grpc.client.schedules import Schedules
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -268,6 +269,7 @@ class Client(BaseClient["grpc.Channel"]):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         parent: str | None = None,
+        schedule: str | None = None,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -281,6 +283,7 @@ class Client(BaseClient["grpc.Channel"]):
             created_after: Only calls recorded at or after this time.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
+            schedule: Only calls that the schedule of this name dispatched.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -304,6 +307,7 @@ class Client(BaseClient["grpc.Channel"]):
             created_after=created_after,
             created_before=created_before,
             parent=parent,
+            schedule=schedule,
             limit=limit,
             timeout=timeout,
         )
@@ -384,6 +388,13 @@ class Client(BaseClient["grpc.Channel"]):
 
         request = following.fail_request(self._settings, dispatch_id, error, type)
         self._call("CompleteCall", request, self._settings.seconds(timeout))
+
+    @property
+    def schedules(self) -> "Schedules":
+        """The schedules of the service, by which it dispatches calls again and again."""
+        from dispatch_grpc.client.schedules import Schedules
+
+        return Schedules(self._call, self._settings)
 
     def _send(
         self,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -49,7 +50,13 @@ class Host(Protocol):
         """The functions by name."""
         ...
 
-    async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
+    async def run(
+        self,
+        request: RunRequest,
+        *,
+        attempt: int | None = None,
+        scheduled_time: datetime | None = None,
+    ) -> RunResponse:
         """Run a function."""
         ...
 
@@ -177,11 +184,23 @@ class _Service:
     async def run(self, request: Any, ctx: Any) -> Any:
         attempt = ctx.request_headers.get("dispatch-attempt", "")
         number = int(attempt) if re.fullmatch("[1-9][0-9]{0,8}", attempt) else None
+        scheduled = _time_of(ctx.request_headers.get("dispatch-scheduled-time", ""))
         try:
-            response = await self._endpoint.run(await decoded(request), attempt=number)
+            response = await self._endpoint.run(
+                await decoded(request), attempt=number, scheduled_time=scheduled
+            )
         except RPCError as error:
             raise connect_error(error) from error
         return await encoded(response, ctx)
+
+
+def _time_of(text: str) -> datetime | None:
+    """Return the time in a header, in UTC; None if it holds none."""
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.utcoffset() is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 class _RefusedError(Exception):

@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -397,12 +397,20 @@ class Endpoint:
                 f"Endpoint as client=)"
             ) from error
 
-    async def run(self, request: RunRequest, *, attempt: int | None = None) -> RunResponse:
+    async def run(
+        self,
+        request: RunRequest,
+        *,
+        attempt: int | None = None,
+        scheduled_time: datetime | None = None,
+    ) -> RunResponse:
         """Run a function, as FunctionService/Run does.
 
         Args:
             request: The function, and its input or the results that it resumes with.
             attempt: Number of the attempt, for `current_call`; None if it is not known.
+            scheduled_time: Tick of the schedule that dispatched the call, for `current_call`;
+                None for other calls.
 
         Returns:
             The answer, with the result of the function or the error that it raised.
@@ -423,7 +431,7 @@ class Endpoint:
             return refused
         if function is None:
             return await RESERVED[request.function](self, request)
-        return await function._run(request, self._executor, attempt)
+        return await function._run(request, self._executor, attempt, scheduled_time)
 
     def _not_found(self, name: str) -> str:
         import difflib

@@ -40,6 +40,8 @@ class CurrentCall:
         creation_time: When the call was recorded, in UTC; None if the service did not send it.
         expiration_time: When the call expires, in UTC; None if the service did not send it.
         attempt: Number of this attempt, from 1; None if the service did not send it.
+        scheduled_time: The tick of the schedule that dispatched the call, in UTC; None for other
+            calls.
     """
 
     dispatch_id: str
@@ -48,6 +50,7 @@ class CurrentCall:
     creation_time: datetime | None
     expiration_time: datetime | None
     attempt: int | None = None
+    scheduled_time: datetime | None = None
 
     @property
     def replaying(self) -> bool:
@@ -70,7 +73,9 @@ def current_call() -> CurrentCall:
         raise EndpointError("current_call(): no function of an endpoint runs here") from None
 
 
-def describe_call(request: RunRequest, attempt: int | None) -> CurrentCall:
+def describe_call(
+    request: RunRequest, attempt: int | None, scheduled_time: datetime | None
+) -> CurrentCall:
     """Return the call of a request."""
     return CurrentCall(
         request.dispatch_id,
@@ -79,6 +84,7 @@ def describe_call(request: RunRequest, attempt: int | None) -> CurrentCall:
         time_of(request, "creation_time"),
         time_of(request, "expiration_time"),
         attempt,
+        scheduled_time,
     )
 
 

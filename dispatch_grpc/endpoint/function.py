@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial, update_wrapper
 from types import MethodType
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
@@ -237,7 +237,11 @@ class Function(Generic[_P, _R_co]):
         return None if self._parameters is None else returned_type(self._function)
 
     async def _run(
-        self, request: RunRequest, executor: Executor, attempt: int | None
+        self,
+        request: RunRequest,
+        executor: Executor,
+        attempt: int | None,
+        scheduled_time: datetime | None,
     ) -> RunResponse:
         """Run the function, and return the answer in every case."""
         args: tuple[Any, ...] = (request,)
@@ -257,7 +261,7 @@ class Function(Generic[_P, _R_co]):
         try:
             result, raised = await executor.run(
                 lambda: self._function(*args, **kwargs),
-                describe_call(request, attempt),
+                describe_call(request, attempt, scheduled_time),
                 is_async=self._is_async,
             )
         except NotRunError as error:

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
@@ -65,10 +65,14 @@ class Workflow(Function[_P, _R]):
         return call
 
     async def _run(
-        self, request: RunRequest, executor: Executor, attempt: int | None
+        self,
+        request: RunRequest,
+        executor: Executor,
+        attempt: int | None,
+        scheduled_time: datetime | None,
     ) -> RunResponse:
         """Run one activation, and return the answer."""
-        call = describe_call(request, attempt)
+        call = describe_call(request, attempt, scheduled_time)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
             return await executor.run(function, call, is_async=is_async)

@@ -23,6 +23,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
 from dispatch_grpc.service.watching import Watching
@@ -147,10 +148,14 @@ class Service:
         accepting = Accepting(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
+        schedules = Schedules(
+            database, settings.worker, metrics, worker.notices, expect=worker.expect
+        )
         stopping = asyncio.Event()
         app = Application(
             accepting,
             watching,
+            schedules,
             metrics,
             completing=Completing(database, worker),
             keys=keys,
@@ -170,6 +175,7 @@ class Service:
             )
         )
         working = asyncio.create_task(worker.run())
+        scheduling = asyncio.create_task(schedules.run())
         try:
             yield Service(
                 replace(settings, host=host, port=port).url,
@@ -181,10 +187,12 @@ class Service:
             try:
                 stopping.set()
                 watching.stop()
+                scheduling.cancel()
                 await asyncio.gather(serving, worker.stop(working))
                 await caller.close()
             except BaseException:  # it is ended at once: nobody waits for what still runs
                 database.terminate()
+                scheduling.cancel()
                 working.cancel()  # or it would start the embedded database again
                 await asyncio.wait({working}, timeout=_END_SECONDS)
                 raise

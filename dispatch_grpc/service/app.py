@@ -1,9 +1,11 @@
-"""The service as an ASGI application: both services, health, metrics, the page."""
+"""The service as an ASGI application: its services, health, metrics, the page."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
+from dispatch.calls.v1.schedules_connect import ScheduleServiceASGIApplication
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
@@ -12,6 +14,7 @@ from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
@@ -19,14 +22,26 @@ from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
+_WATCHING_METHODS = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+_SCHEDULE_METHODS = (
+    "CreateSchedule",
+    "GetSchedule",
+    "ListSchedules",
+    "UpdateSchedule",
+    "PauseSchedule",
+    "ResumeSchedule",
+    "TriggerSchedule",
+    "DeleteSchedule",
+)
 
-class _CallService:
-    """CallService, with errors as the server's library has them."""
 
-    def __init__(self, watching: Watching, completing: Completing) -> None:
-        for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
-            setattr(self, name, _translated(getattr(watching, name)))
-        self.complete_call = _translated(completing.complete_call)
+class _Translated:
+    """The methods of a service, with errors as the server's library has them."""
+
+    def __init__(self, methods: Mapping[str, object]) -> None:
+        for method, service in methods.items():
+            name = re.sub("(?<=.)[A-Z]", lambda match: f"_{match[0]}", method).lower()
+            setattr(self, name, _translated(getattr(service, name)))
 
 
 def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -52,6 +67,7 @@ class Application:
         self,
         accepting: Accepting,
         watching: Watching,
+        schedules: Schedules,
         metrics: Metrics,
         *,
         completing: Completing,
@@ -62,17 +78,24 @@ class Application:
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
-        service: Any = _CallService(watching, completing)
-        calls = CallServiceASGIApplication(
-            service,
-            interceptors=(Authenticate(keys),),
-            read_max_bytes=max_request_bytes,
-            compressions=None,
-            codecs=CODECS,
-        )
-        self._calls_path = calls.path
-        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall")
-        self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
+        self._services: dict[str, ASGIApplication] = {}
+        # Who implements each method.
+        calls: dict[str, object] = dict.fromkeys(_WATCHING_METHODS, watching)
+        calls["CompleteCall"] = completing
+        for cls, methods in (
+            (CallServiceASGIApplication, calls),
+            (ScheduleServiceASGIApplication, dict.fromkeys(_SCHEDULE_METHODS, schedules)),
+        ):
+            make: Any = cls
+            found = make(
+                _Translated(methods),
+                interceptors=(Authenticate(keys),),
+                read_max_bytes=max_request_bytes,
+                compressions=None,
+                codecs=CODECS,
+            )
+            rules = GRPCRules(found, [f"{found.path}/{name}" for name in methods])
+            self._services[found.path] = rules
         self._metrics = metrics
         self._is_ready = is_ready
         self._is_alive = is_alive
@@ -81,8 +104,8 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
         path = scope["path"]
-        if path.startswith(self._calls_path):
-            await self._calls(scope, receive, send)
+        if (service := self._services.get(path.rpartition("/")[0])) is not None:
+            await service(scope, receive, send)
         elif path == "/healthz":
             alive = self._is_alive()
             await answer(send, 200 if alive else 503, b"ok\n" if alive else b"not alive\n")

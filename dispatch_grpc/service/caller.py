@@ -188,6 +188,8 @@ class Caller:
         headers = dict(_HEADERS)
         headers["connect-timeout-ms"] = str(min(max(round(seconds * 1000), 1), 9_999_999_999))
         headers["dispatch-attempt"] = str(loaded.running.attempt)
+        if loaded.scheduled_at is not None:
+            headers["dispatch-scheduled-time"] = loaded.scheduled_at.astimezone(UTC).isoformat()
         if self._signing_key is not None:
             from dispatch_grpc.endpoint.signature import sign_request
 

@@ -58,6 +58,18 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self.ticks: Counter = Counter(
+            "dispatch_schedule_ticks",
+            "Ticks of schedules that were fired, skipped and missed; triggers count as fired.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.lateness: Histogram = Histogram(
+            "dispatch_schedule_lateness_seconds",
+            "Time from a tick to its firing.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.counts: Mapping[str, int] = {}
 
     def backlog(self, counts: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Notices between processes: which lanes have jobs, and which calls have finished.
+"""Notices between processes: lanes that have jobs, calls that finish, schedules that change.
 
 A notice is sent after the commit that it reports, together with those of the same milliseconds:
 NOTIFY inside transactions serialises all commits of the database. Notices only save time. If one
@@ -18,6 +18,7 @@ from dispatch_grpc.service.faults import classify
 LANES = "dispatch_grpc_lanes"
 FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
+SCHEDULES = "dispatch_grpc_schedules"
 
 _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000

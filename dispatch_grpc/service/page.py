@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import CallState
-from dispatch_grpc.service import reads, store
+from dispatch_grpc.service import reads, store, store_schedules
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
@@ -33,6 +33,7 @@ from dispatch_grpc.service.shown import (
     error_of,
     input_of,
     row_of,
+    schedule_of,
     state_of,
     status_of,
     utc,
@@ -248,6 +249,7 @@ class Page:
             backlog = self._metrics.counts or await reads.count(connection)
             finished = await reads.finished_by_status(connection)
             found, more = await reads.recent(connection, filters, _PAGE_SIZE)
+            schedules = await store_schedules.find(connection, "", _PAGE_SIZE + 1)
         chosen = {name: query.get(name, "") for name in ("state", "status", "function", "refresh")}
         is_first = "before" not in filters
         return self._render(
@@ -256,6 +258,8 @@ class Page:
             finished=[(status_of(status), number) for status, number in finished.numbers.items()],
             finished_total=sum(finished.numbers.values()),
             finished_since=finished.since,
+            schedules=[schedule_of(stored) for stored in schedules[:_PAGE_SIZE]],
+            has_more_schedules=len(schedules) > _PAGE_SIZE,
             rows=[row_of(info) for info in found],
             states=list(STATES),
             statuses=[(status.name, status_of(status)) for status in Status],

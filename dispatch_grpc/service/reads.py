@@ -15,12 +15,12 @@ from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
-    "expires_at, next_at, finished_at, correlation_id"
+    "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at"
 )
 _FOUND = f"{_COLUMNS}, last_error"
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
 
-_FILTERED = "id, state, status, function, endpoint, created_at"
+_FILTERED = "id, state, status, function, endpoint, created_at, schedule"
 LOOKED_AT = 20_000
 _LAST_ID = UUID(int=2**128 - 1)
 _CLOCKS = timedelta(hours=1)  # by which they may differ
@@ -113,6 +113,7 @@ _FILTERS = {
     "endpoint": "endpoint =",
     "created_after": "created_at >=",
     "created_before": "created_at <",
+    "schedule": "schedule =",
 }
 
 
@@ -127,6 +128,7 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         state=CallState.Name(row["state"]),
         runs=row["runs"],
         correlation_id=unsigned(row["correlation_id"]),
+        schedule=row["schedule"] or "",
     )
     info.status = row["status"]
     for field_name, column in (
@@ -134,6 +136,7 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         ("expiration_time", "expires_at"),
         ("next_time", "next_at"),
         ("finish_time", "finished_at"),
+        ("scheduled_time", "scheduled_at"),
     ):
         if row[column] is not None:
             getattr(info, field_name).FromDatetime(row[column].astimezone(UTC))

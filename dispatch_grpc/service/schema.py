@@ -139,6 +139,36 @@ MIGRATIONS = (
     CREATE TABLE requests (LIKE requests_other INCLUDING DEFAULTS) PARTITION BY RANGE (created_at);
     ALTER TABLE requests ATTACH PARTITION requests_other DEFAULT;
     """,
+    """
+    CREATE TABLE schedules (
+        id uuid PRIMARY KEY,
+        name text COLLATE "C" NOT NULL UNIQUE,
+        definition bytea NOT NULL,
+        input bytea NOT NULL,
+        paused boolean NOT NULL DEFAULT false,
+        note text NOT NULL DEFAULT '',
+        created_at timestamptz NOT NULL DEFAULT now(),
+        next_at timestamptz,
+        buffered_at timestamptz,
+        recent_ticks timestamptz[] NOT NULL DEFAULT '{}',
+        recent_ids uuid[] NOT NULL DEFAULT '{}',
+        fired bigint NOT NULL DEFAULT 0,
+        skipped bigint NOT NULL DEFAULT 0,
+        missed bigint NOT NULL DEFAULT 0
+    ) WITH (fillfactor = 80);
+    COMMENT ON COLUMN schedules.definition IS 'a Schedule, without the input of its call';
+    COMMENT ON COLUMN schedules.next_at IS 'the next tick; null: paused, or there is none';
+    COMMENT ON COLUMN schedules.buffered_at IS 'a tick that waits for a call to finish';
+    COMMENT ON COLUMN schedules.recent_ids IS 'calls of the last firings, the newest first';
+    CREATE INDEX schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
+    CREATE INDEX schedules_buffered ON schedules (id) WHERE buffered_at IS NOT NULL;
+
+    ALTER TABLE calls ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz;
+    ALTER TABLE finished ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz;
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.schedule IS 'name of the schedule that dispatched the call';
+    COMMENT ON COLUMN calls.scheduled_at IS 'the tick of the schedule';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so

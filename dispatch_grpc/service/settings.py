@@ -21,6 +21,7 @@ class Settings:
         request_retention: How long an idempotency key is remembered.
         allow_metadata: Whether link-local and metadata addresses may be called.
         limits: Bounds of what calls may ask for.
+        max_schedules: Number of schedules that there may be.
     """
 
     concurrency: int = 256
@@ -33,3 +34,4 @@ class Settings:
     request_retention: timedelta = timedelta(days=1)
     allow_metadata: bool = False
     limits: machine.Limits = field(default_factory=machine.Limits)
+    max_schedules: int = 10_000

@@ -13,6 +13,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.schema import CallInfo, Error
 from dispatch_grpc.service.reads import Details
+from dispatch_grpc.service.store_schedules import Stored
 from dispatch_grpc.text import rounded, shorten
 from dispatch_grpc.values import unmarshal
 
@@ -77,8 +78,32 @@ def row_of(info: CallInfo) -> dict[str, Any]:
                 ("expires", "expiration_time"),
                 ("next", "next_time"),
                 ("finished", "finish_time"),
+                ("scheduled", "scheduled_time"),
             )
         },
+    }
+
+
+def schedule_of(stored: Stored) -> dict[str, Any]:
+    """What the templates need of a schedule."""
+    schedule = stored.schedule
+    if schedule.WhichOneof("ticks") == "cron":
+        when = f"{schedule.cron} ({schedule.time_zone})"
+    else:
+        when = f"every {rounded(schedule.every.ToTimedelta())}"
+    last, last_id = stored.recent[0] if stored.recent else (None, None)
+    return {
+        "name": schedule.name,
+        "function": _short(schedule.call.function),
+        "when": when,
+        "paused": stored.paused,
+        "note": _short(stored.note),
+        "next": stored.next_at,
+        "last": last,
+        "last_id": last_id,
+        "fired": stored.fired,
+        "skipped": stored.skipped,
+        "missed": stored.missed,
     }
 
 

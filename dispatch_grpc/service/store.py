@@ -77,6 +77,7 @@ class Loaded:
     poll_error: Error | None
     results: list[CallResult] = field(default_factory=list)
     result_ids: list[UUID] = field(default_factory=list)
+    scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

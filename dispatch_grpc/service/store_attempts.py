@@ -24,7 +24,7 @@ async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             input, created_at, expires_at, failures, pickups, runs, poll, poll_error, last_error,
-            passing_since
+            passing_since, scheduled_at
         FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
         JOIN calls ON id = job_id AND turn = job_turn AND state IN (1, 2)
         """,
@@ -77,6 +77,7 @@ def _loaded(row: Any) -> Loaded:
         created_at=row["created_at"],
         poll=_parse(Poll, row["poll"]),
         poll_error=_parse(Error, row["poll_error"]),
+        scheduled_at=row["scheduled_at"],
     )
 
 

@@ -119,10 +119,10 @@ class Watching:
             raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
         filters: dict[str, Any] = {
             name: getattr(request, name)
-            for name in ("state", "status", "function", "endpoint")
+            for name in ("state", "status", "function", "endpoint", "schedule")
             if getattr(request, name)
         }
-        for name in ("function", "endpoint"):
+        for name in ("function", "endpoint", "schedule"):
             if "\0" in getattr(request, name):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: a text without NUL is required")
         for name in ("created_after", "created_before"):

@@ -37,7 +37,13 @@ from dispatch_grpc.errors import (
 from dispatch_grpc.text import shorten
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
-from dispatch_grpc.transport.protocols import CLOSED, ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.protocols import (
+    CLOSED,
+    ConnectionSettings,
+    Metadata,
+    Method,
+    path_of,
+)
 from dispatch_grpc.transport.retry import retry_after
 
 MAX_IDLE_SECONDS = 30.0  # below the idle timeouts of NAT and load balancers
@@ -126,8 +132,7 @@ class ConnectMethod:
     """A method of a service: its requests and its answers, as they go over HTTP."""
 
     def __init__(self, settings: ConnectionSettings, method: str) -> None:
-        package = "dispatch.sdk.v1.Dispatch" if method == "Dispatch" else "dispatch.calls.v1.Call"
-        self.path: str = f"/{package}Service/{method}"
+        self.path: str = path_of(method)
         self.url: str = settings.target.url + self.path
         self._class = getattr(schema, f"{method}Response")
         self._json = settings.json
@@ -141,10 +146,11 @@ class ConnectMethod:
         if self._json:
             schema.load_all()
         # WaitCall is slow by design, and `Waiting` bounds it. A second CancelCall would find a
-        # finished call.
+        # finished call, a second DeleteSchedule none.
         self._sends_again = settings.retry is not None and method not in {
             "WaitCall",
             "CancelCall",
+            "DeleteSchedule",
         }
 
     def exchange(self, timeout: float | None) -> Exchange:

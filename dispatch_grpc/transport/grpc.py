@@ -40,7 +40,13 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.transport import tls
 from dispatch_grpc.transport.connecting import open_socket
-from dispatch_grpc.transport.protocols import CLOSED, ConnectionSettings, Metadata, Method
+from dispatch_grpc.transport.protocols import (
+    CLOSED,
+    ConnectionSettings,
+    Metadata,
+    Method,
+    path_of,
+)
 from dispatch_grpc.transport.retry import async_sender, retry_after, sender
 
 
@@ -81,7 +87,7 @@ class _GRPC(ABC):
         from dispatch_grpc import schema
 
         rpc = self._channel.unary_unary(
-            f"/dispatch.calls.v1.CallService/{method}",
+            path_of(method),
             request_serializer=getattr(schema, f"{method}Request").SerializeToString,
             response_deserializer=getattr(schema, f"{method}Response").FromString,
         )

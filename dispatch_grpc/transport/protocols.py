@@ -15,8 +15,28 @@ Metadata = tuple[tuple[str, str], ...]
 
 CLOSED = "the client was closed while the request was under way"
 
-Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall"]
-"""The methods of CallService."""
+Method = Literal[
+    "GetCall",
+    "ListCalls",
+    "WaitCall",
+    "CancelCall",
+    "CompleteCall",
+    "CreateSchedule",
+    "GetSchedule",
+    "ListSchedules",
+    "UpdateSchedule",
+    "PauseSchedule",
+    "ResumeSchedule",
+    "TriggerSchedule",
+    "DeleteSchedule",
+]
+"""The methods of CallService and ScheduleService."""
+
+
+def path_of(method: str) -> str:
+    """Return the path of a method."""
+    service = "calls.v1.ScheduleService" if "Schedule" in method else "calls.v1.CallService"
+    return f"/dispatch.{'sdk.v1.DispatchService' if method == 'Dispatch' else service}/{method}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,7 @@ class Transport(Protocol):
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService, and return its answer, like `send`."""
+        """Send a request of CallService or ScheduleService, and return its answer, like `send`."""
         ...
 
     def close(self) -> None:
@@ -76,7 +96,7 @@ class AsyncTransport(Protocol):
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService, and return its answer, like `send`."""
+        """Send a request of CallService or ScheduleService, and return its answer, like `send`."""
         ...
 
     async def close(self) -> None:

@@ -659,7 +659,7 @@ def test_ages(seconds, text):
     now = datetime.now(UTC)
     call = info()
     call.expiration_time.FromDatetime(now - timedelta(seconds=seconds))
-    assert cli_output._relative(now - timedelta(seconds=seconds), now) == text
+    assert cli_output.relative(now - timedelta(seconds=seconds), now) == text
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ async def slow(seconds: float) -> float:
 
 
 @endpoint.function
+async def ticked(seconds: float) -> str:
+    """Notes the tick for which it runs, and returns it after some time."""
+    tick = current_call().scheduled_time
+    os.write(log, f"ticked {current_call().dispatch_id} {tick and tick.isoformat()}\n".encode())
+    await asyncio.sleep(seconds)
+    return str(tick and tick.isoformat())
+
+
+@endpoint.function
 async def stubborn() -> None:
     """Takes an hour, and notes when it is cancelled."""
     note("stubborn")

@@ -133,6 +133,11 @@ type CallInfo struct {
 	// Correlation id, as in the Call. A function knows by it which of the calls
 	// that it made this one is.
 	CorrelationId uint64 `protobuf:"varint,16,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// Name of the schedule that dispatched the call. Empty for other calls.
+	Schedule string `protobuf:"bytes,17,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// The tick of the schedule for which the call was dispatched. Unset for other
+	// calls.
+	ScheduledTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +284,20 @@ func (x *CallInfo) GetCorrelationId() uint64 {
 	return 0
 }
 
+func (x *CallInfo) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *CallInfo) GetScheduledTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduledTime
+	}
+	return nil
+}
+
 // A GetCallRequest names a call.
 type GetCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -392,7 +411,9 @@ type ListCallsRequest struct {
 	// Largest number of calls to return, from 1 to 1000. 100 when it is not set.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Where to go on: the next_page_token of the page before.
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Calls that this schedule dispatched.
+	Schedule      string `protobuf:"bytes,10,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,6 +507,13 @@ func (x *ListCallsRequest) GetPageSize() int32 {
 func (x *ListCallsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListCallsRequest) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
 	}
 	return ""
 }
@@ -940,7 +968,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x06\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -961,12 +989,14 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x06result\x18\x0e \x01(\v2\x1b.dispatch.sdk.v1.CallResultR\x06result\x125\n" +
 	"\n" +
 	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n" +
-	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\"1\n" +
+	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12\x1a\n" +
+	"\bschedule\x18\x11 \x01(\tR\bschedule\x12A\n" +
+	"\x0escheduled_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledTime\"1\n" +
 	"\x0eGetCallRequest\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\"B\n" +
 	"\x0fGetCallResponse\x12/\n" +
-	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\x9d\x03\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\xb9\x03\n" +
 	"\x10ListCallsRequest\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n" +
@@ -977,7 +1007,9 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x12parent_dispatch_id\x18\a \x01(\tR\x10parentDispatchId\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\x12\x1a\n" +
+	"\bschedule\x18\n" +
+	" \x01(\tR\bschedule\"n\n" +
 	"\x11ListCallsResponse\x121\n" +
 	"\x05calls\x18\x01 \x03(\v2\x1b.dispatch.calls.v1.CallInfoR\x05calls\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
@@ -1060,33 +1092,34 @@ var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	14, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
 	15, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
 	16, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
-	1,  // 8: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	0,  // 9: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	13, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	14, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	14, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
-	1,  // 13: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	17, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 15: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	1,  // 16: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	18, // 17: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
-	16, // 18: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
-	1,  // 19: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	2,  // 20: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	4,  // 21: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	6,  // 22: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	8,  // 23: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	11, // 24: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
-	3,  // 25: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	5,  // 26: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	7,  // 27: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	9,  // 28: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	12, // 29: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	14, // 8: dispatch.calls.v1.CallInfo.scheduled_time:type_name -> google.protobuf.Timestamp
+	1,  // 9: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	0,  // 10: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
+	13, // 11: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	14, // 12: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	14, // 13: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	1,  // 14: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
+	17, // 15: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 16: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	1,  // 17: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	18, // 18: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
+	16, // 19: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
+	1,  // 20: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	2,  // 21: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	4,  // 22: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	6,  // 23: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	8,  // 24: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	11, // 25: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
+	3,  // 26: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	5,  // 27: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	7,  // 28: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	9,  // 29: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	12, // 30: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }

@@ -27,7 +27,7 @@ CALL_STATE_WAITING: CallState
 CALL_STATE_FINISHED: CallState
 
 class CallInfo(_message.Message):
-    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id")
+    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id", "schedule", "scheduled_time")
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class CallInfo(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_TIME_FIELD_NUMBER: _ClassVar[int]
     dispatch_id: str
     parent_dispatch_id: str
     root_dispatch_id: str
@@ -60,7 +62,9 @@ class CallInfo(_message.Message):
     result: _call_pb2.CallResult
     last_error: _error_pb2.Error
     correlation_id: int
-    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ...) -> None: ...
+    schedule: str
+    scheduled_time: _timestamp_pb2.Timestamp
+    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ..., schedule: _Optional[str] = ..., scheduled_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GetCallRequest(_message.Message):
     __slots__ = ("dispatch_id",)
@@ -75,7 +79,7 @@ class GetCallResponse(_message.Message):
     def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
 
 class ListCallsRequest(_message.Message):
-    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token")
+    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token", "schedule")
     STATE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +89,7 @@ class ListCallsRequest(_message.Message):
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     state: CallState
     status: _status_pb2.Status
     function: str
@@ -94,7 +99,8 @@ class ListCallsRequest(_message.Message):
     parent_dispatch_id: str
     page_size: int
     page_token: str
-    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    schedule: str
+    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., schedule: _Optional[str] = ...) -> None: ...
 
 class ListCallsResponse(_message.Message):
     __slots__ = ("calls", "next_page_token")

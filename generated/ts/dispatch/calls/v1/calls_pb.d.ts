@@ -141,6 +141,21 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: uint64 correlation_id = 16;
    */
   correlationId: bigint;
+
+  /**
+   * Name of the schedule that dispatched the call. Empty for other calls.
+   *
+   * @generated from field: string schedule = 17;
+   */
+  schedule: string;
+
+  /**
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   *
+   * @generated from field: google.protobuf.Timestamp scheduled_time = 18;
+   */
+  scheduledTime?: Timestamp;
 };
 
 /**
@@ -258,6 +273,13 @@ export declare type ListCallsRequest = Message<"dispatch.calls.v1.ListCallsReque
    * @generated from field: string page_token = 9;
    */
   pageToken: string;
+
+  /**
+   * Calls that this schedule dispatched.
+   *
+   * @generated from field: string schedule = 10;
+   */
+  schedule: string;
 };
 
 /**

@@ -29,6 +29,7 @@ private static final long serialVersionUID = 0L;
     version_ = "";
     state_ = 0;
     status_ = 0;
+    schedule_ = "";
   }
 
   @java.lang.Override
@@ -655,6 +656,94 @@ private static final long serialVersionUID = 0L;
     return correlationId_;
   }
 
+  public static final int SCHEDULE_FIELD_NUMBER = 17;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object schedule_ = "";
+  /**
+   * <pre>
+   * Name of the schedule that dispatched the call. Empty for other calls.
+   * </pre>
+   *
+   * <code>string schedule = 17 [json_name = "schedule"];</code>
+   * @return The schedule.
+   */
+  @java.lang.Override
+  public java.lang.String getSchedule() {
+    java.lang.Object ref = schedule_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      schedule_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Name of the schedule that dispatched the call. Empty for other calls.
+   * </pre>
+   *
+   * <code>string schedule = 17 [json_name = "schedule"];</code>
+   * @return The bytes for schedule.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getScheduleBytes() {
+    java.lang.Object ref = schedule_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      schedule_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int SCHEDULED_TIME_FIELD_NUMBER = 18;
+  private com.google.protobuf.Timestamp scheduledTime_;
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   * @return Whether the scheduledTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasScheduledTime() {
+    return ((bitField0_ & 0x00000040) != 0);
+  }
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   * @return The scheduledTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getScheduledTime() {
+    return scheduledTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : scheduledTime_;
+  }
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getScheduledTimeOrBuilder() {
+    return scheduledTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : scheduledTime_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -716,6 +805,12 @@ private static final long serialVersionUID = 0L;
     }
     if (correlationId_ != 0L) {
       output.writeUInt64(16, correlationId_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(schedule_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 17, schedule_);
+    }
+    if (((bitField0_ & 0x00000040) != 0)) {
+      output.writeMessage(18, getScheduledTime());
     }
     getUnknownFields().writeTo(output);
   }
@@ -784,6 +879,13 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeUInt64Size(16, correlationId_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(schedule_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(17, schedule_);
+    }
+    if (((bitField0_ & 0x00000040) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(18, getScheduledTime());
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -847,6 +949,13 @@ private static final long serialVersionUID = 0L;
     }
     if (getCorrelationId()
         != other.getCorrelationId()) return false;
+    if (!getSchedule()
+        .equals(other.getSchedule())) return false;
+    if (hasScheduledTime() != other.hasScheduledTime()) return false;
+    if (hasScheduledTime()) {
+      if (!getScheduledTime()
+          .equals(other.getScheduledTime())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -903,6 +1012,12 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + CORRELATION_ID_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
         getCorrelationId());
+    hash = (37 * hash) + SCHEDULE_FIELD_NUMBER;
+    hash = (53 * hash) + getSchedule().hashCode();
+    if (hasScheduledTime()) {
+      hash = (37 * hash) + SCHEDULED_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getScheduledTime().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1043,6 +1158,7 @@ private static final long serialVersionUID = 0L;
         getFinishTimeFieldBuilder();
         getResultFieldBuilder();
         getLastErrorFieldBuilder();
+        getScheduledTimeFieldBuilder();
       }
     }
     @java.lang.Override
@@ -1089,6 +1205,12 @@ private static final long serialVersionUID = 0L;
         lastErrorBuilder_ = null;
       }
       correlationId_ = 0L;
+      schedule_ = "";
+      scheduledTime_ = null;
+      if (scheduledTimeBuilder_ != null) {
+        scheduledTimeBuilder_.dispose();
+        scheduledTimeBuilder_ = null;
+      }
       return this;
     }
 
@@ -1188,6 +1310,15 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00008000) != 0)) {
         result.correlationId_ = correlationId_;
+      }
+      if (((from_bitField0_ & 0x00010000) != 0)) {
+        result.schedule_ = schedule_;
+      }
+      if (((from_bitField0_ & 0x00020000) != 0)) {
+        result.scheduledTime_ = scheduledTimeBuilder_ == null
+            ? scheduledTime_
+            : scheduledTimeBuilder_.build();
+        to_bitField0_ |= 0x00000040;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1295,6 +1426,14 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getCorrelationId() != 0L) {
         setCorrelationId(other.getCorrelationId());
+      }
+      if (!other.getSchedule().isEmpty()) {
+        schedule_ = other.schedule_;
+        bitField0_ |= 0x00010000;
+        onChanged();
+      }
+      if (other.hasScheduledTime()) {
+        mergeScheduledTime(other.getScheduledTime());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1414,6 +1553,18 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00008000;
               break;
             } // case 128
+            case 138: {
+              schedule_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00010000;
+              break;
+            } // case 138
+            case 146: {
+              input.readMessage(
+                  getScheduledTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00020000;
+              break;
+            } // case 146
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -3188,6 +3339,264 @@ private static final long serialVersionUID = 0L;
       correlationId_ = 0L;
       onChanged();
       return this;
+    }
+
+    private java.lang.Object schedule_ = "";
+    /**
+     * <pre>
+     * Name of the schedule that dispatched the call. Empty for other calls.
+     * </pre>
+     *
+     * <code>string schedule = 17 [json_name = "schedule"];</code>
+     * @return The schedule.
+     */
+    public java.lang.String getSchedule() {
+      java.lang.Object ref = schedule_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        schedule_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Name of the schedule that dispatched the call. Empty for other calls.
+     * </pre>
+     *
+     * <code>string schedule = 17 [json_name = "schedule"];</code>
+     * @return The bytes for schedule.
+     */
+    public com.google.protobuf.ByteString
+        getScheduleBytes() {
+      java.lang.Object ref = schedule_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        schedule_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Name of the schedule that dispatched the call. Empty for other calls.
+     * </pre>
+     *
+     * <code>string schedule = 17 [json_name = "schedule"];</code>
+     * @param value The schedule to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSchedule(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      schedule_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Name of the schedule that dispatched the call. Empty for other calls.
+     * </pre>
+     *
+     * <code>string schedule = 17 [json_name = "schedule"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSchedule() {
+      schedule_ = getDefaultInstance().getSchedule();
+      bitField0_ = (bitField0_ & ~0x00010000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Name of the schedule that dispatched the call. Empty for other calls.
+     * </pre>
+     *
+     * <code>string schedule = 17 [json_name = "schedule"];</code>
+     * @param value The bytes for schedule to set.
+     * @return This builder for chaining.
+     */
+    public Builder setScheduleBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      schedule_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Timestamp scheduledTime_;
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> scheduledTimeBuilder_;
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     * @return Whether the scheduledTime field is set.
+     */
+    public boolean hasScheduledTime() {
+      return ((bitField0_ & 0x00020000) != 0);
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     * @return The scheduledTime.
+     */
+    public com.google.protobuf.Timestamp getScheduledTime() {
+      if (scheduledTimeBuilder_ == null) {
+        return scheduledTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : scheduledTime_;
+      } else {
+        return scheduledTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public Builder setScheduledTime(com.google.protobuf.Timestamp value) {
+      if (scheduledTimeBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        scheduledTime_ = value;
+      } else {
+        scheduledTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public Builder setScheduledTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (scheduledTimeBuilder_ == null) {
+        scheduledTime_ = builderForValue.build();
+      } else {
+        scheduledTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public Builder mergeScheduledTime(com.google.protobuf.Timestamp value) {
+      if (scheduledTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00020000) != 0) &&
+          scheduledTime_ != null &&
+          scheduledTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getScheduledTimeBuilder().mergeFrom(value);
+        } else {
+          scheduledTime_ = value;
+        }
+      } else {
+        scheduledTimeBuilder_.mergeFrom(value);
+      }
+      if (scheduledTime_ != null) {
+        bitField0_ |= 0x00020000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public Builder clearScheduledTime() {
+      bitField0_ = (bitField0_ & ~0x00020000);
+      scheduledTime_ = null;
+      if (scheduledTimeBuilder_ != null) {
+        scheduledTimeBuilder_.dispose();
+        scheduledTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getScheduledTimeBuilder() {
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return getScheduledTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getScheduledTimeOrBuilder() {
+      if (scheduledTimeBuilder_ != null) {
+        return scheduledTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return scheduledTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : scheduledTime_;
+      }
+    }
+    /**
+     * <pre>
+     * The tick of the schedule for which the call was dispatched. Unset for other
+     * calls.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        getScheduledTimeFieldBuilder() {
+      if (scheduledTimeBuilder_ == null) {
+        scheduledTimeBuilder_ = new com.google.protobuf.SingleFieldBuilderV3<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getScheduledTime(),
+                getParentForChildren(),
+                isClean());
+        scheduledTime_ = null;
+      }
+      return scheduledTimeBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -358,4 +358,54 @@ public interface CallInfoOrBuilder extends
    * @return The correlationId.
    */
   long getCorrelationId();
+
+  /**
+   * <pre>
+   * Name of the schedule that dispatched the call. Empty for other calls.
+   * </pre>
+   *
+   * <code>string schedule = 17 [json_name = "schedule"];</code>
+   * @return The schedule.
+   */
+  java.lang.String getSchedule();
+  /**
+   * <pre>
+   * Name of the schedule that dispatched the call. Empty for other calls.
+   * </pre>
+   *
+   * <code>string schedule = 17 [json_name = "schedule"];</code>
+   * @return The bytes for schedule.
+   */
+  com.google.protobuf.ByteString
+      getScheduleBytes();
+
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   * @return Whether the scheduledTime field is set.
+   */
+  boolean hasScheduledTime();
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   * @return The scheduledTime.
+   */
+  com.google.protobuf.Timestamp getScheduledTime();
+  /**
+   * <pre>
+   * The tick of the schedule for which the call was dispatched. Unset for other
+   * calls.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getScheduledTimeOrBuilder();
 }

@@ -89,7 +89,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\335\005\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\274\006\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -108,54 +108,57 @@ public final class CallsProto {
       "patch.sdk.v1.CallResultR\006result\0225\n\nlast_" +
       "error\030\017 \001(\0132\026.dispatch.sdk.v1.ErrorR\tlas" +
       "tError\022%\n\016correlation_id\030\020 \001(\004R\rcorrelat" +
-      "ionId\"1\n\016GetCallRequest\022\037\n\013dispatch_id\030\001" +
-      " \001(\tR\ndispatchId\"B\n\017GetCallResponse\022/\n\004c" +
-      "all\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004" +
-      "call\"\235\003\n\020ListCallsRequest\0222\n\005state\030\001 \001(\016" +
-      "2\034.dispatch.calls.v1.CallStateR\005state\022/\n" +
-      "\006status\030\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006" +
-      "status\022\032\n\010function\030\003 \001(\tR\010function\022\032\n\010en" +
-      "dpoint\030\004 \001(\tR\010endpoint\022?\n\rcreated_after\030" +
-      "\005 \001(\0132\032.google.protobuf.TimestampR\014creat" +
-      "edAfter\022A\n\016created_before\030\006 \001(\0132\032.google" +
-      ".protobuf.TimestampR\rcreatedBefore\022,\n\022pa" +
-      "rent_dispatch_id\030\007 \001(\tR\020parentDispatchId" +
-      "\022\033\n\tpage_size\030\010 \001(\005R\010pageSize\022\035\n\npage_to" +
-      "ken\030\t \001(\tR\tpageToken\"n\n\021ListCallsRespons" +
-      "e\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1.Cal" +
-      "lInfoR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rn" +
-      "extPageToken\"h\n\017WaitCallRequest\022\037\n\013dispa" +
-      "tch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001" +
-      "(\0132\031.google.protobuf.DurationR\007maxWait\"C" +
-      "\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.dispa" +
-      "tch.calls.v1.CallInfoR\004call\"4\n\021CancelCal" +
-      "lRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchI" +
-      "d\"c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033." +
-      "dispatch.calls.v1.CallInfoR\004call\022\034\n\tcanc" +
-      "elled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Co" +
-      "mpleteCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\n" +
-      "dispatchId\022.\n\006output\030\002 \001(\0132\024.google.prot" +
-      "obuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.disp" +
-      "atch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024" +
-      "CompleteCallResponse\022/\n\004call\030\001 \001(\0132\033.dis" +
-      "patch.calls.v1.CallInfoR\004call*\207\001\n\tCallSt" +
-      "ate\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_" +
-      "STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026" +
-      "\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FIN" +
-      "ISHED\020\0042\322\003\n\013CallService\022R\n\007GetCall\022!.dis" +
-      "patch.calls.v1.GetCallRequest\032\".dispatch" +
-      ".calls.v1.GetCallResponse\"\000\022X\n\tListCalls" +
-      "\022#.dispatch.calls.v1.ListCallsRequest\032$." +
-      "dispatch.calls.v1.ListCallsResponse\"\000\022U\n" +
-      "\010WaitCall\022\".dispatch.calls.v1.WaitCallRe" +
-      "quest\032#.dispatch.calls.v1.WaitCallRespon" +
-      "se\"\000\022[\n\nCancelCall\022$.dispatch.calls.v1.C" +
-      "ancelCallRequest\032%.dispatch.calls.v1.Can" +
-      "celCallResponse\"\000\022a\n\014CompleteCall\022&.disp" +
-      "atch.calls.v1.CompleteCallRequest\032\'.disp" +
-      "atch.calls.v1.CompleteCallResponse\"\000B%\n\025" +
-      "run.dispatch.calls.v1B\nCallsProtoP\001b\006pro" +
-      "to3"
+      "ionId\022\032\n\010schedule\030\021 \001(\tR\010schedule\022A\n\016sch" +
+      "eduled_time\030\022 \001(\0132\032.google.protobuf.Time" +
+      "stampR\rscheduledTime\"1\n\016GetCallRequest\022\037" +
+      "\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCa" +
+      "llResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.call" +
+      "s.v1.CallInfoR\004call\"\271\003\n\020ListCallsRequest" +
+      "\0222\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.Call" +
+      "StateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch." +
+      "sdk.v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR" +
+      "\010function\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n" +
+      "\rcreated_after\030\005 \001(\0132\032.google.protobuf.T" +
+      "imestampR\014createdAfter\022A\n\016created_before" +
+      "\030\006 \001(\0132\032.google.protobuf.TimestampR\rcrea" +
+      "tedBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020p" +
+      "arentDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010page" +
+      "Size\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010s" +
+      "chedule\030\n \001(\tR\010schedule\"n\n\021ListCallsResp" +
+      "onse\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1." +
+      "CallInfoR\005calls\022&\n\017next_page_token\030\002 \001(\t" +
+      "R\rnextPageToken\"h\n\017WaitCallRequest\022\037\n\013di" +
+      "spatch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030" +
+      "\002 \001(\0132\031.google.protobuf.DurationR\007maxWai" +
+      "t\"C\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
+      "spatch.calls.v1.CallInfoR\004call\"4\n\021Cancel" +
+      "CallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispat" +
+      "chId\"c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\013" +
+      "2\033.dispatch.calls.v1.CallInfoR\004call\022\034\n\tc" +
+      "ancelled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n" +
+      "\023CompleteCallRequest\022\037\n\013dispatch_id\030\001 \001(" +
+      "\tR\ndispatchId\022.\n\006output\030\002 \001(\0132\024.google.p" +
+      "rotobuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.d" +
+      "ispatch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"" +
+      "G\n\024CompleteCallResponse\022/\n\004call\030\001 \001(\0132\033." +
+      "dispatch.calls.v1.CallInfoR\004call*\207\001\n\tCal" +
+      "lState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CA" +
+      "LL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020" +
+      "\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_" +
+      "FINISHED\020\0042\322\003\n\013CallService\022R\n\007GetCall\022!." +
+      "dispatch.calls.v1.GetCallRequest\032\".dispa" +
+      "tch.calls.v1.GetCallResponse\"\000\022X\n\tListCa" +
+      "lls\022#.dispatch.calls.v1.ListCallsRequest" +
+      "\032$.dispatch.calls.v1.ListCallsResponse\"\000" +
+      "\022U\n\010WaitCall\022\".dispatch.calls.v1.WaitCal" +
+      "lRequest\032#.dispatch.calls.v1.WaitCallRes" +
+      "ponse\"\000\022[\n\nCancelCall\022$.dispatch.calls.v" +
+      "1.CancelCallRequest\032%.dispatch.calls.v1." +
+      "CancelCallResponse\"\000\022a\n\014CompleteCall\022&.d" +
+      "ispatch.calls.v1.CompleteCallRequest\032\'.d" +
+      "ispatch.calls.v1.CompleteCallResponse\"\000B" +
+      "%\n\025run.dispatch.calls.v1B\nCallsProtoP\001b\006" +
+      "proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -172,7 +175,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", });
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
       getDescriptor().getMessageTypes().get(1);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
@@ -190,7 +193,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
-        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", });
+        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Schedule", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
       getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new

@@ -189,4 +189,24 @@ public interface ListCallsRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getPageTokenBytes();
+
+  /**
+   * <pre>
+   * Calls that this schedule dispatched.
+   * </pre>
+   *
+   * <code>string schedule = 10 [json_name = "schedule"];</code>
+   * @return The schedule.
+   */
+  java.lang.String getSchedule();
+  /**
+   * <pre>
+   * Calls that this schedule dispatched.
+   * </pre>
+   *
+   * <code>string schedule = 10 [json_name = "schedule"];</code>
+   * @return The bytes for schedule.
+   */
+  com.google.protobuf.ByteString
+      getScheduleBytes();
 }
