@@ -40,8 +40,9 @@ State = CallState | Literal["queued", "running", "waiting", "finished"]
 
 WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2 streams
 
-_MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
-_GRACE_SECONDS = 5.0  # after the requested wait; then the answer counts as lost
+# Silence that the transport does not notice shows when a request ends without an answer.
+_MAX_WAIT_SECONDS = 4.0
+_GRACE_SECONDS = 2.0  # after the requested wait; then the answer counts as lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
 _SHARE = 0.3  # of the timeout of a wait, for one request: a lost one costs a third at most
 _LEAST_SECONDS = 0.01  # with less time left, another request is not worth it
