@@ -55,11 +55,6 @@ def get_request(dispatch_id: str) -> GetCallRequest:
     return GetCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
 
 
-def cancel_request(dispatch_id: str) -> CancelCallRequest:
-    """Make the request that cancels a call."""
-    return CancelCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
-
-
 def call_in(client: ClientSettings, response: Any) -> CallInfo:
     """Return the call in a response."""
     if not response.HasField("call"):
@@ -179,6 +174,37 @@ def waits_for(
     """Make the waits for calls, with one timeout for all of them."""
     seconds = client.seconds(timeout)
     return [Waiting(client, dispatch_id, T, seconds) for dispatch_id in dispatch_ids]
+
+
+class Cancelling:
+    """The cancellation of a call.
+
+    Attributes:
+        request: The request that cancels it.
+    """
+
+    def __init__(self, client: ClientSettings, dispatch_id: str, timeout: Timeout) -> None:
+        self.request: CancelCallRequest = CancelCallRequest(
+            dispatch_id=_text("dispatch_id", dispatch_id)
+        )
+        self._client = client
+        self._seconds = client.seconds(timeout)
+        self._started = time.monotonic()
+
+    def left(self) -> float | None:
+        """Return the seconds until the deadline; None if there is none."""
+        if self._seconds is None:
+            return None
+        return max(self._started + self._seconds - time.monotonic(), 0)
+
+    def is_in_doubt(self, error: RPCError) -> bool:
+        """Return whether an earlier attempt of the request may have cancelled the call."""
+        return error.resent and error.code is Code.FAILED_PRECONDITION
+
+    def is_done(self, response: Any) -> bool:
+        """Return whether the call in a response was cancelled."""
+        call = call_in(self._client, response)
+        return call.error is not None and call.error.type == "CancelledError"
 
 
 class Listing:
