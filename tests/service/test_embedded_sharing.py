@@ -187,6 +187,7 @@ def test_killed_while_it_starts(
         (data / "postgres.start.log").unlink()
 
 
+@pytest.mark.timeout(400)  # it starts sixteen processes, which a busy machine does slowly
 def test_killed_while_it_stops(folder: Path):
     assert goes_on(folder) == "0"
     for number, pause in enumerate([0, 0.005, 0.01, 0.02, 0.04], 1):
