@@ -213,7 +213,7 @@ def test_waits_go_on(driver: Driver, count: int, service: RunningService):
         return 2 * number
 
     with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
-        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        client = driver.client(proxy.url, service.api_key, timeout=3 * TIMEOUT)
         batch: Batch = client.batch()
         batch.add(*(new_call(server.url, "double", number) for number in range(count)))
         ids = driver.dispatch(batch)
