@@ -183,9 +183,12 @@ class RPCError(DispatchError):
             idempotency keys.
         retry_after: Seconds that the service asks to wait before a retry; negative if it asks
             for no retry, None if it asks for nothing.
+        resent: Whether the request was sent more than once: what the service refused may be
+            what an earlier attempt has done.
     """
 
     retry_after: float | None = None
+    resent: bool = False
 
     def __init__(
         self,

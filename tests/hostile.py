@@ -130,6 +130,7 @@ class SilentProxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=200)
         self._other: dict[socket.socket, socket.socket] = {}
         self._silent: set[socket.socket] = set()
+        self._servers: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._stop = threading.Event()
@@ -141,6 +142,10 @@ class SilentProxy:
     def fall_silent(self) -> None:
         """Pass on nothing more on the connections that there are; new ones work."""
         self._silent |= set(self._other)
+
+    def lose_answers(self) -> None:
+        """Pass on requests and no answers on the connections that there are; new ones work."""
+        self._silent |= self._servers
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -154,6 +159,7 @@ class SilentProxy:
         self.connections += 1
         here = self._listener.accept()[0]
         there = socket.create_connection(self._target)
+        self._servers.add(there)
         for one, other in ((here, there), (there, here)):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._other[one] = other

@@ -339,18 +339,26 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             timeout: As for `get`.
 
         Returns:
-            Number of calls that were cancelled.
+            Number of calls that were cancelled. If the service's answer was lost, so that the
+            request was sent again and found the call cancelled, this is 1.
 
         Raises:
             NotFoundError: There is no such call, or the service has no CallService.
-            RPCError: With the code FAILED_PRECONDITION, the call has finished already, perhaps
-                because an earlier attempt of this request cancelled it. Other failures are as
-                for `dispatch`.
+            RPCError: With the code FAILED_PRECONDITION, the call has finished already. Other
+                failures are as for `dispatch`.
         """
         from dispatch_grpc.client import following
 
-        request = following.cancel_request(dispatch_id)
-        response = await self._call("CancelCall", request, self._settings.seconds(timeout))
+        cancelling = following.Cancelling(self._settings, dispatch_id, timeout)
+        try:
+            response = await self._call("CancelCall", cancelling.request, cancelling.left())
+        except RPCError as error:
+            if not cancelling.is_in_doubt(error):
+                raise
+            request = following.get_request(dispatch_id)
+            if not cancelling.is_done(await self._call("GetCall", request, cancelling.left())):
+                raise
+            return 1
         return int(response.cancelled)
 
     async def complete(

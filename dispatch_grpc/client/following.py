@@ -42,8 +42,9 @@ State = CallState | Literal["queued", "running", "waiting", "finished"]
 
 WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2 streams
 
-_MAX_WAIT_SECONDS = 20.0  # less than proxies allow an idle request
-_GRACE_SECONDS = 5.0  # after the requested wait; then the answer counts as lost
+# Silence that the transport does not notice shows when a request ends without an answer.
+_MAX_WAIT_SECONDS = 4.0
+_GRACE_SECONDS = 2.0  # after the requested wait; then the answer counts as lost
 _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
 _SHARE = 0.3  # of the timeout of a wait, for one request: a lost one costs a third at most
 _LEAST_SECONDS = 0.01  # with less time left, another request is not worth it
@@ -54,11 +55,6 @@ _PAGE_SIZE = 100
 def get_request(dispatch_id: str) -> GetCallRequest:
     """Make the request that gets a call."""
     return GetCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
-
-
-def cancel_request(dispatch_id: str) -> CancelCallRequest:
-    """Make the request that cancels a call."""
-    return CancelCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
 
 
 def complete_request(client: ClientSettings, dispatch_id: str, output: Any) -> CompleteCallRequest:
@@ -218,6 +214,37 @@ def waits_for(
     """Make the waits for calls, with one timeout for all of them."""
     seconds = client.seconds(timeout)
     return [Waiting(client, dispatch_id, T, seconds) for dispatch_id in dispatch_ids]
+
+
+class Cancelling:
+    """The cancellation of a call.
+
+    Attributes:
+        request: The request that cancels it.
+    """
+
+    def __init__(self, client: ClientSettings, dispatch_id: str, timeout: Timeout) -> None:
+        self.request: CancelCallRequest = CancelCallRequest(
+            dispatch_id=_text("dispatch_id", dispatch_id)
+        )
+        self._client = client
+        self._seconds = client.seconds(timeout)
+        self._started = time.monotonic()
+
+    def left(self) -> float | None:
+        """Return the seconds until the deadline; None if there is none."""
+        if self._seconds is None:
+            return None
+        return max(self._started + self._seconds - time.monotonic(), 0)
+
+    def is_in_doubt(self, error: RPCError) -> bool:
+        """Return whether an earlier attempt of the request may have cancelled the call."""
+        return error.resent and error.code is Code.FAILED_PRECONDITION
+
+    def is_done(self, response: Any) -> bool:
+        """Return whether the call in a response was cancelled."""
+        call = call_in(self._client, response)
+        return call.error is not None and call.error.type == "CancelledError"
 
 
 class Listing:

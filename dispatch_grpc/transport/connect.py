@@ -89,21 +89,26 @@ class Exchange:
         deadline: Time by which the answer must be there.
         patience: Seconds without progress before the request is sent again; None for never.
         reused: Whether it goes over a connection that was used before.
+        sent: Size of a request that was sent and has no answer yet: a server reads and stores a
+            large one before it answers.
         begun: Whether the answer has begun.
+        second: Whether the request is sent again.
     """
 
-    def __init__(self, deadline: float, patience: float | None, *, reused: bool = True) -> None:
+    def __init__(self, deadline: float, patience: float | None, *, second: bool = False) -> None:
         self.deadline = deadline
         self.patience = patience
-        self.reused = reused  # set to False when a connection is opened
+        self.second = second
+        self.reused = not second  # set to False when a connection is opened
+        self.sent = 0
         self.begun = False
 
-    def seconds(self, sent: int = 0) -> float | None:
-        """Return the timeout of the next step in seconds; None is no limit.
+    def again(self) -> "Exchange":
+        """Return the attempt on a new connection, which has all the time that is left."""
+        return Exchange(self.deadline, None, second=True)
 
-        Args:
-            sent: Size of a request that has been sent: a server reads and stores a large one
-                before it answers.
+    def seconds(self) -> float | None:
+        """Return the timeout of the next step in seconds; None is no limit.
 
         Raises:
             TimeoutError: The deadline has passed.
@@ -111,7 +116,7 @@ class Exchange:
         left = self.left()
         if self.patience is None:
             return left
-        patience = self.patience + sent / _BYTES_PER_SECOND
+        patience = self.patience + self.sent / _BYTES_PER_SECOND
         return patience if left is None else min(left, patience)
 
     def left(self) -> float | None:
@@ -145,11 +150,10 @@ class ConnectMethod:
         }
         if self._json:
             schema.load_all()
-        # WaitCall is slow by design, and `Waiting` bounds it. A second CancelCall would find a
-        # finished call, a second DeleteSchedule none.
+        # WaitCall is slow by design, and `Waiting` bounds it. A second DeleteSchedule would find
+        # none.
         self._sends_again = settings.retry is not None and method not in {
             "WaitCall",
-            "CancelCall",
             "DeleteSchedule",
         }
 
@@ -175,8 +179,8 @@ class ConnectMethod:
         except Exception as error:
             raise MarshalError(f"the request has no JSON form: {error}") from error
 
-    def message(self, answer: Answer) -> Any:
-        """Return the message of an answer.
+    def message(self, answer: Answer, exchange: Exchange) -> Any:
+        """Return the message of the answer that an exchange has brought.
 
         Raises:
             RPCError: The answer is an error, or not one of Connect.
@@ -188,7 +192,9 @@ class ConnectMethod:
             )
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if answer.status != 200:
-            raise _error_of(answer, is_json=kind == "application/json")
+            error = _error_of(answer, is_json=kind == "application/json")
+            error.resent = exchange.second
+            raise error
         if kind != self._content_type:
             raise ProtocolError(
                 f"its content-type is {shorten(kind) or 'missing'}", code=Code.INTERNAL

@@ -94,21 +94,21 @@ class AsyncConnectTransport(Connect):
                 answer = await self._post(session, method.url, headers, body, exchange)
                 break
             except (aiohttp.ClientError, OSError) as error:
+                if session is self._session and not self._closed:
+                    self._session = self._new_session()  # its other connections are broken, too
                 cause = self._cause(error)
                 if not self._is_sent_again(cause, exchange):
                     if self._context is None:
                         raise self._failure(cause, exchange.deadline) from error
                     failure = await asyncio.to_thread(self._failure, cause, exchange.deadline)
                     raise failure from error
-                if session is self._session:  # its other connections are probably broken, too
-                    self._session = self._new_session()
             finally:
                 self._requests[session] -= 1
                 if session is not self._session and not self._requests[session]:
                     del self._requests[session]
                     await session.close()
-            exchange = Exchange(exchange.deadline, None, reused=False)
-        return method.message(answer)
+            exchange = exchange.again()
+        return method.message(answer, exchange)
 
     async def _post(
         self,
@@ -121,16 +121,17 @@ class AsyncConnectTransport(Connect):
         loop = asyncio.get_running_loop()
         whole = bytearray()
 
-        def go_on(sent: int = 0) -> None:
+        def go_on() -> None:
             """Give the next step its time."""
-            seconds = exchange.seconds(sent)
+            seconds = exchange.seconds()
             silence.reschedule(None if seconds is None else loop.time() + seconds)
 
         async def pieces() -> AsyncIterator[bytes]:
             for start in range(0, len(body), CHUNK_BYTES):
                 go_on()
                 yield body[start : start + CHUNK_BYTES]
-            go_on(len(body))
+            exchange.sent = len(body)
+            go_on()
 
         exchange.reused = False
         _exchange.set(exchange)
@@ -142,7 +143,7 @@ class AsyncConnectTransport(Connect):
                 allow_redirects=False,
                 proxy=self._settings.proxy,
             ) as response:
-                exchange.begun = True
+                exchange.begun, exchange.sent = True, 0
                 async for data in response.content.iter_any():
                     self._read(whole, data)
                     if not response.content.is_eof():

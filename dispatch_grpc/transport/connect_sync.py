@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from io import BytesIO
+from functools import partial
+from io import BufferedReader, BytesIO, RawIOBase
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
@@ -54,6 +55,37 @@ class _Body(BytesIO):
         return super().read(size)
 
 
+class _Incoming(RawIOBase):
+    """What a connection receives: each piece is waited for in the time of its exchange.
+
+    The timeout of a socket alone would begin anew with each byte.
+    """
+
+    def __init__(self, raw: Any, sock: socket.socket, exchange: Exchange) -> None:
+        self._raw, self._sock, self._exchange = raw, sock, exchange
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._exchange.seconds())
+        size: int | None = self._raw.readinto(buffer)
+        self._exchange.sent = 0
+        return size
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer, read in the time of its exchange."""
+
+    def __init__(self, exchange: Exchange, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self.fp = BufferedReader(_Incoming(self.fp.detach(), sock, exchange))
+
+
 class ConnectTransport(Connect):
     """Sends requests by HTTP POST, each over a connection of a pool."""
 
@@ -81,20 +113,19 @@ class ConnectTransport(Connect):
                 answer = self._post(pool, url, headers, body, exchange)
                 break
             except (HTTPError, TimeoutError) as error:
+                self._renew(pool)  # its other connections are probably broken, too
                 cause = self._cause(error)
                 if not self._is_sent_again(cause, exchange):
                     raise self._failure(cause, exchange.deadline) from error
-            self._renew(pool)  # its other connections are probably broken, too
-            exchange = Exchange(exchange.deadline, None, reused=False)
-        return method.message(answer)
+            exchange = exchange.again()
+        return method.message(answer, exchange)
 
     def _post(
         self, pool: Any, url: str, headers: dict[str, str], body: bytes, exchange: Exchange
     ) -> Answer:
         self._local.exchange = exchange
-        limits = urllib3.Timeout(
-            total=exchange.left(), connect=exchange.seconds(), read=exchange.seconds(len(body))
-        )
+        limits = urllib3.Timeout(total=exchange.left(), connect=exchange.seconds())
+        exchange.sent = len(body)
         response = pool.urlopen(
             "POST",
             url,
@@ -110,12 +141,7 @@ class ConnectTransport(Connect):
         exchange.begun = True
         whole = bytearray()
         try:
-            connection = response.connection  # None when the answer is there already
-            while True:
-                if connection is not None and connection.kept.fileno() != -1:
-                    connection.kept.settimeout(exchange.seconds())
-                if not (data := response.read1(CHUNK_BYTES)):
-                    break
+            while data := response.read1(CHUNK_BYTES):
                 self._read(whole, data)
         except BaseException:
             response.close()
@@ -137,7 +163,7 @@ class ConnectTransport(Connect):
             manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
         pool = manager.connection_from_url(target.url)
         pool.ConnectionCls = _connection_class(
-            HTTPSConnection if target.secure else HTTPConnection, self._connect
+            HTTPSConnection if target.secure else HTTPConnection, self._local, self._connect
         )
         return pool
 
@@ -152,6 +178,7 @@ class ConnectTransport(Connect):
         done: Future[None] = Future()
 
         def run() -> None:
+            self._local.exchange = exchange  # for the answer of a proxy
             try:
                 connect()
                 done.set_result(None)
@@ -201,12 +228,15 @@ class ConnectTransport(Connect):
                     )  # SSLSocket's would send close_notify
 
 
-def _connection_class(base: Any, connect: Callable[[Any, Callable[[], None]], None]) -> Any:
+def _connection_class(
+    base: Any, local: Any, connect: Callable[[Any, Callable[[], None]], None]
+) -> Any:
     class Connection(base):  # type: ignore[misc]  # the base is known at run time
-        kept: Any  # its socket: `sock` is None while an answer is read that ends the connection
-
         def connect(self) -> None:
             connect(self, super().connect)
-            self.kept = self.sock
+
+        @property
+        def response_class(self) -> Any:
+            return partial(_Response, local.exchange)
 
     return Connection

@@ -6,14 +6,15 @@ keepalive_time decides when a call without an answer is followed by a ping; not 
 but http2.ping_timeout (60 s by default) ends the connection. Then the call fails with
 UNAVAILABLE, and its retry connects anew. A ping tells a dead connection from a slow server, so a
 slow call is never sent twice. Pings are rare: only a call that lasts longer than a second sends
-any, and at most two until the next data (http2.max_pings_without_data). Servers that allow one
-ping in five minutes tolerate that.
+any, and two until there is more data (the default of http2.max_pings_without_data).
 
-Silence that begins after both pings is found at the end of the request, which affects only the
-long requests of `wait` (20 s at most). Measured with a request of 25 s and silence after 5: found
-at 25 s; with unlimited pings at 7 s, but then a healthy server of grpcio's defaults ends the
-request after 5 s with GOAWAY 'too_many_pings'. A ping every 7 s found silence after 10 s at 16 s,
-but finds that of a short request later: the two early ones count more, and `wait` asks again.
+Servers that allow one ping in five minutes, as those of grpcio and grpc-go do by default, tolerate
+three until they send data; the fourth is answered with GOAWAY 'too_many_pings'. Measured with
+grpc-go 1.80: with three pings of keepalive the second request of a connection ended so, since
+grpcio also sends a ping when data arrives (its estimate of the bandwidth); with two none did, in
+requests of `wait` that follow each other, one or four at a time. Silence that begins after both
+pings shows at the end of the request, which for `wait` is after 6 seconds (`client.following`); the
+pings of its next request then end the connection within three.
 """
 
 import asyncio

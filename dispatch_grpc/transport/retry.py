@@ -70,12 +70,16 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The attempts of one request, and the decision after each that failed."""
+    """The attempts of one request, and the decision after each that failed.
+
+    Attributes:
+        failed: Number of attempts that failed.
+    """
 
     def __init__(self, policy: RetryPolicy | None, timeout: float | None) -> None:
         self._policy = policy
         self._timeout = timeout
-        self._failed = 0
+        self.failed: int = 0
 
     def wait(self, code: Code, retry_after: float | None, elapsed: float) -> float | None:
         """Return the seconds to wait before the next attempt, or None to give up.
@@ -87,16 +91,16 @@ class Attempts:
             elapsed: Seconds since the request began.
         """
         policy = self._policy
-        self._failed += 1
+        self.failed += 1
         if (
             policy is None
             or code not in _RETRYABLE
-            or self._failed >= policy.max_attempts
+            or self.failed >= policy.max_attempts
             or (retry_after is not None and retry_after < 0)
         ):
             return None
         initial, bound = policy.initial_backoff.total_seconds(), policy.max_backoff.total_seconds()
-        backoff = min(initial * 2.0 ** min(self._failed - 1, 60), bound)
+        backoff = min(initial * 2.0 ** min(self.failed - 1, 60), bound)
         wait = (retry_after or 0.0) + random.uniform(0, backoff)  # noqa: S311 (full jitter)
         late = self._timeout is not None and elapsed + wait >= self._timeout
         return None if late else wait
@@ -138,6 +142,7 @@ def sender(
                 attempts = attempts or Attempts(policy, timeout)
                 wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
                 if wait is None:
+                    error.resent |= attempts.failed > 1
                     raise
             time.sleep(wait)
             left = None if timeout is None else started + timeout - time.monotonic()
@@ -160,6 +165,7 @@ def async_sender(
                 attempts = attempts or Attempts(policy, timeout)
                 wait = attempts.wait(error.code, error.retry_after, time.monotonic() - started)
                 if wait is None:
+                    error.resent |= attempts.failed > 1
                     raise
             await asyncio.sleep(wait)
             left = None if timeout is None else started + timeout - time.monotonic()

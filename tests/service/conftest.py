@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def embedded() -> Iterator[Bench]:
         bench = Bench(folder)
         yield bench
         bench.close()
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder whose path is short: some tests connect to the socket of a database by its path.
+
+    That of pytest's own has the names of the user and of the test, and what TEMPROOT adds.
+    """
+    with tempfile.TemporaryDirectory(prefix="dispatch-grpc-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -429,7 +429,7 @@ def test_a_folder_of_an_earlier_version(
     user = User(OTHERS[0], OTHERS[0])
 
     async def make() -> None:
-        found = await Programs.find().reachable_by(user)
+        found = await Programs.find().for_everybody()
         options = ("--auth=trust", "--encoding=utf8", "--locale=C.UTF-8", "-U", "postgres")
         await found.run("initdb", *options, "-D", "/proc/self/cwd", user=user, cwd=data)
 

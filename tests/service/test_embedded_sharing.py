@@ -187,6 +187,7 @@ def test_killed_while_it_starts(
         (data / "postgres.start.log").unlink()
 
 
+@pytest.mark.timeout(400)  # it starts sixteen processes, which a busy machine does slowly
 def test_killed_while_it_stops(folder: Path):
     assert goes_on(folder) == "0"
     for number, pause in enumerate([0, 0.005, 0.01, 0.02, 0.04], 1):
@@ -247,10 +248,10 @@ def test_a_long_recovery_is_waited_for_and_ends_in_order_at_a_signal(folder: Pat
         frozen = freeze(data)
         process.says("the embedded database is starting, for ")
         with Using(data, uid=uid, progress_seconds=0.2) as second:
-            second.says("another process starts or stops the embedded database, for ")
+            second.says("the embedded database is starting, for ")
             assert process.ends(signal.SIGTERM) == 2  # the other goes on waiting
             assert "write-ahead log" in process.err
-            second.says("the embedded database is starting, for ")
+            second.says("write-ahead log")
             os.kill(frozen, signal.SIGCONT)
             second.opened()
             assert second.sql("SELECT count(*) FROM t") == "1"
@@ -267,8 +268,11 @@ def test_a_signal_while_it_recovers_stops_the_server(folder: Path):
         process.says("the embedded database is starting, for ")
         process.process.send_signal(signal.SIGTERM)
         process.says("the embedded database is stopping, for ")
-        os.kill(frozen, signal.SIGCONT)
-        assert process.ends() == 2
+        with Using(folder, progress_seconds=0.2) as second:
+            second.says("another process stops the embedded database, for ")
+            os.kill(frozen, signal.SIGCONT)
+            assert process.ends() == 2
+            assert second.opened().ends() == 0
     assert is_stopped(folder)
     assert goes_on(folder) == "1"
 

@@ -23,6 +23,7 @@ from dispatch_grpc import (
     UnavailableError,
     new_call,
 )
+from tests import hostile
 from tests.conftest import Driver
 
 CALL = new_call("http://example.com", "f")
@@ -213,16 +214,6 @@ def test_a_large_request_is_given_time(json_driver: Driver):
         assert server.requests == 1
 
 
-def test_a_cancellation_is_not_sent_twice(json_driver: Driver):
-    """The second would find that the call has finished, while the first is still at it."""
-    answer = HEAD + b'content-length: 15\r\n\r\n{"cancelled":1}'
-    with serving([answer], [answer]) as server:
-        server.seconds = 1.5
-        client = json_driver.client(server.url)
-        assert json_driver.run(lambda: client.cancel("id")) == 1
-        assert server.requests == 1
-
-
 def test_a_server_is_sent_the_path_alone(json_driver: Driver):
     """A whole URL in the first line is for proxies (RFC 9112, 3.2)."""
     with serving([LENGTH]) as server:
@@ -263,6 +254,22 @@ def test_silence_after_the_head_of_an_answer_ends_at_the_deadline(json_driver: D
         assert time.monotonic() - start < 6  # 7 if it did
         json_driver.run(client.close)
         thread.join(30)
+
+
+@pytest.mark.parametrize("part", ["head", "body", "head of a proxy"])
+@pytest.mark.parametrize("retry", [RetryPolicy(), None])
+def test_an_answer_that_drips_ends_at_the_deadline(
+    json_driver: Driver, part: str, retry: RetryPolicy | None
+):
+    """The wait does not begin anew with each byte."""
+    begin = HEAD + b"content-length: 999\r\n\r\n" if part == "body" else HEAD + b"x-name: "
+    with hostile.raw(begin, drip=True) as (url, _):
+        target, proxy = ("https://service.example.com:1", url) if "proxy" in part else (url, None)
+        client = json_driver.client(target, proxy=proxy, retry=retry)
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceededError):
+            json_driver.dispatch(client, CALL, timeout=1.5)
+        assert time.monotonic() - start < 6  # 10 if it did
 
 
 def test_a_server_that_reads_slowly_does_not_outlast_the_deadline(json_driver: Driver):

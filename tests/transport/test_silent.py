@@ -8,16 +8,17 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
 from dispatch.sdk.v1 import dispatch_pb2_grpc
 
-from dispatch_grpc import Batch, Endpoint, new_call
+from dispatch_grpc import Batch, CallError, Client, Code, Endpoint, RPCError, new_call
 from dispatch_grpc.schema import DispatchResponse
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
@@ -34,17 +35,27 @@ def proxy(dispatch_server: Server) -> Iterator[hostile.SilentProxy]:
         yield proxy
 
 
+def together(driver: Driver, requests: list[Callable[[], Any]]) -> list[Any]:
+    """Do requests at once; return their answers."""
+    if not driver.is_async:
+        with ThreadPoolExecutor(len(requests)) as pool:
+            return list(pool.map(lambda request: request(), requests))
+
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(request() for request in requests))
+
+    return list(driver.run(main))
+
+
 def at_once(driver: Driver, client: Any, count: int) -> list[Any]:
     """Dispatch calls at once, each by a request of its own."""
     calls = [new_call("http://example.com", "f", number) for number in range(count)]
-    if not driver.is_async:
-        with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(client.dispatch, calls))
+    return together(driver, [partial(client.dispatch, call) for call in calls])
 
-    async def together() -> list[Any]:
-        return await asyncio.gather(*map(client.dispatch, calls))
 
-    return list(driver.run(together))
+def wait_at_once(driver: Driver, client: Any, ids: list[str]) -> list[int]:
+    """Wait for calls at once, each by requests of its own."""
+    return together(driver, [partial(client.wait, one, int) for one in ids])
 
 
 def recorded(recorder: CallRecorder) -> Counter[str]:
@@ -88,16 +99,33 @@ def test_a_call_without_a_deadline(driver: Driver, proxy: hostile.SilentProxy):
     assert time.monotonic() - start < 30
 
 
-def test_a_batch_is_sent_again(
-    driver: Driver, proxy: hostile.SilentProxy, dispatch_recorder: CallRecorder
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+@pytest.mark.parametrize("kind", ["dispatch", "batch"])
+@pytest.mark.parametrize("count", [1, 50])
+def test_calls_whose_answers_were_lost_are_recorded_once(
+    driver: Driver, kind: str, count: int, service: RunningService
 ):
-    client = driver.client(proxy.url, timeout=TIMEOUT)
-    for _ in range(2):
-        batch: Batch = client.batch()
-        batch.add(*(new_call("http://example.com", "f", number) for number in range(50)))
-        assert len(driver.dispatch(batch)) == 50
-        proxy.fall_silent()
-    assert set(recorded(dispatch_recorder).values()) == {1}
+    function = f"lost_{driver.protocol}_{driver.is_async}_{kind}_{count}"
+    calls = [new_call("http://127.0.0.1:1", function, number) for number in range(3)]
+
+    def requests(client: Any) -> list[Callable[[], Any]]:
+        if kind == "dispatch":
+            return [partial(client.dispatch, calls[0])] * count
+        batches: list[Batch] = [client.batch() for _ in range(count)]
+        for batch in batches:
+            batch.add(*calls)
+        return [batch.dispatch for batch in batches]
+
+    with hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        answers = together(driver, requests(client))
+        proxy.lose_answers()
+        answers += together(driver, requests(client))
+    ids = answers if kind == "dispatch" else [id for answer in answers for id in answer]
+    assert len(ids) == 2 * count * (1 if kind == "dispatch" else 3)
+    with Client(service.api_key, api_url=service.url) as other:
+        found = [info.dispatch_id for info in other.list(function=function, limit=1000)]
+    assert sorted(found) == sorted(ids)
 
 
 def test_silence_in_the_middle_of_a_request(driver: Driver, dispatch_recorder: CallRecorder):
@@ -185,25 +213,80 @@ def test_waits_go_on(driver: Driver, count: int, service: RunningService):
         return 2 * number
 
     with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
-        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        client = driver.client(proxy.url, service.api_key, timeout=3 * TIMEOUT)
         batch: Batch = client.batch()
         batch.add(*(new_call(server.url, "double", number) for number in range(count)))
         ids = driver.dispatch(batch)
         proxy.fall_silent()
         timer = threading.Timer(0.7, proxy.fall_silent)
         timer.start()
-        if driver.is_async:
-
-            async def together() -> list[Any]:
-                return await asyncio.gather(*(client.wait(one, int) for one in ids))
-
-            results = driver.run(together)
-        else:
-            with ThreadPoolExecutor(count) as pool:
-                results = list(pool.map(lambda one: client.wait(one, int), ids))
+        results = wait_at_once(driver, client, ids)
         timer.join()
         assert results == [2 * number for number in range(count)]
         assert len(client_list(driver, client, server.url)) == count
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+@pytest.mark.parametrize("count", [1, 50])
+def test_silence_late_in_a_wait_is_found_within_seconds(
+    driver: Driver, count: int, service: RunningService
+):
+    endpoint = Endpoint(url="http://127.0.0.1:1", env={})
+
+    @endpoint.function
+    async def later(number: int) -> int:
+        await asyncio.sleep(8)
+        return number
+
+    with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=None)
+        batch: Batch = client.batch()
+        batch.add(*(new_call(server.url, "later", number) for number in range(count)))
+        ids = driver.dispatch(batch)
+        timer = threading.Timer(7, proxy.fall_silent)
+        timer.start()
+        start = time.monotonic()
+        assert wait_at_once(driver, client, ids) == list(range(count))
+        assert time.monotonic() - start < 18  # after 25 s, if a request waited for 20
+        timer.join()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_cancellation_is_sent_again(driver: Driver, lost: str, service: RunningService):
+    """If the answer was lost, the second request finds that the call has finished."""
+    with hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        call = driver.dispatch(client, new_call("http://127.0.0.1:1", "f"))
+        if lost == "request":
+            proxy.fall_silent()
+        else:
+            proxy.lose_answers()
+        start = time.monotonic()
+        assert driver.run(lambda: client.cancel(call)) == 1
+        assert time.monotonic() - start < THIRD + 2
+        with pytest.raises(CallError, match="CancelledError"):
+            driver.run(lambda: client.wait(call))
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect"])
+def test_a_cancellation_that_comes_too_late_is_refused(driver: Driver, service: RunningService):
+    """It is sent again, and finds a call that has finished by itself."""
+    endpoint = Endpoint(url="http://127.0.0.1:1", env={})
+
+    @endpoint.function
+    def short() -> int:
+        return 1
+
+    with serve_app(endpoint.app) as server, hostile.silent_proxy(service.url) as proxy:
+        client = driver.client(proxy.url, service.api_key, timeout=TIMEOUT)
+        call = driver.dispatch(client, new_call(server.url, "short"))
+        assert driver.run(lambda: client.wait(call)) == 1
+        proxy.fall_silent()
+        with pytest.raises(RPCError, match="has finished already") as caught:
+            driver.run(lambda: client.cancel(call))
+        assert caught.value.code is Code.FAILED_PRECONDITION
+        assert caught.value.resent
 
 
 def client_list(driver: Driver, client: Any, url: str) -> list[Any]:

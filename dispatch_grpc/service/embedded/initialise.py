@@ -22,8 +22,9 @@ async def initialise(data: Path, programs: Programs, *, pass_fds: Sequence[int])
 
     Args:
         data: Folder of the database.
-        programs: PostgreSQL's programs.
-        pass_fds: File descriptors that initdb inherits: locks that it holds while it runs.
+        programs: PostgreSQL's programs, which the user that initialises can run.
+        pass_fds: File descriptors that initdb inherits: a lock that it holds while it runs, and
+            also what a kill leaves of it.
 
     Raises:
         ConfigurationError: It cannot be made here.
@@ -38,7 +39,6 @@ async def initialise(data: Path, programs: Programs, *, pass_fds: Sequence[int])
     fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=data.parent))
     try:
         if user is not None:
-            programs = await programs.reachable_by(user)
             os.chown(fresh, user.uid, user.gid)
         with tempfile.TemporaryDirectory(prefix="dispatch-grpc-") as folder:
             await programs.for_initdb(Path(folder)).run(

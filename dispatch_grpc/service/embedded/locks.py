@@ -9,18 +9,21 @@ from pathlib import Path
 class Lock:
     """A lock on a file, never waited for.
 
-    A child process that inherits `descriptor` holds the lock too, until it ends (not on Windows).
+    Attributes:
+        inheritable: The file descriptors that have a child process hold the lock too, until it
+            ends; none on Windows.
     """
 
     def __init__(self, path: Path) -> None:
-        self.descriptor: int = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.inheritable: list[int] = [] if sys.platform == "win32" else [self._descriptor]
         if sys.platform != "win32" and os.geteuid() == 0:  # in a user's folder it is that user's
             folder = path.parent.stat()
-            os.fchown(self.descriptor, folder.st_uid, folder.st_gid)
+            os.fchown(self._descriptor, folder.st_uid, folder.st_gid)
 
     def close(self) -> None:
         """Close the file, and so give back the lock, unless a child process holds it too."""
-        os.close(self.descriptor)
+        os.close(self._descriptor)
 
     if sys.platform == "win32":
         import msvcrt
@@ -32,9 +35,9 @@ class Lock:
         def try_take(self, *, shared: bool = False) -> bool:
             """Take the lock, alone or along with others; return whether it was free."""
             start, size = (secrets.randbelow(1 << 30), 1) if shared else self._ALL
-            os.lseek(self.descriptor, start, os.SEEK_SET)
+            os.lseek(self._descriptor, start, os.SEEK_SET)
             try:
-                self.msvcrt.locking(self.descriptor, self.msvcrt.LK_NBLCK, size)
+                self.msvcrt.locking(self._descriptor, self.msvcrt.LK_NBLCK, size)
             except OSError:
                 return False
             self._held = (start, size)
@@ -43,8 +46,8 @@ class Lock:
         def release(self) -> None:
             """Give back the lock, if it is held."""
             if self._held is not None:
-                os.lseek(self.descriptor, self._held[0], os.SEEK_SET)
-                self.msvcrt.locking(self.descriptor, self.msvcrt.LK_UNLCK, self._held[1])
+                os.lseek(self._descriptor, self._held[0], os.SEEK_SET)
+                self.msvcrt.locking(self._descriptor, self.msvcrt.LK_UNLCK, self._held[1])
                 self._held = None
 
     else:
@@ -54,11 +57,11 @@ class Lock:
             """Take the lock, alone or along with others; return whether it was free."""
             kind = self.fcntl.LOCK_SH if shared else self.fcntl.LOCK_EX
             try:
-                self.fcntl.flock(self.descriptor, kind | self.fcntl.LOCK_NB)
+                self.fcntl.flock(self._descriptor, kind | self.fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
         def release(self) -> None:
             """Give back the lock, if it is held, also on behalf of child processes."""
-            self.fcntl.flock(self.descriptor, self.fcntl.LOCK_UN)
+            self.fcntl.flock(self._descriptor, self.fcntl.LOCK_UN)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,47 +67,47 @@ class Postmaster:
         self._link: tempfile.TemporaryDirectory[str] | None = None
         self._descriptor: int | None = None
 
-    async def start(self, programs: Programs, user: User | None) -> bool:
-        """Start the server, unless one runs, or something is left of one; return whether it did.
+    async def start(
+        self, programs: Programs, user: User | None, *, pass_fds: Sequence[int]
+    ) -> None:
+        """Start the server.
+
+        Args:
+            programs: PostgreSQL's programs, which `user` can run.
+            user: The owner of the data folder; None: the user of this process.
+            pass_fds: File descriptors that the server inherits: a lock that it holds, and its
+                children do, until the last one ends.
 
         Raises:
             ConfigurationError, OSError: It cannot be started.
         """
-        running = self._lock()
-        try:
-            if not running.try_take():
-                return False
-            if sys.platform != "win32":
-                # These are of a server that was killed. By now a stranger may have the id in them,
-                # and PostgreSQL would take it for a server.
-                for name in ("postmaster.pid", f"{_SOCKET}.lock"):
-                    (self.data / name).unlink(missing_ok=True)
-            settings = {
-                **_SETTINGS,
-                "log_startup_progress_interval": f"{max(self._progress_seconds * 500, 1):.0f}ms",
-                "dispatch.folder": self._mark(),
-                **(await self._port(programs, user) if self._tcp else _ONLY_SOCKET),
-            }
-            self._start_log.unlink(missing_ok=True)  # root's, perhaps
-            with self._start_log.open("wb") as output:
-                self._started = subprocess.Popen(  # noqa: S603 (a program of the wheel)
-                    [
-                        *(programs["postgres"], "-D", working_directory(self.data)),
-                        *(f"--{name}={value}" for name, value in settings.items()),
-                    ],
-                    env=environment(),
-                    cwd=self.data,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    # It holds the lock from now on, and its children do, until the last one ends.
-                    pass_fds=[] if sys.platform == "win32" else [running.descriptor],
-                    start_new_session=True,  # away from the Ctrl-C of a terminal
-                    **(user.options if user else {}),
-                )
-            return True
-        finally:
-            running.close()
+        if sys.platform != "win32":
+            # These are of a server that was killed. By now a stranger may have the id in them,
+            # and PostgreSQL would take it for a server.
+            for name in ("postmaster.pid", f"{_SOCKET}.lock"):
+                (self.data / name).unlink(missing_ok=True)
+        settings = {
+            **_SETTINGS,
+            "log_startup_progress_interval": f"{max(self._progress_seconds * 500, 1):.0f}ms",
+            "dispatch.folder": self._mark(),
+            **(await self._port(programs, user) if self._tcp else _ONLY_SOCKET),
+        }
+        self._start_log.unlink(missing_ok=True)  # root's, perhaps
+        with self._start_log.open("wb") as output:
+            self._started = subprocess.Popen(  # noqa: S603 (a program of the wheel)
+                [
+                    *(programs["postgres"], "-D", working_directory(self.data)),
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ],
+                env=environment(),
+                cwd=self.data,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=pass_fds,
+                start_new_session=True,  # away from the Ctrl-C of a terminal
+                **(user.options if user else {}),
+            )
 
     async def _port(self, programs: Programs, user: User | None) -> dict[str, str]:
         """Return the settings of a server that listens on a free port, with a password."""
@@ -156,19 +157,22 @@ class Postmaster:
         return self._is_locked or self.pid is not None
 
     @property
-    def has_failed(self) -> bool:
-        """Whether this process has started the server, and all of it has ended."""
-        return self._started is not None and not self.is_running
-
-    @property
     def _is_locked(self) -> bool:
-        lock = self._lock()
+        lock = self.lock()
         try:
             return not lock.try_take()
         finally:
             lock.close()
 
-    def _lock(self) -> Lock:
+    @property
+    def has_failed(self) -> bool:
+        """Whether the server that this process has started has ended."""
+        ended = self._started is not None and self._started.poll() is not None
+        # On Windows it ends also where another one runs, which locks nothing there.
+        return ended and (sys.platform != "win32" or self.pid is None)
+
+    def lock(self) -> Lock:
+        """Return the lock that a server holds as long as it runs, not taken yet."""
         return Lock(self.data.parent / "postgres.running.lock")
 
     @property

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ class User:
     def options(self) -> dict[str, Any]:
         """The arguments of `Popen` that change to this user."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+_ANYBODY = User(65_534, 65_534)
 
 
 def environment() -> dict[str, str]:
@@ -133,30 +137,29 @@ class Programs:
             told = "; ".join(line for line in told.splitlines() if "error:" in line) or told
             raise ConfigurationError(f"{name} failed: {told.removeprefix(f'{name}: error: ')}")
 
-    async def reachable_by(self, user: User) -> "Programs":
-        """Return programs that a user can run: these, or a copy of them that root owns."""
-        try:
-            await self.run("postgres", "--version", user=user)
-        except (PermissionError, ConfigurationError):
-            copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
-            if not copy.exists():
-                copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-                    try:
-                        self.copy(Path(folder) / copy.name).root.rename(copy)
-                    except OSError:
-                        if not copy.exists():  # another process was faster
-                            raise
-                logger.info(
-                    "PostgreSQL does not run as root, and other users cannot enter %s: its "
-                    "programs were copied to %s",
-                    self.root,
-                    copy,
-                )
-            programs = Programs(copy, self.version)
-            await programs.run("postgres", "--version", user=user)
-            return programs
-        return self
+    async def for_everybody(self) -> "Programs":
+        """Return programs that every user can run: these, or a copy of them that root owns."""
+        with suppress(PermissionError, ConfigurationError):
+            await self.run("postgres", "--version", user=_ANYBODY)
+            return self
+        copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
+        if not copy.exists():
+            copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+                try:
+                    self.copy(Path(folder) / copy.name).root.rename(copy)
+                except OSError:
+                    if not copy.exists():  # another process was faster
+                        raise
+            logger.info(
+                "PostgreSQL does not run as root, and other users cannot enter %s: its programs "
+                "were copied to %s",
+                self.root,
+                copy,
+            )
+        programs = Programs(copy, self.version)
+        await programs.run("postgres", "--version", user=_ANYBODY)
+        return programs
 
     def for_initdb(self, folder: Path) -> "Programs":
         """Return programs whose path a shell takes as it is: these, or a copy in a folder."""

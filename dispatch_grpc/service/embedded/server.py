@@ -1,18 +1,18 @@
 """The life cycle of an embedded PostgreSQL: initialise, start, share, stop.
 
-Three file locks order what processes do. Who starts or stops the server holds `begin`; who uses it
-shares `users`; the server and its children hold `running`, which they inherit. The kernel drops a
-lock when its last holder ends, however it ends. So the last process out stops the server, a server
-that outlived the processes that used it is adopted, and no second one is started beside what is
-left of a first.
+Two file locks order what processes do. Who uses the server shares `users`. Who initialises or
+starts it holds `running`, which the server and its children inherit. The kernel drops a lock when
+its last holder ends, however it ends. So the last process out stops the server, a server that
+outlived the processes that used it is adopted, and no second one is started beside what is left of
+a first.
 """
 
 import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dispatch_grpc.service.embedded import log
 from dispatch_grpc.service.embedded.initialise import check_version, initialise, is_root, owner
 from dispatch_grpc.service.embedded.locks import Lock
 from dispatch_grpc.service.embedded.postmaster import Postmaster
-from dispatch_grpc.service.embedded.programs import HAS_PROC, Programs, User
+from dispatch_grpc.service.embedded.programs import HAS_PROC, Programs
 
 _PAUSE = 0.02
 _NOT_YET = (OSError, IndexError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
@@ -49,11 +49,7 @@ class Embedded:
         self._data = self._folder / "postgres"
         self._progress_seconds = progress_seconds
         self._server = Postmaster(self._data, tcp=tcp, progress_seconds=progress_seconds)
-        self._programs: Programs
-        self._user: User | None
-        self._begin: Lock
-        self._users: Lock
-        self._is_open = False
+        self._users: Lock | None = None  # from `open` to `close`
         self._is_away = False
 
     async def open(self) -> dict[str, Any]:
@@ -74,13 +70,12 @@ class Embedded:
         self._programs = Programs.find()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._begin = Lock(self._folder / "postgres.begin.lock")
             self._users = Lock(self._folder / "postgres.users.lock")
-            self._is_open = True
-            await self._until(lambda: self._users.try_take(shared=True))
-            async with self._alone():
-                await self._initialise()
-                await self._start()
+            report = self._reporter("another process stops the embedded database")
+            while not self._users.try_take(shared=True):
+                report()
+                await asyncio.sleep(_PAUSE)
+            await self._start(initialises=True)
         except BaseException as error:
             await self.close()
             if isinstance(error, OSError | ConfigurationError | asyncpg.PostgresError):
@@ -95,11 +90,10 @@ class Embedded:
 
         Two lines are logged about an outage, however often this is called: its cause and its end.
         """
-        if not self._is_open or self._server.is_running:
+        if self._users is None or self._server.is_running:
             return
         try:
-            async with self._alone():
-                await self._start()
+            await self._start(initialises=False)
         except (ConfigurationError, OSError, asyncpg.PostgresError) as error:
             if not self._is_away:
                 logger.error("the embedded database has died, and does not start: %s", error)  # noqa: TRY400
@@ -110,62 +104,50 @@ class Embedded:
 
     async def close(self) -> None:
         """Leave the server; stop it if no other process uses it."""
-        if not self._is_open:
+        if self._users is None:
             return
-        self._is_open = False
-        self._users.release()
-        # Who starts the server, or waits for that, is a user too, and need not be waited for.
-        while not (is_alone := self._begin.try_take()) and self._users.try_take():
-            self._users.release()
-            await asyncio.sleep(_PAUSE)
-        if is_alone and self._users.try_take():
+        users, self._users = self._users, None
+        users.release()
+        if users.try_take():  # nobody uses the server, or is about to
             await self._stop()
         self._server.leave()
-        for lock in (self._users, self._begin):
-            lock.release()  # also for a child of this process
-            lock.close()
+        users.release()  # also for a child of this process
+        users.close()
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Keep other processes from starting and stopping the server meanwhile."""
-        await self._until(self._begin.try_take)
-        try:
-            yield
-        finally:
-            self._begin.release()
-
-    async def _until(self, has_lock: Callable[[], bool]) -> None:
-        report = self._reporter("another process starts or stops the embedded database")
-        while not has_lock():
-            report()
-            await asyncio.sleep(_PAUSE)
-
-    async def _initialise(self) -> None:
-        started = time.monotonic()
-        # What a kill leaves of initdb holds the lock, and so keeps the next process waiting.
-        descriptors = [] if sys.platform == "win32" else [self._begin.descriptor]
-        await initialise(self._data, self._programs, pass_fds=descriptors)
-        self._user = owner(self._data)
-        if self._user is not None:
-            self._programs = await self._programs.reachable_by(self._user)
-        check_version(self._data, self._programs)
-        if (seconds := time.monotonic() - started) > 1:
-            logger.info("the embedded database was initialised in %.1f s", seconds)
-
-    async def _start(self) -> None:
-        """Wait until the server takes connections; start it, unless one runs."""
+    async def _start(self, *, initialises: bool) -> None:
+        """Wait until the server takes connections; start it, unless another process does."""
         begin = time.monotonic()
         report = self._reporter("the embedded database is starting", lambda: self._server.progress)
-        started = False
-        while not await self._answers():
-            started = started or await self._server.start(self._programs, self._user)
-            if started and self._server.has_failed:
-                raise ConfigurationError(self._server.failure)
-            report()
-            await asyncio.sleep(_PAUSE)
+        running, started = self._server.lock(), False
+        try:
+            while not await self._answers():
+                if not started and running.try_take():
+                    begin = await self._launch(running, initialises=initialises)
+                    started = True
+                elif started and self._server.has_failed:
+                    raise ConfigurationError(self._server.failure)
+                report()
+                await asyncio.sleep(_PAUSE)
+        finally:
+            running.close()  # the server holds it, too
         if (seconds := time.monotonic() - begin) > 1:
             what = "recovered from a crash" if log.is_recovering(self._server.log) else "started"
             logger.info("the embedded database %s in %.1f s", what, seconds)
+
+    async def _launch(self, running: Lock, *, initialises: bool) -> float:
+        """Start the server, after the initialisation if need be; return the time of the start."""
+        programs, begin = self._programs, time.monotonic()
+        if is_root():
+            programs = await programs.for_everybody()
+        if initialises:
+            await initialise(self._data, programs, pass_fds=running.inheritable)
+        user = owner(self._data)
+        check_version(self._data, programs)
+        if (seconds := time.monotonic() - begin) > 1:
+            logger.info("the embedded database was initialised in %.1f s", seconds)
+        begin = time.monotonic()
+        await self._server.start(programs, user, pass_fds=running.inheritable)
+        return begin
 
     async def _answers(self) -> bool:
         """Return whether the server takes connections."""
