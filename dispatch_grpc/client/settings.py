@@ -166,7 +166,8 @@ def resolve_api_url(
     host = f"[{host}]" if ":" in host else host
     authority = f"{host}:{port or (443 if secure else 80)}"
     netloc = authority if port else host
-    return Target(f"{parts.scheme}://{netloc}{path}", authority, secure=secure)
+    url = f"{parts.scheme}://{netloc}{path}"
+    return Target(url=url, authority=authority, secure=secure)
 
 
 def resolve_endpoint_url(argument: str | None, env: Mapping[str, str]) -> str:
