@@ -1,7 +1,8 @@
 """One activation of a workflow: replay its journal, feed it what is new, answer.
 
 No I/O and no clock: whoever drives it says the time, runs the steps, and sends the answer. What is
-new goes through the same code as what is replayed, after it was written down.
+new goes through the same code as what is replayed, after it was written down. It is long because
+replay and new entries share that code and its state.
 """
 
 import asyncio
