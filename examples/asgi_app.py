@@ -20,10 +20,10 @@ async def sum_squares(values: list[int]) -> int:
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan" or scope["path"].startswith(f"{PREFIX}/"):
-        # An application that is mounted finds the path above it in root_path.
+        # root_path tells a mounted application its own prefix.
         below = {**scope, "root_path": scope.get("root_path", "") + PREFIX}
         await endpoint.app(below, receive, send)
     elif scope["type"] == "http":
         headers = [(b"content-type", b"text/plain")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"Functions live below /dispatch.\n"})
+        await send({"type": "http.response.body", "body": b"The functions are below /dispatch.\n"})

@@ -2,7 +2,8 @@
 
     uvicorn examples.fastapi_app:app --port 8000
 
-hypercorn in its place serves gRPC as well. To be able to dispatch calls, set DISPATCH_API_KEY.
+With hypercorn instead of uvicorn it serves gRPC as well. Set DISPATCH_API_KEY and DISPATCH_API_URL
+to dispatch calls.
 """
 
 from fastapi import FastAPI
@@ -21,9 +22,9 @@ def welcome(name: str) -> str:
 
 @app.post("/signup/{name}")
 def sign_up(name: str) -> dict[str, str]:
-    """A route of the application itself: it leaves the work to the function above."""
+    """A route of the application itself: it dispatches the function above."""
     return {"dispatch_id": welcome.dispatch(name)}
 
 
-# Last, since it takes every path that no route above has taken.
+# Last: it receives every request that no route above matches.
 app.mount("/", endpoint.app)

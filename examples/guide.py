@@ -1,7 +1,7 @@
 """The guide 'calling remote functions', from end to end on this machine.
 
-Starts the durable service with its embedded database, and an endpoint with two functions;
-dispatches a call and a batch, by gRPC and by Connect; waits for the results.
+Start the durable service with its embedded database, and an endpoint with two functions;
+dispatch a call and a batch, by gRPC and by Connect; wait for the results.
 """
 
 import os
@@ -38,7 +38,7 @@ def main() -> None:
         try:
             assert service.stdout is not None
             line = service.stdout.readline()
-            if not line:  # it has said why on stderr
+            if not line:  # the reason is on stderr
                 sys.exit(1)
             url = line.split()[-1]
             print(f"A Dispatch service listens on {url}, an endpoint on {endpoint.url}\n")

@@ -1,7 +1,7 @@
-"""A workflow goes on after its endpoint was killed between two steps.
+"""A workflow continues after its endpoint was killed between two steps.
 
-Starts the durable service, and an endpoint in a process of its own. Ends the endpoint by SIGKILL
-while the workflow waits between its steps, starts it again, and waits for the result.
+Start the durable service, and an endpoint in a process of its own. Kill the endpoint (SIGKILL)
+while the workflow waits between its steps, start it again, and wait for the result.
 """
 
 import asyncio

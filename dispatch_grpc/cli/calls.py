@@ -1,6 +1,7 @@
 """The commands for dispatched calls: get, list, wait, cancel."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import AsyncClient, CallError, DispatchError, Status, TLSCredentials
+from dispatch_grpc import AsyncClient, CallError, CallState, DispatchError, Status, TLSCredentials
 from dispatch_grpc.cli.input import duration_option, since_option
 from dispatch_grpc.cli.output import (
     complain,
@@ -21,12 +22,14 @@ from dispatch_grpc.cli.output import (
     table,
 )
 from dispatch_grpc.cli.tree import fetch_tree, tree_lines
+from dispatch_grpc.client.following import progress_of
 
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 MAX_TIMEOUT_DAYS = 365
 WAIT_TIMEOUT = timedelta(seconds=60)
+_PROGRESS_SECONDS = 3.0
 
 _STATES = ("queued", "running", "waiting", "finished")
 _STATUSES = [status.name.lower() for status in Status if status is not Status.UNSPECIFIED]
@@ -57,7 +60,7 @@ def connection_options(command: _Command) -> _Command:
         click.option(
             "--allow-plaintext",
             is_flag=True,
-            help="Send the key unencrypted, to an http:// service on another machine.",
+            help="Send the API key unencrypted to an http:// service on another machine.",
         ),
         click.option(
             "--cacert",
@@ -69,7 +72,7 @@ def connection_options(command: _Command) -> _Command:
             "--cert",
             metavar="FILE",
             type=click.File("rb"),
-            help="PEM file with the client certificate, and perhaps its key.",
+            help="PEM file with the client certificate; it may hold the key too.",
         ),
         click.option(
             "--key",
@@ -132,8 +135,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, outcome and children.
 
-    The calls that it made are a tree, each below the one that made it. JSON leaves them out: see
-    'list --parent'.
+    The calls that it made are printed as a tree. JSON leaves them out: use 'list --parent'.
     """
     client = make_client(settings)
 
@@ -238,7 +240,8 @@ def wait(
     """Wait until calls have finished, and print their outputs.
 
     Outputs are JSON, one on each line, in the order of the IDs; bytes are base64, times are ISO
-    8601. If a call fails or does not finish in time, the exit code is 1.
+    8601. After a few seconds, stderr shows the state of a call that has not finished. If a call
+    fails or does not finish in time, the exit code is 1.
     """
     client = make_client(settings)
     seconds = WAIT_TIMEOUT if timeout is None else timeout
@@ -280,10 +283,27 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 
 async def outcome(client: AsyncClient, id: str, timeout: timedelta) -> Any:
     """Wait for a call; return its output as JSON, or the error."""
+    progress = asyncio.create_task(_report_progress(client, id))
     try:
         return output_json(await client.wait(id, AnyProto, timeout=timeout))
     except DispatchError as error:
         return error
+    finally:
+        progress.cancel()
+
+
+async def _report_progress(client: AsyncClient, id: str) -> None:
+    """Print the state of a call on stderr every few seconds, if it or the last error is new."""
+    reported: object = None
+    while True:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        with contextlib.suppress(DispatchError):  # `wait` raises or logs it
+            call = await client.get(id)
+            state = call.last_error.message if call.last_error else call.state
+            if state != reported and call.state is not CallState.FINISHED:
+                reported = state
+                where = f"{call.function} at {call.endpoint}"
+                complain(f"waiting for the call {id} of {where}: {progress_of(call)}", 0)
 
 
 def print_outcome(id: str, found: Any, *, as_json: bool) -> DispatchError | None:

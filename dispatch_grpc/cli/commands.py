@@ -9,8 +9,8 @@ code  meaning
       written
 2     invalid options, settings, JSON, calls or modules; nothing was sent
 130   interrupted by Ctrl-C (which stops `run` and `serve` with 0; a second
-      Ctrl-C ends `serve` at once, with 130 or 143)
-141   done, but the reader of the output is gone
+      Ctrl-C ends `serve` immediately, with 130 or 143)
+141   done, but the reader closed the output early
 ====  ==========================================================================
 
 An error is one line on stderr. If the module of `run` cannot be imported, its traceback is shown
@@ -125,7 +125,7 @@ def _client_options(command: _Command) -> _Command:
         click.option(
             "--idempotency-key",
             metavar="KEY",
-            help="The service records requests with the same key once (default: a new key).",
+            help="The service records requests with the same key only once (default: a new key).",
         ),
         click.option(
             "--max-request-bytes",
@@ -149,7 +149,7 @@ Exit codes:
        finish in time; an extra is missing
   2    invalid options or input; nothing was sent
   130  interrupted by Ctrl-C
-  141  done, but the reader of the output is gone
+  141  done, but the reader closed the output early
 An error is one line on stderr.""",
 )
 @click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
@@ -183,11 +183,13 @@ Example:
     callback=duration_option(),
     help="Longest time for the call (default: set by the service).",
 )
-@click.option("--version", default="", help="Version of the application to run the call.")
+@click.option(
+    "--version", default="", help="Version of the application that the call is meant for."
+)
 @click.option(
     "--wait",
     is_flag=True,
-    help="Wait until the call has finished, and print its output like 'wait'; print the id on "
+    help="Wait until the call has finished, and print its output like 'wait'; the id goes to "
     "stderr. --timeout then limits both (default: 60s).",
 )
 @_client_options
@@ -293,15 +295,15 @@ def batch(
 def keypair() -> None:
     """Print a new pair of keys for signing requests to endpoints.
 
-    The output has the form of a shell script or an .env file. Only the service gets
-    DISPATCH_SIGNING_KEY, which is secret; the endpoints get DISPATCH_VERIFICATION_KEY.
+    The output has the form of a shell script or an .env file. Give DISPATCH_SIGNING_KEY, which
+    is secret, to the service only, and DISPATCH_VERIFICATION_KEY to the endpoints.
     """
     from dispatch_grpc.endpoint.signature import new_key_pair
 
     pair = new_key_pair()
     click.echo(
-        "# Only the service gets DISPATCH_SIGNING_KEY, which is secret; "
-        "the endpoints get DISPATCH_VERIFICATION_KEY",
+        "# Give DISPATCH_SIGNING_KEY, which is secret, to the service only, "
+        "and DISPATCH_VERIFICATION_KEY to the endpoints",
         err=True,
     )
     print_lines(

@@ -1,4 +1,4 @@
-"""The command that creates or upgrades the tables, with a role of its own if need be."""
+"""The command that creates or upgrades the tables of the service."""
 
 import asyncio
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from dispatch_grpc.cli.output import print_lines
-
-_EXTRA = "the service needs an extra: pip install 'dispatch-grpc[service]'"
+from dispatch_grpc.errors import missing_extra
 
 
 @click.command(
@@ -20,23 +19,24 @@ Example:
     envvar="DISPATCH_DATABASE_URL",
     metavar="URL",
     required=True,
-    help="URL of the PostgreSQL, with a role that may create tables (default: "
+    help="URL of the PostgreSQL database, with a role that may create tables (default: "
     "DISPATCH_DATABASE_URL).",
 )
 @click.option(
     "--grant",
     metavar="ROLE",
-    help="Give a role the rights that 'dispatch-grpc serve' needs.",
+    help="Role to grant the privileges that 'dispatch-grpc serve' requires.",
 )
 def migrate(*, database: str, grant: str | None) -> int:
     """Create or upgrade the tables of the service.
 
-    'dispatch-grpc serve' does this when it starts, if its role has the rights.
+    'dispatch-grpc serve' does the same when it starts. If its role may not create tables, run
+    this command first, with a role that may.
     """
     try:
         from dispatch_grpc.service.database import Database
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
+    except ImportError as error:
+        raise missing_extra(error, "the service", "service") from error
     asyncio.run(Database(database.strip(), Path()).prepare(grant))
     print_lines(["The database is up to date."])
     return 0

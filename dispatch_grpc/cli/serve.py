@@ -117,14 +117,14 @@ Examples:
 )
 @_file(
     "--api-key-file",
-    "File of API keys, one on each line as key or name:key; # begins a comment. SIGHUP reloads "
+    "File with API keys, one on each line as key or name:key; # begins a comment. SIGHUP reloads "
     "it. Without any key, the service generates one and keeps it in the data directory.",
 )
 @_file(
     "--certfile",
     "Certificate chain (PEM), to serve https; reloaded when it changes and on SIGHUP.",
 )
-@_file("--keyfile", "Key of the certificate (PEM), not encrypted.")
+@_file("--keyfile", "Private key of the certificate (PEM), not encrypted.")
 @click.option(
     "--allow-plaintext",
     is_flag=True,
@@ -132,8 +132,8 @@ Examples:
 )
 @_file(
     "--signing-key-file",
-    "Key to sign requests to endpoints with, see 'dispatch-grpc keypair' (default: "
-    "DISPATCH_SIGNING_KEY, else requests are not signed).",
+    "File with the key that signs requests to endpoints; 'dispatch-grpc keypair' makes one "
+    "(default: DISPATCH_SIGNING_KEY, else requests are not signed).",
 )
 @click.option(
     "--allow-metadata-endpoints",
@@ -153,7 +153,7 @@ Examples:
     envvar="DISPATCH_ENDPOINT_PROXY",
     metavar="URL",
     help="HTTP proxy to call endpoints through (default: DISPATCH_ENDPOINT_PROXY, else none; "
-    "http_proxy is ignored). The proxy resolves the names of endpoints, so it must refuse "
+    "http_proxy is ignored). The proxy resolves the names of endpoints, so it has to block "
     "addresses that must not be called.",
 )
 @_number("--concurrency", 256, "Number of calls that run at the same time")

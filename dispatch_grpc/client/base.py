@@ -1,14 +1,19 @@
 """The settings that both clients share."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-from dispatch_grpc.client import settings
+from dispatch_grpc.calls import check_call
+from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Protocol, Timeout
 from dispatch_grpc.errors import ClientStateError, ConfigurationError
+from dispatch_grpc.log import logger
+from dispatch_grpc.schema import Call, DispatchRequest, DispatchResponse
 from dispatch_grpc.transport import (
     ConnectionSettings,
+    Metadata,
     RetryPolicy,
     TLSCredentials,
     proxy_of,
@@ -90,6 +95,32 @@ class BaseClient(ABC, Generic[_Channel]):
     def _check_open(self) -> None:
         if self._closed:
             raise ClientStateError("the client is closed: make another one")
+
+    def _request(self, call: Call) -> DispatchRequest:
+        """Check a call, and return a request with a copy of it."""
+        check_call(call, 0)
+        request = DispatchRequest()
+        request.calls.add().CopyFrom(call)  # half the time of the constructor
+        return request
+
+    def _metadata(
+        self, request: DispatchRequest, metadata: Mapping[str, str] | None, key: str
+    ) -> Metadata:
+        """Check the size of a request, and return its metadata."""
+        own = self._settings
+        if request.ByteSize() > own.max_message_bytes:
+            raise explain.too_large(own, request, key)
+        pairs = (*own.metadata, ("idempotency-key", key))
+        return pairs if metadata is None else pairs + settings.check_metadata(metadata)
+
+    def _ids(self, request: DispatchRequest, response: DispatchResponse, key: str) -> list[str]:
+        """Check that there is an id for each call, and return the ids."""
+        ids = response.dispatch_ids[:]
+        if len(ids) != len(request.calls):
+            raise explain.miscounted(self._settings, request, len(ids), key)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("dispatched to %s: %s", self._settings.target.url, ids)
+        return ids
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._settings}>"

@@ -21,7 +21,7 @@ from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, to_json
 from dispatch_grpc.text import quoted
 
-_NEVER_SPLIT = "a batch is never split: dispatch fewer calls at once, or make their inputs smaller"
+_NEVER_SPLIT = "a batch is never split: put fewer calls into it, or make their inputs smaller"
 
 
 def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> RequestTooLargeError:

@@ -196,16 +196,19 @@ class Waiting:
 
     def _progress(self) -> str:
         """Describe the state of the call, as far as it is known."""
-        call, lost = self._call, f"; {self._error.message}" if self._error else ""
-        if call is None:
-            return f"its state is unknown{lost}"
-        if call.state is CallState.RUNNING and not call.runs:
-            text = "its first attempt is running"
-        else:
-            text = f"it is {call.state} after {call.runs} run{'s'[: call.runs != 1]}"
-        if error := call.last_error:
-            text += f"; its last error was {error.type}: {shorten(error.message, 200)}"
-        return text + lost
+        text = progress_of(self._call) if self._call else "its state is unknown"
+        return f"{text}; {self._error.message}" if self._error else text
+
+
+def progress_of(call: CallInfo) -> str:
+    """Describe the state of a call that has not finished, and its last error."""
+    if call.state is CallState.RUNNING and not call.runs:
+        text = "its first attempt is running"
+    else:
+        text = f"it is {call.state} after {call.runs} run{'s'[: call.runs != 1]}"
+    if error := call.last_error:
+        text += f"; its last error was {error.type}: {shorten(error.message, 200)}"
+    return text
 
 
 def waits_for(

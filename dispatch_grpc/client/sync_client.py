@@ -4,7 +4,6 @@ It is long because every method has its documentation here; the logic is in `fol
 and `settings`.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from google.protobuf.message import Message
 
-from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.base import BaseClient
 from dispatch_grpc.client.batch import Batch
@@ -28,7 +26,6 @@ from dispatch_grpc.errors import (
     RPCError,
     UnavailableError,
 )
-from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest
 from dispatch_grpc.transport.grpc import GRPCTransport
 from dispatch_grpc.transport.protocols import Method, Transport
@@ -116,10 +113,10 @@ class Client(BaseClient["grpc.Channel"]):
             ProtocolError: The server at the API URL is not a Dispatch service.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
-        check_call(call, 0)
+        request = self._request(call)
         key = settings.idempotency_key(idempotency_key)
         seconds = self._settings.seconds(timeout)
-        return self._send(DispatchRequest(calls=[call]), seconds, metadata, key)[0]
+        return self._send(request, seconds, metadata, key)[0]
 
     def batch(self) -> Batch:
         """Make an empty batch: its calls are recorded together, all or none.
@@ -412,27 +409,18 @@ class Client(BaseClient["grpc.Channel"]):
         key: str,
     ) -> "builtins.list[str]":
         """Send a request and return its ids. Every dispatch of the client goes through here."""
-        own = self._settings
-        if request.ByteSize() > own.max_message_bytes:
-            raise explain.too_large(own, request, key)
-        pairs = (*own.metadata, ("idempotency-key", key))
-        if metadata is not None:
-            pairs += settings.check_metadata(metadata)
+        pairs = self._metadata(request, metadata, key)
         if self._closed or self._pid != os.getpid():
             self._recover()
         try:
             response = self._transport.send(request, pairs, seconds)
         except RPCError as error:
-            raise explain.explain_dispatch(own, error, request, key) from error.__cause__
+            explained = explain.explain_dispatch(self._settings, error, request, key)
+            raise explained from error.__cause__
         except ClientStateError as error:
             error.idempotency_key = key
             raise
-        ids = list(response.dispatch_ids)
-        if len(ids) != len(request.calls):
-            raise explain.miscounted(own, request, len(ids), key)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("dispatched to %s: %s", own.target.url, ids)
-        return ids
+        return self._ids(request, response, key)
 
     def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
         """Send a CallService request. Every request but a dispatch goes through here."""

@@ -53,8 +53,8 @@ class Endpoint:
         client: Client to dispatch calls with: a `Client` for `dispatch`, an `AsyncClient` for
             `dispatch_async`. Else clients are made from the environment when they are needed.
         max_request_bytes: Largest request to read, and largest answer to send.
-        max_concurrency: Number of sync functions that run at once, each in a thread. Async
-            functions run on the event loop.
+        max_concurrency: Largest number of sync functions that run at the same time, each in a
+            thread. Async functions run on the event loop.
         env: Variables to read instead of the process's environment.
 
     Attributes:

@@ -165,7 +165,7 @@ class Executor:
         if call.expiration_time is not None:
             seconds = (call.expiration_time - datetime.now(UTC)).total_seconds()
             if seconds <= 0:
-                raise NotRunError(TimeoutError("the call has expired before it was run"))
+                raise NotRunError(TimeoutError("the call expired before it ran"))
         context = contextvars.copy_context()
         context.run(_current.set, call)
         context.run(inside_function.set, True)

@@ -74,7 +74,7 @@ class _Serving:
 
 @contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT; a second one ends the process at once."""
+    """Set an event on SIGTERM and SIGINT; a second one ends the process immediately."""
     loop = asyncio.get_running_loop()
     numbers = [signal.SIGTERM, signal.SIGINT]
     previous = [signal.getsignal(number) for number in numbers]

@@ -43,8 +43,8 @@ class Workflow(Function[_P, _R]):
     ) -> None:
         if not is_kind(inspect.iscoroutinefunction, function):
             raise EndpointError(
-                f"workflow {name!r}: an async function is required; a function that waits for "
-                f"nothing is hosted by @endpoint.function"
+                f"workflow {name!r}: an async function is required; host a function that does not "
+                f"wait with @endpoint.function"
             )
         super().__init__(endpoint, function, name, primitive=False)
         self._version, self._expiration = version, expiration
@@ -98,8 +98,8 @@ class Workflow(Function[_P, _R]):
             )
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
-                "the journal of workflow %s (call %s) has %d bytes, which travel each time that it "
-                "goes on: raise workflow.ContinueAsNew(...) once in a while",
+                "the journal of workflow %s (call %s) has %d bytes, which are sent each time that "
+                "the workflow continues: raise workflow.ContinueAsNew(...) from time to time",
                 self.name,
                 request.dispatch_id,
                 activation.journal_bytes,
@@ -140,7 +140,7 @@ class Workflow(Function[_P, _R]):
         return make
 
     def _conclude(self, activation: Activation, cancellation: Call | None) -> RunResponse:
-        """Answer, and clean up. A workflow that has calls to cancel ends once they are."""
+        """Return the answer, and clean up. A workflow that has calls to cancel ends once they are."""
         try:
             if activation.done and cancellation is None:
                 return self._end(activation)
@@ -159,8 +159,8 @@ class Workflow(Function[_P, _R]):
             return self._failure(
                 WorkflowError(
                     f"the Poll of {self.name} has {size} bytes, more than the {limit} that "
-                    f"max_request_bytes allows: make the inputs of its calls smaller, or end the "
-                    f"run by 'raise workflow.ContinueAsNew(...)'"
+                    f"max_request_bytes allows: make the inputs of its calls smaller, or start "
+                    f"again with 'raise workflow.ContinueAsNew(...)'"
                 )
             )
         return response
@@ -175,8 +175,8 @@ class Workflow(Function[_P, _R]):
             return self._failed(error, _status(error))
         if left := activation.left:
             logger.warning(
-                "workflow %s has returned while %d of its tasks were running (%s): their calls "
-                "are not waited for, and those not dispatched yet are dropped",
+                "workflow %s returned while %d of its tasks were running (%s): it does not wait "
+                "for their calls, and calls that were not dispatched yet are dropped",
                 self.name,
                 len(left),
                 shorten(", ".join(left), 200),
@@ -200,11 +200,10 @@ def _is_async(function: Any) -> bool:
 
 
 def _status(error: BaseException) -> Status:
-    """Return the status of what a workflow raised.
+    """Return the status of an exception that a workflow raised.
 
-    A replay raises the same again, so a failure is final. An exception that carries a status of
-    its own is tried again if that says so; but not a CallError, which tells of a call that has
-    ended.
+    A replay would raise it again, so a failure is final, unless the exception carries a retryable
+    status of its own. A CallError is always final: its status is that of a call that has ended.
     """
     own = getattr(error, "status", None)
     if isinstance(own, Status) and own and own is not Status.OK:

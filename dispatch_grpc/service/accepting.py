@@ -26,7 +26,7 @@ from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 
 class Accepting:
-    """The handler of DispatchService: records calls."""
+    """The implementation of DispatchService: checks calls and records them with their jobs."""
 
     def __init__(
         self,

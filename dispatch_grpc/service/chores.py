@@ -5,7 +5,6 @@ Each is done by one process at a time, whichever comes first.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import reads, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
@@ -110,9 +110,7 @@ class Chores:
             if self._wake_at <= loop.time():
                 self._wake_at = loop.time() + _WAKE_SECONDS
                 await self._safely(self._wake)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(self._wake_at - loop.time(), 0.01)):
-                    await self._sooner.wait()
+            await is_set_within(self._sooner, max(self._wake_at - loop.time(), 0.01))
 
     async def _wake(self) -> None:
         async with self._database.transaction() as connection:

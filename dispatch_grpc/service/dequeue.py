@@ -1,7 +1,7 @@
 """The loop around the queue: it claims jobs, runs them, and sends heartbeats while they run.
 
 No error stops the loop. When the database fails, the loop logs it once and tries again; runs under
-way do not hold it up.
+way do not hold it up. It is long because the loop, its heartbeats and its end share one state.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
@@ -203,9 +204,7 @@ class Worker:
             else:
                 backoff = 0.1
                 if act == self._turn:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(seconds):
-                            await self._wake.wait()
+                    await is_set_within(self._wake, seconds)
                 else:
                     await asyncio.sleep(seconds)
 

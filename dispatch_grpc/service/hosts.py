@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices
 from dispatch_grpc.service.breaker import PROBE_SECONDS, Hosts
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.notices import Notices
@@ -100,9 +100,7 @@ class SharedHosts:
                 else:
                     self._database.health.failed(error)
                 await asyncio.sleep(1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._sooner.wait()
+            await is_set_within(self._sooner, _LOOK_SECONDS)
 
     async def _share(self) -> None:
         self._hosts.forget(_now())

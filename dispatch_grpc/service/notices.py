@@ -8,11 +8,11 @@ is lost, the next scan of the queue finds the jobs, and waiters ask again.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import classify
 
 LANES = "dispatch_grpc_lanes"
@@ -110,9 +110,7 @@ class Notices:
             self.listening.set()
             self._lost()
             while not gone.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_PING_SECONDS):
-                        await gone.wait()
+                if await is_set_within(gone, _PING_SECONDS):
                     return
                 try:
                     await connection.fetchval("SELECT 1", timeout=_PING_SECONDS)

@@ -2,7 +2,7 @@
 
 It is made of HTML and one style sheet, without any script. Whoever has an API key may see it: by
 signing in, or by sending the key as clients do. What calls hold is somebody else's text, and is
-escaped by the templates.
+escaped by the templates. It is long because it has a handler for each path, and the checks of each.
 """
 
 import asyncio

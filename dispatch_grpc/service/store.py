@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A call to be recorded."""
+    """A call to record, from a request (`store_accept`) or from a Poll (`store_outcomes`)."""
 
     id: UUID
     call: Call
@@ -87,7 +87,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcome of an attempt, to be written."""
+    """An attempt and its outcome, which `store_outcomes` writes."""
 
     loaded: Loaded
     outcome: Outcome | Release

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -25,6 +24,7 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import notices, reads, store_cancel
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
@@ -37,7 +37,7 @@ _CANCEL_ATTEMPTS = 10
 
 
 class Watching:
-    """The implementation of CallService.
+    """The implementation of CallService: get, list, wait for and cancel calls.
 
     Args:
         database: Where the calls are.
@@ -97,9 +97,7 @@ class Watching:
                 if info.state == CallState.CALL_STATE_FINISHED or left <= 0 or self._stopping:
                     return WaitCallResponse(call=info)
                 # A notice may get lost with its connection: look again once in a while.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, 5)):
-                        await event.wait()
+                await is_set_within(event, min(left, 5))
         finally:
             waiters.discard(event)
             if not waiters:

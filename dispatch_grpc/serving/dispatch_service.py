@@ -1,6 +1,6 @@
 """DispatchService as an ASGI application: gRPC, Connect and gRPC-Web on one port.
 
-The application checks API keys and calls; what becomes of the calls is up to a `Handler`.
+The application checks API keys and calls; a `Handler` records the calls.
 gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
 """
 
@@ -31,11 +31,11 @@ KEY_NAME = "dispatch-api-key-name"
 """The metadata key of the name of the API key."""
 
 RETRY_SECONDS = 1
-"""The time to wait that an answer names after RESOURCE_EXHAUSTED and UNAVAILABLE."""
+"""Seconds that clients are asked to wait after RESOURCE_EXHAUSTED and UNAVAILABLE."""
 
 
 class Handler(Protocol):
-    """What becomes of the calls that a server accepts."""
+    """The part of a server that records the calls."""
 
     async def dispatch(
         self, request: DispatchRequest, metadata: Mapping[str, str]
@@ -43,17 +43,17 @@ class Handler(Protocol):
         """Record the calls of a request, all or none.
 
         Args:
-            request: Calls that keep the rules of the schema.
-            metadata: Metadata of the request by lower-case key, without the API key but with
-                its name as `KEY_NAME`, which is empty for an unnamed one.
+            request: The calls, which satisfy the rules of the schema.
+            metadata: Metadata of the request by lower-case key, without the API key. `KEY_NAME`
+                holds the name of the key; it is empty if the key has none.
 
         Returns:
-            One id for each call, in their order.
+            One id for each call, in the order of the calls.
 
         Raises:
-            RPCError: The answer. With RESOURCE_EXHAUSTED and UNAVAILABLE it names a time to wait
-                (the header `retry-after`, for gRPC `grpc-retry-pushback-ms`). Every other
-                exception is logged, and answered with INTERNAL, without its text.
+            RPCError: The request fails with this error. After RESOURCE_EXHAUSTED and UNAVAILABLE
+                the answer asks for a pause (`retry-after`, for gRPC `grpc-retry-pushback-ms`).
+                Any other exception is logged, and answered with INTERNAL without its text.
         """
         ...
 
@@ -67,8 +67,8 @@ def dispatch_app(
     """Make the ASGI application.
 
     Args:
-        handler: What becomes of the calls.
-        api_keys: Keys of which a request must carry one; None disables authentication.
+        handler: Records the calls.
+        api_keys: The valid API keys; None disables authentication.
         max_request_bytes: Largest request to read.
 
     Returns:
@@ -99,7 +99,7 @@ class Authenticate:
         if _name_of(given, self._keys) is None:
             raise ConnectError(
                 ConnectCode.UNAUTHENTICATED,
-                "the API key is not valid" if given else "there is no API key in the request",
+                "the API key is invalid" if given else "the request has no API key",
             )
 
     async def on_end(self, token: None, ctx: Any, error: Exception | None) -> None:
@@ -142,7 +142,7 @@ class _Service:
 
 
 def connect_error(error: RPCError) -> ConnectError:
-    """The same error, as the server's library has it."""
+    """Convert an error to the one of connectrpc."""
     code = error.code
     return ConnectError(
         ConnectCode["CANCELED" if code is Code.CANCELLED else code.name], error.message

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """The time of one run of the Runner: real time, and what was skipped.
+    """The time of one run of the Runner: real time plus the time that was skipped.
 
-    It counts the parts of the run that do something. When all of them wait, it goes on to the
-    time for which the first of them waits.
+    The clock counts the active parts of the run. When all of them wait, it skips to the earliest
+    time that one of them waits for.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Clock:
         return datetime.fromtimestamp(self.now(), UTC)
 
     def begin(self) -> None:
-        """Take note that one more part does something."""
+        """Count one more active part."""
         self._active += 1
 
     def end(self) -> None:
-        """Take note that a part has ended."""
+        """Count one active part less."""
         self._active -= 1
         self._skip()
 
@@ -43,7 +43,7 @@ class Clock:
         await self.wait(asyncio.get_running_loop().create_future(), self.now() + seconds)
 
     async def wait(self, waiter: asyncio.Future[None], until: float) -> None:
-        """Wait until `wake` is called with the waiter, or the time has come."""
+        """Wait until `wake` is called with the waiter, or until a time in seconds since 1970."""
         loop = asyncio.get_running_loop()
         self._waiting[waiter] = until
         timer = loop.call_later(max(until - self.now(), 0), self.wake, waiter)
@@ -56,7 +56,7 @@ class Clock:
                 self._active += 1
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
-        """Have a part that waits go on."""
+        """Resume a waiting part."""
         if self._waiting.pop(waiter, None) is not None:
             self._active += 1
             if not waiter.done():

@@ -14,10 +14,10 @@ from dispatch_grpc.values import unmarshal
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """A request that a recorder got, or that a test expects.
+    """A request that a recorder received, or that a test expects.
 
     Attributes:
-        calls: The calls, in their order.
+        calls: The calls, in order.
         metadata: Metadata by lower-case key, without the API key.
         dispatch_ids: The ids in the answer; not compared.
     """
@@ -28,9 +28,9 @@ class RecordedRequest:
 
 
 class CallRecorder:
-    """A handler that records requests and hands out ids, instead of running the calls.
+    """A handler that records requests and returns ids, instead of running the calls.
 
-    May be used from several threads.
+    Threads may share it.
     """
 
     def __init__(self) -> None:
@@ -41,19 +41,19 @@ class CallRecorder:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests that were recorded, in their order."""
+        """The recorded requests, in order."""
         with self._lock:
             return list(self._requests)
 
     @property
     def refused(self) -> list[RecordedRequest]:
-        """The requests that `fail_next` made fail, in their order."""
+        """The requests that `fail_next` made fail, in order."""
         with self._lock:
             return list(self._refused)
 
     @property
     def calls(self) -> list[Call]:
-        """The calls of all recorded requests, in their order."""
+        """The calls of all recorded requests, in order."""
         return [call for request in self.requests for call in request.calls]
 
     def fail_next(self, code: Code, message: str = "told to fail", *, times: int = 1) -> None:
@@ -62,7 +62,7 @@ class CallRecorder:
         Args:
             code: Status code to answer with.
             message: Message to answer with.
-            times: How many requests fail.
+            times: Number of requests that fail.
         """
         with self._lock:
             self._failures.extend([(code, message)] * times)
@@ -77,7 +77,7 @@ class CallRecorder:
     def assert_requests(self, *expected: RecordedRequest) -> None:
         """Assert that exactly these requests were recorded, in this order.
 
-        All fields of the calls are compared. Metadata that is not expected is ignored.
+        All fields of the calls are compared; of the metadata, only the expected keys.
 
         Args:
             expected: The requests.
@@ -97,7 +97,7 @@ class CallRecorder:
             diff = difflib.unified_diff(
                 wanted_lines, found_lines, "expected", "recorded", lineterm="", n=100
             )
-            raise AssertionError("other requests were recorded:\n" + "\n".join(diff))
+            raise AssertionError("the recorded requests differ:\n" + "\n".join(diff))
 
     async def dispatch(
         self, request: DispatchRequest, metadata: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Running calls in this process as a Dispatch service does, without a network."""
+"""Run calls in this process as a Dispatch service does, without a network."""
 
 import asyncio
 import uuid
@@ -31,25 +31,24 @@ _T = TypeVar("_T")
 
 
 class Runner:
-    """Runs calls in this process until they finish, with their polls, child and tail calls.
+    """Runs calls in this process until they finish, including polls, child calls and tail calls.
 
         Runner(endpoint).run(greet.call("World"))  # "Hello, World!"
 
-    Child calls that a function does not wait for end with it; a service runs them on. Time in
-    which nothing but waiting happens is skipped: a workflow that sleeps for three days takes no
-    time.
+    Child calls that a function does not wait for are cancelled when it ends, whereas a service
+    continues them. Time is skipped while everything waits: a workflow that sleeps for three days
+    finishes immediately.
 
     Args:
         endpoints: The endpoints of the functions, each with a URL of its own.
-        max_attempts: Number of times that a call is run at most while it fails with a status
-            after which a service tries again.
-        replay_every_step: Whether workflows are replayed from their start after each entry of
-            their journal. Code that does something else each time (it asks `time.time()`, or for
-            the order of a set of objects, or for what other calls have changed) is told by a
+        max_attempts: Largest number of attempts of a call that fails with a retryable status.
+        replay_every_step: Whether to replay a workflow from its start after each entry of its
+            journal. Code that behaves differently in a replay (it reads `time.time()`, iterates
+            over a set of objects, or reads what other calls have changed) raises a
             NondeterminismError.
 
     Raises:
-        ConfigurationError: Two endpoints have the same URL, or a setting is not acceptable.
+        ConfigurationError: Two endpoints have the same URL, or a setting is invalid.
     """
 
     def __init__(
@@ -58,7 +57,9 @@ class Runner:
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in endpoints:
             if self._endpoints.setdefault(endpoint.url, endpoint) is not endpoint:
-                raise ConfigurationError(f"endpoints: two have the URL {mask_urls(endpoint.url)}")
+                raise ConfigurationError(
+                    f"endpoints: two endpoints have the URL {mask_urls(endpoint.url)}"
+                )
         self._completions = Completions()
         self._max_attempts = positive("max_attempts", max_attempts)
         self._replay_every_step = bool(replay_every_step)
@@ -87,7 +88,7 @@ class Runner:
             asyncio.get_running_loop()
         except RuntimeError:
             return asyncio.run(self.run_async(call, T))
-        raise EndpointError("Runner.run() cannot run in an event loop: await run_async()")
+        raise EndpointError("an event loop is running: await run_async() instead of run()")
 
     @overload
     async def run_async(self, call: Call, T: type[_T]) -> _T: ...
@@ -132,7 +133,7 @@ class Runner:
             while True:
                 attempts += 1
                 if run.expired(call):
-                    response = _failed(TimeoutError("the call has expired before it was run"))
+                    response = _failed(TimeoutError("the call expired before it ran"))
                 else:
                     response = await self._respond(endpoint, request, attempts)
                 if is_pending(response.poll):
@@ -195,7 +196,7 @@ def _result(dispatch_id: str, status: Status, response: RunResponse) -> CallResu
     result.dispatch_id = dispatch_id
     if status is not Status.OK and not result.HasField("error"):
         result.error.type = status.name
-        result.error.message = f"the function answered {status.name} and no error"
+        result.error.message = f"the function answered {status.name} without an error"
     return result
 
 

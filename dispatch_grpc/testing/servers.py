@@ -34,11 +34,11 @@ def serve(
 ) -> Iterator[Server]:
     """Serve DispatchService on a free port of the loopback interface, in a thread.
 
-    gRPC, Connect and gRPC-Web, all at the same URL.
+    The server speaks gRPC, Connect and gRPC-Web at the same URL.
 
     Args:
-        handler: Takes the calls: a `CallRecorder`, or a `Handler` of your own.
-        api_key: Key that requests must carry; None disables authentication.
+        handler: Records the calls: a `CallRecorder`, or a `Handler` of your own.
+        api_key: The valid API key; None disables authentication.
         max_request_bytes: Largest request to read.
 
     Yields:
@@ -59,7 +59,7 @@ def serve_app(app: ASGIApplication, **tls: Any) -> Iterator[Server]:
 
     Args:
         app: The application.
-        tls: As for `one_port.serve`; with it the server speaks https.
+        tls: Arguments for TLS, as for `one_port.serve`; the server then speaks https.
 
     Yields:
         The running server.

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from functools import partial
 from io import BufferedReader, BytesIO, RawIOBase
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
 
 from google.protobuf.message import Message
@@ -38,6 +37,7 @@ from dispatch_grpc.transport.connect import (
     ConnectMethod,
     Exchange,
 )
+from dispatch_grpc.transport.connecting import proxy_headers
 from dispatch_grpc.transport.protocols import ConnectionSettings, Metadata
 from dispatch_grpc.transport.retry import sender
 
@@ -158,8 +158,7 @@ class ConnectTransport(Connect):
         if proxy is None:
             manager = urllib3.PoolManager(**options)
         else:
-            userinfo = unquote(urlsplit(proxy).netloc.rpartition("@")[0])
-            headers = urllib3.make_headers(proxy_basic_auth=userinfo or None)
+            headers = proxy_headers(proxy)
             manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
         pool = manager.connection_from_url(target.url)
         pool.ConnectionCls = _connection_class(

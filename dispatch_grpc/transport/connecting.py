@@ -17,12 +17,8 @@ def open_socket(target: Target, proxy: str | None, timeout: float) -> socket.soc
     if proxy is None:
         return socket.create_connection((target.host, target.port), timeout)
     parts = urlsplit(proxy)
-    headers = {}
-    if parts.username is not None:
-        userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["proxy-authorization"] = f"Basic {b64encode(userinfo.encode()).decode()}"
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-    connection.set_tunnel(target.host, target.port, headers)
+    connection.set_tunnel(target.host, target.port, proxy_headers(proxy))
     try:
         connection.connect()
     except (OSError, HTTPException) as error:
@@ -30,3 +26,11 @@ def open_socket(target: Target, proxy: str | None, timeout: float) -> socket.soc
         raise OSError(f"the proxy did not open a connection: {error}") from error
     sock: socket.socket = connection.sock
     return sock
+
+
+def proxy_headers(proxy: str) -> dict[str, str]:
+    """Return the headers that a proxy needs: those for the credentials in its URL, if any."""
+    userinfo, at, _ = urlsplit(proxy).netloc.rpartition("@")
+    if not at:
+        return {}
+    return {"proxy-authorization": f"Basic {b64encode(unquote(userinfo).encode()).decode()}"}

@@ -20,15 +20,17 @@ pings of its next request then end the connection within three.
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from dispatch_grpc.transport.quiet import grpc  # before the stub, which imports grpcio too
 
 # isort: split
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
-from google.protobuf import any_pb2
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
@@ -264,42 +266,18 @@ def _plain(message: str) -> str:
     return re.sub(r"^failed to connect to all addresses; last error: [A-Z]+: \S+: ", "", message)
 
 
-def _details(trailers: Any) -> list[any_pb2.Any]:
-    """Read the messages attached to an error (a google.rpc.Status in the trailers)."""
-    for key, value in trailers:
-        if key == "grpc-status-details-bin":
-            try:
-                status = _status_class().FromString(value)
-            except DecodeError:
-                return []
-            return [any_pb2.Any(type_url=d.type_url, value=d.value) for d in status.details]
-    return []
+_DETAILS = 3  # the number of the field `details` in google.rpc.Status
 
 
-@lru_cache(maxsize=1)
-def _status_class() -> Any:
-    """The message google.rpc.Status, in a pool of its own: programs may have their copy."""
-    from google.protobuf import descriptor_pb2, message_factory
-    from google.protobuf.descriptor_pool import DescriptorPool
+def _details(trailers: Any) -> list[AnyProto]:
+    """Read the messages attached to an error: the details of a google.rpc.Status in the trailers.
 
-    pool = DescriptorPool()
-    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
-    file = descriptor_pb2.FileDescriptorProto(
-        name="google/rpc/status.proto",
-        package="google.rpc",
-        syntax="proto3",
-        dependency=["google/protobuf/any.proto"],
-    )
-    message = file.message_type.add(name="Status")
-    kind = descriptor_pb2.FieldDescriptorProto
-    message.field.add(name="code", number=1, type=kind.TYPE_INT32, label=kind.LABEL_OPTIONAL)
-    message.field.add(name="message", number=2, type=kind.TYPE_STRING, label=kind.LABEL_OPTIONAL)
-    message.field.add(
-        name="details",
-        number=3,
-        type=kind.TYPE_MESSAGE,
-        label=kind.LABEL_REPEATED,
-        type_name=".google.protobuf.Any",
-    )
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))
+    The message itself is not needed: every field is unknown to Empty.
+    """
+    data = dict(trailers).get("grpc-status-details-bin", b"")
+    try:
+        fields = UnknownFieldSet(Empty.FromString(data))
+        found = (fields[index] for index in range(len(fields)))
+        return [AnyProto.FromString(one.data) for one in found if one.field_number == _DETAILS]
+    except (DecodeError, TypeError):  # malformed, or another message
+        return []

@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,6 +19,7 @@ from dispatch_grpc.errors import ConfigurationError, RPCError
 _RETRYABLE = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 
 
+@dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """When a failed request is sent again.
 
@@ -32,41 +34,22 @@ class RetryPolicy:
         max_backoff: Upper bound of every wait.
     """
 
-    def __init__(
-        self,
-        *,
-        max_attempts: int = 5,
-        initial_backoff: timedelta = timedelta(milliseconds=100),
-        max_backoff: timedelta = timedelta(seconds=2),
-    ) -> None:
-        if not (isinstance(max_attempts, int) and max_attempts >= 2):
+    max_attempts: int = 5
+    initial_backoff: timedelta = timedelta(milliseconds=100)
+    max_backoff: timedelta = timedelta(seconds=2)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.max_attempts, int) and self.max_attempts >= 2):
             raise ConfigurationError(
-                f"max_attempts: an int of 2 or more is required; got {max_attempts!r} "
+                f"max_attempts: an int of 2 or more is required; got {self.max_attempts!r} "
                 f"(retry=None turns retries off)"
             )
-        for name, value in (("initial_backoff", initial_backoff), ("max_backoff", max_backoff)):
+        for name in ("initial_backoff", "max_backoff"):
+            value = getattr(self, name)
             if not isinstance(value, timedelta) or value <= timedelta(0):
                 raise ConfigurationError(
                     f"{name}: a timedelta greater than zero is required; got {value!r}"
                 )
-        self.max_attempts = max_attempts
-        self.initial_backoff = initial_backoff
-        self.max_backoff = max_backoff
-
-    def _fields(self) -> tuple[int, timedelta, timedelta]:
-        return self.max_attempts, self.initial_backoff, self.max_backoff
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RetryPolicy) and self._fields() == other._fields()
-
-    def __hash__(self) -> int:
-        return hash(self._fields())
-
-    def __repr__(self) -> str:
-        return (
-            f"RetryPolicy(max_attempts={self.max_attempts}, "
-            f"initial_backoff={self.initial_backoff!r}, max_backoff={self.max_backoff!r})"
-        )
 
 
 class Attempts:

@@ -1,6 +1,9 @@
 """The address of the API."""
 
+from dataclasses import dataclass
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The address of the API.
 
@@ -10,10 +13,9 @@ class Target:
         secure: Whether to use TLS.
     """
 
-    def __init__(self, url: str, authority: str, *, secure: bool) -> None:
-        self.url = url
-        self.authority = authority
-        self.secure = secure
+    url: str
+    authority: str
+    secure: bool
 
     @property
     def host(self) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -25,6 +26,7 @@ _NO_TIME_CHECK = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which the module ssl doe
 _ALERT_SECONDS = 1.0  # a server that refuses the client's certificate says so within a round trip
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)  # a repr would show the key
 class TLSCredentials:
     """Certificates for `https`, each as PEM bytes.
 
@@ -34,30 +36,22 @@ class TLSCredentials:
         private_key: Key of that certificate, not encrypted.
     """
 
-    def __init__(
-        self,
-        *,
-        root_certificates: bytes | None = None,
-        certificate_chain: bytes | None = None,
-        private_key: bytes | None = None,
-    ) -> None:
-        for name, value in (
-            ("root_certificates", root_certificates),
-            ("certificate_chain", certificate_chain),
-            ("private_key", private_key),
-        ):
+    root_certificates: bytes | None = None
+    certificate_chain: bytes | None = None
+    private_key: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("root_certificates", "certificate_chain", "private_key"):
+            value = getattr(self, name)
             if value is not None and not (isinstance(value, bytes) and b"-----BEGIN" in value):
                 raise ConfigurationError(
                     f"credentials: {name} must be bytes in PEM form; got "
                     f"{type(value).__name__} without a '-----BEGIN' line"
                 )
-        if (certificate_chain is None) != (private_key is None):
+        if (self.certificate_chain is None) != (self.private_key is None):
             raise ConfigurationError(
                 "credentials: certificate_chain and private_key go together; got one of them"
             )
-        self.root_certificates = root_certificates
-        self.certificate_chain = certificate_chain
-        self.private_key = private_key
 
 
 def with_roots(
@@ -87,11 +81,7 @@ def with_roots(
         with contextlib.suppress(OSError):
             roots = Path(path).read_bytes()
             break
-    return TLSCredentials(
-        root_certificates=roots,
-        certificate_chain=tls.certificate_chain,
-        private_key=tls.private_key,
-    )
+    return replace(tls, root_certificates=roots)
 
 
 def context_of(tls: TLSCredentials) -> ssl.SSLContext:

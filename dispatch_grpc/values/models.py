@@ -8,6 +8,7 @@ unions of several models, enums of any value, paths.
 import dataclasses
 import decimal
 import enum
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -132,12 +133,19 @@ def from_plain(value: Any, wanted: Any) -> Any:
     try:
         result = msgspec.convert(value, _readable(wanted), dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
-        raise UnmarshalError(f"not {name_of(wanted)}: {error}") from error
+        raise UnmarshalError(_mismatch(name_of(wanted), str(error))) from error
     except TypeError as error:
         raise UnmarshalError(f"{name_of(wanted)} is not a type to decode into: {error}") from error
     if type(result) is float and type(value) is int and result != value:
         raise UnmarshalError(f"not float: a double cannot hold {value} exactly")
     return result
+
+
+def _mismatch(name: str, problem: str) -> str:
+    """Return the message for a problem of msgspec, without naming the type twice."""
+    if found := re.fullmatch(f"Expected `{re.escape(name)}`, got `(.*)`", problem):
+        return f"expected {name}, got {found[1]}"
+    return f"not {name}: {problem}"
 
 
 def _decode_hook(wanted: Any, value: Any) -> Any:

@@ -604,7 +604,7 @@ def test_a_broken_pipe_is_quiet(process, arguments, dispatch_recorder: CallRecor
     with process(*arguments, stdout=writer) as started:
         os.close(writer)
         _, err = started.communicate(timeout=60)
-    assert err.startswith(b"# Only") if arguments == ["keypair"] else err == b""
+    assert err.startswith(b"# Give") if arguments == ["keypair"] else err == b""
     assert started.returncode == (1 if arguments == ["--help"] else 141)
     assert len(dispatch_recorder.requests) == (arguments[0] == "call")
 
@@ -630,9 +630,7 @@ def test_a_pair_of_keys(command):
     signing, verification = map(base64.b64decode, match.groups())
     private = Ed25519PrivateKey.from_private_bytes(signing)
     assert private.public_key().public_bytes_raw() == verification
-    assert re.fullmatch(
-        "# Only the service gets DISPATCH_SIGNING_KEY.* DISPATCH_VERIFICATION_KEY.*\n", done.err
-    )
+    assert re.fullmatch("# Give DISPATCH_SIGNING_KEY.* DISPATCH_VERIFICATION_KEY.*\n", done.err)
     assert match[1] not in done.err
     assert command("keypair").out != done.out
 

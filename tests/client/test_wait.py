@@ -62,6 +62,7 @@ from dispatch_grpc.text import quoted
 from tests import hostile
 from tests.conftest import KEY, PROTOCOLS, Driver, RunningService, data_dir, run_service
 from tests.transport.test_processes import python
+from tests.waiting import until
 
 PATIENCE = timedelta(seconds=60)  # no test waits for that long, unless something hangs
 UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
@@ -191,15 +192,6 @@ def api(driver: Driver, service: RunningService) -> API:
     return API(driver, service.url, service.api_key)
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until something is true."""
-    end = time.monotonic() + PATIENCE.total_seconds()
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
-
-
 @contextmanager
 def later(act: Callable[[], Any], seconds: float = 0.3) -> Iterator[None]:
     """Do something in a while, in a thread."""
@@ -229,7 +221,7 @@ def test_wait_returns_the_output(api: API, functions: Functions):
             found = api.wait(dispatch_id, kind, timeout=PATIENCE)
             assert (found, type(found)) == (output, type(output))
     for function in ("order", "no_output"):
-        with pytest.raises(UnmarshalError, match="not int: "):
+        with pytest.raises(UnmarshalError, match="expected int, got "):
             api.wait(api.dispatch(functions.call(function)), int, timeout=PATIENCE)
 
 
@@ -429,7 +421,7 @@ def test_wait_for_all(api: API, functions: Functions, name: str):
     assert found == [f"{name} is done", *range(1, 101), f"{name} is done"]
     assert api.wait_all(iter(sums[:3]), float, timeout=PATIENCE) == [1.0, 2.0, 3.0]
     assert api.wait_all([]) == []
-    with pytest.raises(UnmarshalError, match="not str: "):
+    with pytest.raises(UnmarshalError, match="expected str, got "):
         api.wait_all(sums, str, timeout=PATIENCE)
 
 

@@ -585,7 +585,7 @@ def test_the_asgi_example():
     assert urlsplit(call.endpoint).path == "/dispatch"
     request = RunRequest(function=call.function, input=call.input)
     with serve_app(example.app) as server:
-        assert post(server.url, b"", "", "/", "GET")[1] == b"Functions live below /dispatch.\n"
+        assert post(server.url, b"", "", "/", "GET")[1] == b"The functions are below /dispatch.\n"
         with FunctionServiceClientSync(f"{server.url}/dispatch") as client:
             assert output(client.run(request)) == 14
 

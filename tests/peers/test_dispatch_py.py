@@ -16,6 +16,7 @@ from dispatch_grpc import Client
 from dispatch_grpc.endpoint.keys import new_key_pair
 from tests import hostile
 from tests.conftest import KEY, data_dir, run_service
+from tests.waiting import until
 
 PYTHON = os.environ.get("PEER_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="`make test-peers` runs these")
@@ -61,7 +62,7 @@ def test_a_function_runs_to_its_end(peer: tuple[Client, dict[str, str]], functio
 
 def test_an_exception_ends_its_call(peer: tuple[Client, dict[str, str]]):
     client, ids = peer
-    hostile.until(lambda: client.get(ids["fails"]).error is not None)
+    until(lambda: client.get(ids["fails"]).error is not None)
     info = client.get(ids["fails"])
     assert not info.status.retryable
     assert info.error is not None

@@ -37,11 +37,10 @@ from dispatch_grpc import (
 from dispatch_grpc.service.embedded import Embedded
 from tests.service.chaos_plan import Fault, Report, Wanted, make, plan
 from tests.service.faulty_proxy import FaultyProxy
-from tests.service.processes import KEY, Restarted, service_command
+from tests.service.processes import KEY, MINE, Restarted, service_command
 
 SERVICES, ENDPOINTS = 3, 3
 FINISH_SECONDS = 180.0  # for what is left when the faults are over
-MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 
 
 class Chaos:

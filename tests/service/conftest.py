@@ -13,6 +13,7 @@ import pytest
 
 from dispatch_grpc.service.database import Database
 from tests.conftest import data_dir
+from tests.service.processes import Process, endpoint
 
 
 class Bench:
@@ -91,3 +92,16 @@ def bench(embedded: Bench) -> Bench:
     """The embedded database, empty."""
     embedded.clear()
     return embedded
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file in which the endpoint of `hosted` notes what it ran."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def hosted(log: Path) -> Iterator[Process]:
+    """An endpoint in a process of its own: see `hosted.py`."""
+    with endpoint(log) as process:
+        yield process

@@ -13,8 +13,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -126,13 +124,6 @@ class Using:
         _, err = self.process.communicate(timeout=SECONDS)
         self.err += err.decode()
         return self.process.returncode
-
-
-def until(condition: Callable[[], Any], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.002)
 
 
 async def main(given: dict[str, Any]) -> int:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 KEY = "sk-test-0123456789"
+MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
+"""The sessions of the service in pg_stat_activity, as SQL."""
 
 SERVICE = """
 import asyncio, json, logging, pathlib, sys, uvloop
@@ -181,11 +182,3 @@ def endpoint(log: Path, port: int = 0) -> Iterator[Process]:
         yield process
     finally:
         process.close()
-
-
-def until(condition: Any, seconds: float = 60) -> None:
-    """Wait until a condition holds; fail when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.05)

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
@@ -22,21 +22,9 @@ from dispatch_grpc.service import database
 from dispatch_grpc.service.faults import Fault, classify
 from tests.service.conftest import Bench
 from tests.service.faulty_proxy import FaultyProxy
-from tests.service.processes import KEY, Process, endpoint, service, until
+from tests.service.processes import KEY, MINE, Process, service
 from tests.service.test_faults import client, dispatch, results, runs
-
-MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def hosted(log: Path) -> Iterator[Process]:
-    with endpoint(log) as process:
-        yield process
+from tests.waiting import until
 
 
 def sql(data: Path, *statements: str) -> Any:

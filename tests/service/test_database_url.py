@@ -22,7 +22,8 @@ from dispatch_grpc.service.database_url import normal_url, problem_of
 from dispatch_grpc.service.schema import MIGRATIONS
 from tests.hostile import unused_port
 from tests.service.conftest import Bench
-from tests.service.processes import Process, until
+from tests.service.processes import Process
+from tests.waiting import until
 
 HERE = Path("unused")
 

@@ -20,7 +20,8 @@ import pytest
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.embedded.locks import Lock
 from tests.service.embedded import IS_ROOT, USERS, is_stopped, linux, of, server_pid, using
-from tests.service.embedded_process import Using, until
+from tests.service.embedded_process import Using
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and users of POSIX")
 

@@ -17,19 +17,8 @@ from typing import Any
 import pytest
 
 from dispatch_grpc import Call, CallError, Client, RPCError, Status, new_call
-from tests.service.processes import KEY, Process, endpoint, service, until
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def hosted(log: Path) -> Iterator[Process]:
-    """An endpoint, in a process of its own."""
-    with endpoint(log) as process:
-        yield process
+from tests.service.processes import KEY, Process, endpoint, service
+from tests.waiting import until
 
 
 def client(process: Process) -> Client:

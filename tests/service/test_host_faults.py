@@ -11,23 +11,13 @@ from pathlib import Path
 import pytest
 
 from dispatch_grpc import CallError, Status, new_call
-from tests.service.processes import Process, endpoint, service, until
+from tests.service.processes import Process, endpoint, service
 from tests.service.test_database_faults import is_running, sql
 from tests.service.test_faults import client, dispatch, results, runs
 from tests.service.test_worker import full
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("hosted")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def hosted(log: Path) -> Iterator[Process]:
-    with endpoint(log) as process:
-        yield process
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import trustme
 import urllib3
 from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import CallError, Client, Endpoint, Status, new_call
+from dispatch_grpc import Client, Endpoint, Status, new_call
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import Limits
@@ -38,6 +38,8 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.shown import age, status_of
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
+from tests.nested import host_nested
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator
@@ -111,14 +113,6 @@ def request(
         http_.request(method, path, form, headers)
         response = http_.getresponse()
         return Answer(response.status, response.getheaders(), response.read().decode())
-
-
-def until(condition: Callable[[], Any], found: Callable[[], Any] = lambda: "") -> None:
-    """Wait for a condition, which only a hang keeps away."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, found()
-        time.sleep(0.05)
 
 
 class Functions:
@@ -227,7 +221,7 @@ def dispatch_all(client: Client, functions: Functions, shown: Shown) -> None:
 
 
 def until_shown(shown: Shown, name: str, text: str) -> None:
-    until(lambda: text in shown.call(name).text, lambda: plain(shown.call(name).text))
+    until(lambda: text in shown.call(name).text, problem=lambda: plain(shown.call(name).text))
 
 
 def plain(text: str) -> str:
@@ -685,18 +679,7 @@ def test_the_tree_of_calls_of_a_workflow(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(name: str) -> None:
         raise ValueError(f"no {name}" + EVIL)
 
-    @endpoint.workflow
-    async def inner(name: str) -> str:
-        try:
-            await refuse.run(name)
-        except CallError:
-            return name
-        return "taken"
-
-    @endpoint.workflow
-    async def outer() -> list[str]:
-        return [await inner.run("first"), await inner.run("second")]
-
+    outer = host_nested(endpoint, refuse)
     with (
         serve_app(endpoint.app) as server,
         run_service(tmp_path, api_keys=[KEY]) as service,

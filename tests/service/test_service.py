@@ -18,7 +18,7 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService, data_dir, run_service
 from tests.service.conftest import Bench
-from tests.service.processes import until
+from tests.waiting import until
 
 
 def refused(**settings: Any) -> str:

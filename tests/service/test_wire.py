@@ -20,8 +20,9 @@ from dispatch_grpc.service import http1
 from dispatch_grpc.testing import serve_app
 from tests import hostile
 from tests.conftest import KEY, data_dir
-from tests.service.processes import Process, endpoint, service, until
+from tests.service.processes import Process, endpoint, service
 from tests.service.wire import Answer, Proxy, compressed, forwarding_proxy, proxy
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import trustme
 from dispatch_grpc.serving.certificate import Certificate
 from dispatch_grpc.testing import serve_app
 from tests import hostile
+from tests.waiting import until
 
 APP = hostile.plain(200, b"ok", "text/plain")
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 0\r\n\r\n"
@@ -94,7 +95,7 @@ def test_a_renewed_certificate_is_used_and_open_connections_stay(files: Files):
         with connection(server.url, files) as before:
             assert ask(before).startswith(b"HTTP/1.1 200")
             renewed = files.renew()
-            hostile.until(lambda: served(server.url, files) == renewed)
+            until(lambda: served(server.url, files) == renewed)
             assert ask(before).startswith(b"HTTP/1.1 200")
 
 
@@ -105,13 +106,13 @@ def test_a_pair_that_does_not_fit_is_logged_and_the_old_one_goes_on(
     caplog.set_level(logging.INFO, "dispatch_grpc")
     with serve_app(APP, certfile=files.certfile, keyfile=files.keyfile) as server:
         files.renew(key=False)
-        hostile.until(lambda: "stays in use: KEY_VALUES_MISMATCH" in caplog.text)
+        until(lambda: "stays in use: KEY_VALUES_MISMATCH" in caplog.text)
         assert served(server.url, files) == files.serial
         Path(files.certfile).unlink()
-        hostile.until(lambda: "No such file" in caplog.text)
+        until(lambda: "No such file" in caplog.text)
         assert served(server.url, files) == files.serial
         renewed = files.renew()
-        hostile.until(lambda: served(server.url, files) == renewed)
+        until(lambda: served(server.url, files) == renewed)
     assert all(record.levelno <= logging.WARNING for record in caplog.records)
 
 

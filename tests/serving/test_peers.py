@@ -24,6 +24,7 @@ from dispatch_grpc.serving.codecs import CODECS
 from dispatch_grpc.testing import Server, serve_app
 from tests import hostile
 from tests.conftest import RunningService
+from tests.waiting import until
 
 PATH = "/dispatch.sdk.v1.DispatchService/Dispatch"
 
@@ -264,4 +265,4 @@ def test_connections_over_the_limit_are_closed(caplog: pytest.LogCaptureFixture)
                 except ConnectionError:
                     return False
 
-        hostile.until(answered)
+        until(answered)

@@ -214,7 +214,9 @@ def test_a_poll_made_by_hand_is_checked_too(
 
 
 def test_settings_are_checked(endpoint: Endpoint):
-    with pytest.raises(ConfigurationError, match=r"two have the URL http://one\.example\.com"):
+    with pytest.raises(
+        ConfigurationError, match=r"two endpoints have the URL http://one\.example\.com"
+    ):
         Runner(endpoint, Endpoint("http://one.example.com/", env={}))
     with pytest.raises(ConfigurationError, match=r"max_attempts: .* got 0"):
         Runner(endpoint, max_attempts=0)

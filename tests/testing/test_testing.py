@@ -74,7 +74,7 @@ def test_the_difference_is_shown(
     with pytest.raises(AssertionError) as caught:
         dispatch_recorder.assert_requests(*expected)
     shown = str(caught.value).splitlines()
-    assert shown[0] == "other requests were recorded:"
+    assert shown[0] == "the recorded requests differ:"
     for line in lines:
         assert any(found.startswith(line) for found in shown), caught.value
 

@@ -189,15 +189,17 @@ def test_details_of_an_error_of_grpc(grpc_server):
     from google.protobuf.any_pb2 import Any
     from google.protobuf.wrappers_pb2 import StringValue
 
-    from dispatch_grpc.transport import grpc as transport
-
     servicer, url = grpc_server
     detail = Any()
     detail.Pack(StringValue(value="why"))
-    status = transport._status_class()(code=8, message="full")
-    status.details.add(type_url=detail.type_url, value=detail.value)
-
-    for data, expected in ((status.SerializeToString(), (detail,)), (b"\xff\xff", ())):
+    written = detail.SerializeToString()
+    # A google.rpc.Status: its code (1), its message (2), its details (3).
+    status = b"\x08\x08" + b"\x12\x04full" + (b"\x1a" + bytes([len(written)]) + written) * 2
+    for data, expected in (
+        (status, (detail, detail)),
+        (b"\x08\x08\x18\x01", ()),  # another message: its field 3 is a number
+        (b"\xff\xff", ()),
+    ):
         servicer.trailers = [("grpc-status-details-bin", data)]
         servicer.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED]
         with Client(KEY, api_url=url, retry=None) as client:
@@ -224,7 +226,7 @@ def test_policies_are_equal_by_value():
     assert RetryPolicy() == RetryPolicy()
     assert hash(RetryPolicy()) == hash(RetryPolicy())
     assert RetryPolicy(max_attempts=9) != RetryPolicy()
-    assert RetryPolicy() != 5
+    assert repr(RetryPolicy()).startswith("RetryPolicy(max_attempts=5, initial_backoff=")
 
 
 @given(

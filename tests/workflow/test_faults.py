@@ -579,7 +579,7 @@ def test_tasks_that_are_left(endpoint: Endpoint, caplog: pytest.LogCaptureFixtur
         return f"done {task.done()}"
 
     assert Runner(endpoint).run(leaves.call()) == "done False"
-    assert "has returned while 1 of its tasks were running" in caplog.text
+    assert "returned while 1 of its tasks were running" in caplog.text
 
 
 def test_a_swallowed_cancellation_is_only_that(endpoint: Endpoint):

@@ -22,7 +22,8 @@ from dispatch_grpc.client.following import _warn_of_held_slot
 from dispatch_grpc.endpoint.cancelling import cancel_calls
 from dispatch_grpc.testing import Runner
 from tests.conftest import data_dir
-from tests.service.processes import KEY, Process, service, until
+from tests.service.processes import KEY, Process, service
+from tests.waiting import until
 
 
 @contextmanager
