@@ -22,6 +22,7 @@ from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.queue import Claim
@@ -74,6 +75,7 @@ class Worker:
             answered=self._hosts.answered,
             written=self._written,
             handovers=self._handovers,
+            memory=Memory(settings.memory),
         )
         self.notices.listen(notices.FINISHED, self._runs.end)
         self._jobs: dict[int, asyncio.Task[None]] = {}

@@ -290,9 +290,7 @@ def _suspend(
     limits: Limits,
     problem_of_call: Callable[[Call], str | None],
 ) -> Outcome:
-    kept = Poll()
-    kept.CopyFrom(poll)
-    kept.ClearField("calls")
+    kept = _without_calls(poll)
     if len(poll.calls) > limits.max_calls:
         message = f"calls: at most {limits.max_calls} are allowed; got {len(poll.calls)}"
         return Resume(kept, Error(type=Status.INVALID_ARGUMENT.name, message=message))
@@ -309,6 +307,16 @@ def _suspend(
         idle = _backoff(running.runs, limits)
     expiry = running.expires_at
     return Suspend(kept, calls, min(now + wait, expiry), min(now + idle, expiry))
+
+
+def _without_calls(poll: Poll) -> Poll:
+    """Return a Poll without its calls; a copy that clears them would keep their memory."""
+    kept = Poll(max_wait=poll.max_wait, min_results=poll.min_results, max_results=poll.max_results)
+    if poll.HasField("typed_coroutine_state"):
+        kept.typed_coroutine_state.CopyFrom(poll.typed_coroutine_state)
+    elif poll.HasField("coroutine_state"):
+        kept.coroutine_state = poll.coroutine_state
+    return kept
 
 
 def _here(call: Call, running: Running) -> Call:
