@@ -216,10 +216,10 @@ class Worker:
         timeout = self._settings.heartbeat_timeout
 
         async with self._database.transaction() as connection:
-            await queue.present(connection, self.me)
+            await queue.present(connection, self.me, timeout)
             if self._jobs:
                 await queue.beat(connection, self.me, self._jobs)
-            lanes = await queue.take_over(connection, timeout)
+            lanes = await queue.take_over(connection, self.me, timeout)
             await self._database.clock.set(connection)
         self._wrote_at = _now()
         self._database.health.worked()

@@ -139,6 +139,10 @@ MIGRATIONS = (
     CREATE TABLE requests (LIKE requests_other INCLUDING DEFAULTS) PARTITION BY RANGE (created_at);
     ALTER TABLE requests ATTACH PARTITION requests_other DEFAULT;
     """,
+    """
+    ALTER TABLE processes ADD COLUMN since timestamptz NOT NULL DEFAULT now();
+    COMMENT ON COLUMN processes.since IS 'since when it has written its row without a gap';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
