@@ -147,7 +147,10 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
 
 
 async def count(connection: Any) -> dict[str, int]:
-    """How many calls there are that have not finished: queued, delayed, running, waiting."""
+    """Count the calls that have not finished: queued, delayed, running, waiting.
+
+    This reads the whole queue, so that one process does it for all: see `counted`.
+    """
     row = await connection.fetchrow(
         """
         SELECT
@@ -160,6 +163,33 @@ async def count(connection: Any) -> dict[str, int]:
         """
     )
     return dict(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The calls that have not finished, as a process counted them.
+
+    Attributes:
+        numbers: How many there were, by state.
+        age: How long ago that was.
+    """
+
+    numbers: dict[str, int]
+    age: timedelta
+
+
+async def counted(connection: Any) -> Counted | None:
+    """Return what `count` returned last, in whichever process; None before it did."""
+    row = await connection.fetchrow(
+        """
+        SELECT queued, delayed, running, waiting, now() - counted_at AS age FROM backlog
+        WHERE counted_at IS NOT NULL
+        """
+    )
+    if row is None:
+        return None
+    numbers = dict(row)
+    return Counted(numbers, numbers.pop("age"))
 
 
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.

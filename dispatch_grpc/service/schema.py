@@ -143,6 +143,20 @@ MIGRATIONS = (
     ALTER TABLE processes ADD COLUMN since timestamptz NOT NULL DEFAULT now();
     COMMENT ON COLUMN processes.since IS 'since when it has written its row without a gap';
     """,
+    """
+    CREATE TABLE backlog (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        queued bigint NOT NULL DEFAULT 0,
+        delayed bigint NOT NULL DEFAULT 0,
+        running bigint NOT NULL DEFAULT 0,
+        waiting bigint NOT NULL DEFAULT 0,
+        counted_at timestamptz,
+        next_at timestamptz NOT NULL DEFAULT now()
+    );
+    INSERT INTO backlog DEFAULT VALUES;
+    COMMENT ON TABLE backlog IS 'calls that have not finished, as one process counted them';
+    COMMENT ON COLUMN backlog.next_at IS 'when they are counted again, by whoever comes first';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so

@@ -880,3 +880,28 @@ def test_large_contents_are_loaded_for_the_request_only(bench: Bench):
     assert len(whole(bench, large).input or b"") == large.size
     answer(bench, large, poll(state=b"y" * 100_000, max_wait=timedelta(seconds=1)))
     assert bench.run(lambda c: store_attempts.load_whole(c, large)) is None  # its turn has passed
+
+
+def test_calls_are_counted_by_one_process_for_all(bench: Bench):
+    accept(bench, CALL, CALL)
+    again = timedelta(seconds=10)
+    bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now(), counted_at = NULL"))
+    assert bench.run(reads.counted) is None
+    claims = [bench.run(lambda c: store_upkeep.claim_count(c, again)) for _ in range(3)]
+    assert claims == [True, False, False]
+    numbers = bench.run(reads.count)
+    bench.run(lambda c: store_upkeep.note_count(c, numbers, timedelta(seconds=1)))
+    counted = bench.run(reads.counted)
+    assert counted is not None
+    assert counted.numbers == {"queued": 2, "delayed": 0, "running": 0, "waiting": 0}
+    assert timedelta(seconds=1) <= counted.age < timedelta(minutes=1)
+    # What takes a second is not done again before twenty have passed.
+    wait = bench.run(lambda c: c.fetchval("SELECT next_at - now() FROM backlog"))
+    assert timedelta(seconds=10) < wait <= timedelta(seconds=20)
+    assert not bench.run(lambda c: store_upkeep.claim_count(c, again))
+
+
+def test_calls_are_counted_by_another_process_when_the_first_one_has_died(bench: Bench):
+    bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now()"))
+    assert bench.run(lambda c: store_upkeep.claim_count(c, timedelta(0)))
+    assert bench.run(lambda c: store_upkeep.claim_count(c, timedelta(0)))
