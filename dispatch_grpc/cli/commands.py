@@ -57,6 +57,7 @@ from dispatch_grpc.cli.input import (
 )
 from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.cli.policy import policy
 from dispatch_grpc.cli.run import run
 from dispatch_grpc.cli.serve import serve
 
@@ -310,5 +311,5 @@ def keypair() -> None:
     )
 
 
-for _command in (run, serve, migrate, *COMMANDS):
+for _command in (run, serve, migrate, policy, *COMMANDS):
     commands.add_command(_command)

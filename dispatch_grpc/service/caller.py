@@ -110,6 +110,8 @@ class Caller:
         share: Share,
         begin: Callable[[], Awaitable[None]] = http1.nothing,
         load: Callable[[], Awaitable[Loaded]] | None = None,
+        *,
+        run_timeout: timedelta | None = None,
     ) -> Answer:
         """Run a call. A failure to do so is returned like one of the function.
 
@@ -118,12 +120,14 @@ class Caller:
             share: The memory that the request and the answer may hold; the answer's is held on.
             begin: Awaited when the request is about to be sent.
             load: Loads what the request holds, if that is large.
+            run_timeout: How long the attempt may take, if not as long as others.
         """
-        seconds = self._seconds_of(loaded)
+        most = self._run_seconds if run_timeout is None else run_timeout.total_seconds()
+        seconds = self._seconds_of(loaded, most)
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
         bound = "the call expired"
-        if seconds == self._run_seconds:
+        if seconds == most:
             bound = f"the time limit of an attempt, {seconds:g} s, was over"
         endpoint = loaded.running.endpoint
         clock = _Clock(seconds)
@@ -133,7 +137,7 @@ class Caller:
             """Begin, however long the database takes: the attempt's time starts then."""
             with clock.stopped():
                 await begin()
-            clock.restart(self._seconds_of(loaded))
+            clock.restart(self._seconds_of(loaded, most))
 
         async def whole() -> Loaded:
             if load is None:
@@ -143,7 +147,9 @@ class Caller:
 
         try:
             async with clock.expiry:
-                return await self._post(endpoint, loaded, share, begin_in_time, whole)
+                return await self._post(
+                    endpoint, loaded, share, most=most, begin=begin_in_time, whole=whole
+                )
         except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
             return _failure(Status.TCP_ERROR, text, host_failed=True)
@@ -178,9 +184,9 @@ class Caller:
             # The clock holds the task, and this the answer, longer than they are needed.
             share.answer.waiting = nullcontext
 
-    def _seconds_of(self, loaded: Loaded) -> float:
+    def _seconds_of(self, loaded: Loaded, most: float) -> float:
         """Return the seconds that an attempt may take; negative for a call that has expired."""
-        return min((loaded.running.expires_at - self._now()).total_seconds(), self._run_seconds)
+        return min((loaded.running.expires_at - self._now()).total_seconds(), most)
 
     async def _tls_text(self, endpoint: str, error: ssl.SSLError) -> str:
         if not isinstance(error, ssl.SSLCertVerificationError):
@@ -199,6 +205,8 @@ class Caller:
         endpoint: str,
         loaded: Loaded,
         share: Share,
+        *,
+        most: float,
         begin: Callable[[], Awaitable[None]],
         whole: Callable[[], Awaitable[Loaded]],
     ) -> Answer:
@@ -206,7 +214,7 @@ class Caller:
 
         async def make() -> http1.Request:
             body = _request(await whole()).SerializeToString()
-            milliseconds = round(self._seconds_of(loaded) * 1000)
+            milliseconds = round(self._seconds_of(loaded, most) * 1000)
             headers = dict(_HEADERS)
             headers["connect-timeout-ms"] = str(min(max(milliseconds, 1), 9_999_999_999))
             headers["dispatch-attempt"] = str(loaded.running.attempt)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ class Runs:
             have finished.
         handovers: Begins jobs that outcomes make due.
         memory: What large requests and answers may hold.
+        run_timeout: Returns how long an attempt may take by the policies, given host and function.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Runs:
         written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
         handovers: Handovers,
         memory: Memory,
+        run_timeout: Callable[[str, str], timedelta | None],
     ) -> None:
         self._database = database
         self._caller = caller
@@ -58,6 +61,7 @@ class Runs:
         self._written = written
         self._handovers = handovers
         self._memory = memory
+        self._run_timeout = run_timeout
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[Written, Exception | None] = Batcher(self.write, 500, _bytes_of)
@@ -160,7 +164,13 @@ class Runs:
             return await self._whole(loaded)
 
         try:
-            return await self._caller.run(loaded, share, begin, load if loaded.size else None)
+            return await self._caller.run(
+                loaded,
+                share,
+                begin,
+                load if loaded.size else None,
+                run_timeout=self._run_timeout(host_of(loaded.running.endpoint), loaded.function),
+            )
         finally:
             share.request.give_back()
 

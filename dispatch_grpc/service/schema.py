@@ -157,6 +157,17 @@ MIGRATIONS = (
     COMMENT ON TABLE backlog IS 'calls that have not finished, as one process counted them';
     COMMENT ON COLUMN backlog.next_at IS 'when they are counted again, by whoever comes first';
     """,
+    """
+    CREATE TABLE policies (
+        host text NOT NULL DEFAULT '',
+        function text NOT NULL DEFAULT '',
+        run_timeout interval CHECK (run_timeout > interval '0'),
+        changed_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (host, function)
+    );
+    COMMENT ON TABLE policies IS
+        'how calls are run, by host and function; empty for any. A NULL is left to the others';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
