@@ -175,6 +175,9 @@ Examples:
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
 @_number("--max-schedules", 10_000, "Number of schedules that there may be; more are refused")
+@_number(
+    "--memory", 64_000_000, "Bytes that large requests to endpoints and large answers may hold"
+)
 @_number("--max-request-bytes", 4_194_304, "Largest request to accept, in bytes", 2**30 - 1)
 @_number(
     "--processes",
@@ -303,6 +306,7 @@ def _settings(
     allow_metadata_endpoints: bool,
     concurrency: int,
     host_concurrency: int,
+    memory: int,
     default_expiration: timedelta,
     max_expiration: timedelta,
     grace: timedelta,
@@ -330,6 +334,7 @@ def _settings(
         worker=Settings(
             concurrency=concurrency,
             host_concurrency=host_concurrency,
+            memory=memory,
             # The queue runs at least twice as many jobs as its batch size.
             batch_size=min(max(concurrency // 2, 1), Settings().batch_size),
             run_timeout=run_timeout,

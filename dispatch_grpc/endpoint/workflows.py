@@ -140,7 +140,7 @@ class Workflow(Function[_P, _R]):
         return make
 
     def _conclude(self, activation: Activation, cancellation: Call | None) -> RunResponse:
-        """Return the answer, and clean up. A workflow that has calls to cancel ends once they are."""
+        """Return the answer, and clean up. A workflow ends once its calls are cancelled."""
         try:
             if activation.done and cancellation is None:
                 return self._end(activation)

@@ -8,7 +8,8 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.schema import PollResult, RunRequest, RunResponse
+from dispatch_grpc.schema import RunRequest, RunResponse
 from dispatch_grpc.service import http1
 from dispatch_grpc.service.certificates import problem_of_certificate
 from dispatch_grpc.service.machine import Answer
+from dispatch_grpc.service.memory import Share
 from dispatch_grpc.service.store import Loaded
 from dispatch_grpc.service.urls import ForbiddenAddressError, Network, check_address
 from dispatch_grpc.text import shorten
@@ -103,37 +105,56 @@ class Caller:
         await self._client.close()
 
     async def run(
-        self, loaded: Loaded, begin: Callable[[], Awaitable[None]] = http1.nothing
+        self,
+        loaded: Loaded,
+        share: Share,
+        begin: Callable[[], Awaitable[None]] = http1.nothing,
+        load: Callable[[], Awaitable[Loaded]] | None = None,
+        *,
+        run_timeout: timedelta | None = None,
     ) -> Answer:
         """Run a call. A failure to do so is returned like one of the function.
 
         Args:
             loaded: The call.
+            share: The memory that the request and the answer may hold; the answer's is held on.
             begin: Awaited when the request is about to be sent.
+            load: Loads what the request holds, if that is large.
+            run_timeout: How long the attempt may take, if not as long as others.
         """
-        seconds = self._seconds_of(loaded)
+        most = self._run_seconds if run_timeout is None else run_timeout.total_seconds()
+        seconds = self._seconds_of(loaded, most)
         if seconds <= 0:
             return _failure(Status.TIMEOUT, "the call expired")
         bound = "the call expired"
-        if seconds == self._run_seconds:
+        if seconds == most:
             bound = f"the time limit of an attempt, {seconds:g} s, was over"
         endpoint = loaded.running.endpoint
-        expiry = asyncio.timeout(seconds)
+        clock = _Clock(seconds)
+        share.answer.waiting = clock.stopped
 
         async def begin_in_time() -> None:
             """Begin, however long the database takes: the attempt's time starts then."""
-            expiry.reschedule(None)
-            await begin()
-            expiry.reschedule(asyncio.get_running_loop().time() + self._seconds_of(loaded))
+            with clock.stopped():
+                await begin()
+            clock.restart(self._seconds_of(loaded, most))
+
+        async def whole() -> Loaded:
+            if load is None:
+                return loaded
+            with clock.stopped():
+                return await load()
 
         try:
-            async with expiry:
-                return await self._post(endpoint, loaded, seconds, begin_in_time)
+            async with clock.expiry:
+                return await self._post(
+                    endpoint, loaded, share, most=most, begin=begin_in_time, whole=whole
+                )
         except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
             return _failure(Status.TCP_ERROR, text, host_failed=True)
         except TimeoutError as error:
-            if expiry.expired():
+            if clock.expiry.expired():
                 text = f"the endpoint did not answer before {bound}"
                 return _failure(Status.TIMEOUT, text)
             return _unreachable(error)
@@ -159,10 +180,13 @@ class Caller:
             logger.exception("a call failed for a reason of the service's own")
             text = f"the endpoint could not be called: {type(error).__name__}"
             return _failure(Status.HTTP_ERROR, text)
+        finally:
+            # The clock holds the task, and this the answer, longer than they are needed.
+            share.answer.waiting = nullcontext
 
-    def _seconds_of(self, loaded: Loaded) -> float:
+    def _seconds_of(self, loaded: Loaded, most: float) -> float:
         """Return the seconds that an attempt may take; negative for a call that has expired."""
-        return min((loaded.running.expires_at - self._now()).total_seconds(), self._run_seconds)
+        return min((loaded.running.expires_at - self._now()).total_seconds(), most)
 
     async def _tls_text(self, endpoint: str, error: ssl.SSLError) -> str:
         if not isinstance(error, ssl.SSLCertVerificationError):
@@ -180,22 +204,56 @@ class Caller:
         self,
         endpoint: str,
         loaded: Loaded,
-        seconds: float,
+        share: Share,
+        *,
+        most: float,
         begin: Callable[[], Awaitable[None]],
+        whole: Callable[[], Awaitable[Loaded]],
     ) -> Answer:
-        url, body = endpoint.rstrip("/") + _PATH, _request(loaded).SerializeToString()
-        target = http1.target_of(url)
-        headers = dict(_HEADERS)
-        headers["connect-timeout-ms"] = str(min(max(round(seconds * 1000), 1), 9_999_999_999))
-        headers["dispatch-attempt"] = str(loaded.running.attempt)
-        if loaded.scheduled_at is not None:
-            headers["dispatch-scheduled-time"] = loaded.scheduled_at.astimezone(UTC).isoformat()
-        if self._signing_key is not None:
-            from dispatch_grpc.endpoint.signature import sign_request
+        url = endpoint.rstrip("/") + _PATH
 
-            headers |= sign_request("POST", url, headers, body, self._signing_key)
-        response = await self._client.post(target, headers, body, begin)
+        async def make() -> http1.Request:
+            body = _request(await whole()).SerializeToString()
+            milliseconds = round(self._seconds_of(loaded, most) * 1000)
+            headers = dict(_HEADERS)
+            headers["connect-timeout-ms"] = str(min(max(milliseconds, 1), 9_999_999_999))
+            headers["dispatch-attempt"] = str(loaded.running.attempt)
+            if loaded.scheduled_at is not None:
+                headers["dispatch-scheduled-time"] = loaded.scheduled_at.astimezone(UTC).isoformat()
+            if self._signing_key is not None:
+                from dispatch_grpc.endpoint.signature import sign_request
+
+                headers |= sign_request("POST", url, headers, body, self._signing_key)
+            return http1.Request(headers, body)
+
+        response = await self._client.post(http1.target_of(url), make, share, begin)
         return _answer(url, loaded.function, response)
+
+
+class _Clock:
+    """The time limit of an attempt, which stands still while the attempt waits for the service."""
+
+    def __init__(self, seconds: float) -> None:
+        self.expiry = asyncio.timeout(seconds)
+
+    def restart(self, seconds: float) -> None:
+        """Let it begin again."""
+        if not self.expiry.expired():
+            self.expiry.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it stand still."""
+        until = self.expiry.when()
+        if until is None or self.expiry.expired():
+            yield
+            return
+        left = until - asyncio.get_running_loop().time()
+        self.expiry.reschedule(None)
+        try:
+            yield
+        finally:
+            self.restart(left)
 
 
 def _request(loaded: Loaded) -> RunRequest:
@@ -208,17 +266,18 @@ def _request(loaded: Loaded) -> RunRequest:
     request.creation_time.FromDatetime(loaded.created_at.astimezone(UTC))
     request.expiration_time.FromDatetime(loaded.running.expires_at.astimezone(UTC))
     if loaded.poll is None:
-        request.input.ParseFromString(loaded.input)
+        request.input.ParseFromString(loaded.input or b"")
         request.input.SetInParent()
         return request
-    result = PollResult(results=loaded.results)
+    result = request.poll_result
+    result.results.extend(loaded.results)
     if loaded.poll.HasField("typed_coroutine_state"):
         result.typed_coroutine_state.CopyFrom(loaded.poll.typed_coroutine_state)
     else:
         result.coroutine_state = loaded.poll.coroutine_state
     if loaded.poll_error is not None:
         result.error.CopyFrom(loaded.poll_error)
-    request.poll_result.CopyFrom(result)
+    result.SetInParent()
     return request
 
 

@@ -6,6 +6,7 @@ Each is done by one process at a time, whichever comes first.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from dispatch_grpc.service.store import Written
 _WAKE_SECONDS = 2.0
 _SLICE_PAUSE_SECONDS = 0.05  # others are to have a part of the database
 _EXPIRED_AT_ONCE = 1_000
+_COUNT_TIMEOUT = timedelta(seconds=10)  # another process counts when this one has not by then
 # One number for each chore, the same in all processes.
 _LOCKS = {
     "recover": 0x6469_7370_0001,
@@ -78,7 +80,7 @@ class Chores:
             *(
                 self._repeatedly(chore, seconds)
                 for chore, seconds in (
-                    (self._count, 5.0),
+                    (self._count, 2.0),
                     (self._expire, 1.0),
                     (self._database.revive, 1.0),
                     (self._prune, 60.0),
@@ -121,8 +123,16 @@ class Chores:
             self.wake_within(seconds)
 
     async def _count(self) -> None:
-        async with self._database.looks.acquire() as connection:
-            self._metrics.backlog(await reads.count(connection))
+        """Tell the metrics how many calls there are; count them when it is time to."""
+        async with self._database.relaxed.acquire() as connection:
+            if await store_upkeep.claim_count(connection, _COUNT_TIMEOUT):
+                start = perf_counter()
+                async with self._database.looks.acquire() as looks:
+                    numbers = await reads.count(looks)
+                took = timedelta(seconds=perf_counter() - start)
+                await store_upkeep.note_count(connection, numbers, took)
+            if (counted := await reads.counted(connection)) is not None:
+                self._metrics.backlog(counted)
 
     async def _expire(self) -> None:
         """End calls that have expired in the queue: their lane is full, or their host rests."""

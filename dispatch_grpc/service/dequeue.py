@@ -23,8 +23,10 @@ from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
@@ -53,6 +55,7 @@ class Worker:
         self.notices.listen(notices.LANES, self._have_jobs)
         self._database = database
         self._settings = settings
+        self._policies = SharedPolicies(database, self.notices)
         self._hosts = SharedHosts(database, self.notices, self._wake_up)
         self._lanes = Lanes(settings.concurrency, settings.host_concurrency, self._hosts.allowance)
         self._chores = Chores(
@@ -75,6 +78,8 @@ class Worker:
             answered=self._hosts.answered,
             written=self._written,
             handovers=self._handovers,
+            memory=Memory(settings.memory),
+            run_timeout=self._policies.run_timeout,
         )
         self.notices.listen(notices.FINISHED, self._runs.end)
         self._jobs: dict[int, asyncio.Task[None]] = {}
@@ -155,6 +160,7 @@ class Worker:
                 self._forever(self._beat),
                 self.notices.run(),
                 self._hosts.run(),
+                self._policies.run(),
                 self._chores.run(),
             )
         ]
@@ -213,10 +219,10 @@ class Worker:
         timeout = self._settings.heartbeat_timeout
 
         async with self._database.transaction() as connection:
-            await queue.present(connection, self.me)
+            await queue.present(connection, self.me, timeout)
             if self._jobs:
                 await queue.beat(connection, self.me, self._jobs)
-            lanes = await queue.take_over(connection, timeout)
+            lanes = await queue.take_over(connection, self.me, timeout)
             await self._database.clock.set(connection)
         self._wrote_at = _now()
         self._database.health.worked()
@@ -231,6 +237,8 @@ class Worker:
         self._wake.clear()
         if self._stopping.is_set():
             return _LOOK_SECONDS
+        if not self._policies.are_known:
+            await self._policies.read()
         if self._lost_claim and not self._handovers.under_way:
             await self._reclaim()
         if self._look_at <= _now():

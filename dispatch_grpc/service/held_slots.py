@@ -10,6 +10,7 @@ from uuid import UUID
 
 from dispatch_grpc.calls import mask_urls
 from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service import reads
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.lanes import Lanes
 from dispatch_grpc.service.urls import host_of
@@ -45,14 +46,7 @@ class HeldSlots:
         if not suspected or not ids:
             return
         async with self._database.looks.acquire() as connection:
-            rows = await connection.fetch(
-                """
-                SELECT endpoint, function, count(*) FROM calls
-                WHERE id = ANY($1) AND state = 1 AND (next_at IS NULL OR next_at <= now())
-                GROUP BY endpoint, function
-                """,
-                ids,
-            )
+            rows = await reads.queued_by_function(connection, ids)
         for row in rows:
             host = host_of(row["endpoint"])
             if host in suspected and host not in self._warned:

@@ -4,12 +4,12 @@
   elsewhere the next time.
 - A request on a kept connection that closes before the answer begins is sent once more, on a new
   connection: the endpoint most likely closed it as idle.
-- An answer is bounded, also after decompression.
+- An answer is bounded, also after decompression. A large one is read once there is memory for it.
+- A large request is sent in pieces, and is not held any more once it has been sent.
 """
 
 import asyncio
 import base64
-import io
 import ipaddress
 import os
 import socket
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from aiohttp.abc import ResolveResult
+from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from yarl import URL
 
+from dispatch_grpc.service.memory import FREE_BYTES, Held, Share
 from dispatch_grpc.text import quoted, shorten
 from dispatch_grpc.transport import with_roots
 from dispatch_grpc.transport.connect_async import CheckedRequest
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 4.0
 # A host that has crashed, or a NAT that has forgotten a connection, is found out by these.
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
-_LARGE = 2**20  # what is larger is sent in pieces
+_PIECE = 2**16  # what is larger is sent in pieces
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's, for each content-encoding
 
 
@@ -72,6 +73,13 @@ class Target(NamedTuple):
 
     url: URL
     headers: Mapping[str, str]
+
+
+class Request(NamedTuple):
+    """The headers of a request, and its body."""
+
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Response(NamedTuple):
@@ -108,6 +116,7 @@ class _Sending:
     """What the parts of a request share: whether its connection is new, and what comes before."""
 
     before: Callable[[], Awaitable[None]]
+    share: Share
     is_new: bool = False
 
 
@@ -161,16 +170,17 @@ class Client:
     async def post(
         self,
         target: Target,
-        headers: Mapping[str, str],
-        body: bytes,
+        make: Callable[[], Awaitable[Request]],
+        share: Share,
         before_sending: Callable[[], Awaitable[None]] = nothing,
     ) -> Response:
         """Post a request.
 
         Args:
             target: Where to.
-            headers: The headers that do not follow from the target.
-            body: The body.
+            make: Makes the request, with the headers that do not follow from the target; once more
+                when it is to be sent again.
+            share: The memory that it may hold.
             before_sending: Awaited once, when there is a connection to send the request by.
 
         Raises:
@@ -180,44 +190,64 @@ class Client:
             OSError: There is no connection, its address is refused, or it closed: a
                 `socket.gaierror`, `ssl.SSLError`, `ClosedError` or other one.
         """
-        sending = _Sending(before_sending)
+        sending = _Sending(before_sending, share)
         _sending.set(sending)
         try:
-            return await self._post(self._kept, target, headers, body)
+            return await self._post(self._kept, target, *await make())
         except _UnansweredError:
             if sending.is_new:  # the request may have ended the endpoint
                 raise
-            return await self._post(self._new, target, headers, body)
+        share.request.give_back()
+        return await self._post(self._new, target, *await make())
 
     async def _post(
         self,
         session: aiohttp.ClientSession,
         target: Target,
         headers: Mapping[str, str],
-        body: bytes,
+        content: bytes,
     ) -> Response:
+        share = _sending.get().share
+        body: bytes | _Body = content
+        if len(content) > _PIECE:
+            body = _Body(content, share.request.give_back)
+        del content  # or it would be held until the answer is there
         try:
             async with session.post(
                 target.url,
-                data=io.BytesIO(body) if len(body) > _LARGE else body,
+                data=body,
                 headers={**target.headers, **headers},
                 allow_redirects=False,
                 ssl=self._tls if target.url.scheme == "https" else True,
             ) as response:
-                content = await self._read(response)
-                return Response(response.status, response.headers, content)
+                found = await self._read(response, share.answer)
+                return Response(response.status, response.headers, found)
         except aiohttp.ClientError as error:
             raise _plain(error) from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        parts, size = [], response.content_length or 0
-        while size <= self._limit and (part := await response.content.readany()):
-            parts.append(part)
-            size = max(size, sum(map(len, parts)))
-        if size > self._limit:
-            raise TooLargeError
+    async def _read(self, response: aiohttp.ClientResponse, held: Held) -> bytes:
+        parts, size, known = [], 0, response.content_length or 0
         coding = response.headers.get("content-encoding", "").strip().lower()
-        return _decoded(b"".join(parts), coding, self._limit)
+        if known > self._limit:
+            raise TooLargeError
+        if known > FREE_BYTES:
+            await held.take(self._limit if coding else known)
+        while part := await response.content.readany():
+            parts.append(part)
+            size += len(part)
+            if size > self._limit:
+                raise TooLargeError
+            if size > max(known, FREE_BYTES):
+                await held.take(self._limit)
+        found = b"".join(parts)
+        parts.clear()
+        if coding:
+            with suppress(TooLargeError):
+                return _decoded(found, coding, min(self._limit, FREE_BYTES))
+            await held.take(self._limit)
+            found = _decoded(found, coding, self._limit)
+        held.keep(len(found))
+        return found
 
     async def close(self) -> None:
         """Close the connections."""
@@ -270,6 +300,27 @@ class _Request(CheckedRequest):
         await sending.before()
         sending.before = nothing
         return await super().send(conn)
+
+
+class _Body(aiohttp.payload.Payload):
+    """A large body, which is forgotten once it has been sent."""
+
+    def __init__(self, content: bytes, sent: Callable[[], None]) -> None:
+        super().__init__(None)
+        self._content = content
+        self._size = len(content)
+        self._sent = sent
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as a text."""
+        return self._content.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the body in pieces."""
+        for start in range(0, len(self._content), _PIECE):
+            await writer.write(self._content[start : start + _PIECE])
+        self._content = b""
+        self._sent()
 
 
 class _Resolver(aiohttp.ThreadedResolver):

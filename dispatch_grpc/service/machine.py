@@ -291,9 +291,7 @@ def _suspend(
     limits: Limits,
     problem_of_call: Callable[[Call], str | None],
 ) -> Outcome:
-    kept = Poll()
-    kept.CopyFrom(poll)
-    kept.ClearField("calls")
+    kept = _without_calls(poll)
     if len(poll.calls) > limits.max_calls:
         message = f"calls: at most {limits.max_calls} are allowed; got {len(poll.calls)}"
         return Resume(kept, Error(type=Status.INVALID_ARGUMENT.name, message=message))
@@ -312,6 +310,16 @@ def _suspend(
     if is_pending(poll):
         return Suspend(kept, calls, expiry, expiry)  # until CompleteCall
     return Suspend(kept, calls, min(now + wait, expiry), min(now + idle, expiry))
+
+
+def _without_calls(poll: Poll) -> Poll:
+    """Return a Poll without its calls; a copy that clears them would keep their memory."""
+    kept = Poll(max_wait=poll.max_wait, min_results=poll.min_results, max_results=poll.max_results)
+    if poll.HasField("typed_coroutine_state"):
+        kept.typed_coroutine_state.CopyFrom(poll.typed_coroutine_state)
+    elif poll.HasField("coroutine_state"):
+        kept.coroutine_state = poll.coroutine_state
+    return kept
 
 
 def _here(call: Call, running: Running) -> Call:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from time import monotonic, time
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from dispatch_grpc.service.machine import Finish
+from dispatch_grpc.service.reads import Counted
 from dispatch_grpc.service.store import Written
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -70,13 +73,27 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._counted: Gauge = Gauge(
+            "dispatch_calls_counted_timestamp_seconds",
+            "When the calls that have not ended were counted, by one process for all.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self.counts: Mapping[str, int] = {}
+        self._counted_at = 0.0
 
-    def backlog(self, counts: Mapping[str, int]) -> None:
+    def backlog(self, counted: Counted) -> None:
         """Tell how many calls there are that have not ended, by their state."""
-        self.counts = counts
-        for state, number in counts.items():
+        self.counts = counted.numbers
+        self._counted_at = monotonic() - counted.age.total_seconds()
+        self._counted.set(time() - counted.age.total_seconds())
+        for state, number in counted.numbers.items():
             self._backlog.labels(state).set(number)
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the calls were counted; zero before they are."""
+        return timedelta(seconds=monotonic() - self._counted_at if self.counts else 0)
 
     def finished(self, items: Sequence[Written], ids: Collection[UUID]) -> None:
         """Count what came of runs."""

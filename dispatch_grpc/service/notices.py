@@ -19,6 +19,7 @@ LANES = "dispatch_grpc_lanes"
 FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
 SCHEDULES = "dispatch_grpc_schedules"
+POLICIES = "dispatch_grpc_policies"
 
 _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000

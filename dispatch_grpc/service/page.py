@@ -246,7 +246,6 @@ class Page:
     async def _home(self, query: Mapping[str, str]) -> _Answer:
         filters = _filters(query)
         async with self._database.looks.acquire() as connection:
-            backlog = self._metrics.counts or await reads.count(connection)
             finished = await reads.finished_by_status(connection)
             found, more = await reads.recent(connection, filters, _PAGE_SIZE)
             schedules = await store_schedules.find(connection, "", _PAGE_SIZE + 1)
@@ -254,7 +253,8 @@ class Page:
         is_first = "before" not in filters
         return self._render(
             "home.html",
-            backlog=[(name, backlog.get(name, 0)) for name in _BACKLOG],
+            backlog=[(name, self._metrics.counts.get(name, 0)) for name in _BACKLOG],
+            backlog_age=self._metrics.age if self._metrics.counts else None,
             finished=[(status_of(status), number) for status, number in finished.numbers.items()],
             finished_total=sum(finished.numbers.values()),
             finished_since=finished.since,

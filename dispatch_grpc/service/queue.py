@@ -138,13 +138,20 @@ async def reclaim(connection: Any, owner: UUID, ids: Collection[int]) -> list[st
     return [row["entrypoint"] for row in rows]
 
 
-async def take_over(connection: Any, heartbeat_timeout: timedelta, limit: int = 1000) -> list[str]:
-    """Requeue jobs whose process has sent no heartbeat for too long. Returns their lanes."""
+async def take_over(
+    connection: Any, owner: UUID, heartbeat_timeout: timedelta, limit: int = 1000
+) -> list[str]:
+    """Requeue jobs whose process has sent no heartbeat for too long. Returns their lanes.
+
+    Only by a process that has itself sent heartbeats for as long: after an outage of the database
+    the others need time to show that they live.
+    """
     rows = await connection.fetch(
         """
         WITH stale AS MATERIALIZED (
             SELECT id FROM pgqueuer
             WHERE status = 'picked' AND heartbeat < now() - $1::interval
+                AND EXISTS (SELECT FROM processes WHERE id = $3 AND since < now() - $1::interval)
             ORDER BY heartbeat LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, updated = now()
@@ -153,6 +160,7 @@ async def take_over(connection: Any, heartbeat_timeout: timedelta, limit: int = 
         """,
         heartbeat_timeout,
         limit,
+        owner,
     )
     return [row["entrypoint"] for row in rows]
 
@@ -203,9 +211,14 @@ def _due(rows: Sequence[Any]) -> dict[str, float]:
     return {row["entrypoint"]: row["seconds"] for row in rows if row["seconds"] is not None}
 
 
-async def present(connection: Any, process: UUID) -> None:
-    """Record that a process is alive."""
+async def present(connection: Any, process: UUID, heartbeat_timeout: timedelta) -> None:
+    """Record that a process is alive, and since when it has been without a gap."""
     await connection.execute(
-        "INSERT INTO processes VALUES ($1, now()) ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+        """
+        INSERT INTO processes (id, seen_at, since) VALUES ($1, now(), now())
+        ON CONFLICT (id) DO UPDATE SET seen_at = now(), since = CASE
+            WHEN processes.seen_at < now() - $2::interval / 2 THEN now() ELSE processes.since END
+        """,
         process,
+        heartbeat_timeout,
     )

@@ -3,7 +3,7 @@
 For CallService, for the page, and for the metrics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -150,7 +150,10 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
 
 
 async def count(connection: Any) -> dict[str, int]:
-    """How many calls there are that have not finished: queued, delayed, running, waiting."""
+    """Count the calls that have not finished: queued, delayed, running, waiting.
+
+    This reads the whole queue, so that one process does it for all: see `counted`.
+    """
     row = await connection.fetchrow(
         """
         SELECT
@@ -163,6 +166,33 @@ async def count(connection: Any) -> dict[str, int]:
         """
     )
     return dict(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The calls that have not finished, as a process counted them.
+
+    Attributes:
+        numbers: How many there were, by state.
+        age: How long ago that was.
+    """
+
+    numbers: dict[str, int]
+    age: timedelta
+
+
+async def counted(connection: Any) -> Counted | None:
+    """Return what `count` returned last, in whichever process; None before it did."""
+    row = await connection.fetchrow(
+        """
+        SELECT queued, delayed, running, waiting, now() - counted_at AS age FROM backlog
+        WHERE counted_at IS NOT NULL
+        """
+    )
+    if row is None:
+        return None
+    numbers = dict(row)
+    return Counted(numbers, numbers.pop("age"))
 
 
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
@@ -272,3 +302,41 @@ async def finished_by_status(connection: Any) -> Finished:
     )
     since = min((row["since"] for row in rows), default=None)
     return Finished({row["status"]: row["count"] for row in rows}, since)
+
+
+async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any]:
+    """Return the calls that some calls made, in the order in which they were made.
+
+    With their last error, and their result if they failed and it is not large.
+    """
+    rows: list[Any] = await connection.fetch(
+        """
+        SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
+            CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
+        FROM every_call WHERE id IN (
+            SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
+                -- By OFFSET, or the oldest of all calls would be searched for the children.
+                SELECT id FROM (
+                    SELECT id FROM every_call WHERE parent_id = parent.id OFFSET 0
+                ) AS made ORDER BY id LIMIT $2
+            ) AS child
+        )
+        ORDER BY id LIMIT $2
+        """,
+        ids,
+        limit,
+    )
+    return rows
+
+
+async def queued_by_function(connection: Any, ids: Sequence[UUID]) -> list[Any]:
+    """Return the endpoints and functions of those of some calls that could run now; how many."""
+    rows: list[Any] = await connection.fetch(
+        """
+        SELECT endpoint, function, count(*) FROM calls
+        WHERE id = ANY($1) AND state = 1 AND (next_at IS NULL OR next_at <= now())
+        GROUP BY endpoint, function
+        """,
+        ids,
+    )
+    return rows

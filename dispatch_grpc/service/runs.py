@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.handover import Handovers
+from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.store import Due, Job, Loaded, Release, Written
 from dispatch_grpc.service.urls import host_of, problem_of_call
@@ -32,6 +34,8 @@ class Runs:
         written: Told what has been written: the outcomes, the lanes of new jobs, and the calls that
             have finished.
         handovers: Begins jobs that outcomes make due.
+        memory: What large requests and answers may hold.
+        run_timeout: Returns how long an attempt may take by the policies, given host and function.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Runs:
         answered: Callable[[str, machine.Answer], None],
         written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
         handovers: Handovers,
+        memory: Memory,
+        run_timeout: Callable[[str, str], timedelta | None],
     ) -> None:
         self._database = database
         self._caller = caller
@@ -54,6 +60,8 @@ class Runs:
         self._answered = answered
         self._written = written
         self._handovers = handovers
+        self._memory = memory
+        self._run_timeout = run_timeout
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[Written, Exception | None] = Batcher(self.write, 500, _bytes_of)
@@ -77,15 +85,19 @@ class Runs:
         """
         if loaded is None:
             return
+        share = self._memory.share(host_of(loaded.running.endpoint))
         try:
-            outcome = await self._outcome(loaded)
+            try:
+                outcome = await self._outcome(loaded, share)
+            finally:
+                self._ended.discard(loaded.running.id)
+                give_back()
+            if outcome is not None:
+                error = await self._writes.submit(Written(loaded, outcome))
+                if error is not None:
+                    raise error
         finally:
-            self._ended.discard(loaded.running.id)
-            give_back()
-        if outcome is not None:
-            error = await self._writes.submit(Written(loaded, outcome))
-            if error is not None:
-                raise error
+            share.give_back()
 
     def release(self) -> None:
         """End the runs under way, and begin no more: their calls are released to others."""
@@ -101,13 +113,13 @@ class Runs:
                 self._ended.add(id)
                 run.cancel()
 
-    async def _outcome(self, loaded: Loaded) -> machine.Outcome | Release | None:
+    async def _outcome(self, loaded: Loaded, share: Share) -> machine.Outcome | Release | None:
         running, limits = loaded.running, self._limits
         if running.pickups > limits.max_pickups:
             return machine.park(running)
         if self._database.clock.now() >= running.expires_at:
             return machine.expire(running)
-        answer = await self._run(loaded)
+        answer = await self._run(loaded, share)
         if answer is None:
             return None if running.id in self._ended else Release()
         self._answered(host_of(running.endpoint), answer)
@@ -121,16 +133,14 @@ class Runs:
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
 
-    async def _run(self, loaded: Loaded) -> machine.Answer | None:
+    async def _run(self, loaded: Loaded, share: Share) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
         if self._released:
             return None
         start = perf_counter()
         id = loaded.running.id
         # A task of its own, so that to end the run is not to end what follows it.
-        run = self._running[id] = asyncio.create_task(
-            self._caller.run(loaded, lambda: self._begin(loaded))
-        )
+        run = self._running[id] = asyncio.create_task(self._attempt(loaded, share))
         self._metrics.running.inc()
         try:
             await asyncio.wait({run})
@@ -145,6 +155,25 @@ class Runs:
         answer: machine.Answer = run.result()
         return answer
 
+    async def _attempt(self, loaded: Loaded, share: Share) -> machine.Answer:
+        async def begin() -> None:
+            await self._begin(loaded)
+
+        async def load() -> Loaded:
+            await share.request.take(loaded.size)
+            return await self._whole(loaded)
+
+        try:
+            return await self._caller.run(
+                loaded,
+                share,
+                begin,
+                load if loaded.size else None,
+                run_timeout=self._run_timeout(host_of(loaded.running.endpoint), loaded.function),
+            )
+        finally:
+            share.request.give_back()
+
     async def _load(self, jobs: Sequence[Job]) -> Sequence[Loaded | Exception | None]:
         async def load(connection: Any) -> dict[Job, Loaded]:
             return await store_attempts.load(connection, jobs)
@@ -156,6 +185,18 @@ class Runs:
                 return [error]
             return [one for job in jobs for one in await self._load([job])]
         return [found.get(job) for job in jobs]
+
+    async def _whole(self, loaded: Loaded) -> Loaded:
+        """Load what was left out; end the run when the call was cancelled meanwhile."""
+
+        async def load(connection: Any) -> Loaded | None:
+            return await store_attempts.load_whole(connection, loaded)
+
+        whole = await self._database.persist(self._database.relaxed, load, in_transaction=False)
+        if whole is None:
+            self._ended.add(loaded.running.id)
+            raise asyncio.CancelledError
+        return whole
 
     async def _begin(self, loaded: Loaded) -> None:
         """Note that an attempt begins; end its run when the call was cancelled meanwhile."""

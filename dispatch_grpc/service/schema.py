@@ -169,6 +169,35 @@ MIGRATIONS = (
     COMMENT ON COLUMN calls.schedule IS 'name of the schedule that dispatched the call';
     COMMENT ON COLUMN calls.scheduled_at IS 'the tick of the schedule';
     """,
+    """
+    ALTER TABLE processes ADD COLUMN since timestamptz NOT NULL DEFAULT now();
+    COMMENT ON COLUMN processes.since IS 'since when it has written its row without a gap';
+    """,
+    """
+    CREATE TABLE backlog (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        queued bigint NOT NULL DEFAULT 0,
+        delayed bigint NOT NULL DEFAULT 0,
+        running bigint NOT NULL DEFAULT 0,
+        waiting bigint NOT NULL DEFAULT 0,
+        counted_at timestamptz,
+        next_at timestamptz NOT NULL DEFAULT now()
+    );
+    INSERT INTO backlog DEFAULT VALUES;
+    COMMENT ON TABLE backlog IS 'calls that have not finished, as one process counted them';
+    COMMENT ON COLUMN backlog.next_at IS 'when they are counted again, by whoever comes first';
+    """,
+    """
+    CREATE TABLE policies (
+        host text NOT NULL DEFAULT '',
+        function text NOT NULL DEFAULT '',
+        run_timeout interval CHECK (run_timeout > interval '0'),
+        changed_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (host, function)
+    );
+    COMMENT ON TABLE policies IS
+        'how calls are run, by host and function; empty for any. A NULL is left to the others';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so

@@ -19,6 +19,7 @@ class Settings:
         shutdown_timeout: How long runs may take to finish once the service is to stop.
         retention: How long a finished call is kept.
         request_retention: How long an idempotency key is remembered.
+        memory: Number of bytes that large requests and answers of endpoints may hold together.
         allow_metadata: Whether link-local and metadata addresses may be called.
         limits: Bounds of what calls may ask for.
         max_schedules: Number of schedules that there may be.
@@ -32,6 +33,7 @@ class Settings:
     shutdown_timeout: timedelta = timedelta(seconds=30)
     retention: timedelta = timedelta(days=7)
     request_retention: timedelta = timedelta(days=1)
+    memory: int = 64_000_000
     allow_metadata: bool = False
     limits: machine.Limits = field(default_factory=machine.Limits)
     max_schedules: int = 10_000

@@ -63,7 +63,11 @@ class New:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A call with everything that an attempt needs."""
+    """A call with everything that an attempt needs.
+
+    When that is large, it is left out until the request is to be sent: `size` is more than zero,
+    there is no `input`, and the poll and the results are not complete.
+    """
 
     running: Running
     turn: int
@@ -71,12 +75,13 @@ class Loaded:
     parent_id: UUID | None
     root_id: UUID
     function: str
-    input: bytes
+    input: bytes | None
     created_at: datetime
     poll: Poll | None
     poll_error: Error | None
     results: list[CallResult] = field(default_factory=list)
     result_ids: list[UUID] = field(default_factory=list)
+    size: int = 0
     scheduled_at: datetime | None = None
 
 

@@ -5,35 +5,73 @@ loaded and never sent has not begun, however often the process that loaded it en
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.endpoint.answers import MAX_RESULTS
 from dispatch_grpc.schema import CallResult, Error, Poll
-from dispatch_grpc.service.machine import (
-    Running,
-)
+from dispatch_grpc.service.machine import Running
+from dispatch_grpc.service.memory import FREE_BYTES
 from dispatch_grpc.service.store import Job, Loaded, unsigned
 
 # A request to an endpoint must not become larger than endpoints accept: 16 MB by default.
 _MAX_DELIVERY_BYTES = 8_000_000
+_NO_LIMIT = 2**31 - 1
 
 
 async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
-    """Return the calls of jobs; stale jobs are left out."""
+    """Return the calls of jobs, without large contents: see `Loaded`. Stale jobs are left out."""
+    return await _load(connection, jobs, FREE_BYTES, _MAX_DELIVERY_BYTES)
+
+
+async def load_whole(connection: Any, loaded: Loaded) -> Loaded | None:
+    """Return a call with its large contents; None when its job is stale.
+
+    Args:
+        connection: A connection.
+        loaded: The call. Given the ids of the results that it is returned with.
+    """
+    job = Job(loaded.running.id, loaded.turn)
+    whole = (await _load(connection, [job], _NO_LIMIT, loaded.size)).get(job)
+    if whole is not None:
+        loaded.result_ids[:] = whole.result_ids
+    return whole
+
+
+async def _load(
+    connection: Any, jobs: Sequence[Job], most: int, deliverable: int
+) -> dict[Job, Loaded]:
+    """Load calls.
+
+    Args:
+        connection: A connection.
+        jobs: Their jobs.
+        most: Largest size of an input, a Poll or of results together that is not left out.
+        deliverable: Largest size of a Poll and its results; one result is always among them.
+    """
     rows = await connection.fetch(
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
-            input, created_at, expires_at, failures, pickups, runs, poll, poll_error, last_error,
-            passing_since, scheduled_at
+            created_at, expires_at, failures, pickups, runs, poll_error, last_error,
+            passing_since, scheduled_at, poll IS NOT NULL AS is_resumed,
+            octet_length(coalesce(poll, input)) AS size,
+            CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
+                AS content
         FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
         JOIN calls ON id = job_id AND turn = job_turn AND state IN (1, 2)
         """,
         *_columns(jobs),
+        most,
     )
     loaded = {Job(row["id"], row["turn"]): _loaded(row) for row in rows}
-    resumed = [one for one in loaded.values() if one.poll is not None]
-    if resumed:
-        await _load_results(connection, resumed)
+    if resumed := {row["id"]: row["size"] for row in rows if row["is_resumed"]}:
+        parents = [one for one in loaded.values() if one.running.id in resumed]
+        left = [deliverable - resumed[one.running.id] for one in parents]
+        omitted = await _load_results(connection, parents, most, left)
+        for job, one in loaded.items():
+            if size := omitted.get(job.id):
+                loaded[job] = replace(one, size=resumed[job.id] + size)
     return loaded
 
 
@@ -73,42 +111,66 @@ def _loaded(row: Any) -> Loaded:
         parent_id=row["parent_id"],
         root_id=row["root_id"],
         function=row["function"],
-        input=row["input"],
+        input=None if row["is_resumed"] else row["content"],
         created_at=row["created_at"],
-        poll=_parse(Poll, row["poll"]),
+        poll=_parse(Poll, row["content"]) if row["is_resumed"] else None,
         poll_error=_parse(Error, row["poll_error"]),
+        size=row["size"] if row["content"] is None else 0,
         scheduled_at=row["scheduled_at"],
     )
 
 
-async def _load_results(connection: Any, resumed: Sequence[Loaded]) -> None:
+async def _load_results(
+    connection: Any, parents: Sequence[Loaded], most: int, deliverable: Sequence[int]
+) -> dict[UUID, int]:
+    """Load the results of calls.
+
+    Args:
+        connection: A connection.
+        parents: The calls.
+        most: Largest size of the results of a call that are not left out.
+        deliverable: Largest size of the results of each; one is always among them.
+
+    Returns:
+        The size of the results that were left out, by their parents.
+    """
     rows = await connection.fetch(
         """
-        SELECT result.parent_id, result.id, result.result
-        FROM unnest($1::uuid[], $2::int[], $3::int[]) AS parent (id, generation, max_results)
-        CROSS JOIN LATERAL (
-            SELECT *, sum(octet_length(result)) OVER (ORDER BY finished_at, id) AS bytes,
-                row_number() OVER (ORDER BY finished_at, id) AS number
-            FROM (
-                SELECT id, parent_id, result, finished_at FROM calls
-                WHERE parent_id = parent.id AND parent_generation = parent.generation
-                    AND finished_at IS NOT NULL AND NOT delivered
-                ORDER BY finished_at, id LIMIT parent.max_results
-            ) AS ready
-        ) AS result
-        WHERE bytes <= $4 OR number = 1
-        ORDER BY result.finished_at, result.id
+        SELECT parent_id, id, total, CASE WHEN total <= $5 THEN result END AS result FROM (
+            SELECT result.*, sum(size) OVER (PARTITION BY result.parent_id) AS total
+            FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[])
+                AS parent (id, generation, max_results, deliverable)
+            CROSS JOIN LATERAL (
+                SELECT *, sum(size) OVER (ORDER BY finished_at, id) AS bytes,
+                    row_number() OVER (ORDER BY finished_at, id) AS number
+                FROM (
+                    SELECT id, parent_id, result, octet_length(result) AS size, finished_at
+                    FROM calls
+                    WHERE parent_id = parent.id AND parent_generation = parent.generation
+                        AND finished_at IS NOT NULL AND NOT delivered
+                    ORDER BY finished_at, id LIMIT parent.max_results
+                ) AS ready
+            ) AS result
+            WHERE bytes <= deliverable OR number = 1
+        ) AS delivered
+        ORDER BY finished_at, id
         """,
-        [one.running.id for one in resumed],
-        [one.generation for one in resumed],
-        [one.poll.max_results if one.poll else 0 for one in resumed],
-        _MAX_DELIVERY_BYTES,
+        [one.running.id for one in parents],
+        [one.generation for one in parents],
+        [one.poll.max_results if one.poll else MAX_RESULTS for one in parents],
+        deliverable,
+        most,
     )
-    by_id = {one.running.id: one for one in resumed}
+    by_id = {one.running.id: one for one in parents}
+    omitted: dict[UUID, int] = {}
     for row in rows:
         parent = by_id[row["parent_id"]]
-        parent.results.append(CallResult.FromString(row["result"]))
         parent.result_ids.append(row["id"])
+        if row["result"] is None:
+            omitted[row["parent_id"]] = int(row["total"])
+        else:
+            parent.results.append(CallResult.FromString(row["result"]))
+    return omitted
 
 
 def _parse(cls: Any, data: bytes | None) -> Any:

@@ -3,6 +3,7 @@
 All of it in slices: a statement that takes as long as a connection may be silent is cut off.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -142,3 +143,42 @@ async def prune(
         )
         more = more or done == f"DELETE {limit}"
     return more
+
+
+_COUNT_SECONDS = 5.0  # between two counts
+_MAX_COUNT_SECONDS = 30.0
+_COUNT_PART = 20  # counting may take one part of so many of the time
+
+
+async def claim_count(connection: Any, timeout: timedelta) -> bool:
+    """Whether this process is to count the calls now; if it fails to, another one does later.
+
+    Args:
+        connection: A connection.
+        timeout: The time that it has.
+    """
+    claimed: bool | None = await connection.fetchval(
+        "UPDATE backlog SET next_at = now() + $1::interval WHERE next_at <= now() RETURNING true",
+        timeout,
+    )
+    return claimed is not None
+
+
+async def note_count(connection: Any, numbers: Mapping[str, int], took: timedelta) -> None:
+    """Note the counts for all processes.
+
+    Args:
+        connection: A connection.
+        numbers: The counts, by state.
+        took: How long it took: the longer, the later it is done again.
+    """
+    pause = min(max(_COUNT_PART * took.total_seconds(), _COUNT_SECONDS), _MAX_COUNT_SECONDS)
+    await connection.execute(
+        """
+        UPDATE backlog SET queued = $1, delayed = $2, running = $3, waiting = $4,
+            counted_at = now() - $5::interval, next_at = now() + $6::interval
+        """,
+        *(numbers[state] for state in ("queued", "delayed", "running", "waiting")),
+        took,
+        timedelta(seconds=pause),
+    )

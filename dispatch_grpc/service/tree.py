@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallResult, Error
-from dispatch_grpc.service import store
+from dispatch_grpc.service import reads, store
 from dispatch_grpc.service.shown import Word, state_of, status_of
 from dispatch_grpc.text import rounded, shorten
 
@@ -48,24 +48,7 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
     left = MOST
     rows: list[Any] = []
     for depth in range(_DEPTH + 1):
-        # Failed calls have small results: an error, and seldom an output.
-        rows = await connection.fetch(
-            """
-            SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
-                CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
-            FROM every_call WHERE id IN (
-                SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
-                    -- By OFFSET, or the oldest of all calls would be searched for the children.
-                    SELECT id FROM (
-                        SELECT id FROM every_call WHERE parent_id = parent.id OFFSET 0
-                    ) AS made ORDER BY id LIMIT $2
-                ) AS child
-            )
-            ORDER BY id LIMIT $2
-            """,
-            list(level),
-            left + 1,
-        )
+        rows = await reads.children(connection, list(level), left + 1)
         if depth == _DEPTH:
             break
         found = [(_node(row, now), row["parent_id"]) for row in rows[:left]]

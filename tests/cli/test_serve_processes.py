@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from dispatch_grpc import Client, Endpoint, RPCError, new_call
 from dispatch_grpc.cli.commands import main
 from dispatch_grpc.testing import serve_app
 from tests.cli.test_cli_service import KEY, SECONDS, Serving, folder, run, serve
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the port is shared by Linux")
 __all__ = ["folder"]  # the fixture
@@ -42,13 +43,6 @@ def runs(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def metric(serving: Serving, name: str) -> float:

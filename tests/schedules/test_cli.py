@@ -12,7 +12,7 @@ import pytest
 
 from dispatch_grpc import Client, cli, new_call
 from tests.conftest import RunningService
-from tests.service.processes import until
+from tests.waiting import until
 
 
 @dataclass

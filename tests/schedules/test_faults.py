@@ -26,8 +26,8 @@ from tests.service.processes import (
     endpoint,
     service,
     service_command,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

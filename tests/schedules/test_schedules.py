@@ -29,7 +29,7 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.testing import CallRecorder, serve, serve_app
 from tests.conftest import Driver, RunningService
-from tests.service.processes import until
+from tests.waiting import until
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 CALL = new_call("http://127.0.0.1:9", "nightly", {"a": 1})

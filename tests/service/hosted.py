@@ -167,6 +167,24 @@ async def fan_out(request: RunRequest) -> RunResponse:
     return poll(min_results=left, state=[left, total]) if left else exit_(total)
 
 
+@endpoint.function
+async def weigh(data: bytes) -> int:
+    """Takes a while, and returns the size of its input."""
+    await asyncio.sleep(2)
+    return len(data)
+
+
+@endpoint.primitive
+async def heavy(request: RunRequest) -> RunResponse:
+    """Makes a call with so many bytes, and keeps as many for itself; returns how many these are."""
+    if request.HasField("input"):
+        data = os.urandom(unmarshal(request.input))
+        return poll([weigh.call(data)], state=data)
+    result = request.poll_result
+    there = unmarshal(result.results[0].output)
+    return exit_(there + len(result.coroutine_state))
+
+
 @endpoint.primitive
 async def nested(request: RunRequest) -> RunResponse:
     """Calls itself to a depth, twice each time; returns how many there were at the bottom."""

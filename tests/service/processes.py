@@ -42,6 +42,7 @@ worker = Settings(
     concurrency=given.pop("concurrency", 256),
     host_concurrency=given.pop("host_concurrency", 128),
     batch_size=given.pop("batch_size", 100),
+    memory=given.pop("memory", Settings().memory),
 )
 settings = ServiceSettings(
     data_dir=pathlib.Path(given.pop("data_dir")),

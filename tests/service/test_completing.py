@@ -31,7 +31,7 @@ from dispatch_grpc import (
 from dispatch_grpc.primitives import RunRequest, RunResponse, pending
 from dispatch_grpc.testing import serve_app
 from tests.conftest import Driver, RunningService
-from tests.service.processes import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc.service.http1 import Client, Target, target_of
+from dispatch_grpc.service.http1 import Client, Request, Target, target_of
+from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.urls import ForbiddenAddressError
 from tests import hostile
 
@@ -14,11 +15,18 @@ def client(check: Any = lambda *_: None) -> Client:
     return Client(check=check, max_response_bytes=1000, connect_seconds=10)
 
 
+async def post(one: Client, target: Target, headers: dict[str, str], body: bytes) -> None:
+    async def make() -> Request:
+        return Request(headers, body)
+
+    await one.post(target, make, Memory(1_000_000).share(str(target.url)))
+
+
 def posted(check: Any, url: str) -> None:
     async def main() -> None:
         one = client(check)
         try:
-            await one.post(target_of(url), {"content-type": "text/plain"}, b"body")
+            await post(one, target_of(url), {"content-type": "text/plain"}, b"body")
         finally:
             await one.close()
 
@@ -71,7 +79,8 @@ def sent(url: str, body: bytes) -> bytes:
             port = server.sockets[0].getsockname()[1]
             one = client()
             target: Target = target_of(url.format(port=port))
-            await one.post(target, {"content-type": "application/proto", "X-Odd": "a,  b"}, body)
+            headers = {"content-type": "application/proto", "X-Odd": "a,  b"}
+            await post(one, target, headers, body)
             await one.close()
         text = await received
         return text.replace(str(port).encode(), b"PORT")

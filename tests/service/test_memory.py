@@ -62,10 +62,34 @@ def children(count: int, size: int) -> Callable[[Client, str, str], None]:
     return attack
 
 
+def inputs(count: int, size: int) -> Callable[[Client, str, str], None]:
+    """Calls whose functions run at the same time, and take a while."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        data = bytes(size)
+        ids = [client.dispatch(new_call(url, "weigh", data)) for _ in range(count)]
+        assert [client.wait(id, timeout=None) for id in ids] == [size] * count
+
+    return attack
+
+
+def states(count: int, size: int) -> Callable[[Client, str, str], None]:
+    """Polls with large states and large children."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        ids = [client.dispatch(new_call(url, "heavy", size)) for _ in range(count)]
+        assert [client.wait(id, timeout=None) for id in ids] == [2 * size] * count
+
+    return attack
+
+
 ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
     "60 endpoints of 3.9 MB": long_texts("endpoint", "http://h/"),
     "60 function names of 3.9 MB": long_texts("function", "f"),
     "100 children of 300 kB": children(100, 300_000),
+    "30 children of 12 MB": children(30, 12_000_000),
+    "60 inputs of 3.9 MB": inputs(60, 3_900_000),
+    "12 states of 3 MB, and as much for a child": states(12, 3_000_000),
 }
 
 
@@ -83,3 +107,20 @@ def test_the_memory_has_a_bound(hosted: Process, name: str, record_property: Any
         over = megabytes(process, "VmHWM") - idle
         record_property("MB over the idle process", over)
         assert over < MOST
+
+
+@pytest.mark.timeout(300)
+def test_small_calls_pass_large_ones(hosted: Process):
+    """Also where each large value is larger than all the memory for them."""
+    with (
+        data_dir() as folder,
+        service(folder, memory=1_000_000) as process,
+        Client(KEY, api_url=process.url) as client,
+    ):
+        large = client.dispatch(new_call(hosted.url, "fan_out", [40, 4_000_000]))
+        while not client.list(parent=large):
+            pass
+        ids = [client.dispatch(new_call(hosted.url, "square", number)) for number in range(20)]
+        assert [client.wait(id, timeout=None) for id in ids] == [n * n for n in range(20)]
+        assert client.get(large).state != "finished"
+        assert client.wait(large, timeout=None) == 160_000_000

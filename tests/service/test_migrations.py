@@ -16,6 +16,7 @@ from dispatch_grpc.service import machine, reads, schema, store_accept, store_up
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
+from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.store import Job, New, Written
 from dispatch_grpc.service.store_attempts import load
@@ -25,24 +26,12 @@ from tests.service.test_store import prune
 
 CALL = new_call("http://here.example:80", "f", 23)
 DAY = timedelta(days=1)
-BEFORE_PARTITIONS = 3
 
-# The function that records calls, as it was before requests had partitions.
-KEY_NOW = schema.FUNCTIONS[
-    schema.FUNCTIONS.index("        -- When another") : schema.FUNCTIONS.index(
-        "    END IF;\n    INSERT"
-    )
-]
-KEY_BEFORE = """
-        INSERT INTO requests (key, body, ids) VALUES (request_key, request_body, call_ids)
-        ON CONFLICT (key) DO NOTHING;
-        IF NOT FOUND THEN
-            RETURN false;
-        END IF;
-"""
-FUNCTIONS_BEFORE = schema.FUNCTIONS.partition("CREATE OR REPLACE FUNCTION tend")[0].replace(
-    KEY_NOW, KEY_BEFORE
-)
+# The texts of the tables and functions as they were before finished calls had partitions: what a
+# later version changes in its own texts changes nothing here.
+OLDER = Path(__file__).parent / "older"
+MIGRATIONS_BEFORE = tuple(path.read_text() for path in sorted(OLDER.glob("[0-9]_*.sql")))
+FUNCTIONS_BEFORE = (OLDER / "functions.sql").read_text()
 FINISH_BEFORE = "UPDATE calls SET state = 4, status = 1, finished_at = now() WHERE id = $1"
 
 
@@ -70,6 +59,31 @@ async def accept(connection: Any, *calls: New, key: bytes | None = None) -> list
     return list(ids)
 
 
+async def accept_before(connection: Any, *calls: New, key: bytes | None = None) -> Sequence[UUID]:
+    """Record calls as the older version does, with the function that it knows."""
+    recorded = await connection.fetchval(
+        "SELECT record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        *(key, b""),
+        [one.id for one in calls],
+        [one.parent_id for one in calls],
+        [one.parent_generation for one in calls],
+        [one.root_id or one.id for one in calls],
+        [0] * len(calls),
+        [one.call.endpoint for one in calls],
+        [one.call.function for one in calls],
+        [one.call.version for one in calls],
+        [one.call.input.SerializeToString() for one in calls],
+        [one.expires_at for one in calls],
+        datetime.now(UTC),
+        [lane_of(one.call.endpoint, one.call.function) for one in calls],
+        [Job(one.id, 0).pack() for one in calls],
+    )
+    if recorded:
+        return [one.id for one in calls]
+    ids: list[UUID] = await connection.fetchval("SELECT ids FROM requests WHERE key = $1", key)
+    return ids
+
+
 class Older:
     """What processes of the version before go on doing."""
 
@@ -87,7 +101,7 @@ class Older:
             number += 1
             async with self._pool.acquire() as connection:
                 try:
-                    (id,) = await accept(connection, new(), key=key)
+                    (id,) = await accept_before(connection, new(), key=key)
                 except asyncpg.InvalidColumnReferenceError as error:
                     # It was in the function of before as the table changed: once, and the client
                     # is told to try again.
@@ -130,8 +144,8 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
     old = [new() for _ in range(10)]
 
     async def fill(connection: Any) -> None:
-        await accept(connection, queued, running, waiting, ended, waited_for, orphan, *old)
-        await accept(connection, new(), key=b"known")
+        await accept_before(connection, queued, running, waiting, ended, waited_for, orphan, *old)
+        await accept_before(connection, new(), key=b"known")
         await connection.execute("UPDATE calls SET state = 2 WHERE id = $1", running.id)
         state = "state = 3, poll = '', min_results = 2, ready = 1, outstanding = 1"
         await connection.execute(f"UPDATE calls SET {state} WHERE id = $1", waiting.id)
@@ -145,7 +159,7 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
 
     async def main() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:BEFORE_PARTITIONS])
+            patch.setattr(schema, "MIGRATIONS", MIGRATIONS_BEFORE)
             patch.setattr(schema, "FUNCTIONS", FUNCTIONS_BEFORE)
             await prepare()
         pool = await asyncpg.create_pool(
@@ -153,7 +167,7 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
         )
         async with pool.acquire() as connection:
             await fill(connection)
-            known = await accept(connection, new(), key=b"known")
+            known = await accept_before(connection, new(), key=b"known")
         older = Older(pool)
         tasks = [asyncio.create_task(older.run())]
         await asyncio.sleep(0.3)
@@ -165,7 +179,7 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
             await check(connection, older, known)
         await pool.close()
 
-    async def check(connection: Any, older: Older, known: list[UUID]) -> None:
+    async def check(connection: Any, older: Older, known: Sequence[UUID]) -> None:
         async with connection.transaction():
             assert await store_upkeep.file(connection) is None
         live = {row["id"] for row in await connection.fetch("SELECT id FROM calls")}

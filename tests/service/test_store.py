@@ -78,6 +78,16 @@ def take(bench: Bench) -> list[Loaded]:
     return result
 
 
+def whole(bench: Bench, loaded: Loaded) -> Loaded:
+    """A call with its large contents, which are loaded when its request is to be sent."""
+    assert loaded.size > 64 * 1024
+    assert loaded.results == []
+    found = bench.run(lambda c: store_attempts.load_whole(c, loaded))
+    assert isinstance(found, Loaded)
+    assert found.result_ids == loaded.result_ids
+    return found
+
+
 def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
     """Write what becomes of a run that was answered so. Returns the calls that have finished."""
     outcome = machine.decide(loaded.running, response, now(), LIMITS)
@@ -846,7 +856,7 @@ def test_results_are_delivered_within_a_number_of_bytes(bench: Bench):
     sizes: list[int] = []
     while sum(sizes) < 5:
         (resumed,) = take(bench)
-        sizes.append(len(resumed.results))
+        sizes.append(len(whole(bench, resumed).results))
         assert row(bench, id)["state"] == store.RUNNING
         answer(bench, resumed, poll(min_results=5 - sum(sizes) or 1))
     assert sizes == [2, 2, 1]
@@ -859,4 +869,39 @@ def test_a_result_that_is_larger_is_delivered_alone(bench: Bench):
     for child in take(bench):
         answer(bench, child, exit_("x" * 9_000_000))
     (resumed,) = take(bench)
-    assert len(resumed.results) == 1
+    assert len(whole(bench, resumed).results) == 1
+
+
+def test_large_contents_are_loaded_for_the_request_only(bench: Bench):
+    accept(bench, new_call(HERE, "f", b"x" * 100_000))
+    (large,) = take(bench)
+    assert large.input is None
+    assert 100_000 < large.size < 101_000
+    assert len(whole(bench, large).input or b"") == large.size
+    answer(bench, large, poll(state=b"y" * 100_000, max_wait=timedelta(seconds=1)))
+    assert bench.run(lambda c: store_attempts.load_whole(c, large)) is None  # its turn has passed
+
+
+def test_calls_are_counted_by_one_process_for_all(bench: Bench):
+    accept(bench, CALL, CALL)
+    again = timedelta(seconds=10)
+    bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now(), counted_at = NULL"))
+    assert bench.run(reads.counted) is None
+    claims = [bench.run(lambda c: store_upkeep.claim_count(c, again)) for _ in range(3)]
+    assert claims == [True, False, False]
+    numbers = bench.run(reads.count)
+    bench.run(lambda c: store_upkeep.note_count(c, numbers, timedelta(seconds=1)))
+    counted = bench.run(reads.counted)
+    assert counted is not None
+    assert counted.numbers == {"queued": 2, "delayed": 0, "running": 0, "waiting": 0}
+    assert timedelta(seconds=1) <= counted.age < timedelta(minutes=1)
+    # What takes a second is not done again before twenty have passed.
+    wait = bench.run(lambda c: c.fetchval("SELECT next_at - now() FROM backlog"))
+    assert timedelta(seconds=10) < wait <= timedelta(seconds=20)
+    assert not bench.run(lambda c: store_upkeep.claim_count(c, again))
+
+
+def test_calls_are_counted_by_another_process_when_the_first_one_has_died(bench: Bench):
+    bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now()"))
+    assert bench.run(lambda c: store_upkeep.claim_count(c, timedelta(0)))
+    assert bench.run(lambda c: store_upkeep.claim_count(c, timedelta(0)))

@@ -29,6 +29,7 @@ from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import Health
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
+from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.runs import Runs, _bytes_of
@@ -47,6 +48,11 @@ UNUSED: Any = None
 def worker(bench: Bench) -> Worker:
     """One that calls no endpoint."""
     return Worker(bench.database, UNUSED, Settings(), Metrics())
+
+
+def share() -> Share:
+    """Enough memory for a call."""
+    return Memory(1_000_000).share("http://here.example")
 
 
 def runs(bench: Bench) -> Runs:
@@ -150,7 +156,7 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = (await caller.run(run)).response
+        response = (await caller.run(run, share())).response
         await caller.close()
         assert Status(response.status) is Status.PERMISSION_DENIED
         assert (
@@ -195,7 +201,7 @@ def test_an_endpoint_that_cannot_be_reached(
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
         (run,) = await record(bench, New(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        response = (await caller.run(run)).response
+        response = (await caller.run(run, share())).response
         await caller.close()
         status, message = UNREACHABLE[endpoint]
         assert Status(response.status) is status
@@ -223,7 +229,7 @@ def test_the_time_of_an_attempt_begins_when_the_database_knows_of_it(bench: Benc
             max_response_bytes=1000,
             run_timeout=timedelta(seconds=0.5),
         )
-        answer = await caller.run(run, lambda: asyncio.sleep(1))
+        answer = await caller.run(run, share(), lambda: asyncio.sleep(1))
         await caller.close()
         assert Status(answer.response.status) is Status.NOT_FOUND
 

@@ -17,7 +17,7 @@ from dispatch_grpc.schema import RunRequest, RunResponse
 from dispatch_grpc.testing import serve_app
 from dispatch_grpc.values import marshal, unmarshal
 from tests.conftest import data_dir, run_service
-from tests.service.processes import until
+from tests.waiting import until
 
 URL = "http://one.example.com"
 
