@@ -4,7 +4,8 @@
 // 	protoc        (unknown)
 // source: dispatch/calls/v1/calls.proto
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -131,6 +132,11 @@ type CallInfo struct {
 	// Correlation id, as in the Call. A function knows by it which of the calls
 	// that it made this one is.
 	CorrelationId uint64 `protobuf:"varint,16,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// When the call was to begin at the earliest. Unset when it was to begin at
+	// once.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Labels, as in the Submission.
+	Labels        map[string]string `protobuf:"bytes,18,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +283,224 @@ func (x *CallInfo) GetCorrelationId() uint64 {
 	return 0
 }
 
+func (x *CallInfo) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *CallInfo) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// A Submission is a call to record, with when it begins and what it is labelled
+// with.
+type Submission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call, by the rules of a DispatchRequest. Its expiration counts from when
+	// it is recorded, and must be later than its start. The expiration that the
+	// service applies to a call without one counts from the start.
+	Call *v1.Call `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	// When the call begins at the earliest: at once when it is not set.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*Submission_Delay
+	//	*Submission_StartTime
+	Start isSubmission_Start `protobuf_oneof:"start"`
+	// Up to 16 labels. A key has 1 to 63 characters of A-Z, a-z, 0-9, '_', '.',
+	// '-' and '/'; a value has up to 255 bytes of UTF-8 without control characters,
+	// and may be empty.
+	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Submission) Reset() {
+	*x = Submission{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Submission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Submission) ProtoMessage() {}
+
+func (x *Submission) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Submission.ProtoReflect.Descriptor instead.
+func (*Submission) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Submission) GetCall() *v1.Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *Submission) GetStart() isSubmission_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Submission) GetDelay() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Start.(*Submission_Delay); ok {
+			return x.Delay
+		}
+	}
+	return nil
+}
+
+func (x *Submission) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*Submission_StartTime); ok {
+			return x.StartTime
+		}
+	}
+	return nil
+}
+
+func (x *Submission) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+type isSubmission_Start interface {
+	isSubmission_Start()
+}
+
+type Submission_Delay struct {
+	// How long after it is recorded, by the clock of the service's database.
+	// Zero or more.
+	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3,oneof"`
+}
+
+type Submission_StartTime struct {
+	// At this time, by the clock of the service's database. A time that has
+	// passed means at once.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3,oneof"`
+}
+
+func (*Submission_Delay) isSubmission_Start() {}
+
+func (*Submission_StartTime) isSubmission_Start() {}
+
+// A SubmitRequest holds calls to record, all or none.
+type SubmitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls.
+	Submissions   []*Submission `protobuf:"bytes,1,rep,name=submissions,proto3" json:"submissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitRequest) Reset() {
+	*x = SubmitRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitRequest) ProtoMessage() {}
+
+func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
+func (*SubmitRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SubmitRequest) GetSubmissions() []*Submission {
+	if x != nil {
+		return x.Submissions
+	}
+	return nil
+}
+
+// A SubmitResponse holds the ids of the calls.
+type SubmitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One opaque id for each submission, in their order.
+	DispatchIds   []string `protobuf:"bytes,1,rep,name=dispatch_ids,json=dispatchIds,proto3" json:"dispatch_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitResponse) Reset() {
+	*x = SubmitResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitResponse) ProtoMessage() {}
+
+func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
+func (*SubmitResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SubmitResponse) GetDispatchIds() []string {
+	if x != nil {
+		return x.DispatchIds
+	}
+	return nil
+}
+
 // A GetCallRequest names a call.
 type GetCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -288,7 +512,7 @@ type GetCallRequest struct {
 
 func (x *GetCallRequest) Reset() {
 	*x = GetCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +524,7 @@ func (x *GetCallRequest) String() string {
 func (*GetCallRequest) ProtoMessage() {}
 
 func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +537,7 @@ func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallRequest.ProtoReflect.Descriptor instead.
 func (*GetCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetCallRequest) GetDispatchId() string {
@@ -334,7 +558,7 @@ type GetCallResponse struct {
 
 func (x *GetCallResponse) Reset() {
 	*x = GetCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +570,7 @@ func (x *GetCallResponse) String() string {
 func (*GetCallResponse) ProtoMessage() {}
 
 func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +583,7 @@ func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallResponse.ProtoReflect.Descriptor instead.
 func (*GetCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetCallResponse) GetCall() *CallInfo {
@@ -390,14 +614,16 @@ type ListCallsRequest struct {
 	// Largest number of calls to return, from 1 to 1000. 100 when it is not set.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Where to go on: the next_page_token of the page before.
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Calls that have all of these labels.
+	Labels        map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +635,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +648,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListCallsRequest) GetState() CallState {
@@ -488,6 +714,13 @@ func (x *ListCallsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListCallsRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // A ListCallsResponse is a page of calls.
 type ListCallsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -501,7 +734,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +746,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +759,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListCallsResponse) GetCalls() []*CallInfo {
@@ -557,7 +790,7 @@ type WaitCallRequest struct {
 
 func (x *WaitCallRequest) Reset() {
 	*x = WaitCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +802,7 @@ func (x *WaitCallRequest) String() string {
 func (*WaitCallRequest) ProtoMessage() {}
 
 func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +815,7 @@ func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallRequest.ProtoReflect.Descriptor instead.
 func (*WaitCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WaitCallRequest) GetDispatchId() string {
@@ -610,7 +843,7 @@ type WaitCallResponse struct {
 
 func (x *WaitCallResponse) Reset() {
 	*x = WaitCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +855,7 @@ func (x *WaitCallResponse) String() string {
 func (*WaitCallResponse) ProtoMessage() {}
 
 func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +868,7 @@ func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallResponse.ProtoReflect.Descriptor instead.
 func (*WaitCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WaitCallResponse) GetCall() *CallInfo {
@@ -656,7 +889,7 @@ type CancelCallRequest struct {
 
 func (x *CancelCallRequest) Reset() {
 	*x = CancelCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +901,7 @@ func (x *CancelCallRequest) String() string {
 func (*CancelCallRequest) ProtoMessage() {}
 
 func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +914,7 @@ func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallRequest.ProtoReflect.Descriptor instead.
 func (*CancelCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CancelCallRequest) GetDispatchId() string {
@@ -704,7 +937,7 @@ type CancelCallResponse struct {
 
 func (x *CancelCallResponse) Reset() {
 	*x = CancelCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +949,7 @@ func (x *CancelCallResponse) String() string {
 func (*CancelCallResponse) ProtoMessage() {}
 
 func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +962,7 @@ func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallResponse.ProtoReflect.Descriptor instead.
 func (*CancelCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CancelCallResponse) GetCall() *CallInfo {
@@ -750,7 +983,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\a\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -771,12 +1004,33 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x06result\x18\x0e \x01(\v2\x1b.dispatch.sdk.v1.CallResultR\x06result\x125\n" +
 	"\n" +
 	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n" +
-	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\"1\n" +
+	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x129\n" +
+	"\n" +
+	"start_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12?\n" +
+	"\x06labels\x18\x12 \x03(\v2'.dispatch.calls.v1.CallInfo.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
+	"\n" +
+	"Submission\x12)\n" +
+	"\x04call\x18\x01 \x01(\v2\x15.dispatch.sdk.v1.CallR\x04call\x121\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05delay\x12;\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\tstartTime\x12A\n" +
+	"\x06labels\x18\x04 \x03(\v2).dispatch.calls.v1.Submission.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
+	"\x05start\"P\n" +
+	"\rSubmitRequest\x12?\n" +
+	"\vsubmissions\x18\x01 \x03(\v2\x1d.dispatch.calls.v1.SubmissionR\vsubmissions\"3\n" +
+	"\x0eSubmitResponse\x12!\n" +
+	"\fdispatch_ids\x18\x01 \x03(\tR\vdispatchIds\"1\n" +
 	"\x0eGetCallRequest\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\"B\n" +
 	"\x0fGetCallResponse\x12/\n" +
-	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\x9d\x03\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\xa1\x04\n" +
 	"\x10ListCallsRequest\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n" +
@@ -787,7 +1041,12 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x12parent_dispatch_id\x18\a \x01(\tR\x10parentDispatchId\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\x12G\n" +
+	"\x06labels\x18\n" +
+	" \x03(\v2/.dispatch.calls.v1.ListCallsRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
 	"\x11ListCallsResponse\x121\n" +
 	"\x05calls\x18\x01 \x03(\v2\x1b.dispatch.calls.v1.CallInfoR\x05calls\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
@@ -808,8 +1067,9 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x11CALL_STATE_QUEUED\x10\x01\x12\x16\n" +
 	"\x12CALL_STATE_RUNNING\x10\x02\x12\x16\n" +
 	"\x12CALL_STATE_WAITING\x10\x03\x12\x17\n" +
-	"\x13CALL_STATE_FINISHED\x10\x042\xef\x02\n" +
-	"\vCallService\x12R\n" +
+	"\x13CALL_STATE_FINISHED\x10\x042\xc0\x03\n" +
+	"\vCallService\x12O\n" +
+	"\x06Submit\x12 .dispatch.calls.v1.SubmitRequest\x1a!.dispatch.calls.v1.SubmitResponse\"\x00\x12R\n" +
 	"\aGetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n" +
 	"\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n" +
 	"\bWaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n" +
@@ -829,55 +1089,72 @@ func file_dispatch_calls_v1_calls_proto_rawDescGZIP() []byte {
 }
 
 var file_dispatch_calls_v1_calls_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(CallState)(0),                // 0: dispatch.calls.v1.CallState
 	(*CallInfo)(nil),              // 1: dispatch.calls.v1.CallInfo
-	(*GetCallRequest)(nil),        // 2: dispatch.calls.v1.GetCallRequest
-	(*GetCallResponse)(nil),       // 3: dispatch.calls.v1.GetCallResponse
-	(*ListCallsRequest)(nil),      // 4: dispatch.calls.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),     // 5: dispatch.calls.v1.ListCallsResponse
-	(*WaitCallRequest)(nil),       // 6: dispatch.calls.v1.WaitCallRequest
-	(*WaitCallResponse)(nil),      // 7: dispatch.calls.v1.WaitCallResponse
-	(*CancelCallRequest)(nil),     // 8: dispatch.calls.v1.CancelCallRequest
-	(*CancelCallResponse)(nil),    // 9: dispatch.calls.v1.CancelCallResponse
-	(v1.Status)(0),                // 10: dispatch.sdk.v1.Status
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*v1.CallResult)(nil),         // 12: dispatch.sdk.v1.CallResult
-	(*v1.Error)(nil),              // 13: dispatch.sdk.v1.Error
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(*Submission)(nil),            // 2: dispatch.calls.v1.Submission
+	(*SubmitRequest)(nil),         // 3: dispatch.calls.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 4: dispatch.calls.v1.SubmitResponse
+	(*GetCallRequest)(nil),        // 5: dispatch.calls.v1.GetCallRequest
+	(*GetCallResponse)(nil),       // 6: dispatch.calls.v1.GetCallResponse
+	(*ListCallsRequest)(nil),      // 7: dispatch.calls.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),     // 8: dispatch.calls.v1.ListCallsResponse
+	(*WaitCallRequest)(nil),       // 9: dispatch.calls.v1.WaitCallRequest
+	(*WaitCallResponse)(nil),      // 10: dispatch.calls.v1.WaitCallResponse
+	(*CancelCallRequest)(nil),     // 11: dispatch.calls.v1.CancelCallRequest
+	(*CancelCallResponse)(nil),    // 12: dispatch.calls.v1.CancelCallResponse
+	nil,                           // 13: dispatch.calls.v1.CallInfo.LabelsEntry
+	nil,                           // 14: dispatch.calls.v1.Submission.LabelsEntry
+	nil,                           // 15: dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	(v1.Status)(0),                // 16: dispatch.sdk.v1.Status
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*v1.CallResult)(nil),         // 18: dispatch.sdk.v1.CallResult
+	(*v1.Error)(nil),              // 19: dispatch.sdk.v1.Error
+	(*v1.Call)(nil),               // 20: dispatch.sdk.v1.Call
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	0,  // 0: dispatch.calls.v1.CallInfo.state:type_name -> dispatch.calls.v1.CallState
-	10, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
-	11, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
-	11, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
-	11, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
-	11, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
-	12, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
-	13, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
-	1,  // 8: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	0,  // 9: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	10, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	11, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	11, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
-	1,  // 13: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	14, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 15: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	1,  // 16: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	2,  // 17: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	4,  // 18: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	6,  // 19: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	8,  // 20: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	3,  // 21: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	5,  // 22: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	7,  // 23: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	9,  // 24: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
+	17, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
+	17, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
+	17, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
+	17, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
+	18, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
+	19, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
+	17, // 8: dispatch.calls.v1.CallInfo.start_time:type_name -> google.protobuf.Timestamp
+	13, // 9: dispatch.calls.v1.CallInfo.labels:type_name -> dispatch.calls.v1.CallInfo.LabelsEntry
+	20, // 10: dispatch.calls.v1.Submission.call:type_name -> dispatch.sdk.v1.Call
+	21, // 11: dispatch.calls.v1.Submission.delay:type_name -> google.protobuf.Duration
+	17, // 12: dispatch.calls.v1.Submission.start_time:type_name -> google.protobuf.Timestamp
+	14, // 13: dispatch.calls.v1.Submission.labels:type_name -> dispatch.calls.v1.Submission.LabelsEntry
+	2,  // 14: dispatch.calls.v1.SubmitRequest.submissions:type_name -> dispatch.calls.v1.Submission
+	1,  // 15: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	0,  // 16: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
+	16, // 17: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	17, // 18: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	17, // 19: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	15, // 20: dispatch.calls.v1.ListCallsRequest.labels:type_name -> dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	1,  // 21: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
+	21, // 22: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 23: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	1,  // 24: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	3,  // 25: dispatch.calls.v1.CallService.Submit:input_type -> dispatch.calls.v1.SubmitRequest
+	5,  // 26: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	7,  // 27: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	9,  // 28: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	11, // 29: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	4,  // 30: dispatch.calls.v1.CallService.Submit:output_type -> dispatch.calls.v1.SubmitResponse
+	6,  // 31: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	8,  // 32: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	10, // 33: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	12, // 34: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	30, // [30:35] is the sub-list for method output_type
+	25, // [25:30] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }
@@ -885,13 +1162,17 @@ func file_dispatch_calls_v1_calls_proto_init() {
 	if File_dispatch_calls_v1_calls_proto != nil {
 		return
 	}
+	file_dispatch_calls_v1_calls_proto_msgTypes[1].OneofWrappers = []any{
+		(*Submission_Delay)(nil),
+		(*Submission_StartTime)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dispatch_calls_v1_calls_proto_rawDesc), len(file_dispatch_calls_v1_calls_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2,7 +2,8 @@
 // @generated from file dispatch/calls/v1/calls.proto (package dispatch.calls.v1, syntax proto3)
 /* eslint-disable */
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -17,7 +18,7 @@ import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@
  * Describes the file dispatch/calls/v1/calls.proto.
  */
 export const file_dispatch_calls_v1_calls = /*@__PURE__*/
-  fileDesc("Ch1kaXNwYXRjaC9jYWxscy92MS9jYWxscy5wcm90bxIRZGlzcGF0Y2guY2FsbHMudjEipwQKCENhbGxJbmZvEhMKC2Rpc3BhdGNoX2lkGAEgASgJEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgCIAEoCRIYChByb290X2Rpc3BhdGNoX2lkGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEhAKCGZ1bmN0aW9uGAUgASgJEg8KB3ZlcnNpb24YBiABKAkSKwoFc3RhdGUYByABKA4yHC5kaXNwYXRjaC5jYWxscy52MS5DYWxsU3RhdGUSJwoGc3RhdHVzGAggASgOMhcuZGlzcGF0Y2guc2RrLnYxLlN0YXR1cxIMCgRydW5zGAkgASgFEjEKDWNyZWF0aW9uX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD2V4cGlyYXRpb25fdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtmaW5pc2hfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGcmVzdWx0GA4gASgLMhsuZGlzcGF0Y2guc2RrLnYxLkNhbGxSZXN1bHQSKgoKbGFzdF9lcnJvchgPIAEoCzIWLmRpc3BhdGNoLnNkay52MS5FcnJvchIWCg5jb3JyZWxhdGlvbl9pZBgQIAEoBCIlCg5HZXRDYWxsUmVxdWVzdBITCgtkaXNwYXRjaF9pZBgBIAEoCSI8Cg9HZXRDYWxsUmVzcG9uc2USKQoEY2FsbBgBIAEoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvIrYCChBMaXN0Q2FsbHNSZXF1ZXN0EisKBXN0YXRlGAEgASgOMhwuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbFN0YXRlEicKBnN0YXR1cxgCIAEoDjIXLmRpc3BhdGNoLnNkay52MS5TdGF0dXMSEAoIZnVuY3Rpb24YAyABKAkSEAoIZW5kcG9pbnQYBCABKAkSMQoNY3JlYXRlZF9hZnRlchgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgHIAEoCRIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCSJYChFMaXN0Q2FsbHNSZXNwb25zZRIqCgVjYWxscxgBIAMoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJTCg9XYWl0Q2FsbFJlcXVlc3QSEwoLZGlzcGF0Y2hfaWQYASABKAkSKwoIbWF4X3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iPQoQV2FpdENhbGxSZXNwb25zZRIpCgRjYWxsGAEgASgLMhsuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8iKAoRQ2FuY2VsQ2FsbFJlcXVlc3QSEwoLZGlzcGF0Y2hfaWQYASABKAkiUgoSQ2FuY2VsQ2FsbFJlc3BvbnNlEikKBGNhbGwYASABKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbxIRCgljYW5jZWxsZWQYAiABKAMqhwEKCUNhbGxTdGF0ZRIaChZDQUxMX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRQ0FMTF9TVEFURV9RVUVVRUQQARIWChJDQUxMX1NUQVRFX1JVTk5JTkcQAhIWChJDQUxMX1NUQVRFX1dBSVRJTkcQAxIXChNDQUxMX1NUQVRFX0ZJTklTSEVEEAQy7wIKC0NhbGxTZXJ2aWNlElIKB0dldENhbGwSIS5kaXNwYXRjaC5jYWxscy52MS5HZXRDYWxsUmVxdWVzdBoiLmRpc3BhdGNoLmNhbGxzLnYxLkdldENhbGxSZXNwb25zZSIAElgKCUxpc3RDYWxscxIjLmRpc3BhdGNoLmNhbGxzLnYxLkxpc3RDYWxsc1JlcXVlc3QaJC5kaXNwYXRjaC5jYWxscy52MS5MaXN0Q2FsbHNSZXNwb25zZSIAElUKCFdhaXRDYWxsEiIuZGlzcGF0Y2guY2FsbHMudjEuV2FpdENhbGxSZXF1ZXN0GiMuZGlzcGF0Y2guY2FsbHMudjEuV2FpdENhbGxSZXNwb25zZSIAElsKCkNhbmNlbENhbGwSJC5kaXNwYXRjaC5jYWxscy52MS5DYW5jZWxDYWxsUmVxdWVzdBolLmRpc3BhdGNoLmNhbGxzLnYxLkNhbmNlbENhbGxSZXNwb25zZSIAYgZwcm90bzM", [file_dispatch_sdk_v1_call, file_dispatch_sdk_v1_error, file_dispatch_sdk_v1_status, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1kaXNwYXRjaC9jYWxscy92MS9jYWxscy5wcm90bxIRZGlzcGF0Y2guY2FsbHMudjEivwUKCENhbGxJbmZvEhMKC2Rpc3BhdGNoX2lkGAEgASgJEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgCIAEoCRIYChByb290X2Rpc3BhdGNoX2lkGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEhAKCGZ1bmN0aW9uGAUgASgJEg8KB3ZlcnNpb24YBiABKAkSKwoFc3RhdGUYByABKA4yHC5kaXNwYXRjaC5jYWxscy52MS5DYWxsU3RhdGUSJwoGc3RhdHVzGAggASgOMhcuZGlzcGF0Y2guc2RrLnYxLlN0YXR1cxIMCgRydW5zGAkgASgFEjEKDWNyZWF0aW9uX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD2V4cGlyYXRpb25fdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtmaW5pc2hfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGcmVzdWx0GA4gASgLMhsuZGlzcGF0Y2guc2RrLnYxLkNhbGxSZXN1bHQSKgoKbGFzdF9lcnJvchgPIAEoCzIWLmRpc3BhdGNoLnNkay52MS5FcnJvchIWCg5jb3JyZWxhdGlvbl9pZBgQIAEoBBIuCgpzdGFydF90aW1lGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3CgZsYWJlbHMYEiADKAsyJy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mby5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIoICCgpTdWJtaXNzaW9uEiMKBGNhbGwYASABKAsyFS5kaXNwYXRjaC5zZGsudjEuQ2FsbBIqCgVkZWxheRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEjAKCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASOQoGbGFiZWxzGAQgAygLMikuZGlzcGF0Y2guY2FsbHMudjEuU3VibWlzc2lvbi5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgcKBXN0YXJ0IkMKDVN1Ym1pdFJlcXVlc3QSMgoLc3VibWlzc2lvbnMYASADKAsyHS5kaXNwYXRjaC5jYWxscy52MS5TdWJtaXNzaW9uIiYKDlN1Ym1pdFJlc3BvbnNlEhQKDGRpc3BhdGNoX2lkcxgBIAMoCSIlCg5HZXRDYWxsUmVxdWVzdBITCgtkaXNwYXRjaF9pZBgBIAEoCSI8Cg9HZXRDYWxsUmVzcG9uc2USKQoEY2FsbBgBIAEoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvIqYDChBMaXN0Q2FsbHNSZXF1ZXN0EisKBXN0YXRlGAEgASgOMhwuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbFN0YXRlEicKBnN0YXR1cxgCIAEoDjIXLmRpc3BhdGNoLnNkay52MS5TdGF0dXMSEAoIZnVuY3Rpb24YAyABKAkSEAoIZW5kcG9pbnQYBCABKAkSMQoNY3JlYXRlZF9hZnRlchgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlZF9iZWZvcmUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgHIAEoCRIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRI/CgZsYWJlbHMYCiADKAsyLy5kaXNwYXRjaC5jYWxscy52MS5MaXN0Q2FsbHNSZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWAoRTGlzdENhbGxzUmVzcG9uc2USKgoFY2FsbHMYASADKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiUwoPV2FpdENhbGxSZXF1ZXN0EhMKC2Rpc3BhdGNoX2lkGAEgASgJEisKCG1heF93YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIj0KEFdhaXRDYWxsUmVzcG9uc2USKQoEY2FsbBgBIAEoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvIigKEUNhbmNlbENhbGxSZXF1ZXN0EhMKC2Rpc3BhdGNoX2lkGAEgASgJIlIKEkNhbmNlbENhbGxSZXNwb25zZRIpCgRjYWxsGAEgASgLMhsuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8SEQoJY2FuY2VsbGVkGAIgASgDKocBCglDYWxsU3RhdGUSGgoWQ0FMTF9TVEFURV9VTlNQRUNJRklFRBAAEhUKEUNBTExfU1RBVEVfUVVFVUVEEAESFgoSQ0FMTF9TVEFURV9SVU5OSU5HEAISFgoSQ0FMTF9TVEFURV9XQUlUSU5HEAMSFwoTQ0FMTF9TVEFURV9GSU5JU0hFRBAEMsADCgtDYWxsU2VydmljZRJPCgZTdWJtaXQSIC5kaXNwYXRjaC5jYWxscy52MS5TdWJtaXRSZXF1ZXN0GiEuZGlzcGF0Y2guY2FsbHMudjEuU3VibWl0UmVzcG9uc2UiABJSCgdHZXRDYWxsEiEuZGlzcGF0Y2guY2FsbHMudjEuR2V0Q2FsbFJlcXVlc3QaIi5kaXNwYXRjaC5jYWxscy52MS5HZXRDYWxsUmVzcG9uc2UiABJYCglMaXN0Q2FsbHMSIy5kaXNwYXRjaC5jYWxscy52MS5MaXN0Q2FsbHNSZXF1ZXN0GiQuZGlzcGF0Y2guY2FsbHMudjEuTGlzdENhbGxzUmVzcG9uc2UiABJVCghXYWl0Q2FsbBIiLmRpc3BhdGNoLmNhbGxzLnYxLldhaXRDYWxsUmVxdWVzdBojLmRpc3BhdGNoLmNhbGxzLnYxLldhaXRDYWxsUmVzcG9uc2UiABJbCgpDYW5jZWxDYWxsEiQuZGlzcGF0Y2guY2FsbHMudjEuQ2FuY2VsQ2FsbFJlcXVlc3QaJS5kaXNwYXRjaC5jYWxscy52MS5DYW5jZWxDYWxsUmVzcG9uc2UiAGIGcHJvdG8z", [file_dispatch_sdk_v1_call, file_dispatch_sdk_v1_error, file_dispatch_sdk_v1_status, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message dispatch.calls.v1.CallInfo.
@@ -27,60 +28,81 @@ export const CallInfoSchema = /*@__PURE__*/
   messageDesc(file_dispatch_calls_v1_calls, 0);
 
 /**
+ * Describes the message dispatch.calls.v1.Submission.
+ * Use `create(SubmissionSchema)` to create a new message.
+ */
+export const SubmissionSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 1);
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitRequest.
+ * Use `create(SubmitRequestSchema)` to create a new message.
+ */
+export const SubmitRequestSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 2);
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitResponse.
+ * Use `create(SubmitResponseSchema)` to create a new message.
+ */
+export const SubmitResponseSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 3);
+
+/**
  * Describes the message dispatch.calls.v1.GetCallRequest.
  * Use `create(GetCallRequestSchema)` to create a new message.
  */
 export const GetCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 1);
+  messageDesc(file_dispatch_calls_v1_calls, 4);
 
 /**
  * Describes the message dispatch.calls.v1.GetCallResponse.
  * Use `create(GetCallResponseSchema)` to create a new message.
  */
 export const GetCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 2);
+  messageDesc(file_dispatch_calls_v1_calls, 5);
 
 /**
  * Describes the message dispatch.calls.v1.ListCallsRequest.
  * Use `create(ListCallsRequestSchema)` to create a new message.
  */
 export const ListCallsRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 3);
+  messageDesc(file_dispatch_calls_v1_calls, 6);
 
 /**
  * Describes the message dispatch.calls.v1.ListCallsResponse.
  * Use `create(ListCallsResponseSchema)` to create a new message.
  */
 export const ListCallsResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 4);
+  messageDesc(file_dispatch_calls_v1_calls, 7);
 
 /**
  * Describes the message dispatch.calls.v1.WaitCallRequest.
  * Use `create(WaitCallRequestSchema)` to create a new message.
  */
 export const WaitCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 5);
+  messageDesc(file_dispatch_calls_v1_calls, 8);
 
 /**
  * Describes the message dispatch.calls.v1.WaitCallResponse.
  * Use `create(WaitCallResponseSchema)` to create a new message.
  */
 export const WaitCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 6);
+  messageDesc(file_dispatch_calls_v1_calls, 9);
 
 /**
  * Describes the message dispatch.calls.v1.CancelCallRequest.
  * Use `create(CancelCallRequestSchema)` to create a new message.
  */
 export const CancelCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 7);
+  messageDesc(file_dispatch_calls_v1_calls, 10);
 
 /**
  * Describes the message dispatch.calls.v1.CancelCallResponse.
  * Use `create(CancelCallResponseSchema)` to create a new message.
  */
 export const CancelCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 8);
+  messageDesc(file_dispatch_calls_v1_calls, 11);
 
 /**
  * Describes the enum dispatch.calls.v1.CallState.
@@ -97,8 +119,9 @@ export const CallState = /*@__PURE__*/
   tsEnum(CallStateSchema);
 
 /**
- * CallService tells what became of calls, and cancels them. It takes the same
- * API keys as DispatchService.
+ * CallService records calls with more to say about them than a DispatchRequest
+ * can, tells what became of calls, and cancels them. It takes the same API keys
+ * as DispatchService.
  *
  * @generated from service dispatch.calls.v1.CallService
  */

@@ -21,6 +21,31 @@ public final class CallsProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Submission_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Submission_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Submission_LabelsEntry_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_SubmitRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_SubmitResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -35,6 +60,11 @@ public final class CallsProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor;
   static final 
@@ -74,7 +104,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\036google/protobuf/durat" +
       "ion.proto\032\037google/protobuf/timestamp.pro" +
-      "to\"\335\005\n\010CallInfo\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "to\"\224\007\n\010CallInfo\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
       "spatchId\022,\n\022parent_dispatch_id\030\002 \001(\tR\020pa" +
       "rentDispatchId\022(\n\020root_dispatch_id\030\003 \001(\t" +
       "R\016rootDispatchId\022\032\n\010endpoint\030\004 \001(\tR\010endp" +
@@ -92,45 +122,66 @@ public final class CallsProto {
       "t\030\016 \001(\0132\033.dispatch.sdk.v1.CallResultR\006re" +
       "sult\0225\n\nlast_error\030\017 \001(\0132\026.dispatch.sdk." +
       "v1.ErrorR\tlastError\022%\n\016correlation_id\030\020 " +
-      "\001(\004R\rcorrelationId\"1\n\016GetCallRequest\022\037\n\013" +
-      "dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCall" +
-      "Response\022/\n\004call\030\001 \001(\0132\033.dispatch.calls." +
-      "v1.CallInfoR\004call\"\235\003\n\020ListCallsRequest\0222" +
-      "\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.CallSt" +
-      "ateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sd" +
-      "k.v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010f" +
-      "unction\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rc" +
-      "reated_after\030\005 \001(\0132\032.google.protobuf.Tim" +
-      "estampR\014createdAfter\022A\n\016created_before\030\006" +
-      " \001(\0132\032.google.protobuf.TimestampR\rcreate" +
-      "dBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020par" +
-      "entDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSi" +
-      "ze\022\035\n\npage_token\030\t \001(\tR\tpageToken\"n\n\021Lis" +
-      "tCallsResponse\0221\n\005calls\030\001 \003(\0132\033.dispatch" +
-      ".calls.v1.CallInfoR\005calls\022&\n\017next_page_t" +
-      "oken\030\002 \001(\tR\rnextPageToken\"h\n\017WaitCallReq" +
-      "uest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n" +
-      "\010max_wait\030\002 \001(\0132\031.google.protobuf.Durati" +
-      "onR\007maxWait\"C\n\020WaitCallResponse\022/\n\004call\030" +
+      "\001(\004R\rcorrelationId\0229\n\nstart_time\030\021 \001(\0132\032" +
+      ".google.protobuf.TimestampR\tstartTime\022?\n" +
+      "\006labels\030\022 \003(\0132\'.dispatch.calls.v1.CallIn" +
+      "fo.LabelsEntryR\006labels\0329\n\013LabelsEntry\022\020\n" +
+      "\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028" +
+      "\001\"\256\002\n\nSubmission\022)\n\004call\030\001 \001(\0132\025.dispatc" +
+      "h.sdk.v1.CallR\004call\0221\n\005delay\030\002 \001(\0132\031.goo" +
+      "gle.protobuf.DurationH\000R\005delay\022;\n\nstart_" +
+      "time\030\003 \001(\0132\032.google.protobuf.TimestampH\000" +
+      "R\tstartTime\022A\n\006labels\030\004 \003(\0132).dispatch.c" +
+      "alls.v1.Submission.LabelsEntryR\006labels\0329" +
+      "\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value" +
+      "\030\002 \001(\tR\005value:\0028\001B\007\n\005start\"P\n\rSubmitRequ" +
+      "est\022?\n\013submissions\030\001 \003(\0132\035.dispatch.call" +
+      "s.v1.SubmissionR\013submissions\"3\n\016SubmitRe" +
+      "sponse\022!\n\014dispatch_ids\030\001 \003(\tR\013dispatchId" +
+      "s\"1\n\016GetCallRequest\022\037\n\013dispatch_id\030\001 \001(\t" +
+      "R\ndispatchId\"B\n\017GetCallResponse\022/\n\004call\030" +
       "\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004call" +
-      "\"4\n\021CancelCallRequest\022\037\n\013dispatch_id\030\001 \001" +
-      "(\tR\ndispatchId\"c\n\022CancelCallResponse\022/\n\004" +
-      "call\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR" +
-      "\004call\022\034\n\tcancelled\030\002 \001(\003R\tcancelled*\207\001\n\t" +
-      "CallState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n" +
-      "\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNI" +
-      "NG\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STA" +
-      "TE_FINISHED\020\0042\357\002\n\013CallService\022R\n\007GetCall" +
-      "\022!.dispatch.calls.v1.GetCallRequest\032\".di" +
-      "spatch.calls.v1.GetCallResponse\"\000\022X\n\tLis" +
-      "tCalls\022#.dispatch.calls.v1.ListCallsRequ" +
-      "est\032$.dispatch.calls.v1.ListCallsRespons" +
-      "e\"\000\022U\n\010WaitCall\022\".dispatch.calls.v1.Wait" +
-      "CallRequest\032#.dispatch.calls.v1.WaitCall" +
-      "Response\"\000\022[\n\nCancelCall\022$.dispatch.call" +
-      "s.v1.CancelCallRequest\032%.dispatch.calls." +
-      "v1.CancelCallResponse\"\000B%\n\025run.dispatch." +
-      "calls.v1B\nCallsProtoP\001b\006proto3"
+      "\"\241\004\n\020ListCallsRequest\0222\n\005state\030\001 \001(\0162\034.d" +
+      "ispatch.calls.v1.CallStateR\005state\022/\n\006sta" +
+      "tus\030\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006stat" +
+      "us\022\032\n\010function\030\003 \001(\tR\010function\022\032\n\010endpoi" +
+      "nt\030\004 \001(\tR\010endpoint\022?\n\rcreated_after\030\005 \001(" +
+      "\0132\032.google.protobuf.TimestampR\014createdAf" +
+      "ter\022A\n\016created_before\030\006 \001(\0132\032.google.pro" +
+      "tobuf.TimestampR\rcreatedBefore\022,\n\022parent" +
+      "_dispatch_id\030\007 \001(\tR\020parentDispatchId\022\033\n\t" +
+      "page_size\030\010 \001(\005R\010pageSize\022\035\n\npage_token\030" +
+      "\t \001(\tR\tpageToken\022G\n\006labels\030\n \003(\0132/.dispa" +
+      "tch.calls.v1.ListCallsRequest.LabelsEntr" +
+      "yR\006labels\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003k" +
+      "ey\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"n\n\021ListCall" +
+      "sResponse\0221\n\005calls\030\001 \003(\0132\033.dispatch.call" +
+      "s.v1.CallInfoR\005calls\022&\n\017next_page_token\030" +
+      "\002 \001(\tR\rnextPageToken\"h\n\017WaitCallRequest\022" +
+      "\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_" +
+      "wait\030\002 \001(\0132\031.google.protobuf.DurationR\007m" +
+      "axWait\"C\n\020WaitCallResponse\022/\n\004call\030\001 \001(\013" +
+      "2\033.dispatch.calls.v1.CallInfoR\004call\"4\n\021C" +
+      "ancelCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\nd" +
+      "ispatchId\"c\n\022CancelCallResponse\022/\n\004call\030" +
+      "\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004call" +
+      "\022\034\n\tcancelled\030\002 \001(\003R\tcancelled*\207\001\n\tCallS" +
+      "tate\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL" +
+      "_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022" +
+      "\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FI" +
+      "NISHED\020\0042\300\003\n\013CallService\022O\n\006Submit\022 .dis" +
+      "patch.calls.v1.SubmitRequest\032!.dispatch." +
+      "calls.v1.SubmitResponse\"\000\022R\n\007GetCall\022!.d" +
+      "ispatch.calls.v1.GetCallRequest\032\".dispat" +
+      "ch.calls.v1.GetCallResponse\"\000\022X\n\tListCal" +
+      "ls\022#.dispatch.calls.v1.ListCallsRequest\032" +
+      "$.dispatch.calls.v1.ListCallsResponse\"\000\022" +
+      "U\n\010WaitCall\022\".dispatch.calls.v1.WaitCall" +
+      "Request\032#.dispatch.calls.v1.WaitCallResp" +
+      "onse\"\000\022[\n\nCancelCall\022$.dispatch.calls.v1" +
+      ".CancelCallRequest\032%.dispatch.calls.v1.C" +
+      "ancelCallResponse\"\000B%\n\025run.dispatch.call" +
+      "s.v1B\nCallsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -146,51 +197,87 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", });
-    internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "StartTime", "Labels", });
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_CallInfo_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
+    internal_static_dispatch_calls_v1_Submission_descriptor =
       getDescriptor().getMessageTypes().get(1);
+    internal_static_dispatch_calls_v1_Submission_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Submission_descriptor,
+        new java.lang.String[] { "Call", "Delay", "StartTime", "Labels", "Start", });
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_Submission_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
+    internal_static_dispatch_calls_v1_SubmitRequest_descriptor =
+      getDescriptor().getMessageTypes().get(2);
+    internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_SubmitRequest_descriptor,
+        new java.lang.String[] { "Submissions", });
+    internal_static_dispatch_calls_v1_SubmitResponse_descriptor =
+      getDescriptor().getMessageTypes().get(3);
+    internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_SubmitResponse_descriptor,
+        new java.lang.String[] { "DispatchIds", });
+    internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
+      getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_GetCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(2);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_dispatch_calls_v1_GetCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_ListCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
-        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", });
+        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Labels", });
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_ListCallsRequest_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsResponse_descriptor,
         new java.lang.String[] { "Calls", "NextPageToken", });
     internal_static_dispatch_calls_v1_WaitCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(8);
     internal_static_dispatch_calls_v1_WaitCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "MaxWait", });
     internal_static_dispatch_calls_v1_WaitCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(9);
     internal_static_dispatch_calls_v1_WaitCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_CancelCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(7);
+      getDescriptor().getMessageTypes().get(10);
     internal_static_dispatch_calls_v1_CancelCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CancelCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(8);
+      getDescriptor().getMessageTypes().get(11);
     internal_static_dispatch_calls_v1_CancelCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallResponse_descriptor,
