@@ -62,6 +62,9 @@ if TYPE_CHECKING:
         GetCallResponse,
         ListCallsRequest,
         ListCallsResponse,
+        Submission,
+        SubmitRequest,
+        SubmitResponse,
         WaitCallRequest,
         WaitCallResponse,
     )
@@ -98,6 +101,9 @@ __all__ = [
     "RunRequest",
     "RunResponse",
     "State",
+    "Submission",
+    "SubmitRequest",
+    "SubmitResponse",
     "WaitCallRequest",
     "WaitCallResponse",
     "load_all",
@@ -160,7 +166,7 @@ def to_json(message: Any) -> str:
 
 def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
     for field, value in message.ListFields():
-        if field.message_type is None:
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue
         inner = found[field.json_name]
         pairs = zip(value, inner, strict=True) if isinstance(inner, list) else [(value, inner)]

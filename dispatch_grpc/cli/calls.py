@@ -10,7 +10,7 @@ import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import AsyncClient, CallError, DispatchError, Status, TLSCredentials
-from dispatch_grpc.cli.input import duration_option, since_option
+from dispatch_grpc.cli.input import duration_option, labels_option, since_option
 from dispatch_grpc.cli.output import (
     complain,
     details,
@@ -165,6 +165,14 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
 @click.option("--parent", metavar="ID", help="Only calls that this call made.")
 @click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=labels_option,
+    help="Only calls with this label; with all of them if it is given several times.",
+)
+@click.option(
     "--since",
     metavar="TIME",
     callback=since_option,
@@ -187,6 +195,7 @@ def list_(
     function: str | None,
     endpoint: str | None,
     parent: str | None,
+    labels: dict[str, str] | None,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -206,6 +215,7 @@ def list_(
             endpoint=endpoint,
             created_after=since,
             parent=parent,
+            labels=labels,
             limit=limit,
         ),
     )

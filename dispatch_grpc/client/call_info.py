@@ -2,6 +2,7 @@
 
 import base64
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,8 @@ class CallInfo:
         finish_time: When the call finished; None before that.
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
+        start_time: When the call was to begin at the earliest; None for at once.
+        labels: The labels of the call.
         message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
     """
 
@@ -76,6 +79,8 @@ class CallInfo:
     error: CallError | None = field(compare=False)
     last_error: CallError | None = field(compare=False)
     message: "schema.CallInfo" = field(hash=False)
+    start_time: datetime | None
+    labels: Mapping[str, str] = field(hash=False)
 
     @classmethod
     def of(cls, message: "schema.CallInfo") -> "CallInfo":
@@ -98,6 +103,8 @@ class CallInfo:
             call_error(result.error, status) if result.HasField("error") else None,
             call_error(message.last_error, status) if message.HasField("last_error") else None,
             message,
+            time_of(message, "start_time"),
+            dict(message.labels),
         )
 
     def to_dict(self) -> dict[str, Any]:

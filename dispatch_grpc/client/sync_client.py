@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
+    from dispatch_grpc.client.later import Delay
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -87,6 +88,9 @@ class Client(BaseClient["grpc.Channel"]):
         self,
         call: Call,
         *,
+        delay: "Delay | None" = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -95,6 +99,12 @@ class Client(BaseClient["grpc.Channel"]):
 
         Args:
             call: The call, as `new_call` makes it.
+            delay: How long after it is recorded the call begins: a timedelta or a number of
+                seconds, counted by the service's clock.
+            at: When the call begins instead: a datetime with a time zone; one that has passed
+                means at once. The call's expiration counts from when it is recorded.
+            labels: Up to 16 labels, to find the call by: keys of 1 to 63 letters, digits, `_`,
+                `.`, `-` and `/`, values of up to 255 bytes.
             timeout: Longest time for this dispatch with all its retries, instead of the
                 client's timeout: a timedelta or a number of seconds; None means no limit.
             metadata: Metadata to send in addition to the client's.
@@ -113,12 +123,19 @@ class Client(BaseClient["grpc.Channel"]):
             DeadlineExceededError: There was no answer in time.
             UnavailableError: The service could not be reached.
             ProtocolError: The server at the API URL is not a Dispatch service.
+            NotFoundError: The service cannot delay or label calls (UNIMPLEMENTED); it has recorded
+                nothing.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
         check_call(call, 0)
         key = settings.idempotency_key(idempotency_key)
         seconds = self._settings.seconds(timeout)
-        return self._send(DispatchRequest(calls=[call]), seconds, metadata, key)[0]
+        request: explain.Request = DispatchRequest(calls=[call])
+        if not (delay is None and at is None and labels is None):
+            from dispatch_grpc.client import later
+
+            request = later.submit_request([call], {0: later.options_of(delay, at, labels)})
+        return self._send(request, seconds, metadata, key)[0]
 
     def batch(self) -> Batch:
         """Make an empty batch: its calls are recorded together, all or none.
@@ -268,6 +285,7 @@ class Client(BaseClient["grpc.Channel"]):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         parent: str | None = None,
+        labels: Mapping[str, str] | None = None,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -281,6 +299,7 @@ class Client(BaseClient["grpc.Channel"]):
             created_after: Only calls recorded at or after this time.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
+            labels: Only calls that have all of these labels.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -304,6 +323,7 @@ class Client(BaseClient["grpc.Channel"]):
             created_after=created_after,
             created_before=created_before,
             parent=parent,
+            labels=labels,
             limit=limit,
             timeout=timeout,
         )
@@ -337,7 +357,7 @@ class Client(BaseClient["grpc.Channel"]):
 
     def _send(
         self,
-        request: DispatchRequest,
+        request: explain.Request,
         seconds: float | None,
         metadata: Mapping[str, str] | None,
         key: str,
@@ -352,14 +372,17 @@ class Client(BaseClient["grpc.Channel"]):
         if self._closed or self._pid != os.getpid():
             self._recover()
         try:
-            response = self._transport.send(request, pairs, seconds)
+            if isinstance(request, DispatchRequest):
+                response = self._transport.send(request, pairs, seconds)
+            else:
+                response = self._transport.call("Submit", request, pairs, seconds)
         except RPCError as error:
             raise explain.explain_dispatch(own, error, request, key) from error.__cause__
         except ClientStateError as error:
             error.idempotency_key = key
             raise
         ids = list(response.dispatch_ids)
-        if len(ids) != len(request.calls):
+        if len(ids) != explain.calls_in(request):
             raise explain.miscounted(own, request, len(ids), key)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("dispatched to %s: %s", own.target.url, ids)

@@ -14,23 +14,29 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
-from dispatch_grpc.serving.codecs import CODECS
-from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
+from dispatch_grpc.serving.dispatch_service import (
+    Authenticate,
+    answering,
+    connect_error,
+    dispatch_app,
+)
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 
 class _CallService:
     """CallService, with errors as the server's library has them."""
 
-    def __init__(self, watching: Watching) -> None:
+    def __init__(self, watching: Watching, accepting: Accepting, keys: KeyRing) -> None:
         for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
             setattr(self, name, _translated(getattr(watching, name)))
+        self.submit = answering(accepting.submit, keys)
 
 
 def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     async def call(request: Any, ctx: Any) -> Any:  # noqa: ARG001
         try:
-            return await method(request)
+            return await method(await decoded(request))
         except RPCError as error:
             raise connect_error(error) from error
         except Exception as error:
@@ -59,16 +65,16 @@ class Application:
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
-        service: Any = _CallService(watching)
+        service: Any = _CallService(watching, accepting, keys)
         calls = CallServiceASGIApplication(
             service,
             interceptors=(Authenticate(keys),),
             read_max_bytes=max_request_bytes,
             compressions=None,
-            codecs=CODECS,
+            codecs=LATE_CODECS,
         )
         self._calls_path = calls.path
-        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
+        methods = ("Submit", "GetCall", "ListCalls", "WaitCall", "CancelCall")
         self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
         self._metrics = metrics
         self._is_ready = is_ready

@@ -7,6 +7,7 @@ nothing.
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A call to be recorded."""
+    """A call to be recorded; without a start it begins at once."""
 
     id: UUID
     call: Call
@@ -59,6 +60,8 @@ class New:
     parent_id: UUID | None = None
     parent_generation: int = 0
     root_id: UUID | None = None
+    starts_at: datetime | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

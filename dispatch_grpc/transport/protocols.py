@@ -15,7 +15,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 CLOSED = "the client was closed while the request was under way"
 
-Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall"]
+Method = Literal["Submit", "GetCall", "ListCalls", "WaitCall", "CancelCall"]
 """The methods of CallService."""
 
 

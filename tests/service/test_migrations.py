@@ -70,6 +70,31 @@ async def accept(connection: Any, *calls: New, key: bytes | None = None) -> list
     return list(ids)
 
 
+async def accept_before(connection: Any, *calls: New, key: bytes | None = None) -> list[UUID]:
+    """Record calls as processes of the version before do."""
+    arguments = (
+        [one.id for one in calls],
+        [one.parent_id for one in calls],
+        [one.parent_generation for one in calls],
+        [one.root_id or one.id for one in calls],
+        [0 for _ in calls],
+        [one.call.endpoint for one in calls],
+        [one.call.function for one in calls],
+        [one.call.version for one in calls],
+        [one.call.input.SerializeToString() for one in calls],
+        [one.expires_at for one in calls],
+        datetime.now(UTC),
+        store_accept.lanes_of(calls),
+        [Job(one.id, 0).pack() for one in calls],
+    )
+    places = ", ".join(f"${number}" for number in range(1, 16))
+    async with connection.transaction():
+        if await connection.fetchval(f"SELECT record({places})", key, b"", *arguments):
+            return [one.id for one in calls]
+        ids: list[UUID] = await connection.fetchval("SELECT ids FROM requests WHERE key = $1", key)
+        return ids
+
+
 class Older:
     """What processes of the version before go on doing."""
 
@@ -87,7 +112,7 @@ class Older:
             number += 1
             async with self._pool.acquire() as connection:
                 try:
-                    (id,) = await accept(connection, new(), key=key)
+                    (id,) = await accept_before(connection, new(), key=key)
                 except asyncpg.InvalidColumnReferenceError as error:
                     # It was in the function of before as the table changed: once, and the client
                     # is told to try again.
@@ -130,8 +155,9 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
     old = [new() for _ in range(10)]
 
     async def fill(connection: Any) -> None:
-        await accept(connection, queued, running, waiting, ended, waited_for, orphan, *old)
-        await accept(connection, new(), key=b"known")
+        some = (queued, running, waiting, ended, waited_for, orphan, *old)
+        await accept_before(connection, *some)
+        await accept_before(connection, new(), key=b"known")
         await connection.execute("UPDATE calls SET state = 2 WHERE id = $1", running.id)
         state = "state = 3, poll = '', min_results = 2, ready = 1, outstanding = 1"
         await connection.execute(f"UPDATE calls SET {state} WHERE id = $1", waiting.id)
@@ -153,7 +179,7 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
         )
         async with pool.acquire() as connection:
             await fill(connection)
-            known = await accept(connection, new(), key=b"known")
+            known = await accept_before(connection, new(), key=b"known")
         older = Older(pool)
         tasks = [asyncio.create_task(older.run())]
         await asyncio.sleep(0.3)
