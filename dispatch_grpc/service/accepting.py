@@ -25,6 +25,7 @@ from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.submissions import new_of
@@ -45,6 +46,7 @@ class Accepting:
         max_backlog: int,
     ) -> None:
         self._database = database
+        self._recorder = Recorder(database)
         self._worker = worker
         self._settings = settings
         self._metrics = metrics
@@ -86,7 +88,7 @@ class Accepting:
             self._check(f"calls[{index}]", call)
         now, expires_at = self._database.clock.now(), self._settings.limits.expires_at
         calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
-        return await self._record(calls, now, key, _body(request))
+        return await self._record(calls, now, key, request)
 
     async def _submit(self, request: SubmitRequest, key: str | None) -> Sequence[UUID]:
         self._check_number("submissions", len(request.submissions))
@@ -97,7 +99,7 @@ class Accepting:
             if isinstance(found, str):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"submissions[{index}].{found}")
             calls.append(found)
-        return await self._record(calls, now, key, _body(request))
+        return await self._record(calls, now, key, request)
 
     def _check_number(self, field: str, number: int) -> None:
         most = self._settings.limits.max_calls
@@ -114,7 +116,11 @@ class Accepting:
             raise rpc_error(Code.INVALID_ARGUMENT, f"{place}.{problem}")
 
     async def _record(
-        self, calls: Sequence[New], now: datetime, key: str | None, body: bytes
+        self,
+        calls: Sequence[New],
+        now: datetime,
+        key: str | None,
+        request: DispatchRequest | SubmitRequest,
     ) -> Sequence[UUID]:
         if not calls:
             return []
@@ -126,28 +132,29 @@ class Accepting:
                 f"try again in 1 s",
             )
         digest = None if key is None else _digest(key.encode())
+        # Those of Dispatch and of Submit differ, also when their bytes do not.
+        body = b"" if isinstance(request, DispatchRequest) else b"Submit\0"
+        body += request.SerializeToString(deterministic=True)
         try:
             self._worker.make_way()
-            # One statement, and so a transaction, of the pool whose commits are on disk.
-            async with self._database.durable.acquire() as connection:
-                ids, lanes = await store_accept.accept(
-                    connection, calls, now, key=digest, body=body
-                )
+            accepted = await self._recorder.record(
+                store_accept.Request(calls, digest, _digest(body), len(body))
+            )
         except Exception as error:
             if is_transient(error):
                 self._database.health.failed(error)
                 raise _away(error) from error
             raise
         self._worker.make_way()
-        if lanes:
-            self._expect(calls, lanes, now)
+        if accepted.is_new:
+            self._expect(calls, now)
             self._metrics.accepted.inc(len(calls))
-        return ids
+        return accepted.ids
 
-    def _expect(self, calls: Sequence[New], lanes: Sequence[str], now: datetime) -> None:
+    def _expect(self, calls: Sequence[New], now: datetime) -> None:
         """Tell the worker which lanes have jobs now, and which have some later."""
         due = []
-        for new, lane in zip(calls, lanes, strict=True):
+        for new, lane in zip(calls, store_accept.lanes_of(calls), strict=True):
             if new.starts_at is None:
                 due.append(lane)
             else:
@@ -157,12 +164,6 @@ class Accepting:
 
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-def _body(request: DispatchRequest | SubmitRequest) -> bytes:
-    """Return a digest of a request, which those of the other method do not have."""
-    kind = b"" if isinstance(request, DispatchRequest) else b"Submit\0"
-    return _digest(kind + request.SerializeToString(deterministic=True))
 
 
 def _away(error: BaseException) -> RPCError:

@@ -22,11 +22,13 @@ class Request:
         calls: The calls, one or more.
         key: The idempotency key.
         body: A digest of the request, which tells it from others with its key.
+        size: Its size in bytes.
     """
 
     calls: Sequence[New]
     key: bytes | None = None
     body: bytes = b""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
