@@ -1,7 +1,7 @@
 """`new_call`, and the rules for every call."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
@@ -142,6 +142,39 @@ def problem_of(call: Call, *, nested: bool = False) -> str | None:
                 f"got seconds={seconds}, nanos={nanos}"
             )
     return None
+
+
+MAX_LABELS = 16
+_LABEL_KEY = r"[A-Za-z0-9_.\-/]{1,63}"
+_MAX_LABEL_BYTES = 255
+
+
+def labels_problem(labels: Any) -> str | None:
+    """Return the reason to reject the labels of a call, or None; the rules are in `calls.proto`."""
+    if not isinstance(labels, Mapping):
+        return f"labels: a mapping of str to str is required; got {type(labels).__name__}"
+    if len(labels) > MAX_LABELS:
+        return f"labels: at most {MAX_LABELS} are allowed; got {len(labels)}"
+    for key, value in labels.items():
+        if not (isinstance(key, str) and re.fullmatch(_LABEL_KEY, key)):
+            return (
+                f"labels: a key of 1 to 63 letters, digits, '_', '.', '-' and '/' is required; "
+                f"got {_given(key)}"
+            )
+        if not (isinstance(value, str) and _is_label_value(value)):
+            return (
+                f"labels[{key!r}]: a text of up to {_MAX_LABEL_BYTES} bytes of UTF-8 without "
+                f"control characters is required; got {_given(value)}"
+            )
+    return None
+
+
+def _is_label_value(value: str) -> bool:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return size <= _MAX_LABEL_BYTES and not re.search(r"[\x00-\x1f\x7f]", value)
 
 
 def _problem(endpoint: str, function: str) -> str | None:

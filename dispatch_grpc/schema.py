@@ -65,6 +65,9 @@ if TYPE_CHECKING:
         ListCallsRequest,
         ListCallsResponse,
         Pending,
+        Submission,
+        SubmitRequest,
+        SubmitResponse,
         WaitCallRequest,
         WaitCallResponse,
     )
@@ -140,6 +143,9 @@ __all__ = [
     "ScheduleInfo",
     "ScheduleOverlap",
     "State",
+    "Submission",
+    "SubmitRequest",
+    "SubmitResponse",
     "TriggerScheduleRequest",
     "TriggerScheduleResponse",
     "UpdateScheduleRequest",
@@ -207,7 +213,7 @@ def to_json(message: Any) -> str:
 
 def _add_empty_values(message: Any, found: dict[str, Any]) -> None:
     for field, value in message.ListFields():
-        if field.message_type is None:
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue
         inner = found[field.json_name]
         pairs = zip(value, inner, strict=True) if isinstance(inner, list) else [(value, inner)]

@@ -11,7 +11,7 @@ import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import AsyncClient, CallError, CallState, DispatchError, Status, TLSCredentials
-from dispatch_grpc.cli.input import duration_option, since_option
+from dispatch_grpc.cli.input import duration_option, labels_option, since_option
 from dispatch_grpc.cli.output import (
     complain,
     details,
@@ -168,6 +168,14 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 @click.option("--parent", metavar="ID", help="Only calls that this call made.")
 @click.option("--schedule", metavar="NAME", help="Only calls that this schedule dispatched.")
 @click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=labels_option,
+    help="Only calls with this label; with all of them if it is given several times.",
+)
+@click.option(
     "--since",
     metavar="TIME",
     callback=since_option,
@@ -191,6 +199,7 @@ def list_(
     endpoint: str | None,
     parent: str | None,
     schedule: str | None,
+    labels: dict[str, str] | None,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -211,6 +220,7 @@ def list_(
             created_after=since,
             parent=parent,
             schedule=schedule,
+            labels=labels,
             limit=limit,
         ),
     )

@@ -23,7 +23,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -51,7 +51,9 @@ from dispatch_grpc.cli.complete import complete
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
+    at_option,
     duration_option,
+    labels_option,
     lines,
     parse,
     read_call,
@@ -188,6 +190,26 @@ Example:
     "--version", default="", help="Version of the application that the call is meant for."
 )
 @click.option(
+    "--delay",
+    metavar="DURATION",
+    callback=duration_option(),
+    help="Begin the call this long after it is recorded.",
+)
+@click.option(
+    "--at",
+    metavar="TIME",
+    callback=at_option,
+    help="Begin the call at this time (ISO 8601; without an offset it is local).",
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=labels_option,
+    help="Label to find the call by; may be given up to 16 times.",
+)
+@click.option(
     "--wait",
     is_flag=True,
     help="Wait until the call has finished, and print its output like 'wait'; the id goes to "
@@ -202,6 +224,9 @@ def call(
     file: BinaryIO | None,
     expiration: timedelta | None,
     version: str,
+    delay: timedelta | None,
+    at: datetime | None,
+    labels: dict[str, str] | None,
     wait: bool,
     idempotency_key: str | None,
     as_json: bool,
@@ -228,7 +253,7 @@ def call(
         raise MistakeError(f"{source}: {error}") from error
     client = _client(settings)
     calls = client.batch()
-    calls.add(new)
+    calls.add(new, delay=delay, at=at, labels=labels)
     if not wait:
         ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
         _print_ids(ids, as_json=as_json)
@@ -251,7 +276,9 @@ def call(
     epilog="""\b
 A call must be on one line; only endpoint and function are required:
   {"endpoint": "https://example.com", "function": "greet",
-   "input": {"name": "Ada"}, "expiration": "30s", "version": "1.2"}"""
+   "input": {"name": "Ada"}, "expiration": "30s", "version": "1.2",
+   "delay": "10m", "labels": {"order": "o1"}}
+"at" is a time instead of a delay."""
 )
 @click.argument("file", type=click.File("rb"))
 @click.option(
@@ -280,7 +307,8 @@ def batch(
     with contextlib.closing(Progress(shown=shown)) as line:
         for number, data in lines(file, line):
             try:
-                calls.add(read_call(data))
+                new, options = read_call(data)
+                calls.add(new, **options)
             except ValueError as error:
                 raise MistakeError(f"{file.name}:{number}: {error}") from error
         if calls:

@@ -5,17 +5,20 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from dispatch_grpc import Call, InvalidCallError, MarshalError, new_call
+from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.text import quoted, shorten
 
+_T = TypeVar("_T")
+
 _DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms"))
-_FIELDS = ("endpoint", "function", "input", "expiration", "version")
+_FIELDS = ("endpoint", "function", "input", "expiration", "version", "delay", "at", "labels")
 _PROGRESS_STEP = 256 * 1024
 
 
@@ -77,6 +80,37 @@ def since_option(_: click.Context, __: click.Parameter, text: str | None) -> dat
         ) from error
 
 
+def at_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    """Read an option that is a time."""
+    return None if text is None else _time(text)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)  # without an offset it is local
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"a time such as 2026-01-31T12:00:00+01:00 is required; got {quoted(text)}"
+        ) from error
+
+
+def labels_option(
+    _: click.Context, __: click.Parameter, texts: Sequence[str]
+) -> dict[str, str] | None:
+    """Read an option that may be given several times, each a label."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"KEY=VALUE is required; got {quoted(text)}")
+        if key in found:
+            raise click.BadParameter(f"the key {quoted(key)} is given twice")
+        found[key] = value
+    if problem := labels_problem(found):
+        raise click.BadParameter(problem.removeprefix("labels: "))
+    return found or None
+
+
 def parse(data: bytes, *, one_line: bool = False) -> Any:
     """Parse JSON (RFC 8259); raise ValueError also where Python would change or drop a value."""
     try:
@@ -117,31 +151,43 @@ def _float(text: str) -> float:
     return number
 
 
-def read_call(line: bytes) -> Call:
-    """Make the call on a line of a batch file; raise ValueError if the line is invalid."""
+def read_call(line: bytes) -> tuple[Call, dict[str, Any]]:
+    """Make the call on a line of a batch file, with the options of `Batch.add`.
+
+    Raises:
+        ValueError: The line is invalid.
+    """
     fields = parse(line.rstrip(), one_line=True)
     if not isinstance(fields, dict):
         raise InvalidCallError(f"an object is required, {{…}}; got {_given(fields)}")
     for key, value in fields.items():
         if key not in _FIELDS:
             raise InvalidCallError(f"unknown key {quoted(key)}; the keys are {', '.join(_FIELDS)}")
-        if key != "input" and not isinstance(value, str):
+        if key not in {"input", "labels"} and not isinstance(value, str):
             raise InvalidCallError(f"{key}: a string is required; got {_given(value)}")
     for key in ("endpoint", "function"):
         if key not in fields:
             raise InvalidCallError(f"{key}: a value is required; the key is missing")
     try:
-        return new_call(
+        call = new_call(
             fields["endpoint"],
             fields["function"],
             fields.get("input"),
-            expiration=duration(fields["expiration"]) if "expiration" in fields else None,
+            expiration=_read(fields, "expiration", duration),
             version=fields.get("version", ""),
         )
-    except click.BadParameter as error:
-        raise InvalidCallError(f"expiration: {error.message}") from error
     except MarshalError as error:
         raise InvalidCallError(f"input: {error}") from error
+    options = {"delay": _read(fields, "delay", duration), "at": _read(fields, "at", _time)}
+    return call, {**options, "labels": fields.get("labels")}
+
+
+def _read(fields: Mapping[str, str], key: str, read: Callable[[str], _T]) -> _T | None:
+    """Read the text of a key, if it is there."""
+    try:
+        return read(fields[key]) if key in fields else None
+    except click.BadParameter as error:
+        raise InvalidCallError(f"{key}: {error.message}") from error
 
 
 def _given(value: object) -> str:

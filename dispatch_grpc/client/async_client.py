@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
+    from dispatch_grpc.client.later import Delay
     from dispatch_grpc.client.schedules import AsyncSchedules
 
 _T = TypeVar("_T")
@@ -87,6 +88,9 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         self,
         call: Call,
         *,
+        delay: "Delay | None" = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
         timeout: Timeout = NOT_GIVEN,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -95,6 +99,12 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
 
         Args:
             call: The call, as `new_call` makes it.
+            delay: How long after it is recorded the call begins: a timedelta or a number of
+                seconds, counted by the service's clock.
+            at: When the call begins instead: a datetime with a time zone; one that has passed
+                means at once. The call's expiration counts from when it is recorded.
+            labels: Up to 16 labels, to find the call by: keys of 1 to 63 letters, digits, `_`,
+                `.`, `-` and `/`, values of up to 255 bytes.
             timeout: Longest time for this dispatch with all its retries, instead of the
                 client's timeout: a timedelta or a number of seconds; None means no limit.
             metadata: Metadata to send in addition to the client's.
@@ -113,11 +123,17 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             DeadlineExceededError: There was no answer in time.
             UnavailableError: The service could not be reached.
             ProtocolError: The server at the API URL is not a Dispatch service.
+            NotFoundError: The service cannot delay or label calls (UNIMPLEMENTED); it has recorded
+                nothing.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
-        request = self._request(call)
+        request: explain.Request = self._request(call)
         key = settings.idempotency_key(idempotency_key)
         seconds = self._settings.seconds(timeout)
+        if not (delay is None and at is None and labels is None):
+            from dispatch_grpc.client import later
+
+            request = later.submit_request([call], {0: later.options_of(delay, at, labels)})
         return (await self._send(request, seconds, metadata, key))[0]
 
     def batch(self) -> AsyncBatch:
@@ -281,6 +297,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         created_before: datetime | None = None,
         parent: str | None = None,
         schedule: str | None = None,
+        labels: Mapping[str, str] | None = None,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -295,6 +312,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
             schedule: Only calls that the schedule of this name dispatched.
+            labels: Only calls that have all of these labels.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -319,6 +337,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             created_before=created_before,
             parent=parent,
             schedule=schedule,
+            labels=labels,
             limit=limit,
             timeout=timeout,
         )
@@ -417,7 +436,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
 
     async def _send(
         self,
-        request: DispatchRequest,
+        request: explain.Request,
         seconds: float | None,
         metadata: Mapping[str, str] | None,
         key: str,
@@ -428,7 +447,10 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         if transport is None or self._loop is not asyncio.get_running_loop():
             transport = self._start()
         try:
-            response = await transport.send(request, pairs, seconds)
+            if isinstance(request, DispatchRequest):
+                response = await transport.send(request, pairs, seconds)
+            else:
+                response = await transport.call("Submit", request, pairs, seconds)
         except RPCError as error:
             explained = explain.explain_dispatch(self._settings, error, request, key)
             raise explained from error.__cause__

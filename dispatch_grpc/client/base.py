@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
@@ -20,6 +20,9 @@ from dispatch_grpc.transport import (
     with_roots,
 )
 from dispatch_grpc.version import __version__
+
+if TYPE_CHECKING:
+    from dispatch_grpc.schema import SubmitResponse
 
 _Channel = TypeVar("_Channel")
 
@@ -104,7 +107,7 @@ class BaseClient(ABC, Generic[_Channel]):
         return request
 
     def _metadata(
-        self, request: DispatchRequest, metadata: Mapping[str, str] | None, key: str
+        self, request: explain.Request, metadata: Mapping[str, str] | None, key: str
     ) -> Metadata:
         """Check the size of a request, and return its metadata."""
         own = self._settings
@@ -113,10 +116,12 @@ class BaseClient(ABC, Generic[_Channel]):
         pairs = (*own.metadata, ("idempotency-key", key))
         return pairs if metadata is None else pairs + settings.check_metadata(metadata)
 
-    def _ids(self, request: DispatchRequest, response: DispatchResponse, key: str) -> list[str]:
+    def _ids(
+        self, request: explain.Request, response: "DispatchResponse | SubmitResponse", key: str
+    ) -> list[str]:
         """Check that there is an id for each call, and return the ids."""
         ids = response.dispatch_ids[:]
-        if len(ids) != len(request.calls):
+        if len(ids) != explain.calls_in(request):
             raise explain.miscounted(self._settings, request, len(ids), key)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("dispatched to %s: %s", self._settings.target.url, ids)

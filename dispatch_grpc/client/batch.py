@@ -4,15 +4,20 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dispatch_grpc.calls import fill_call, problem_of
 from dispatch_grpc.client import settings
+from dispatch_grpc.client.explain import Request
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import DeadlineExceededError, InvalidCallError
 from dispatch_grpc.schema import Call, DispatchRequest
+
+if TYPE_CHECKING:
+    from dispatch_grpc.client.later import Delay
+    from dispatch_grpc.schema import Submission
 
 Seconds = Callable[[Timeout], float | None]
 """Checks a timeout and returns it in seconds."""
@@ -27,19 +32,37 @@ class _Calls:
         # The idempotency key of a failed dispatch, until the calls change.
         self._key: str | None = None
 
-    def add(self, *calls: Call) -> None:
+    def add(
+        self,
+        *calls: Call,
+        delay: "Delay | None" = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         """Add copies of calls.
 
         Args:
             calls: The calls, made by `new_call` or by hand.
+            delay: When these calls begin, as for `Client.dispatch`.
+            at: When these calls begin, as for `Client.dispatch`.
+            labels: Labels of these calls, as for `Client.dispatch`.
 
         Raises:
             InvalidCallError: A call breaks a rule of the schema; none is added.
+            ConfigurationError: Another argument is invalid; none is added.
         """
+        options = None
+        if not (delay is None and at is None and labels is None):
+            from dispatch_grpc.client.later import options_of
+
+            options = options_of(delay, at, labels)
         with self._lock:
             for number, call in enumerate(calls):
                 if problem := problem_of(call):
                     raise InvalidCallError(f"calls[{len(self._calls) + number}]{problem}")
+            if options is not None:
+                first = len(self._calls)
+                self._options.update(dict.fromkeys(range(first, first + len(calls)), options))
             add = self._calls.add
             for call in calls:
                 add().CopyFrom(call)  # faster than append
@@ -98,28 +121,49 @@ class _Calls:
         with self._lock:
             return call in self._calls
 
-    def _hold(self, request: DispatchRequest) -> None:
+    def _hold(
+        self, request: DispatchRequest, options: "dict[int, Submission] | None" = None
+    ) -> None:
         self._request = request
         self._calls = request.calls  # kept, as the attribute is slower than adding a call
+        self._options = {} if options is None else options
 
-    def _take(self, key: str | None) -> tuple[DispatchRequest, str]:
+    def _take(self, key: str | None) -> "_Taken":
         """Take the calls out to dispatch them, with the idempotency key to use."""
         with self._lock:
-            taken = self._request, settings.idempotency_key(key if key is not None else self._key)
+            key = settings.idempotency_key(key if key is not None else self._key)
+            taken = _Taken(self._request, self._options, key)
             self._hold(DispatchRequest())
             self._key = None
             return taken
 
-    def _put_back(self, request: DispatchRequest, key: str) -> None:
+    def _put_back(self, taken: "_Taken") -> None:
         """Put the calls of a failed dispatch back, before those added meanwhile."""
         with self._lock:
-            added = self._calls
-            request.calls.extend(added)
-            self._hold(request)
-            self._key = None if added else key
+            calls, added = taken.calls.calls, self._calls
+            options = {len(calls) + place: option for place, option in self._options.items()}
+            self._key = None if added else taken.key
+            calls.extend(added)
+            self._hold(taken.calls, taken.options | options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} calls>"
+
+
+class _Taken(NamedTuple):
+    """The calls of a dispatch that is under way: their options by place, and its key."""
+
+    calls: DispatchRequest
+    options: "dict[int, Submission]"
+    key: str
+
+    def request(self) -> Request:
+        """Return the request to send."""
+        if not self.options:
+            return self.calls
+        from dispatch_grpc.client.later import submit_request
+
+        return submit_request(self.calls.calls, self.options)
 
 
 class Batch(_Calls):
@@ -166,13 +210,13 @@ class Batch(_Calls):
             raise _busy()
         try:
             left = _left(seconds, started)
-            request, key = self._take(idempotency_key)
-            if not request.calls:
+            taken = self._take(idempotency_key)
+            if not taken.calls.calls:
                 return []
             try:
-                return self._send(request, left, metadata, key)
+                return self._send(taken.request(), left, metadata, taken.key)
             except BaseException:
-                self._put_back(request, key)
+                self._put_back(taken)
                 raise
         finally:
             self._dispatching.release()
@@ -224,13 +268,13 @@ class AsyncBatch(_Calls):
             raise _busy() from None
         try:
             left = _left(seconds, started)
-            request, key = self._take(idempotency_key)
-            if not request.calls:
+            taken = self._take(idempotency_key)
+            if not taken.calls.calls:
                 return []
             try:
-                return await self._send(request, left, metadata, key)
+                return await self._send(taken.request(), left, metadata, taken.key)
             except BaseException:
-                self._put_back(request, key)
+                self._put_back(taken)
                 raise
         finally:
             self._dispatching.release()

@@ -2,6 +2,7 @@
 
 import base64
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,8 @@ class CallInfo:
         finish_time: When the call finished; None before that.
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
+        start_time: When the call was to begin at the earliest; None for at once.
+        labels: The labels of the call.
         message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
         schedule: The name of the schedule that dispatched the call; None for other calls.
         scheduled_time: The tick of the schedule; None for other calls.
@@ -78,6 +81,8 @@ class CallInfo:
     error: CallError | None = field(compare=False)
     last_error: CallError | None = field(compare=False)
     message: "schema.CallInfo" = field(hash=False)
+    start_time: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     schedule: str | None = None
     scheduled_time: datetime | None = None
 
@@ -102,6 +107,8 @@ class CallInfo:
             call_error(result.error, status) if result.HasField("error") else None,
             call_error(message.last_error, status) if message.HasField("last_error") else None,
             message,
+            time_of(message, "start_time"),
+            dict(message.labels),
             message.schedule or None,
             time_of(message, "scheduled_time"),
         )

@@ -1,6 +1,7 @@
 """Explain errors of the transport: add what only the client knows, such as its URL and key."""
 
 import re
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -21,10 +22,16 @@ from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, to_json
 from dispatch_grpc.text import quoted
 
+if TYPE_CHECKING:
+    from dispatch_grpc.schema import SubmitRequest
+
+Request: TypeAlias = "DispatchRequest | SubmitRequest"
+"""A request that records calls."""
+
 _NEVER_SPLIT = "a batch is never split: put fewer calls into it, or make their inputs smaller"
 
 
-def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> RequestTooLargeError:
+def too_large(client: ClientSettings, request: Request, key: str) -> RequestTooLargeError:
     """Return the error for a request that exceeds the client's own limit."""
     return RequestTooLargeError(
         f"{_request(request, request.ByteSize())} is larger than the {client.max_message_bytes} "
@@ -34,9 +41,7 @@ def too_large(client: ClientSettings, request: DispatchRequest, key: str) -> Req
     )
 
 
-def miscounted(
-    client: ClientSettings, request: DispatchRequest, ids: int, key: str
-) -> ProtocolError:
+def miscounted(client: ClientSettings, request: Request, ids: int, key: str) -> ProtocolError:
     """Return the error for an answer with more or fewer ids than calls."""
     return ProtocolError(
         f"{client.target.url} returned {ids} ids for {_calls(request)}; "
@@ -47,9 +52,9 @@ def miscounted(
 
 
 def explain_dispatch(
-    client: ClientSettings, error: RPCError, request: DispatchRequest, key: str
+    client: ClientSettings, error: RPCError, request: Request, key: str
 ) -> RPCError:
-    """Add context to the error of a DispatchService request; return the error to raise."""
+    """Add context to the error of a Dispatch or a Submit; return the error to raise."""
     url, limit = client.target.url, None
     if error.code is Code.RESOURCE_EXHAUSTED:
         limit = re.search(TOO_LARGE, error.message)
@@ -63,6 +68,11 @@ def explain_dispatch(
             details=error.details,
         )
         error.__cause__ = cause
+    elif error.code is Code.UNIMPLEMENTED and not isinstance(request, DispatchRequest):
+        error.message = (
+            f"{url} cannot delay or label calls ({error.message}), and nothing was recorded: leave "
+            f"out delay, at and labels, or use the service that 'dispatch-grpc serve' runs"
+        )
     elif error.code is Code.UNIMPLEMENTED:
         error.message = f"{url} is not a Dispatch service ({error.message}): {_check_url(client)}"
     else:
@@ -140,16 +150,21 @@ def _own_service(client: ClientSettings) -> str:
     )
 
 
-def _calls(request: DispatchRequest) -> str:
-    number = len(request.calls)
+def calls_in(request: Request) -> int:
+    """Return the number of calls in a request."""
+    return len(request.calls if isinstance(request, DispatchRequest) else request.submissions)
+
+
+def _calls(request: Request) -> str:
+    number = calls_in(request)
     return f"{number} call{'s'[: number != 1]}"
 
 
-def _request(request: DispatchRequest, size: int) -> str:
+def _request(request: Request, size: int) -> str:
     return f"the request of {_calls(request)} ({size} bytes)"
 
 
-def _sent_bytes(client: ClientSettings, request: DispatchRequest) -> int:
+def _sent_bytes(client: ClientSettings, request: Request) -> int:
     """Return the size of a request as it is sent."""
     if client.protocol == "connect+json":
         return len(to_json(request))

@@ -5,18 +5,16 @@ The clients import this module when they need it first, as most programs only di
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from dispatch_grpc.calls import inside_function
+from dispatch_grpc.calls import inside_function, labels_problem
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
 from dispatch_grpc.client.dispatch_id import result_type
-from dispatch_grpc.client.settings import ClientSettings, Timeout, positive
+from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, timestamp
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import (
     ConfigurationError,
@@ -265,6 +263,7 @@ class Listing:
         created_before: datetime | None,
         parent: str | None,
         schedule: str | None,
+        labels: Mapping[str, str] | None,
         limit: int,
         timeout: Timeout,
     ) -> None:
@@ -287,13 +286,17 @@ class Listing:
         if endpoint is not None:
             request.endpoint = _text("endpoint", endpoint)
         if created_after is not None:
-            request.created_after.CopyFrom(_timestamp("created_after", created_after))
+            request.created_after.CopyFrom(timestamp("created_after", created_after))
         if created_before is not None:
-            request.created_before.CopyFrom(_timestamp("created_before", created_before))
+            request.created_before.CopyFrom(timestamp("created_before", created_before))
         if parent is not None:
             request.parent_dispatch_id = _text("parent", parent)
         if schedule is not None:
             request.schedule = _text("schedule", schedule)
+        if labels is not None:
+            if problem := labels_problem(labels):
+                raise ConfigurationError(problem)
+            request.labels.update(labels)
 
     def next(self) -> tuple[ListCallsRequest, float | None] | None:
         """Return the next request and its timeout in seconds; None when there is none to send."""
@@ -331,20 +334,6 @@ def _text(name: str, value: str) -> str:
         else:
             return value
     raise ConfigurationError(f"{name}: a non-empty str is required; got {quoted(value)}")
-
-
-def _timestamp(name: str, value: datetime) -> Timestamp:
-    """Check the value of a filter by time."""
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise ConfigurationError(
-            f"{name}: a datetime with a time zone is required; got {quoted(value)}"
-        )
-    timestamp = Timestamp()
-    try:
-        timestamp.FromDatetime(value)
-    except (OverflowError, ValueError) as error:
-        raise ConfigurationError(f"{name}: {value} is not in the years 1 to 9999") from error
-    return timestamp
 
 
 def output_of(result: Any, status: Status, T: Any) -> Any:

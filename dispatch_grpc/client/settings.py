@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dispatch_grpc.calls import endpoint_problem, mask_url
 from dispatch_grpc.errors import ConfigurationError
@@ -20,6 +20,9 @@ from dispatch_grpc.transport import (
     Target,
     is_loopback,
 )
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 DEFAULT_API_URL = "https://api.dispatch.run"
 DEFAULT_TIMEOUT = timedelta(seconds=10)
@@ -287,3 +290,19 @@ def idempotency_key(value: str | None) -> str:
             f"got {quoted(value)}"
         )
     return value
+
+
+def timestamp(name: str, value: datetime) -> "Timestamp":
+    """Check a time and return it as the schema has it."""
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise ConfigurationError(
+            f"{name}: a datetime with a time zone is required; got {quoted(value)}"
+        )
+    found = Timestamp()
+    try:
+        found.FromDatetime(value)
+    except (OverflowError, ValueError) as error:
+        raise ConfigurationError(f"{name}: {value} is not in the years 1 to 9999") from error
+    return found

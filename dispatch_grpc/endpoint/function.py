@@ -123,6 +123,9 @@ class Function(Generic[_P, _R_co]):
         timeout: timedelta | float | None = NOT_GIVEN,
         metadata: Mapping[str, str] | None = NOT_GIVEN,
         idempotency_key: str | None = NOT_GIVEN,
+        delay: timedelta | float | None = NOT_GIVEN,
+        at: datetime | None = NOT_GIVEN,
+        labels: Mapping[str, str] | None = NOT_GIVEN,
     ) -> Self:
         """Return this function with options for its calls; options not given stay as they are.
 
@@ -135,9 +138,19 @@ class Function(Generic[_P, _R_co]):
                 `Client.dispatch`; `call` does not use it.
             metadata: Metadata of a dispatch, as for `Client.dispatch`.
             idempotency_key: Key of one dispatch, as for `Client.dispatch`.
+            delay: When a dispatched call begins, as for `Client.dispatch`.
+            at: When a dispatched call begins, as for `Client.dispatch`.
+            labels: Labels of a dispatched call, as for `Client.dispatch`.
         """
         call = {"expiration": expiration, "version": version}
-        dispatch = {"timeout": timeout, "metadata": metadata, "idempotency_key": idempotency_key}
+        dispatch = {
+            "timeout": timeout,
+            "metadata": metadata,
+            "idempotency_key": idempotency_key,
+            "delay": delay,
+            "at": at,
+            "labels": labels,
+        }
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._call_options = self._call_options | _given(call)

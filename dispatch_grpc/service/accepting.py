@@ -1,17 +1,23 @@
-"""DispatchService: calls are recorded."""
+"""DispatchService, and Submit of CallService: calls are recorded."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from asyncpg import PostgresConnectionError, PostgresError
+from google.protobuf.message import Message
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.schema import (
+    Call,
     DispatchRequest,
     DispatchResponse,
+    SubmitRequest,
+    SubmitResponse,
 )
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.database import Database
@@ -19,14 +25,16 @@ from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
+from dispatch_grpc.service.submissions import new_of
 from dispatch_grpc.service.urls import problem_of_call
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 
 class Accepting:
-    """The implementation of DispatchService: checks calls and records them with their jobs."""
+    """The implementation of DispatchService and of Submit: checks calls and records them."""
 
     def __init__(
         self,
@@ -38,6 +46,7 @@ class Accepting:
         max_backlog: int,
     ) -> None:
         self._database = database
+        self._recorder = Recorder(database)
         self._worker = worker
         self._settings = settings
         self._metrics = metrics
@@ -47,68 +56,114 @@ class Accepting:
         self, request: DispatchRequest, metadata: Mapping[str, str]
     ) -> DispatchResponse:
         """Record the calls of a request, all or none: the method of a `Handler`."""
+        return DispatchResponse(
+            dispatch_ids=await self._observed(self._dispatch, request, metadata)
+        )
+
+    async def submit(self, request: SubmitRequest, metadata: Mapping[str, str]) -> SubmitResponse:
+        """Record the calls of a request with their starts and labels, all or none."""
+        return SubmitResponse(dispatch_ids=await self._observed(self._submit, request, metadata))
+
+    async def _observed(
+        self,
+        act: Callable[[Any, str | None], Awaitable[Sequence[UUID]]],
+        request: Message,
+        metadata: Mapping[str, str],
+    ) -> list[str]:
         start = perf_counter()
         try:
             key = metadata.get("idempotency-key")
             if key is not None and (name := metadata.get(KEY_NAME)):
                 key = f"{name}\0{key}"  # each name has idempotency keys of its own
-            ids = await self._record(request, key)
+            ids = await act(request, key)
         except RPCError as error:
             self._metrics.refused.labels(error.code.name).inc()
             raise
         self._metrics.accept_seconds.observe(perf_counter() - start)
-        return DispatchResponse(dispatch_ids=[str(id) for id in ids])
+        return [str(id) for id in ids]
 
-    async def _record(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
+    async def _dispatch(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
+        self._check_number("calls", len(request.calls))
+        for index, call in enumerate(request.calls):
+            self._check(f"calls[{index}]", call)
+        now, expires_at = self._database.clock.now(), self._settings.limits.expires_at
+        calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
+        return await self._record(calls, now, key, request)
+
+    async def _submit(self, request: SubmitRequest, key: str | None) -> Sequence[UUID]:
+        self._check_number("submissions", len(request.submissions))
+        now, calls = self._database.clock.now(), []
+        for index, submission in enumerate(request.submissions):
+            self._check(f"submissions[{index}].call", submission.call)
+            found = new_of(submission, now, self._settings.limits)
+            if isinstance(found, str):
+                raise rpc_error(Code.INVALID_ARGUMENT, f"submissions[{index}].{found}")
+            calls.append(found)
+        return await self._record(calls, now, key, request)
+
+    def _check_number(self, field: str, number: int) -> None:
         most = self._settings.limits.max_calls
-        if len(request.calls) > most:
+        if number > most:
             raise rpc_error(
                 Code.INVALID_ARGUMENT,
-                f"calls: at most {most} are allowed in a request; got {len(request.calls)}",
+                f"{field}: at most {most} are allowed in a request; got {number}",
             )
-        for index, call in enumerate(request.calls):
-            problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
-            problem = problem or self._settings.limits.problem_of(call)
-            if problem:
-                raise rpc_error(Code.INVALID_ARGUMENT, f"calls[{index}].{problem}")
-        if not request.calls:
+
+    def _check(self, place: str, call: Call) -> None:
+        problem = problem_of_call(call, allow_metadata=self._settings.allow_metadata)
+        problem = problem or self._settings.limits.problem_of(call)
+        if problem:
+            raise rpc_error(Code.INVALID_ARGUMENT, f"{place}.{problem}")
+
+    async def _record(
+        self,
+        calls: Sequence[New],
+        now: datetime,
+        key: str | None,
+        request: DispatchRequest | SubmitRequest,
+    ) -> Sequence[UUID]:
+        if not calls:
             return []
         waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)
-        if waiting + len(request.calls) > self._max_backlog:
+        if waiting + len(calls) > self._max_backlog:
             raise rpc_error(
                 Code.RESOURCE_EXHAUSTED,
                 f"the queue is full: {waiting} calls wait, at most {self._max_backlog} may; "
                 f"try again in 1 s",
             )
-        now = self._database.clock.now()
-        expires_at = self._settings.limits.expires_at
-        calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
         digest = None if key is None else _digest(key.encode())
+        # Those of Dispatch and of Submit differ, also when their bytes do not.
+        body = b"" if isinstance(request, DispatchRequest) else b"Submit\0"
+        body += request.SerializeToString(deterministic=True)
         try:
             self._worker.make_way()
-            # One statement, and so a transaction, of the pool whose commits are on disk.
-            async with self._database.durable.acquire() as connection:
-                ids, lanes = await store_accept.accept(
-                    connection, calls, now, key=digest, body=_body(request)
-                )
+            accepted = await self._recorder.record(
+                store_accept.Request(calls, digest, _digest(body), len(body))
+            )
         except Exception as error:
             if is_transient(error):
                 self._database.health.failed(error)
                 raise _away(error) from error
             raise
         self._worker.make_way()
-        if lanes:
-            self._worker.expect(lanes)
+        if accepted.is_new:
+            self._expect(calls, now)
             self._metrics.accepted.inc(len(calls))
-        return ids
+        return accepted.ids
+
+    def _expect(self, calls: Sequence[New], now: datetime) -> None:
+        """Tell the worker which lanes have jobs now, and which have some later."""
+        due = []
+        for new, lane in zip(calls, store_accept.lanes_of(calls), strict=True):
+            if new.starts_at is None:
+                due.append(lane)
+            else:
+                self._worker.expect_later(lane, (new.starts_at - now).total_seconds())
+        self._worker.expect(due)
 
 
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-def _body(request: DispatchRequest) -> bytes:
-    return _digest(request.SerializeToString(deterministic=True))
 
 
 def _away(error: BaseException) -> RPCError:

@@ -18,8 +18,13 @@ from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
-from dispatch_grpc.serving.codecs import CODECS
-from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
+from dispatch_grpc.serving.dispatch_service import (
+    Authenticate,
+    answering,
+    connect_error,
+    dispatch_app,
+)
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 _WATCHING_METHODS = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
@@ -47,7 +52,7 @@ class _Translated:
 def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     async def call(request: Any, ctx: Any) -> Any:  # noqa: ARG001
         try:
-            return await method(request)
+            return await method(await decoded(request))
         except RPCError as error:
             raise connect_error(error) from error
         except Exception as error:
@@ -82,17 +87,20 @@ class Application:
         # Who implements each method.
         calls: dict[str, object] = dict.fromkeys(_WATCHING_METHODS, watching)
         calls["CompleteCall"] = completing
-        for cls, methods in (
-            (CallServiceASGIApplication, calls),
-            (ScheduleServiceASGIApplication, dict.fromkeys(_SCHEDULE_METHODS, schedules)),
+        call_service: Any = _Translated(calls)
+        call_service.submit = answering(accepting.submit, keys)
+        ticks = dict.fromkeys(_SCHEDULE_METHODS, schedules)
+        for cls, service, methods in (
+            (CallServiceASGIApplication, call_service, ("Submit", *calls)),
+            (ScheduleServiceASGIApplication, _Translated(ticks), _SCHEDULE_METHODS),
         ):
             make: Any = cls
             found = make(
-                _Translated(methods),
+                service,
                 interceptors=(Authenticate(keys),),
                 read_max_bytes=max_request_bytes,
                 compressions=None,
-                codecs=CODECS,
+                codecs=LATE_CODECS,
             )
             rules = GRPCRules(found, [f"{found.path}/{name}" for name in methods])
             self._services[found.path] = rules

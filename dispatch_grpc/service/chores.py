@@ -29,6 +29,7 @@ _LOCKS = {
     "prune": 0x6469_7370_0002,
     "expire": 0x6469_7370_0003,
     "file": 0x6469_7370_0004,
+    "labels": 0x6469_7370_0005,
 }
 
 
@@ -86,6 +87,7 @@ class Chores:
                     (self._prune, 60.0),
                     (self._recover, 60.0),
                     (self._file, 60.0),
+                    (self._prune_labels, 3600.0),
                     *self._more,
                 )
             ),
@@ -169,6 +171,15 @@ class Chores:
                 if not await _is_mine(connection, "file"):
                     return
                 after = await store_upkeep.file(connection, after)
+            await asyncio.sleep(_SLICE_PAUSE_SECONDS)
+
+    async def _prune_labels(self) -> None:
+        after: UUID | None = store_upkeep.FIRST_ID
+        while after is not None:
+            async with self._database.transaction() as connection:
+                if not await _is_mine(connection, "labels"):
+                    return
+                after = await store_upkeep.prune_labels(connection, self._settings.retention, after)
             await asyncio.sleep(_SLICE_PAUSE_SECONDS)
 
     async def _prune(self) -> None:

@@ -113,7 +113,8 @@ class Worker:
             self._lanes.has_jobs(lane)
         self._wake.set()
 
-    def _expect_later(self, lane: str, seconds: float) -> None:
+    def expect_later(self, lane: str, seconds: float) -> None:
+        """Note that a lane has a job that is due in some seconds. Other processes find it."""
         self._due[lane] = min(self._due.get(lane, float("inf")), _now() + seconds)
         self._wake.set()
 
@@ -132,7 +133,7 @@ class Worker:
             outcome = item.outcome
             if isinstance(outcome, machine.Retry):
                 lane = lane_of(host_of(item.loaded.running.endpoint), item.loaded.function)
-                self._expect_later(lane, (outcome.at - now).total_seconds())
+                self.expect_later(lane, (outcome.at - now).total_seconds())
             elif isinstance(outcome, machine.Suspend):
                 soonest = min(outcome.wake_at, outcome.idle_at)
                 self._chores.wake_within((soonest - now).total_seconds())
@@ -378,7 +379,7 @@ class Worker:
 
         delay = await self._database.persist(self._database.relaxed, put_back)
         if delay is not None:
-            self._expect_later(claim.lane, delay.total_seconds())
+            self.expect_later(claim.lane, delay.total_seconds())
 
 
 def _now() -> float:

@@ -3,6 +3,7 @@
 For CallService, for the page, and for the metrics.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
-    "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at"
+    "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels"
 )
 _FOUND = f"{_COLUMNS}, last_error"
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
@@ -40,8 +41,9 @@ async def find(
 ) -> tuple[list[CallInfo], UUID | None]:
     """Return calls, the newest first, without their results.
 
-    No index finds a state, a function or an endpoint, so at most `LOOKED_AT` calls are looked at.
-    An id begins with the time at which it was made: this narrows a search by time.
+    No index finds a state, a function or an endpoint, so at most `LOOKED_AT` calls are looked at;
+    of several labels, one is found by an index. An id begins with the time at which it was made:
+    this narrows a search by time.
 
     Args:
         connection: A connection.
@@ -60,8 +62,22 @@ async def find(
         if name in _FILTERS:
             values.append(value)
             conditions.append(f"{_FILTERS[name]} ${len(values)}")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
+    labels = [f"{key}={value}" for key, value in sorted(filters.get("labels", {}).items())]
+    if labels and "parent_id" not in filters:
+        values.append(labels.pop())
+        # Calls that were deleted may have labels left.
+        conditions.append("created_at IS NOT NULL")
+        label = f"label = ${len(values)} AND id >= $1 AND id < $2"
+        looked_at = (
+            f"WITH labelled AS MATERIALIZED "  # noqa: S608
+            f"(SELECT id FROM labels WHERE {label} ORDER BY id DESC LIMIT $3) "
+            f"SELECT {_FILTERED} FROM labelled LEFT JOIN every_call USING (id)"
+        )
+    for label in labels:
+        values.append(label)
+        has_label = f"SELECT FROM labels WHERE label = ${len(values)} AND id = looked_at.id"
+        conditions.append(f"EXISTS ({has_label})")
     if "parent_id" in filters:
         # Materialized, or the newest of all calls would be searched for the children.
         values.append(filters["parent_id"])
@@ -70,6 +86,7 @@ async def find(
             f"WITH child AS MATERIALIZED (SELECT id FROM every_call WHERE {child}) "  # noqa: S608
             f"SELECT {_FILTERED} FROM every_call JOIN child USING (id)"
         )
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = await connection.fetch(
         f"""
         WITH looked_at AS MATERIALIZED ({looked_at} ORDER BY id DESC LIMIT $3),
@@ -137,9 +154,12 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         ("next_time", "next_at"),
         ("finish_time", "finished_at"),
         ("scheduled_time", "scheduled_at"),
+        ("start_time", "starts_at"),
     ):
         if row[column] is not None:
             getattr(info, field_name).FromDatetime(row[column].astimezone(UTC))
+    if row["labels"] is not None:
+        info.labels.update(json.loads(row["labels"]))
     if row["last_error"] is not None:
         info.last_error.ParseFromString(row["last_error"])
         if not with_result:

@@ -198,12 +198,29 @@ MIGRATIONS = (
     COMMENT ON TABLE policies IS
         'how calls are run, by host and function; empty for any. A NULL is left to the others';
     """,
+    """
+    ALTER TABLE calls ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb;
+    ALTER TABLE finished ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb;
+    COMMENT ON COLUMN calls.starts_at IS 'the start that the client asked for; null: at once';
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+
+    -- Finds calls by a label, the newest first. An index of jsonb has no order, and to make one of
+    -- `finished` would lock it for long.
+    CREATE TABLE labels (
+        label text,
+        id uuid,
+        PRIMARY KEY (label, id)
+    );
+    COMMENT ON COLUMN labels.label IS 'key=value; a key has no =';
+    CREATE INDEX labels_ids ON labels (id);
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
 # has all commits wait for each other: `notices` sends them after the commit instead. A request is
 # recorded by one statement, since each round trip to the database is a large part of the time that
-# it takes to accept a call. `{enqueue}` is pgqueuer's.
+# it takes to accept a call. `{enqueue}` is pgqueuer's. `record` is for processes of the version
+# before, which go on while a newer one has migrated the database.
 FUNCTIONS = """
 DROP TRIGGER IF EXISTS tg_pgqueuer_changed ON pgqueuer;
 
@@ -240,6 +257,61 @@ BEGIN
     RETURN true;
 END $body$;
 COMMENT ON FUNCTION record IS 'records calls and their jobs; false: the key was used before';
+
+CREATE OR REPLACE FUNCTION accept(
+    keys bytea[], bodies bytea[], firsts int[], lasts int[], call_ids uuid[], parents uuid[],
+    generations int[], roots uuid[], correlations bigint[], endpoints text[], functions text[],
+    versions text[], inputs bytea[], expirations timestamptz[], created timestamptz, hosts text[],
+    payloads bytea[], starts timestamptz[], labelled jsonb[]
+) RETURNS TABLE (number int, body bytea, ids uuid[]) LANGUAGE plpgsql AS $body$
+#variable_conflict use_column
+DECLARE
+    size int[] := ARRAY[cardinality(call_ids)];
+    delays interval[] := array_fill(interval '0', size);
+    hash int;
+    in_use boolean := false;
+BEGIN
+    FOR hash IN SELECT DISTINCT hashtext(encode(key, 'hex')) FROM unnest(keys) AS given (key)
+        WHERE key IS NOT NULL ORDER BY 1
+    LOOP
+        -- When another transaction has a key, only the request with the key is to wait for it.
+        IF cardinality(keys) = 1 THEN
+            PERFORM pg_advisory_xact_lock(1684632432, hash);
+        ELSIF NOT pg_try_advisory_xact_lock(1684632432, hash) THEN
+            in_use := true;
+            RETURN QUERY SELECT place::int, NULL::bytea, NULL::uuid[]
+                FROM unnest(keys) WITH ORDINALITY AS given (key, place)
+                WHERE hashtext(encode(key, 'hex')) = hash;
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT place::int, used.body, used.ids
+        FROM unnest(keys) WITH ORDINALITY AS given (key, place)
+        CROSS JOIN LATERAL (SELECT body, ids FROM requests WHERE key = given.key LIMIT 1) AS used;
+    IF FOUND OR in_use THEN
+        RETURN;
+    END IF;
+    INSERT INTO requests (key, body, ids) SELECT key, body, call_ids[first:last]
+        FROM unnest(keys, bodies, firsts, lasts) AS request (key, body, first, last)
+        WHERE key IS NOT NULL;
+    INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
+        function, version, input, expires_at, starts_at, labels, next_at, created_at)
+    SELECT *, starts_at, created FROM unnest(call_ids, parents, generations, roots, correlations,
+        endpoints, functions, versions, inputs, expirations, starts, labelled)
+        AS new (id, parent, generation, root, correlation, endpoint, function, version, input,
+            expires_at, starts_at, labels);
+    IF cardinality(labelled) > 0 THEN
+        INSERT INTO labels SELECT key || '=' || value, id
+            FROM unnest(call_ids, labelled) AS new (id, labels), jsonb_each_text(labels);
+    END IF;
+    IF cardinality(starts) > 0 THEN
+        delays := ARRAY(SELECT coalesce(greatest(starts_at - now(), '0'), '0')
+            FROM unnest(starts) WITH ORDINALITY AS new (starts_at, place) ORDER BY place);
+    END IF;
+    PERFORM enqueue(array_fill(0, size), hosts, payloads, delays,
+        array_fill(NULL::text, size), array_fill('null'::jsonb, size));
+END $body$;
+COMMENT ON FUNCTION accept IS
+    'records requests and their jobs, unless it returns rows: keys used before or (null) in use';
 
 CREATE OR REPLACE FUNCTION tend_partitions(keep_finished interval, keep_requests interval)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER

@@ -7,6 +7,7 @@ nothing.
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,7 +52,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A call to record, from a request (`store_accept`) or from a Poll (`store_outcomes`)."""
+    """A call to record, from a request (`store_accept`) or from a Poll (`store_outcomes`).
+
+    Without a start it begins immediately.
+    """
 
     id: UUID
     call: Call
@@ -59,6 +63,8 @@ class New:
     parent_id: UUID | None = None
     parent_generation: int = 0
     root_id: UUID | None = None
+    starts_at: datetime | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

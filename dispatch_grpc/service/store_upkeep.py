@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.service.ids import id_at
 from dispatch_grpc.service.store import Jobs
 
 FIRST_ID = UUID(int=0)
@@ -182,3 +183,36 @@ async def note_count(connection: Any, numbers: Mapping[str, int], took: timedelt
         took,
         timedelta(seconds=pause),
     )
+
+
+async def prune_labels(
+    connection: Any, retention: timedelta, after: UUID = FIRST_ID, limit: int = 10_000
+) -> UUID | None:
+    """Delete the labels of calls that were deleted.
+
+    Args:
+        connection: A connection.
+        retention: How long a finished call is kept: what was made since then is still there.
+        after: The id after which to begin.
+        limit: Number of labels to look at.
+
+    Returns:
+        The id after which to go on; None at the end.
+    """
+    row = await connection.fetchrow(
+        """
+        WITH looked_at AS MATERIALIZED (
+            SELECT id, label FROM labels WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
+        ), gone AS (
+            DELETE FROM labels USING looked_at
+            WHERE labels.id = looked_at.id AND labels.label = looked_at.label
+                AND NOT EXISTS (SELECT FROM every_call WHERE every_call.id = looked_at.id)
+        )
+        SELECT max(id::text)::uuid AS last, count(*) AS number FROM looked_at
+        """,
+        after,
+        id_at(datetime.now(UTC) - retention),
+        limit,
+    )
+    last: UUID = row["last"]
+    return last if row["number"] == limit else None

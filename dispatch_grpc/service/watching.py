@@ -8,6 +8,7 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import (
@@ -129,6 +130,10 @@ class Watching:
                     filters[name] = getattr(request, name).ToDatetime(tzinfo=UTC)
                 except (ValueError, OverflowError) as error:
                     raise rpc_error(Code.INVALID_ARGUMENT, f"{name}: {error}") from error
+        if request.labels:
+            if problem := labels_problem(request.labels):
+                raise rpc_error(Code.INVALID_ARGUMENT, problem)
+            filters["labels"] = dict(request.labels)
         if request.parent_dispatch_id:
             filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
         if request.page_token:

@@ -108,6 +108,5 @@ async def encoded(response: Message, ctx: Any) -> Message | bytes:
     return response
 
 
-CODECS = (google_protobuf_binary_codec(), _JSONCodec())
 LATE_CODECS = (google_protobuf_binary_codec(), _LateJSONCodec())
 """For services that pass requests through `decoded`, and responses through `encoded`."""

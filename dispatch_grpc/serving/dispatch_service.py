@@ -4,7 +4,8 @@ The application checks API keys and calls; a `Handler` records the calls.
 gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from dispatch_grpc.errors import missing_extra
@@ -116,19 +117,39 @@ def _name_of(authorization: str, keys: KeyRing) -> str | None:
 
 class _Service:
     def __init__(self, handler: Handler, keys: KeyRing | None) -> None:
-        self._handler = handler
-        self._keys = keys
+        self._answer = answering(partial(_checked, handler), keys)
 
     async def dispatch(self, request: Any, ctx: Any) -> DispatchResponse:
+        response: DispatchResponse = await self._answer(request, ctx)
+        return response
+
+
+async def _checked(
+    handler: Handler, request: DispatchRequest, metadata: Mapping[str, str]
+) -> DispatchResponse:
+    for index, call in enumerate(request.calls):
+        check_call(call, index)
+    return await handler.dispatch(request, metadata)
+
+
+def answering(
+    handle: Callable[[Any, Mapping[str, str]], Awaitable[Any]], keys: KeyRing | None
+) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
+    """Make the method of a server that accepts calls: with metadata, and with times to wait.
+
+    Args:
+        handle: Takes a request and its metadata, as a `Handler` does, and returns the answer.
+        keys: The API keys; None disables authentication.
+    """
+
+    async def answer(request: Any, ctx: Any) -> Any:
         metadata = dict(ctx.request_headers.items())
         authorization = metadata.pop("authorization", "")
-        name = None if self._keys is None else _name_of(authorization, self._keys)
+        name = None if keys is None else _name_of(authorization, keys)
         metadata[KEY_NAME] = name or ""  # never what the request says
         request = await decoded(request)
         try:
-            for index, call in enumerate(request.calls):
-                check_call(call, index)
-            return await self._handler.dispatch(request, metadata)
+            return await handle(request, metadata)
         except InvalidCallError as error:
             raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
         except RPCError as error:
@@ -139,6 +160,8 @@ class _Service:
         except Exception as error:
             logger.exception("the handler failed")
             raise ConnectError(ConnectCode.INTERNAL, "internal error") from error
+
+    return answer
 
 
 def connect_error(error: RPCError) -> ConnectError:

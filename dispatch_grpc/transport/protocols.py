@@ -16,6 +16,7 @@ Metadata = tuple[tuple[str, str], ...]
 CLOSED = "the client was closed while the request was under way"
 
 Method = Literal[
+    "Submit",
     "GetCall",
     "ListCalls",
     "WaitCall",

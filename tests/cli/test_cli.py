@@ -126,6 +126,29 @@ def test_the_options_of_a_call_arrive(command, dispatch_recorder: CallRecorder):
     dispatch_recorder.assert_requests(RecordedRequest([wanted], {"idempotency-key": "mine"}))
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--delay", "soon"], "Invalid value for '--delay': a duration is required"),
+        (["--at", "soon"], "Invalid value for '--at': a time such as 2026-01-31T12:00:00+01:00"),
+        (["--at", "2030-01-01", "--delay", "1s"], "delay and at cannot be used together"),
+        (["--label", "a"], "Invalid value for '--label': KEY=VALUE is required; got 'a'"),
+        (["--label", "a=1", "--label", "a=2"], "the key 'a' is given twice"),
+        (["--label", "a b=1"], "Invalid value for '--label': a key of 1 to 63 letters"),
+    ],
+)
+def test_a_start_or_a_label_that_is_wrong(
+    command, options, reason, dispatch_recorder: CallRecorder
+):
+    says(command("call", URL, "f", *options), 2, reason)
+    assert not dispatch_recorder.requests
+
+
+def test_a_service_that_cannot_delay_calls(command, dispatch_recorder: CallRecorder):
+    says(command("call", URL, "f", "--delay", "1s"), 1, "cannot delay or label calls")
+    assert not dispatch_recorder.requests
+
+
 def test_ids_as_json(command, dispatch_recorder: CallRecorder):
     done = command("call", URL, "f", "--json")
     assert json.loads(done.out) == {"dispatch_id": dispatch_recorder.requests[0].dispatch_ids[0]}
@@ -460,6 +483,12 @@ def test_a_batch_without_calls(command, batch_file, text, dispatch_recorder: Cal
         (line("f", version=1.5), "version: a string is required; got 1.5"),
         (line("f", expiration=30), "expiration: a string is required; got 30"),
         (line("f", expiration="30"), "expiration: a duration is required: whole numbers with"),
+        (line("f", delay=30), "delay: a string is required; got 30"),
+        (line("f", delay="soon"), "delay: a duration is required: whole numbers with"),
+        (line("f", at="soon"), "at: a time such as 2026-01-31T12:00:00+01:00 is required; got 's"),
+        (line("f", at="2030-01-01", delay="1s"), "delay and at cannot be used together"),
+        (line("f", labels=["a"]), "labels: a mapping of str to str is required; got list"),
+        (line("f", labels={"a": 1}), "labels['a']: a text of up to 255 bytes"),
         (line("f", expiration="4000000d"), "expiration: at most 315576000000 seconds"),
         ('{"endpoint": ["http://x"], "function": "f"}', "endpoint: a string is required; got a l"),
         ('{"endpoint": "http://x", "function": {}}', "function: a string is required; got an obj"),

@@ -439,6 +439,28 @@ def test_a_wait_says_what_it_waits_for(serving: Serving, hosted: str):
     serving("cancel", id)
 
 
+def test_calls_that_begin_later_and_have_labels(serving: Serving, tmp_path: Path):
+    done = serving("call", "http://127.0.0.1:9", "f", "--delay", "10m", "--label", "a=1=2")
+    texts = dict(
+        re.split("  +", line, maxsplit=1)
+        for line in serving("get", done.out.strip()).out.splitlines()
+    )
+    assert texts["labels"] == "a=1=2"
+    assert texts["start"] == texts["next run"]
+    assert texts["start"].endswith(("(in 9 min)", "(in 10 min)"))
+    call = {"endpoint": "http://127.0.0.1:9", "function": "f", "labels": {"a": "b", "c": ""}}
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    (tmp_path / "calls").write_text(f"{json.dumps(call)}\n{json.dumps({**call, 'at': at})}")
+    ids = serving("batch", str(tmp_path / "calls")).out.split()
+    assert len(ids) == 2
+    found = serving("list", "--label", "a=b", "--label", "c=", "--json").out.splitlines()
+    starts = {one["dispatchId"]: one.get("startTime") for one in map(json.loads, found)}
+    assert starts.keys() == set(ids)
+    assert starts[ids[0]] is None
+    assert datetime.fromisoformat(starts[ids[1]]) == datetime.fromisoformat(at)
+    says(serving("list", "--label", "none=1"), 0, "no calls found")
+
+
 def test_get_of_a_workflow(serving: Serving, hosted: str, monkeypatch: pytest.MonkeyPatch):
     """The calls that it made are a tree, with state, time and error."""
     id = serving.dispatch(hosted, "outer")

@@ -520,7 +520,8 @@ class Scripted:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.requests: list[tuple[Any, dict[str, str], float]] = []
-        self.get_call = self.list_calls = self.wait_call = self.cancel_call = self._answer
+        self.submit = self.get_call = self.list_calls = self._answer
+        self.wait_call = self.cancel_call = self._answer
 
     async def _answer(self, request: Any, ctx: Any) -> Any:
         self.requests.append((request, dict(ctx.request_headers), time.monotonic()))

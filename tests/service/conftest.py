@@ -39,7 +39,8 @@ class Bench:
         return self.runner.run(main())
 
     def clear(self) -> None:
-        self.run(lambda c: c.execute("TRUNCATE calls, finished, requests, pgqueuer, pgqueuer_log"))
+        tables = "calls, finished, labels, requests, pgqueuer, pgqueuer_log"
+        self.run(lambda c: c.execute(f"TRUNCATE {tables}"))
 
     def close(self) -> None:
         self.runner.run(self.database.close())

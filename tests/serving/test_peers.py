@@ -20,7 +20,7 @@ from dispatch_grpc import Call, Code, new_call
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import CallInfo, GetCallResponse, ListCallsResponse
 from dispatch_grpc.server import dispatch_app
-from dispatch_grpc.serving.codecs import CODECS
+from dispatch_grpc.serving.codecs import LATE_CODECS
 from dispatch_grpc.testing import Server, serve_app
 from tests import hostile
 from tests.conftest import RunningService
@@ -160,7 +160,7 @@ SHOWN = {"@type": UNKNOWN.type_url, "value": base64.b64encode(UNKNOWN.value).dec
 
 
 def encoded(message: Any) -> Any:
-    (codec,) = (codec for codec in CODECS if codec.name() == "json")
+    (codec,) = (codec for codec in LATE_CODECS if codec.name() == "json")
     return json.loads(codec.encode(message))
 
 

@@ -4,7 +4,8 @@
 // 	protoc        (unknown)
 // source: dispatch/calls/v1/calls.proto
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -138,6 +139,11 @@ type CallInfo struct {
 	// The tick of the schedule for which the call was dispatched. Unset for other
 	// calls.
 	ScheduledTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"`
+	// When the call was to begin at the earliest. Unset when it was to begin at
+	// once.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Labels, as in the Submission.
+	Labels        map[string]string `protobuf:"bytes,20,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +304,224 @@ func (x *CallInfo) GetScheduledTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *CallInfo) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *CallInfo) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// A Submission is a call to record, with when it begins and what it is labelled
+// with.
+type Submission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call, by the rules of a DispatchRequest. Its expiration counts from when
+	// it is recorded, and must be later than its start. The expiration that the
+	// service applies to a call without one counts from the start.
+	Call *v1.Call `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	// When the call begins at the earliest: at once when it is not set.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*Submission_Delay
+	//	*Submission_StartTime
+	Start isSubmission_Start `protobuf_oneof:"start"`
+	// Up to 16 labels. A key has 1 to 63 characters of A-Z, a-z, 0-9, '_', '.',
+	// '-' and '/'; a value has up to 255 bytes of UTF-8 without control characters,
+	// and may be empty.
+	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Submission) Reset() {
+	*x = Submission{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Submission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Submission) ProtoMessage() {}
+
+func (x *Submission) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Submission.ProtoReflect.Descriptor instead.
+func (*Submission) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Submission) GetCall() *v1.Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *Submission) GetStart() isSubmission_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Submission) GetDelay() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Start.(*Submission_Delay); ok {
+			return x.Delay
+		}
+	}
+	return nil
+}
+
+func (x *Submission) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*Submission_StartTime); ok {
+			return x.StartTime
+		}
+	}
+	return nil
+}
+
+func (x *Submission) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+type isSubmission_Start interface {
+	isSubmission_Start()
+}
+
+type Submission_Delay struct {
+	// How long after it is recorded, by the clock of the service's database.
+	// Zero or more.
+	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3,oneof"`
+}
+
+type Submission_StartTime struct {
+	// At this time, by the clock of the service's database. A time that has
+	// passed means at once.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3,oneof"`
+}
+
+func (*Submission_Delay) isSubmission_Start() {}
+
+func (*Submission_StartTime) isSubmission_Start() {}
+
+// A SubmitRequest holds calls to record, all or none.
+type SubmitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls.
+	Submissions   []*Submission `protobuf:"bytes,1,rep,name=submissions,proto3" json:"submissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitRequest) Reset() {
+	*x = SubmitRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitRequest) ProtoMessage() {}
+
+func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
+func (*SubmitRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SubmitRequest) GetSubmissions() []*Submission {
+	if x != nil {
+		return x.Submissions
+	}
+	return nil
+}
+
+// A SubmitResponse holds the ids of the calls.
+type SubmitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One opaque id for each submission, in their order.
+	DispatchIds   []string `protobuf:"bytes,1,rep,name=dispatch_ids,json=dispatchIds,proto3" json:"dispatch_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitResponse) Reset() {
+	*x = SubmitResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitResponse) ProtoMessage() {}
+
+func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
+func (*SubmitResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SubmitResponse) GetDispatchIds() []string {
+	if x != nil {
+		return x.DispatchIds
+	}
+	return nil
+}
+
 // A GetCallRequest names a call.
 type GetCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -309,7 +533,7 @@ type GetCallRequest struct {
 
 func (x *GetCallRequest) Reset() {
 	*x = GetCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +545,7 @@ func (x *GetCallRequest) String() string {
 func (*GetCallRequest) ProtoMessage() {}
 
 func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +558,7 @@ func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallRequest.ProtoReflect.Descriptor instead.
 func (*GetCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetCallRequest) GetDispatchId() string {
@@ -355,7 +579,7 @@ type GetCallResponse struct {
 
 func (x *GetCallResponse) Reset() {
 	*x = GetCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -367,7 +591,7 @@ func (x *GetCallResponse) String() string {
 func (*GetCallResponse) ProtoMessage() {}
 
 func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -380,7 +604,7 @@ func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallResponse.ProtoReflect.Descriptor instead.
 func (*GetCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetCallResponse) GetCall() *CallInfo {
@@ -413,14 +637,16 @@ type ListCallsRequest struct {
 	// Where to go on: the next_page_token of the page before.
 	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Calls that this schedule dispatched.
-	Schedule      string `protobuf:"bytes,10,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Schedule string `protobuf:"bytes,10,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Calls that have all of these labels.
+	Labels        map[string]string `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +658,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +671,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListCallsRequest) GetState() CallState {
@@ -518,6 +744,13 @@ func (x *ListCallsRequest) GetSchedule() string {
 	return ""
 }
 
+func (x *ListCallsRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // A ListCallsResponse is a page of calls.
 type ListCallsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -531,7 +764,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +776,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +789,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListCallsResponse) GetCalls() []*CallInfo {
@@ -587,7 +820,7 @@ type WaitCallRequest struct {
 
 func (x *WaitCallRequest) Reset() {
 	*x = WaitCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +832,7 @@ func (x *WaitCallRequest) String() string {
 func (*WaitCallRequest) ProtoMessage() {}
 
 func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +845,7 @@ func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallRequest.ProtoReflect.Descriptor instead.
 func (*WaitCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WaitCallRequest) GetDispatchId() string {
@@ -640,7 +873,7 @@ type WaitCallResponse struct {
 
 func (x *WaitCallResponse) Reset() {
 	*x = WaitCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +885,7 @@ func (x *WaitCallResponse) String() string {
 func (*WaitCallResponse) ProtoMessage() {}
 
 func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +898,7 @@ func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallResponse.ProtoReflect.Descriptor instead.
 func (*WaitCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WaitCallResponse) GetCall() *CallInfo {
@@ -686,7 +919,7 @@ type CancelCallRequest struct {
 
 func (x *CancelCallRequest) Reset() {
 	*x = CancelCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +931,7 @@ func (x *CancelCallRequest) String() string {
 func (*CancelCallRequest) ProtoMessage() {}
 
 func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +944,7 @@ func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallRequest.ProtoReflect.Descriptor instead.
 func (*CancelCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CancelCallRequest) GetDispatchId() string {
@@ -734,7 +967,7 @@ type CancelCallResponse struct {
 
 func (x *CancelCallResponse) Reset() {
 	*x = CancelCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +979,7 @@ func (x *CancelCallResponse) String() string {
 func (*CancelCallResponse) ProtoMessage() {}
 
 func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +992,7 @@ func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallResponse.ProtoReflect.Descriptor instead.
 func (*CancelCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CancelCallResponse) GetCall() *CallInfo {
@@ -789,7 +1022,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1034,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1047,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{12}
 }
 
 // A CompleteCallRequest holds the result of a call.
@@ -839,7 +1072,7 @@ type CompleteCallRequest struct {
 
 func (x *CompleteCallRequest) Reset() {
 	*x = CompleteCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +1084,7 @@ func (x *CompleteCallRequest) String() string {
 func (*CompleteCallRequest) ProtoMessage() {}
 
 func (x *CompleteCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +1097,7 @@ func (x *CompleteCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteCallRequest.ProtoReflect.Descriptor instead.
 func (*CompleteCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompleteCallRequest) GetDispatchId() string {
@@ -929,7 +1162,7 @@ type CompleteCallResponse struct {
 
 func (x *CompleteCallResponse) Reset() {
 	*x = CompleteCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1174,7 @@ func (x *CompleteCallResponse) String() string {
 func (*CompleteCallResponse) ProtoMessage() {}
 
 func (x *CompleteCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1187,7 @@ func (x *CompleteCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteCallResponse.ProtoReflect.Descriptor instead.
 func (*CompleteCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CompleteCallResponse) GetCall() *CallInfo {
@@ -968,7 +1201,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x06\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\a\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -991,12 +1224,33 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n" +
 	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12\x1a\n" +
 	"\bschedule\x18\x11 \x01(\tR\bschedule\x12A\n" +
-	"\x0escheduled_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledTime\"1\n" +
+	"\x0escheduled_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledTime\x129\n" +
+	"\n" +
+	"start_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12?\n" +
+	"\x06labels\x18\x14 \x03(\v2'.dispatch.calls.v1.CallInfo.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
+	"\n" +
+	"Submission\x12)\n" +
+	"\x04call\x18\x01 \x01(\v2\x15.dispatch.sdk.v1.CallR\x04call\x121\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05delay\x12;\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\tstartTime\x12A\n" +
+	"\x06labels\x18\x04 \x03(\v2).dispatch.calls.v1.Submission.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
+	"\x05start\"P\n" +
+	"\rSubmitRequest\x12?\n" +
+	"\vsubmissions\x18\x01 \x03(\v2\x1d.dispatch.calls.v1.SubmissionR\vsubmissions\"3\n" +
+	"\x0eSubmitResponse\x12!\n" +
+	"\fdispatch_ids\x18\x01 \x03(\tR\vdispatchIds\"1\n" +
 	"\x0eGetCallRequest\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\"B\n" +
 	"\x0fGetCallResponse\x12/\n" +
-	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\xb9\x03\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\xbd\x04\n" +
 	"\x10ListCallsRequest\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n" +
@@ -1009,7 +1263,11 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\t \x01(\tR\tpageToken\x12\x1a\n" +
 	"\bschedule\x18\n" +
-	" \x01(\tR\bschedule\"n\n" +
+	" \x01(\tR\bschedule\x12G\n" +
+	"\x06labels\x18\v \x03(\v2/.dispatch.calls.v1.ListCallsRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
 	"\x11ListCallsResponse\x121\n" +
 	"\x05calls\x18\x01 \x03(\v2\x1b.dispatch.calls.v1.CallInfoR\x05calls\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
@@ -1039,8 +1297,9 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x11CALL_STATE_QUEUED\x10\x01\x12\x16\n" +
 	"\x12CALL_STATE_RUNNING\x10\x02\x12\x16\n" +
 	"\x12CALL_STATE_WAITING\x10\x03\x12\x17\n" +
-	"\x13CALL_STATE_FINISHED\x10\x042\xd2\x03\n" +
-	"\vCallService\x12R\n" +
+	"\x13CALL_STATE_FINISHED\x10\x042\xa3\x04\n" +
+	"\vCallService\x12O\n" +
+	"\x06Submit\x12 .dispatch.calls.v1.SubmitRequest\x1a!.dispatch.calls.v1.SubmitResponse\"\x00\x12R\n" +
 	"\aGetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n" +
 	"\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n" +
 	"\bWaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n" +
@@ -1061,65 +1320,82 @@ func file_dispatch_calls_v1_calls_proto_rawDescGZIP() []byte {
 }
 
 var file_dispatch_calls_v1_calls_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(CallState)(0),                // 0: dispatch.calls.v1.CallState
 	(*CallInfo)(nil),              // 1: dispatch.calls.v1.CallInfo
-	(*GetCallRequest)(nil),        // 2: dispatch.calls.v1.GetCallRequest
-	(*GetCallResponse)(nil),       // 3: dispatch.calls.v1.GetCallResponse
-	(*ListCallsRequest)(nil),      // 4: dispatch.calls.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),     // 5: dispatch.calls.v1.ListCallsResponse
-	(*WaitCallRequest)(nil),       // 6: dispatch.calls.v1.WaitCallRequest
-	(*WaitCallResponse)(nil),      // 7: dispatch.calls.v1.WaitCallResponse
-	(*CancelCallRequest)(nil),     // 8: dispatch.calls.v1.CancelCallRequest
-	(*CancelCallResponse)(nil),    // 9: dispatch.calls.v1.CancelCallResponse
-	(*Pending)(nil),               // 10: dispatch.calls.v1.Pending
-	(*CompleteCallRequest)(nil),   // 11: dispatch.calls.v1.CompleteCallRequest
-	(*CompleteCallResponse)(nil),  // 12: dispatch.calls.v1.CompleteCallResponse
-	(v1.Status)(0),                // 13: dispatch.sdk.v1.Status
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.CallResult)(nil),         // 15: dispatch.sdk.v1.CallResult
-	(*v1.Error)(nil),              // 16: dispatch.sdk.v1.Error
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*anypb.Any)(nil),             // 18: google.protobuf.Any
+	(*Submission)(nil),            // 2: dispatch.calls.v1.Submission
+	(*SubmitRequest)(nil),         // 3: dispatch.calls.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 4: dispatch.calls.v1.SubmitResponse
+	(*GetCallRequest)(nil),        // 5: dispatch.calls.v1.GetCallRequest
+	(*GetCallResponse)(nil),       // 6: dispatch.calls.v1.GetCallResponse
+	(*ListCallsRequest)(nil),      // 7: dispatch.calls.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),     // 8: dispatch.calls.v1.ListCallsResponse
+	(*WaitCallRequest)(nil),       // 9: dispatch.calls.v1.WaitCallRequest
+	(*WaitCallResponse)(nil),      // 10: dispatch.calls.v1.WaitCallResponse
+	(*CancelCallRequest)(nil),     // 11: dispatch.calls.v1.CancelCallRequest
+	(*CancelCallResponse)(nil),    // 12: dispatch.calls.v1.CancelCallResponse
+	(*Pending)(nil),               // 13: dispatch.calls.v1.Pending
+	(*CompleteCallRequest)(nil),   // 14: dispatch.calls.v1.CompleteCallRequest
+	(*CompleteCallResponse)(nil),  // 15: dispatch.calls.v1.CompleteCallResponse
+	nil,                           // 16: dispatch.calls.v1.CallInfo.LabelsEntry
+	nil,                           // 17: dispatch.calls.v1.Submission.LabelsEntry
+	nil,                           // 18: dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	(v1.Status)(0),                // 19: dispatch.sdk.v1.Status
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*v1.CallResult)(nil),         // 21: dispatch.sdk.v1.CallResult
+	(*v1.Error)(nil),              // 22: dispatch.sdk.v1.Error
+	(*v1.Call)(nil),               // 23: dispatch.sdk.v1.Call
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 25: google.protobuf.Any
 }
 var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	0,  // 0: dispatch.calls.v1.CallInfo.state:type_name -> dispatch.calls.v1.CallState
-	13, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
-	14, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
-	14, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
-	14, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
-	14, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
-	15, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
-	16, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
-	14, // 8: dispatch.calls.v1.CallInfo.scheduled_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	0,  // 10: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	13, // 11: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	14, // 12: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	14, // 13: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
-	1,  // 14: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	17, // 15: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 16: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	1,  // 17: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	18, // 18: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
-	16, // 19: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
-	1,  // 20: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	2,  // 21: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	4,  // 22: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	6,  // 23: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	8,  // 24: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	11, // 25: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
-	3,  // 26: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	5,  // 27: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	7,  // 28: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	9,  // 29: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	12, // 30: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
-	26, // [26:31] is the sub-list for method output_type
-	21, // [21:26] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
+	20, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
+	20, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
+	20, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
+	20, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
+	21, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
+	22, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
+	20, // 8: dispatch.calls.v1.CallInfo.scheduled_time:type_name -> google.protobuf.Timestamp
+	20, // 9: dispatch.calls.v1.CallInfo.start_time:type_name -> google.protobuf.Timestamp
+	16, // 10: dispatch.calls.v1.CallInfo.labels:type_name -> dispatch.calls.v1.CallInfo.LabelsEntry
+	23, // 11: dispatch.calls.v1.Submission.call:type_name -> dispatch.sdk.v1.Call
+	24, // 12: dispatch.calls.v1.Submission.delay:type_name -> google.protobuf.Duration
+	20, // 13: dispatch.calls.v1.Submission.start_time:type_name -> google.protobuf.Timestamp
+	17, // 14: dispatch.calls.v1.Submission.labels:type_name -> dispatch.calls.v1.Submission.LabelsEntry
+	2,  // 15: dispatch.calls.v1.SubmitRequest.submissions:type_name -> dispatch.calls.v1.Submission
+	1,  // 16: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	0,  // 17: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
+	19, // 18: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	20, // 19: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	20, // 20: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	18, // 21: dispatch.calls.v1.ListCallsRequest.labels:type_name -> dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	1,  // 22: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
+	24, // 23: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 24: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	1,  // 25: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	25, // 26: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
+	22, // 27: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
+	1,  // 28: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	3,  // 29: dispatch.calls.v1.CallService.Submit:input_type -> dispatch.calls.v1.SubmitRequest
+	5,  // 30: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	7,  // 31: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	9,  // 32: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	11, // 33: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	14, // 34: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
+	4,  // 35: dispatch.calls.v1.CallService.Submit:output_type -> dispatch.calls.v1.SubmitResponse
+	6,  // 36: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	8,  // 37: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	10, // 38: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	12, // 39: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	15, // 40: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
+	35, // [35:41] is the sub-list for method output_type
+	29, // [29:35] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }
@@ -1127,7 +1403,11 @@ func file_dispatch_calls_v1_calls_proto_init() {
 	if File_dispatch_calls_v1_calls_proto != nil {
 		return
 	}
-	file_dispatch_calls_v1_calls_proto_msgTypes[10].OneofWrappers = []any{
+	file_dispatch_calls_v1_calls_proto_msgTypes[1].OneofWrappers = []any{
+		(*Submission_Delay)(nil),
+		(*Submission_StartTime)(nil),
+	}
+	file_dispatch_calls_v1_calls_proto_msgTypes[13].OneofWrappers = []any{
 		(*CompleteCallRequest_Output)(nil),
 		(*CompleteCallRequest_Error)(nil),
 	}
@@ -1137,7 +1417,7 @@ func file_dispatch_calls_v1_calls_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dispatch_calls_v1_calls_proto_rawDesc), len(file_dispatch_calls_v1_calls_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -4,7 +4,8 @@
 // - protoc             (unknown)
 // source: dispatch/calls/v1/calls.proto
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -24,6 +25,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	CallService_Submit_FullMethodName       = "/dispatch.calls.v1.CallService/Submit"
 	CallService_GetCall_FullMethodName      = "/dispatch.calls.v1.CallService/GetCall"
 	CallService_ListCalls_FullMethodName    = "/dispatch.calls.v1.CallService/ListCalls"
 	CallService_WaitCall_FullMethodName     = "/dispatch.calls.v1.CallService/WaitCall"
@@ -35,9 +37,15 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// CallService tells what became of calls, and cancels them. It takes the same
-// API keys as DispatchService.
+// CallService records calls with more to say about them than a DispatchRequest
+// can, tells what became of calls, and cancels them. It takes the same API keys
+// as DispatchService.
 type CallServiceClient interface {
+	// Submit records calls, all or none, and returns their ids. Beyond what
+	// DispatchService.Dispatch does, calls may begin later and have labels. The
+	// rules for calls, the errors and the idempotency keys are the same, and a key
+	// that was used for one method cannot be used for the other.
+	Submit(ctx context.Context, in *SubmitRequest, opts ...grpc.CallOption) (*SubmitResponse, error)
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
 	// id: it never was, or was pruned some time after it had finished.
 	GetCall(ctx context.Context, in *GetCallRequest, opts ...grpc.CallOption) (*GetCallResponse, error)
@@ -66,6 +74,16 @@ type callServiceClient struct {
 
 func NewCallServiceClient(cc grpc.ClientConnInterface) CallServiceClient {
 	return &callServiceClient{cc}
+}
+
+func (c *callServiceClient) Submit(ctx context.Context, in *SubmitRequest, opts ...grpc.CallOption) (*SubmitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SubmitResponse)
+	err := c.cc.Invoke(ctx, CallService_Submit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *callServiceClient) GetCall(ctx context.Context, in *GetCallRequest, opts ...grpc.CallOption) (*GetCallResponse, error) {
@@ -122,9 +140,15 @@ func (c *callServiceClient) CompleteCall(ctx context.Context, in *CompleteCallRe
 // All implementations must embed UnimplementedCallServiceServer
 // for forward compatibility.
 //
-// CallService tells what became of calls, and cancels them. It takes the same
-// API keys as DispatchService.
+// CallService records calls with more to say about them than a DispatchRequest
+// can, tells what became of calls, and cancels them. It takes the same API keys
+// as DispatchService.
 type CallServiceServer interface {
+	// Submit records calls, all or none, and returns their ids. Beyond what
+	// DispatchService.Dispatch does, calls may begin later and have labels. The
+	// rules for calls, the errors and the idempotency keys are the same, and a key
+	// that was used for one method cannot be used for the other.
+	Submit(context.Context, *SubmitRequest) (*SubmitResponse, error)
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
 	// id: it never was, or was pruned some time after it had finished.
 	GetCall(context.Context, *GetCallRequest) (*GetCallResponse, error)
@@ -155,6 +179,9 @@ type CallServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedCallServiceServer struct{}
 
+func (UnimplementedCallServiceServer) Submit(context.Context, *SubmitRequest) (*SubmitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Submit not implemented")
+}
 func (UnimplementedCallServiceServer) GetCall(context.Context, *GetCallRequest) (*GetCallResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCall not implemented")
 }
@@ -189,6 +216,24 @@ func RegisterCallServiceServer(s grpc.ServiceRegistrar, srv CallServiceServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&CallService_ServiceDesc, srv)
+}
+
+func _CallService_Submit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubmitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).Submit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_Submit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).Submit(ctx, req.(*SubmitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _CallService_GetCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -288,6 +333,10 @@ var CallService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "dispatch.calls.v1.CallService",
 	HandlerType: (*CallServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Submit",
+			Handler:    _CallService_Submit_Handler,
+		},
 		{
 			MethodName: "GetCall",
 			Handler:    _CallService_GetCall_Handler,

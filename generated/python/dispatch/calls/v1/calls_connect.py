@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DEFAULT_READ_MAX_BYTES, Endpoint, EndpointSync
 from pyqwest import Client, SyncClient
 
-from .calls_pb2 import CancelCallRequest, CancelCallResponse, CompleteCallRequest, CompleteCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, WaitCallRequest, WaitCallResponse
+from .calls_pb2 import CancelCallRequest, CancelCallResponse, CompleteCallRequest, CompleteCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, SubmitRequest, SubmitResponse, WaitCallRequest, WaitCallResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -39,9 +39,19 @@ _GZIP_COMPRESSION = GzipCompression()
 
 class CallService(Protocol):
     """
-    CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
+    async def submit(self, request: SubmitRequest, ctx: RequestContext[SubmitRequest, SubmitResponse], /) -> SubmitResponse:
+        """
+        Submit records calls, all or none, and returns their ids. Beyond what
+        DispatchService.Dispatch does, calls may begin later and have labels. The
+        rules for calls, the errors and the idempotency keys are the same, and a key
+        that was used for one method cannot be used for the other.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
     async def get_call(self, request: GetCallRequest, ctx: RequestContext[GetCallRequest, GetCallResponse], /) -> GetCallResponse:
         """
         GetCall returns a call as it is now. NOT_FOUND when there is none of that
@@ -96,6 +106,17 @@ class CallServiceASGIApplication(ConnectASGIApplication[CallService]):
         super().__init__(
             service=service,
             endpoints=lambda svc: {
+                "/dispatch.calls.v1.CallService/Submit": Endpoint.unary(
+                    method=MethodInfo(
+                        name="Submit",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=SubmitRequest,
+                        output=SubmitResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.submit,
+                ),
                 "/dispatch.calls.v1.CallService/GetCall": Endpoint.unary(
                     method=MethodInfo(
                         name="GetCall",
@@ -166,8 +187,9 @@ class CallServiceASGIApplication(ConnectASGIApplication[CallService]):
 
 class CallServiceClient(ConnectClient):
     """
-    CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
     def __init__(
         self,
@@ -192,6 +214,32 @@ class CallServiceClient(ConnectClient):
             read_max_bytes=read_max_bytes,
             interceptors=interceptors,
             http_client=http_client,
+        )
+    async def submit(
+        self,
+        request: SubmitRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> SubmitResponse:
+        """
+        Submit records calls, all or none, and returns their ids. Beyond what
+        DispatchService.Dispatch does, calls may begin later and have labels. The
+        rules for calls, the errors and the idempotency keys are the same, and a key
+        that was used for one method cannot be used for the other.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Submit",
+                service_name="dispatch.calls.v1.CallService",
+                input=SubmitRequest,
+                output=SubmitResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
         )
     async def get_call(
         self,
@@ -321,9 +369,19 @@ class CallServiceClient(ConnectClient):
 
 class CallServiceSync(Protocol):
     """
-    CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
+    def submit(self, request: SubmitRequest, ctx: RequestContext[SubmitRequest, SubmitResponse], /) -> SubmitResponse:
+        """
+        Submit records calls, all or none, and returns their ids. Beyond what
+        DispatchService.Dispatch does, calls may begin later and have labels. The
+        rules for calls, the errors and the idempotency keys are the same, and a key
+        that was used for one method cannot be used for the other.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
     def get_call(self, request: GetCallRequest, ctx: RequestContext[GetCallRequest, GetCallResponse], /) -> GetCallResponse:
         """
         GetCall returns a call as it is now. NOT_FOUND when there is none of that
@@ -376,6 +434,17 @@ class CallServiceWSGIApplication(ConnectWSGIApplication):
     ) -> None:
         super().__init__(
             endpoints={
+                "/dispatch.calls.v1.CallService/Submit": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="Submit",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=SubmitRequest,
+                        output=SubmitResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.submit,
+                ),
                 "/dispatch.calls.v1.CallService/GetCall": EndpointSync.unary(
                     method=MethodInfo(
                         name="GetCall",
@@ -446,8 +515,9 @@ class CallServiceWSGIApplication(ConnectWSGIApplication):
 
 class CallServiceClientSync(ConnectClientSync):
     """
-    CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
     def __init__(
         self,
@@ -472,6 +542,32 @@ class CallServiceClientSync(ConnectClientSync):
             read_max_bytes=read_max_bytes,
             interceptors=interceptors,
             http_client=http_client,
+        )
+    def submit(
+        self,
+        request: SubmitRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> SubmitResponse:
+        """
+        Submit records calls, all or none, and returns their ids. Beyond what
+        DispatchService.Dispatch does, calls may begin later and have labels. The
+        rules for calls, the errors and the idempotency keys are the same, and a key
+        that was used for one method cannot be used for the other.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="Submit",
+                service_name="dispatch.calls.v1.CallService",
+                input=SubmitRequest,
+                output=SubmitResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
         )
     def get_call(
         self,

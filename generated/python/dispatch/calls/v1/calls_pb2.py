@@ -30,39 +30,57 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64ispatch/calls/v1/calls.proto\x12\x11\x64ispatch.calls.v1\x1a\x1a\x64ispatch/sdk/v1/call.proto\x1a\x1b\x64ispatch/sdk/v1/error.proto\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x06\n\x08\x43\x61llInfo\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12,\n\x12parent_dispatch_id\x18\x02 \x01(\tR\x10parentDispatchId\x12(\n\x10root_dispatch_id\x18\x03 \x01(\tR\x0erootDispatchId\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12\x1a\n\x08\x66unction\x18\x05 \x01(\tR\x08\x66unction\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x08 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x12\n\x04runs\x18\t \x01(\x05R\x04runs\x12?\n\rcreation_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reationTime\x12\x43\n\x0f\x65xpiration_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x65xpirationTime\x12\x37\n\tnext_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08nextTime\x12;\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x33\n\x06result\x18\x0e \x01(\x0b\x32\x1b.dispatch.sdk.v1.CallResultR\x06result\x12\x35\n\nlast_error\x18\x0f \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n\x0e\x63orrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12\x1a\n\x08schedule\x18\x11 \x01(\tR\x08schedule\x12\x41\n\x0escheduled_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rscheduledTime\"1\n\x0eGetCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"B\n\x0fGetCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"\xb9\x03\n\x10ListCallsRequest\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n\x08\x66unction\x18\x03 \x01(\tR\x08\x66unction\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12?\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12,\n\x12parent_dispatch_id\x18\x07 \x01(\tR\x10parentDispatchId\x12\x1b\n\tpage_size\x18\x08 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\t \x01(\tR\tpageToken\x12\x1a\n\x08schedule\x18\n \x01(\tR\x08schedule\"n\n\x11ListCallsResponse\x12\x31\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x05\x63\x61lls\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n\x0fWaitCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\"C\n\x10WaitCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"4\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"c\n\x12\x43\x61ncelCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\x12\x1c\n\tcancelled\x18\x02 \x01(\x03R\tcancelled\"\t\n\x07Pending\"\xa0\x01\n\x13\x43ompleteCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12.\n\x06output\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorH\x00R\x05\x65rrorB\x08\n\x06result\"G\n\x14\x43ompleteCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll*\x87\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_WAITING\x10\x03\x12\x17\n\x13\x43\x41LL_STATE_FINISHED\x10\x04\x32\xd2\x03\n\x0b\x43\x61llService\x12R\n\x07GetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n\x08WaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n\nCancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12\x61\n\x0c\x43ompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a\'.dispatch.calls.v1.CompleteCallResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64ispatch/calls/v1/calls.proto\x12\x11\x64ispatch.calls.v1\x1a\x1a\x64ispatch/sdk/v1/call.proto\x1a\x1b\x64ispatch/sdk/v1/error.proto\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x07\n\x08\x43\x61llInfo\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12,\n\x12parent_dispatch_id\x18\x02 \x01(\tR\x10parentDispatchId\x12(\n\x10root_dispatch_id\x18\x03 \x01(\tR\x0erootDispatchId\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12\x1a\n\x08\x66unction\x18\x05 \x01(\tR\x08\x66unction\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x08 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x12\n\x04runs\x18\t \x01(\x05R\x04runs\x12?\n\rcreation_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reationTime\x12\x43\n\x0f\x65xpiration_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x65xpirationTime\x12\x37\n\tnext_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08nextTime\x12;\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x33\n\x06result\x18\x0e \x01(\x0b\x32\x1b.dispatch.sdk.v1.CallResultR\x06result\x12\x35\n\nlast_error\x18\x0f \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n\x0e\x63orrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12\x1a\n\x08schedule\x18\x11 \x01(\tR\x08schedule\x12\x41\n\x0escheduled_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rscheduledTime\x12\x39\n\nstart_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12?\n\x06labels\x18\x14 \x03(\x0b\x32\'.dispatch.calls.v1.CallInfo.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xae\x02\n\nSubmission\x12)\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x15.dispatch.sdk.v1.CallR\x04\x63\x61ll\x12\x31\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x05\x64\x65lay\x12;\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\tstartTime\x12\x41\n\x06labels\x18\x04 \x03(\x0b\x32).dispatch.calls.v1.Submission.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x07\n\x05start\"P\n\rSubmitRequest\x12?\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x1d.dispatch.calls.v1.SubmissionR\x0bsubmissions\"3\n\x0eSubmitResponse\x12!\n\x0c\x64ispatch_ids\x18\x01 \x03(\tR\x0b\x64ispatchIds\"1\n\x0eGetCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"B\n\x0fGetCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"\xbd\x04\n\x10ListCallsRequest\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n\x08\x66unction\x18\x03 \x01(\tR\x08\x66unction\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12?\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12,\n\x12parent_dispatch_id\x18\x07 \x01(\tR\x10parentDispatchId\x12\x1b\n\tpage_size\x18\x08 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\t \x01(\tR\tpageToken\x12\x1a\n\x08schedule\x18\n \x01(\tR\x08schedule\x12G\n\x06labels\x18\x0b \x03(\x0b\x32/.dispatch.calls.v1.ListCallsRequest.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"n\n\x11ListCallsResponse\x12\x31\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x05\x63\x61lls\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n\x0fWaitCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\"C\n\x10WaitCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"4\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"c\n\x12\x43\x61ncelCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\x12\x1c\n\tcancelled\x18\x02 \x01(\x03R\tcancelled\"\t\n\x07Pending\"\xa0\x01\n\x13\x43ompleteCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12.\n\x06output\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorH\x00R\x05\x65rrorB\x08\n\x06result\"G\n\x14\x43ompleteCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll*\x87\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_WAITING\x10\x03\x12\x17\n\x13\x43\x41LL_STATE_FINISHED\x10\x04\x32\xa3\x04\n\x0b\x43\x61llService\x12O\n\x06Submit\x12 .dispatch.calls.v1.SubmitRequest\x1a!.dispatch.calls.v1.SubmitResponse\"\x00\x12R\n\x07GetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n\x08WaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n\nCancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12\x61\n\x0c\x43ompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a\'.dispatch.calls.v1.CompleteCallResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dispatch.calls.v1.calls_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLSTATE']._serialized_start=2315
-  _globals['_CALLSTATE']._serialized_end=2450
+  _globals['_CALLINFO_LABELSENTRY']._loaded_options = None
+  _globals['_CALLINFO_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_SUBMISSION_LABELSENTRY']._loaded_options = None
+  _globals['_SUBMISSION_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_LISTCALLSREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_LISTCALLSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CALLSTATE']._serialized_start=3070
+  _globals['_CALLSTATE']._serialized_end=3205
   _globals['_CALLINFO']._serialized_start=232
-  _globals['_CALLINFO']._serialized_end=1060
-  _globals['_GETCALLREQUEST']._serialized_start=1062
-  _globals['_GETCALLREQUEST']._serialized_end=1111
-  _globals['_GETCALLRESPONSE']._serialized_start=1113
-  _globals['_GETCALLRESPONSE']._serialized_end=1179
-  _globals['_LISTCALLSREQUEST']._serialized_start=1182
-  _globals['_LISTCALLSREQUEST']._serialized_end=1623
-  _globals['_LISTCALLSRESPONSE']._serialized_start=1625
-  _globals['_LISTCALLSRESPONSE']._serialized_end=1735
-  _globals['_WAITCALLREQUEST']._serialized_start=1737
-  _globals['_WAITCALLREQUEST']._serialized_end=1841
-  _globals['_WAITCALLRESPONSE']._serialized_start=1843
-  _globals['_WAITCALLRESPONSE']._serialized_end=1910
-  _globals['_CANCELCALLREQUEST']._serialized_start=1912
-  _globals['_CANCELCALLREQUEST']._serialized_end=1964
-  _globals['_CANCELCALLRESPONSE']._serialized_start=1966
-  _globals['_CANCELCALLRESPONSE']._serialized_end=2065
-  _globals['_PENDING']._serialized_start=2067
-  _globals['_PENDING']._serialized_end=2076
-  _globals['_COMPLETECALLREQUEST']._serialized_start=2079
-  _globals['_COMPLETECALLREQUEST']._serialized_end=2239
-  _globals['_COMPLETECALLRESPONSE']._serialized_start=2241
-  _globals['_COMPLETECALLRESPONSE']._serialized_end=2312
-  _globals['_CALLSERVICE']._serialized_start=2453
-  _globals['_CALLSERVICE']._serialized_end=2919
+  _globals['_CALLINFO']._serialized_end=1243
+  _globals['_CALLINFO_LABELSENTRY']._serialized_start=1186
+  _globals['_CALLINFO_LABELSENTRY']._serialized_end=1243
+  _globals['_SUBMISSION']._serialized_start=1246
+  _globals['_SUBMISSION']._serialized_end=1548
+  _globals['_SUBMISSION_LABELSENTRY']._serialized_start=1186
+  _globals['_SUBMISSION_LABELSENTRY']._serialized_end=1243
+  _globals['_SUBMITREQUEST']._serialized_start=1550
+  _globals['_SUBMITREQUEST']._serialized_end=1630
+  _globals['_SUBMITRESPONSE']._serialized_start=1632
+  _globals['_SUBMITRESPONSE']._serialized_end=1683
+  _globals['_GETCALLREQUEST']._serialized_start=1685
+  _globals['_GETCALLREQUEST']._serialized_end=1734
+  _globals['_GETCALLRESPONSE']._serialized_start=1736
+  _globals['_GETCALLRESPONSE']._serialized_end=1802
+  _globals['_LISTCALLSREQUEST']._serialized_start=1805
+  _globals['_LISTCALLSREQUEST']._serialized_end=2378
+  _globals['_LISTCALLSREQUEST_LABELSENTRY']._serialized_start=1186
+  _globals['_LISTCALLSREQUEST_LABELSENTRY']._serialized_end=1243
+  _globals['_LISTCALLSRESPONSE']._serialized_start=2380
+  _globals['_LISTCALLSRESPONSE']._serialized_end=2490
+  _globals['_WAITCALLREQUEST']._serialized_start=2492
+  _globals['_WAITCALLREQUEST']._serialized_end=2596
+  _globals['_WAITCALLRESPONSE']._serialized_start=2598
+  _globals['_WAITCALLRESPONSE']._serialized_end=2665
+  _globals['_CANCELCALLREQUEST']._serialized_start=2667
+  _globals['_CANCELCALLREQUEST']._serialized_end=2719
+  _globals['_CANCELCALLRESPONSE']._serialized_start=2721
+  _globals['_CANCELCALLRESPONSE']._serialized_end=2820
+  _globals['_PENDING']._serialized_start=2822
+  _globals['_PENDING']._serialized_end=2831
+  _globals['_COMPLETECALLREQUEST']._serialized_start=2834
+  _globals['_COMPLETECALLREQUEST']._serialized_end=2994
+  _globals['_COMPLETECALLRESPONSE']._serialized_start=2996
+  _globals['_COMPLETECALLRESPONSE']._serialized_end=3067
+  _globals['_CALLSERVICE']._serialized_start=3208
+  _globals['_CALLSERVICE']._serialized_end=3755
 # @@protoc_insertion_point(module_scope)

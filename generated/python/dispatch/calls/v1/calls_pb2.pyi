@@ -27,7 +27,14 @@ CALL_STATE_WAITING: CallState
 CALL_STATE_FINISHED: CallState
 
 class CallInfo(_message.Message):
-    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id", "schedule", "scheduled_time")
+    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id", "schedule", "scheduled_time", "start_time", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +53,8 @@ class CallInfo(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_TIME_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     dispatch_id: str
     parent_dispatch_id: str
     root_dispatch_id: str
@@ -64,7 +73,40 @@ class CallInfo(_message.Message):
     correlation_id: int
     schedule: str
     scheduled_time: _timestamp_pb2.Timestamp
-    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ..., schedule: _Optional[str] = ..., scheduled_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    start_time: _timestamp_pb2.Timestamp
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ..., schedule: _Optional[str] = ..., scheduled_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class Submission(_message.Message):
+    __slots__ = ("call", "delay", "start_time", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    call: _call_pb2.Call
+    delay: _duration_pb2.Duration
+    start_time: _timestamp_pb2.Timestamp
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, call: _Optional[_Union[_call_pb2.Call, _Mapping]] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("submissions",)
+    SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    submissions: _containers.RepeatedCompositeFieldContainer[Submission]
+    def __init__(self, submissions: _Optional[_Iterable[_Union[Submission, _Mapping]]] = ...) -> None: ...
+
+class SubmitResponse(_message.Message):
+    __slots__ = ("dispatch_ids",)
+    DISPATCH_IDS_FIELD_NUMBER: _ClassVar[int]
+    dispatch_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dispatch_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetCallRequest(_message.Message):
     __slots__ = ("dispatch_id",)
@@ -79,7 +121,14 @@ class GetCallResponse(_message.Message):
     def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
 
 class ListCallsRequest(_message.Message):
-    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token", "schedule")
+    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token", "schedule", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     STATE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +139,7 @@ class ListCallsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     state: CallState
     status: _status_pb2.Status
     function: str
@@ -100,7 +150,8 @@ class ListCallsRequest(_message.Message):
     page_size: int
     page_token: str
     schedule: str
-    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., schedule: _Optional[str] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., schedule: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ListCallsResponse(_message.Message):
     __slots__ = ("calls", "next_page_token")

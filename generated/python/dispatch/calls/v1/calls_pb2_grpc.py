@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class CallServiceStub(object):
-    """CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    """CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
 
     def __init__(self, channel):
@@ -36,6 +37,11 @@ class CallServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.Submit = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/Submit',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitResponse.FromString,
+                _registered_method=True)
         self.GetCall = channel.unary_unary(
                 '/dispatch.calls.v1.CallService/GetCall',
                 request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.GetCallRequest.SerializeToString,
@@ -64,9 +70,20 @@ class CallServiceStub(object):
 
 
 class CallServiceServicer(object):
-    """CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    """CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
+
+    def Submit(self, request, context):
+        """Submit records calls, all or none, and returns their ids. Beyond what
+        DispatchService.Dispatch does, calls may begin later and have labels. The
+        rules for calls, the errors and the idempotency keys are the same, and a key
+        that was used for one method cannot be used for the other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetCall(self, request, context):
         """GetCall returns a call as it is now. NOT_FOUND when there is none of that
@@ -116,6 +133,11 @@ class CallServiceServicer(object):
 
 def add_CallServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Submit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Submit,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitResponse.SerializeToString,
+            ),
             'GetCall': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCall,
                     request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.GetCallRequest.FromString,
@@ -150,9 +172,37 @@ def add_CallServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CallService(object):
-    """CallService tells what became of calls, and cancels them. It takes the same
-    API keys as DispatchService.
+    """CallService records calls with more to say about them than a DispatchRequest
+    can, tells what became of calls, and cancels them. It takes the same API keys
+    as DispatchService.
     """
+
+    @staticmethod
+    def Submit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/Submit',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetCall(request,

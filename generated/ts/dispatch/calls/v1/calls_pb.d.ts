@@ -2,7 +2,8 @@
 // @generated from file dispatch/calls/v1/calls.proto (package dispatch.calls.v1, syntax proto3)
 /* eslint-disable */
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -11,7 +12,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Status } from "../../sdk/v1/status_pb.js";
 import type { Any, Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { CallResult } from "../../sdk/v1/call_pb.js";
+import type { Call, CallResult } from "../../sdk/v1/call_pb.js";
 import type { Error } from "../../sdk/v1/error_pb.js";
 
 /**
@@ -156,6 +157,21 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: google.protobuf.Timestamp scheduled_time = 18;
    */
   scheduledTime?: Timestamp;
+
+  /**
+   * When the call was to begin at the earliest. Unset when it was to begin at
+   * once.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 19;
+   */
+  startTime?: Timestamp;
+
+  /**
+   * Labels, as in the Submission.
+   *
+   * @generated from field: map<string, string> labels = 20;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -163,6 +179,103 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
  * Use `create(CallInfoSchema)` to create a new message.
  */
 export declare const CallInfoSchema: GenMessage<CallInfo>;
+
+/**
+ * A Submission is a call to record, with when it begins and what it is labelled
+ * with.
+ *
+ * @generated from message dispatch.calls.v1.Submission
+ */
+export declare type Submission = Message<"dispatch.calls.v1.Submission"> & {
+  /**
+   * The call, by the rules of a DispatchRequest. Its expiration counts from when
+   * it is recorded, and must be later than its start. The expiration that the
+   * service applies to a call without one counts from the start.
+   *
+   * @generated from field: dispatch.sdk.v1.Call call = 1;
+   */
+  call?: Call;
+
+  /**
+   * When the call begins at the earliest: at once when it is not set.
+   *
+   * @generated from oneof dispatch.calls.v1.Submission.start
+   */
+  start: {
+    /**
+     * How long after it is recorded, by the clock of the service's database.
+     * Zero or more.
+     *
+     * @generated from field: google.protobuf.Duration delay = 2;
+     */
+    value: Duration;
+    case: "delay";
+  } | {
+    /**
+     * At this time, by the clock of the service's database. A time that has
+     * passed means at once.
+     *
+     * @generated from field: google.protobuf.Timestamp start_time = 3;
+     */
+    value: Timestamp;
+    case: "startTime";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Up to 16 labels. A key has 1 to 63 characters of A-Z, a-z, 0-9, '_', '.',
+   * '-' and '/'; a value has up to 255 bytes of UTF-8 without control characters,
+   * and may be empty.
+   *
+   * @generated from field: map<string, string> labels = 4;
+   */
+  labels: { [key: string]: string };
+};
+
+/**
+ * Describes the message dispatch.calls.v1.Submission.
+ * Use `create(SubmissionSchema)` to create a new message.
+ */
+export declare const SubmissionSchema: GenMessage<Submission>;
+
+/**
+ * A SubmitRequest holds calls to record, all or none.
+ *
+ * @generated from message dispatch.calls.v1.SubmitRequest
+ */
+export declare type SubmitRequest = Message<"dispatch.calls.v1.SubmitRequest"> & {
+  /**
+   * The calls.
+   *
+   * @generated from field: repeated dispatch.calls.v1.Submission submissions = 1;
+   */
+  submissions: Submission[];
+};
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitRequest.
+ * Use `create(SubmitRequestSchema)` to create a new message.
+ */
+export declare const SubmitRequestSchema: GenMessage<SubmitRequest>;
+
+/**
+ * A SubmitResponse holds the ids of the calls.
+ *
+ * @generated from message dispatch.calls.v1.SubmitResponse
+ */
+export declare type SubmitResponse = Message<"dispatch.calls.v1.SubmitResponse"> & {
+  /**
+   * One opaque id for each submission, in their order.
+   *
+   * @generated from field: repeated string dispatch_ids = 1;
+   */
+  dispatchIds: string[];
+};
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitResponse.
+ * Use `create(SubmitResponseSchema)` to create a new message.
+ */
+export declare const SubmitResponseSchema: GenMessage<SubmitResponse>;
 
 /**
  * A GetCallRequest names a call.
@@ -280,6 +393,13 @@ export declare type ListCallsRequest = Message<"dispatch.calls.v1.ListCallsReque
    * @generated from field: string schedule = 10;
    */
   schedule: string;
+
+  /**
+   * Calls that have all of these labels.
+   *
+   * @generated from field: map<string, string> labels = 11;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -546,12 +666,26 @@ export enum CallState {
 export declare const CallStateSchema: GenEnum<CallState>;
 
 /**
- * CallService tells what became of calls, and cancels them. It takes the same
- * API keys as DispatchService.
+ * CallService records calls with more to say about them than a DispatchRequest
+ * can, tells what became of calls, and cancels them. It takes the same API keys
+ * as DispatchService.
  *
  * @generated from service dispatch.calls.v1.CallService
  */
 export declare const CallService: GenService<{
+  /**
+   * Submit records calls, all or none, and returns their ids. Beyond what
+   * DispatchService.Dispatch does, calls may begin later and have labels. The
+   * rules for calls, the errors and the idempotency keys are the same, and a key
+   * that was used for one method cannot be used for the other.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.Submit
+   */
+  submit: {
+    methodKind: "unary";
+    input: typeof SubmitRequestSchema;
+    output: typeof SubmitResponseSchema;
+  },
   /**
    * GetCall returns a call as it is now. NOT_FOUND when there is none of that
    * id: it never was, or was pruned some time after it had finished.

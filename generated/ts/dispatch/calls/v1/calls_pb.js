@@ -2,7 +2,8 @@
 // @generated from file dispatch/calls/v1/calls.proto (package dispatch.calls.v1, syntax proto3)
 /* eslint-disable */
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -17,7 +18,7 @@ import { file_google_protobuf_any, file_google_protobuf_duration, file_google_pr
  * Describes the file dispatch/calls/v1/calls.proto.
  */
 export const file_dispatch_calls_v1_calls = /*@__PURE__*/
-  fileDesc("Ch1kaXNwYXRjaC9jYWxscy92MS9jYWxscy5wcm90bxIRZGlzcGF0Y2guY2FsbHMudjEi7QQKCENhbGxJbmZvEhMKC2Rpc3BhdGNoX2lkGAEgASgJEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgCIAEoCRIYChByb290X2Rpc3BhdGNoX2lkGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEhAKCGZ1bmN0aW9uGAUgASgJEg8KB3ZlcnNpb24YBiABKAkSKwoFc3RhdGUYByABKA4yHC5kaXNwYXRjaC5jYWxscy52MS5DYWxsU3RhdGUSJwoGc3RhdHVzGAggASgOMhcuZGlzcGF0Y2guc2RrLnYxLlN0YXR1cxIMCgRydW5zGAkgASgFEjEKDWNyZWF0aW9uX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD2V4cGlyYXRpb25fdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtmaW5pc2hfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGcmVzdWx0GA4gASgLMhsuZGlzcGF0Y2guc2RrLnYxLkNhbGxSZXN1bHQSKgoKbGFzdF9lcnJvchgPIAEoCzIWLmRpc3BhdGNoLnNkay52MS5FcnJvchIWCg5jb3JyZWxhdGlvbl9pZBgQIAEoBBIQCghzY2hlZHVsZRgRIAEoCRIyCg5zY2hlZHVsZWRfdGltZRgSIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJQoOR2V0Q2FsbFJlcXVlc3QSEwoLZGlzcGF0Y2hfaWQYASABKAkiPAoPR2V0Q2FsbFJlc3BvbnNlEikKBGNhbGwYASABKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbyLIAgoQTGlzdENhbGxzUmVxdWVzdBIrCgVzdGF0ZRgBIAEoDjIcLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxTdGF0ZRInCgZzdGF0dXMYAiABKA4yFy5kaXNwYXRjaC5zZGsudjEuU3RhdHVzEhAKCGZ1bmN0aW9uGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEjEKDWNyZWF0ZWRfYWZ0ZXIYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaChJwYXJlbnRfZGlzcGF0Y2hfaWQYByABKAkSEQoJcGFnZV9zaXplGAggASgFEhIKCnBhZ2VfdG9rZW4YCSABKAkSEAoIc2NoZWR1bGUYCiABKAkiWAoRTGlzdENhbGxzUmVzcG9uc2USKgoFY2FsbHMYASADKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiUwoPV2FpdENhbGxSZXF1ZXN0EhMKC2Rpc3BhdGNoX2lkGAEgASgJEisKCG1heF93YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIj0KEFdhaXRDYWxsUmVzcG9uc2USKQoEY2FsbBgBIAEoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvIigKEUNhbmNlbENhbGxSZXF1ZXN0EhMKC2Rpc3BhdGNoX2lkGAEgASgJIlIKEkNhbmNlbENhbGxSZXNwb25zZRIpCgRjYWxsGAEgASgLMhsuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8SEQoJY2FuY2VsbGVkGAIgASgDIgkKB1BlbmRpbmcihQEKE0NvbXBsZXRlQ2FsbFJlcXVlc3QSEwoLZGlzcGF0Y2hfaWQYASABKAkSJgoGb3V0cHV0GAIgASgLMhQuZ29vZ2xlLnByb3RvYnVmLkFueUgAEicKBWVycm9yGAMgASgLMhYuZGlzcGF0Y2guc2RrLnYxLkVycm9ySABCCAoGcmVzdWx0IkEKFENvbXBsZXRlQ2FsbFJlc3BvbnNlEikKBGNhbGwYASABKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbyqHAQoJQ2FsbFN0YXRlEhoKFkNBTExfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFDQUxMX1NUQVRFX1FVRVVFRBABEhYKEkNBTExfU1RBVEVfUlVOTklORxACEhYKEkNBTExfU1RBVEVfV0FJVElORxADEhcKE0NBTExfU1RBVEVfRklOSVNIRUQQBDLSAwoLQ2FsbFNlcnZpY2USUgoHR2V0Q2FsbBIhLmRpc3BhdGNoLmNhbGxzLnYxLkdldENhbGxSZXF1ZXN0GiIuZGlzcGF0Y2guY2FsbHMudjEuR2V0Q2FsbFJlc3BvbnNlIgASWAoJTGlzdENhbGxzEiMuZGlzcGF0Y2guY2FsbHMudjEuTGlzdENhbGxzUmVxdWVzdBokLmRpc3BhdGNoLmNhbGxzLnYxLkxpc3RDYWxsc1Jlc3BvbnNlIgASVQoIV2FpdENhbGwSIi5kaXNwYXRjaC5jYWxscy52MS5XYWl0Q2FsbFJlcXVlc3QaIy5kaXNwYXRjaC5jYWxscy52MS5XYWl0Q2FsbFJlc3BvbnNlIgASWwoKQ2FuY2VsQ2FsbBIkLmRpc3BhdGNoLmNhbGxzLnYxLkNhbmNlbENhbGxSZXF1ZXN0GiUuZGlzcGF0Y2guY2FsbHMudjEuQ2FuY2VsQ2FsbFJlc3BvbnNlIgASYQoMQ29tcGxldGVDYWxsEiYuZGlzcGF0Y2guY2FsbHMudjEuQ29tcGxldGVDYWxsUmVxdWVzdBonLmRpc3BhdGNoLmNhbGxzLnYxLkNvbXBsZXRlQ2FsbFJlc3BvbnNlIgBiBnByb3RvMw", [file_dispatch_sdk_v1_call, file_dispatch_sdk_v1_error, file_dispatch_sdk_v1_status, file_google_protobuf_any, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1kaXNwYXRjaC9jYWxscy92MS9jYWxscy5wcm90bxIRZGlzcGF0Y2guY2FsbHMudjEihQYKCENhbGxJbmZvEhMKC2Rpc3BhdGNoX2lkGAEgASgJEhoKEnBhcmVudF9kaXNwYXRjaF9pZBgCIAEoCRIYChByb290X2Rpc3BhdGNoX2lkGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEhAKCGZ1bmN0aW9uGAUgASgJEg8KB3ZlcnNpb24YBiABKAkSKwoFc3RhdGUYByABKA4yHC5kaXNwYXRjaC5jYWxscy52MS5DYWxsU3RhdGUSJwoGc3RhdHVzGAggASgOMhcuZGlzcGF0Y2guc2RrLnYxLlN0YXR1cxIMCgRydW5zGAkgASgFEjEKDWNyZWF0aW9uX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKD2V4cGlyYXRpb25fdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbmV4dF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtmaW5pc2hfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGcmVzdWx0GA4gASgLMhsuZGlzcGF0Y2guc2RrLnYxLkNhbGxSZXN1bHQSKgoKbGFzdF9lcnJvchgPIAEoCzIWLmRpc3BhdGNoLnNkay52MS5FcnJvchIWCg5jb3JyZWxhdGlvbl9pZBgQIAEoBBIQCghzY2hlZHVsZRgRIAEoCRIyCg5zY2hlZHVsZWRfdGltZRgSIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoGbGFiZWxzGBQgAygLMicuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKCAgoKU3VibWlzc2lvbhIjCgRjYWxsGAEgASgLMhUuZGlzcGF0Y2guc2RrLnYxLkNhbGwSKgoFZGVsYXkYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIwCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEjkKBmxhYmVscxgEIAMoCzIpLmRpc3BhdGNoLmNhbGxzLnYxLlN1Ym1pc3Npb24uTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIHCgVzdGFydCJDCg1TdWJtaXRSZXF1ZXN0EjIKC3N1Ym1pc3Npb25zGAEgAygLMh0uZGlzcGF0Y2guY2FsbHMudjEuU3VibWlzc2lvbiImCg5TdWJtaXRSZXNwb25zZRIUCgxkaXNwYXRjaF9pZHMYASADKAkiJQoOR2V0Q2FsbFJlcXVlc3QSEwoLZGlzcGF0Y2hfaWQYASABKAkiPAoPR2V0Q2FsbFJlc3BvbnNlEikKBGNhbGwYASABKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbyK4AwoQTGlzdENhbGxzUmVxdWVzdBIrCgVzdGF0ZRgBIAEoDjIcLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxTdGF0ZRInCgZzdGF0dXMYAiABKA4yFy5kaXNwYXRjaC5zZGsudjEuU3RhdHVzEhAKCGZ1bmN0aW9uGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEjEKDWNyZWF0ZWRfYWZ0ZXIYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmNyZWF0ZWRfYmVmb3JlGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaChJwYXJlbnRfZGlzcGF0Y2hfaWQYByABKAkSEQoJcGFnZV9zaXplGAggASgFEhIKCnBhZ2VfdG9rZW4YCSABKAkSEAoIc2NoZWR1bGUYCiABKAkSPwoGbGFiZWxzGAsgAygLMi8uZGlzcGF0Y2guY2FsbHMudjEuTGlzdENhbGxzUmVxdWVzdC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlgKEUxpc3RDYWxsc1Jlc3BvbnNlEioKBWNhbGxzGAEgAygLMhsuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlMKD1dhaXRDYWxsUmVxdWVzdBITCgtkaXNwYXRjaF9pZBgBIAEoCRIrCghtYXhfd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI9ChBXYWl0Q2FsbFJlc3BvbnNlEikKBGNhbGwYASABKAsyGy5kaXNwYXRjaC5jYWxscy52MS5DYWxsSW5mbyIoChFDYW5jZWxDYWxsUmVxdWVzdBITCgtkaXNwYXRjaF9pZBgBIAEoCSJSChJDYW5jZWxDYWxsUmVzcG9uc2USKQoEY2FsbBgBIAEoCzIbLmRpc3BhdGNoLmNhbGxzLnYxLkNhbGxJbmZvEhEKCWNhbmNlbGxlZBgCIAEoAyIJCgdQZW5kaW5nIoUBChNDb21wbGV0ZUNhbGxSZXF1ZXN0EhMKC2Rpc3BhdGNoX2lkGAEgASgJEiYKBm91dHB1dBgCIAEoCzIULmdvb2dsZS5wcm90b2J1Zi5BbnlIABInCgVlcnJvchgDIAEoCzIWLmRpc3BhdGNoLnNkay52MS5FcnJvckgAQggKBnJlc3VsdCJBChRDb21wbGV0ZUNhbGxSZXNwb25zZRIpCgRjYWxsGAEgASgLMhsuZGlzcGF0Y2guY2FsbHMudjEuQ2FsbEluZm8qhwEKCUNhbGxTdGF0ZRIaChZDQUxMX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRQ0FMTF9TVEFURV9RVUVVRUQQARIWChJDQUxMX1NUQVRFX1JVTk5JTkcQAhIWChJDQUxMX1NUQVRFX1dBSVRJTkcQAxIXChNDQUxMX1NUQVRFX0ZJTklTSEVEEAQyowQKC0NhbGxTZXJ2aWNlEk8KBlN1Ym1pdBIgLmRpc3BhdGNoLmNhbGxzLnYxLlN1Ym1pdFJlcXVlc3QaIS5kaXNwYXRjaC5jYWxscy52MS5TdWJtaXRSZXNwb25zZSIAElIKB0dldENhbGwSIS5kaXNwYXRjaC5jYWxscy52MS5HZXRDYWxsUmVxdWVzdBoiLmRpc3BhdGNoLmNhbGxzLnYxLkdldENhbGxSZXNwb25zZSIAElgKCUxpc3RDYWxscxIjLmRpc3BhdGNoLmNhbGxzLnYxLkxpc3RDYWxsc1JlcXVlc3QaJC5kaXNwYXRjaC5jYWxscy52MS5MaXN0Q2FsbHNSZXNwb25zZSIAElUKCFdhaXRDYWxsEiIuZGlzcGF0Y2guY2FsbHMudjEuV2FpdENhbGxSZXF1ZXN0GiMuZGlzcGF0Y2guY2FsbHMudjEuV2FpdENhbGxSZXNwb25zZSIAElsKCkNhbmNlbENhbGwSJC5kaXNwYXRjaC5jYWxscy52MS5DYW5jZWxDYWxsUmVxdWVzdBolLmRpc3BhdGNoLmNhbGxzLnYxLkNhbmNlbENhbGxSZXNwb25zZSIAEmEKDENvbXBsZXRlQ2FsbBImLmRpc3BhdGNoLmNhbGxzLnYxLkNvbXBsZXRlQ2FsbFJlcXVlc3QaJy5kaXNwYXRjaC5jYWxscy52MS5Db21wbGV0ZUNhbGxSZXNwb25zZSIAYgZwcm90bzM", [file_dispatch_sdk_v1_call, file_dispatch_sdk_v1_error, file_dispatch_sdk_v1_status, file_google_protobuf_any, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message dispatch.calls.v1.CallInfo.
@@ -27,81 +28,102 @@ export const CallInfoSchema = /*@__PURE__*/
   messageDesc(file_dispatch_calls_v1_calls, 0);
 
 /**
+ * Describes the message dispatch.calls.v1.Submission.
+ * Use `create(SubmissionSchema)` to create a new message.
+ */
+export const SubmissionSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 1);
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitRequest.
+ * Use `create(SubmitRequestSchema)` to create a new message.
+ */
+export const SubmitRequestSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 2);
+
+/**
+ * Describes the message dispatch.calls.v1.SubmitResponse.
+ * Use `create(SubmitResponseSchema)` to create a new message.
+ */
+export const SubmitResponseSchema = /*@__PURE__*/
+  messageDesc(file_dispatch_calls_v1_calls, 3);
+
+/**
  * Describes the message dispatch.calls.v1.GetCallRequest.
  * Use `create(GetCallRequestSchema)` to create a new message.
  */
 export const GetCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 1);
+  messageDesc(file_dispatch_calls_v1_calls, 4);
 
 /**
  * Describes the message dispatch.calls.v1.GetCallResponse.
  * Use `create(GetCallResponseSchema)` to create a new message.
  */
 export const GetCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 2);
+  messageDesc(file_dispatch_calls_v1_calls, 5);
 
 /**
  * Describes the message dispatch.calls.v1.ListCallsRequest.
  * Use `create(ListCallsRequestSchema)` to create a new message.
  */
 export const ListCallsRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 3);
+  messageDesc(file_dispatch_calls_v1_calls, 6);
 
 /**
  * Describes the message dispatch.calls.v1.ListCallsResponse.
  * Use `create(ListCallsResponseSchema)` to create a new message.
  */
 export const ListCallsResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 4);
+  messageDesc(file_dispatch_calls_v1_calls, 7);
 
 /**
  * Describes the message dispatch.calls.v1.WaitCallRequest.
  * Use `create(WaitCallRequestSchema)` to create a new message.
  */
 export const WaitCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 5);
+  messageDesc(file_dispatch_calls_v1_calls, 8);
 
 /**
  * Describes the message dispatch.calls.v1.WaitCallResponse.
  * Use `create(WaitCallResponseSchema)` to create a new message.
  */
 export const WaitCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 6);
+  messageDesc(file_dispatch_calls_v1_calls, 9);
 
 /**
  * Describes the message dispatch.calls.v1.CancelCallRequest.
  * Use `create(CancelCallRequestSchema)` to create a new message.
  */
 export const CancelCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 7);
+  messageDesc(file_dispatch_calls_v1_calls, 10);
 
 /**
  * Describes the message dispatch.calls.v1.CancelCallResponse.
  * Use `create(CancelCallResponseSchema)` to create a new message.
  */
 export const CancelCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 8);
+  messageDesc(file_dispatch_calls_v1_calls, 11);
 
 /**
  * Describes the message dispatch.calls.v1.Pending.
  * Use `create(PendingSchema)` to create a new message.
  */
 export const PendingSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 9);
+  messageDesc(file_dispatch_calls_v1_calls, 12);
 
 /**
  * Describes the message dispatch.calls.v1.CompleteCallRequest.
  * Use `create(CompleteCallRequestSchema)` to create a new message.
  */
 export const CompleteCallRequestSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 10);
+  messageDesc(file_dispatch_calls_v1_calls, 13);
 
 /**
  * Describes the message dispatch.calls.v1.CompleteCallResponse.
  * Use `create(CompleteCallResponseSchema)` to create a new message.
  */
 export const CompleteCallResponseSchema = /*@__PURE__*/
-  messageDesc(file_dispatch_calls_v1_calls, 11);
+  messageDesc(file_dispatch_calls_v1_calls, 14);
 
 /**
  * Describes the enum dispatch.calls.v1.CallState.
@@ -118,8 +140,9 @@ export const CallState = /*@__PURE__*/
   tsEnum(CallStateSchema);
 
 /**
- * CallService tells what became of calls, and cancels them. It takes the same
- * API keys as DispatchService.
+ * CallService records calls with more to say about them than a DispatchRequest
+ * can, tells what became of calls, and cancels them. It takes the same API keys
+ * as DispatchService.
  *
  * @generated from service dispatch.calls.v1.CallService
  */

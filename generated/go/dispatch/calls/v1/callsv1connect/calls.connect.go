@@ -2,7 +2,8 @@
 //
 // Source: dispatch/calls/v1/calls.proto
 
-// What becomes of dispatched calls: to look at them, wait for them, cancel them.
+// Calls that begin later or have labels, and what becomes of dispatched calls:
+// to look at them, wait for them, cancel them.
 //
 // This package is this project's own addition. The Dispatch API itself is
 // dispatch.sdk.v1, of which not every service implements this package as well.
@@ -37,6 +38,8 @@ const (
 // reflection-formatted method names, remove the leading slash and convert the remaining slash to a
 // period.
 const (
+	// CallServiceSubmitProcedure is the fully-qualified name of the CallService's Submit RPC.
+	CallServiceSubmitProcedure = "/dispatch.calls.v1.CallService/Submit"
 	// CallServiceGetCallProcedure is the fully-qualified name of the CallService's GetCall RPC.
 	CallServiceGetCallProcedure = "/dispatch.calls.v1.CallService/GetCall"
 	// CallServiceListCallsProcedure is the fully-qualified name of the CallService's ListCalls RPC.
@@ -52,6 +55,11 @@ const (
 
 // CallServiceClient is a client for the dispatch.calls.v1.CallService service.
 type CallServiceClient interface {
+	// Submit records calls, all or none, and returns their ids. Beyond what
+	// DispatchService.Dispatch does, calls may begin later and have labels. The
+	// rules for calls, the errors and the idempotency keys are the same, and a key
+	// that was used for one method cannot be used for the other.
+	Submit(context.Context, *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.SubmitResponse], error)
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
 	// id: it never was, or was pruned some time after it had finished.
 	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
@@ -85,6 +93,12 @@ func NewCallServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 	baseURL = strings.TrimRight(baseURL, "/")
 	callServiceMethods := v1.File_dispatch_calls_v1_calls_proto.Services().ByName("CallService").Methods()
 	return &callServiceClient{
+		submit: connect.NewClient[v1.SubmitRequest, v1.SubmitResponse](
+			httpClient,
+			baseURL+CallServiceSubmitProcedure,
+			connect.WithSchema(callServiceMethods.ByName("Submit")),
+			connect.WithClientOptions(opts...),
+		),
 		getCall: connect.NewClient[v1.GetCallRequest, v1.GetCallResponse](
 			httpClient,
 			baseURL+CallServiceGetCallProcedure,
@@ -120,11 +134,17 @@ func NewCallServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // callServiceClient implements CallServiceClient.
 type callServiceClient struct {
+	submit       *connect.Client[v1.SubmitRequest, v1.SubmitResponse]
 	getCall      *connect.Client[v1.GetCallRequest, v1.GetCallResponse]
 	listCalls    *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
 	waitCall     *connect.Client[v1.WaitCallRequest, v1.WaitCallResponse]
 	cancelCall   *connect.Client[v1.CancelCallRequest, v1.CancelCallResponse]
 	completeCall *connect.Client[v1.CompleteCallRequest, v1.CompleteCallResponse]
+}
+
+// Submit calls dispatch.calls.v1.CallService.Submit.
+func (c *callServiceClient) Submit(ctx context.Context, req *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.SubmitResponse], error) {
+	return c.submit.CallUnary(ctx, req)
 }
 
 // GetCall calls dispatch.calls.v1.CallService.GetCall.
@@ -154,6 +174,11 @@ func (c *callServiceClient) CompleteCall(ctx context.Context, req *connect.Reque
 
 // CallServiceHandler is an implementation of the dispatch.calls.v1.CallService service.
 type CallServiceHandler interface {
+	// Submit records calls, all or none, and returns their ids. Beyond what
+	// DispatchService.Dispatch does, calls may begin later and have labels. The
+	// rules for calls, the errors and the idempotency keys are the same, and a key
+	// that was used for one method cannot be used for the other.
+	Submit(context.Context, *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.SubmitResponse], error)
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
 	// id: it never was, or was pruned some time after it had finished.
 	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
@@ -183,6 +208,12 @@ type CallServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	callServiceMethods := v1.File_dispatch_calls_v1_calls_proto.Services().ByName("CallService").Methods()
+	callServiceSubmitHandler := connect.NewUnaryHandler(
+		CallServiceSubmitProcedure,
+		svc.Submit,
+		connect.WithSchema(callServiceMethods.ByName("Submit")),
+		connect.WithHandlerOptions(opts...),
+	)
 	callServiceGetCallHandler := connect.NewUnaryHandler(
 		CallServiceGetCallProcedure,
 		svc.GetCall,
@@ -215,6 +246,8 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 	)
 	return "/dispatch.calls.v1.CallService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
+		case CallServiceSubmitProcedure:
+			callServiceSubmitHandler.ServeHTTP(w, r)
 		case CallServiceGetCallProcedure:
 			callServiceGetCallHandler.ServeHTTP(w, r)
 		case CallServiceListCallsProcedure:
@@ -233,6 +266,10 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 
 // UnimplementedCallServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedCallServiceHandler struct{}
+
+func (UnimplementedCallServiceHandler) Submit(context.Context, *connect.Request[v1.SubmitRequest]) (*connect.Response[v1.SubmitResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.Submit is not implemented"))
+}
 
 func (UnimplementedCallServiceHandler) GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.GetCall is not implemented"))

@@ -408,4 +408,88 @@ public interface CallInfoOrBuilder extends
    * <code>.google.protobuf.Timestamp scheduled_time = 18 [json_name = "scheduledTime"];</code>
    */
   com.google.protobuf.TimestampOrBuilder getScheduledTimeOrBuilder();
+
+  /**
+   * <pre>
+   * When the call was to begin at the earliest. Unset when it was to begin at
+   * once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp start_time = 19 [json_name = "startTime"];</code>
+   * @return Whether the startTime field is set.
+   */
+  boolean hasStartTime();
+  /**
+   * <pre>
+   * When the call was to begin at the earliest. Unset when it was to begin at
+   * once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp start_time = 19 [json_name = "startTime"];</code>
+   * @return The startTime.
+   */
+  com.google.protobuf.Timestamp getStartTime();
+  /**
+   * <pre>
+   * When the call was to begin at the earliest. Unset when it was to begin at
+   * once.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp start_time = 19 [json_name = "startTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getStartTimeOrBuilder();
+
+  /**
+   * <pre>
+   * Labels, as in the Submission.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 20 [json_name = "labels"];</code>
+   */
+  int getLabelsCount();
+  /**
+   * <pre>
+   * Labels, as in the Submission.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 20 [json_name = "labels"];</code>
+   */
+  boolean containsLabels(
+      java.lang.String key);
+  /**
+   * Use {@link #getLabelsMap()} instead.
+   */
+  @java.lang.Deprecated
+  java.util.Map<java.lang.String, java.lang.String>
+  getLabels();
+  /**
+   * <pre>
+   * Labels, as in the Submission.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 20 [json_name = "labels"];</code>
+   */
+  java.util.Map<java.lang.String, java.lang.String>
+  getLabelsMap();
+  /**
+   * <pre>
+   * Labels, as in the Submission.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 20 [json_name = "labels"];</code>
+   */
+  /* nullable */
+java.lang.String getLabelsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue);
+  /**
+   * <pre>
+   * Labels, as in the Submission.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 20 [json_name = "labels"];</code>
+   */
+  java.lang.String getLabelsOrThrow(
+      java.lang.String key);
 }

@@ -4,8 +4,9 @@ import static io.grpc.MethodDescriptor.generateFullMethodName;
 
 /**
  * <pre>
- * CallService tells what became of calls, and cancels them. It takes the same
- * API keys as DispatchService.
+ * CallService records calls with more to say about them than a DispatchRequest
+ * can, tells what became of calls, and cancels them. It takes the same API keys
+ * as DispatchService.
  * </pre>
  */
 @io.grpc.stub.annotations.GrpcGenerated
@@ -16,6 +17,37 @@ public final class CallServiceGrpc {
   public static final java.lang.String SERVICE_NAME = "dispatch.calls.v1.CallService";
 
   // Static method descriptors that strictly reflect the proto.
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.SubmitRequest,
+      run.dispatch.calls.v1.SubmitResponse> getSubmitMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "Submit",
+      requestType = run.dispatch.calls.v1.SubmitRequest.class,
+      responseType = run.dispatch.calls.v1.SubmitResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.SubmitRequest,
+      run.dispatch.calls.v1.SubmitResponse> getSubmitMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.SubmitRequest, run.dispatch.calls.v1.SubmitResponse> getSubmitMethod;
+    if ((getSubmitMethod = CallServiceGrpc.getSubmitMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getSubmitMethod = CallServiceGrpc.getSubmitMethod) == null) {
+          CallServiceGrpc.getSubmitMethod = getSubmitMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.SubmitRequest, run.dispatch.calls.v1.SubmitResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "Submit"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.SubmitRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.SubmitResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("Submit"))
+              .build();
+        }
+      }
+    }
+    return getSubmitMethod;
+  }
+
   private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.GetCallRequest,
       run.dispatch.calls.v1.GetCallResponse> getGetCallMethod;
 
@@ -232,11 +264,25 @@ public final class CallServiceGrpc {
 
   /**
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public interface AsyncService {
+
+    /**
+     * <pre>
+     * Submit records calls, all or none, and returns their ids. Beyond what
+     * DispatchService.Dispatch does, calls may begin later and have labels. The
+     * rules for calls, the errors and the idempotency keys are the same, and a key
+     * that was used for one method cannot be used for the other.
+     * </pre>
+     */
+    default void submit(run.dispatch.calls.v1.SubmitRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.SubmitResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getSubmitMethod(), responseObserver);
+    }
 
     /**
      * <pre>
@@ -301,8 +347,9 @@ public final class CallServiceGrpc {
   /**
    * Base class for the server implementation of the service CallService.
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public static abstract class CallServiceImplBase
@@ -316,8 +363,9 @@ public final class CallServiceGrpc {
   /**
    * A stub to allow clients to do asynchronous rpc calls to service CallService.
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public static final class CallServiceStub
@@ -331,6 +379,20 @@ public final class CallServiceGrpc {
     protected CallServiceStub build(
         io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
       return new CallServiceStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Submit records calls, all or none, and returns their ids. Beyond what
+     * DispatchService.Dispatch does, calls may begin later and have labels. The
+     * rules for calls, the errors and the idempotency keys are the same, and a key
+     * that was used for one method cannot be used for the other.
+     * </pre>
+     */
+    public void submit(run.dispatch.calls.v1.SubmitRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.SubmitResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getSubmitMethod(), getCallOptions()), request, responseObserver);
     }
 
     /**
@@ -401,8 +463,9 @@ public final class CallServiceGrpc {
   /**
    * A stub to allow clients to do synchronous rpc calls to service CallService.
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public static final class CallServiceBlockingV2Stub
@@ -416,6 +479,19 @@ public final class CallServiceGrpc {
     protected CallServiceBlockingV2Stub build(
         io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
       return new CallServiceBlockingV2Stub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Submit records calls, all or none, and returns their ids. Beyond what
+     * DispatchService.Dispatch does, calls may begin later and have labels. The
+     * rules for calls, the errors and the idempotency keys are the same, and a key
+     * that was used for one method cannot be used for the other.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.SubmitResponse submit(run.dispatch.calls.v1.SubmitRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getSubmitMethod(), getCallOptions(), request);
     }
 
     /**
@@ -481,8 +557,9 @@ public final class CallServiceGrpc {
   /**
    * A stub to allow clients to do limited synchronous rpc calls to service CallService.
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public static final class CallServiceBlockingStub
@@ -496,6 +573,19 @@ public final class CallServiceGrpc {
     protected CallServiceBlockingStub build(
         io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
       return new CallServiceBlockingStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Submit records calls, all or none, and returns their ids. Beyond what
+     * DispatchService.Dispatch does, calls may begin later and have labels. The
+     * rules for calls, the errors and the idempotency keys are the same, and a key
+     * that was used for one method cannot be used for the other.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.SubmitResponse submit(run.dispatch.calls.v1.SubmitRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getSubmitMethod(), getCallOptions(), request);
     }
 
     /**
@@ -561,8 +651,9 @@ public final class CallServiceGrpc {
   /**
    * A stub to allow clients to do ListenableFuture-style rpc calls to service CallService.
    * <pre>
-   * CallService tells what became of calls, and cancels them. It takes the same
-   * API keys as DispatchService.
+   * CallService records calls with more to say about them than a DispatchRequest
+   * can, tells what became of calls, and cancels them. It takes the same API keys
+   * as DispatchService.
    * </pre>
    */
   public static final class CallServiceFutureStub
@@ -576,6 +667,20 @@ public final class CallServiceGrpc {
     protected CallServiceFutureStub build(
         io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
       return new CallServiceFutureStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Submit records calls, all or none, and returns their ids. Beyond what
+     * DispatchService.Dispatch does, calls may begin later and have labels. The
+     * rules for calls, the errors and the idempotency keys are the same, and a key
+     * that was used for one method cannot be used for the other.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.SubmitResponse> submit(
+        run.dispatch.calls.v1.SubmitRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getSubmitMethod(), getCallOptions()), request);
     }
 
     /**
@@ -643,11 +748,12 @@ public final class CallServiceGrpc {
     }
   }
 
-  private static final int METHODID_GET_CALL = 0;
-  private static final int METHODID_LIST_CALLS = 1;
-  private static final int METHODID_WAIT_CALL = 2;
-  private static final int METHODID_CANCEL_CALL = 3;
-  private static final int METHODID_COMPLETE_CALL = 4;
+  private static final int METHODID_SUBMIT = 0;
+  private static final int METHODID_GET_CALL = 1;
+  private static final int METHODID_LIST_CALLS = 2;
+  private static final int METHODID_WAIT_CALL = 3;
+  private static final int METHODID_CANCEL_CALL = 4;
+  private static final int METHODID_COMPLETE_CALL = 5;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -666,6 +772,10 @@ public final class CallServiceGrpc {
     @java.lang.SuppressWarnings("unchecked")
     public void invoke(Req request, io.grpc.stub.StreamObserver<Resp> responseObserver) {
       switch (methodId) {
+        case METHODID_SUBMIT:
+          serviceImpl.submit((run.dispatch.calls.v1.SubmitRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.SubmitResponse>) responseObserver);
+          break;
         case METHODID_GET_CALL:
           serviceImpl.getCall((run.dispatch.calls.v1.GetCallRequest) request,
               (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.GetCallResponse>) responseObserver);
@@ -704,6 +814,13 @@ public final class CallServiceGrpc {
 
   public static final io.grpc.ServerServiceDefinition bindService(AsyncService service) {
     return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
+        .addMethod(
+          getSubmitMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.SubmitRequest,
+              run.dispatch.calls.v1.SubmitResponse>(
+                service, METHODID_SUBMIT)))
         .addMethod(
           getGetCallMethod(),
           io.grpc.stub.ServerCalls.asyncUnaryCall(
@@ -787,6 +904,7 @@ public final class CallServiceGrpc {
         if (result == null) {
           serviceDescriptor = result = io.grpc.ServiceDescriptor.newBuilder(SERVICE_NAME)
               .setSchemaDescriptor(new CallServiceFileDescriptorSupplier())
+              .addMethod(getSubmitMethod())
               .addMethod(getGetCallMethod())
               .addMethod(getListCallsMethod())
               .addMethod(getWaitCallMethod())

@@ -21,6 +21,31 @@ public final class CallsProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Submission_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Submission_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Submission_LabelsEntry_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_SubmitRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_SubmitResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -35,6 +60,11 @@ public final class CallsProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor;
   static final 
@@ -89,7 +119,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\274\006\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\363\007\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -110,55 +140,76 @@ public final class CallsProto {
       "tError\022%\n\016correlation_id\030\020 \001(\004R\rcorrelat" +
       "ionId\022\032\n\010schedule\030\021 \001(\tR\010schedule\022A\n\016sch" +
       "eduled_time\030\022 \001(\0132\032.google.protobuf.Time" +
-      "stampR\rscheduledTime\"1\n\016GetCallRequest\022\037" +
-      "\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCa" +
-      "llResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.call" +
-      "s.v1.CallInfoR\004call\"\271\003\n\020ListCallsRequest" +
-      "\0222\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.Call" +
-      "StateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch." +
-      "sdk.v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR" +
-      "\010function\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n" +
-      "\rcreated_after\030\005 \001(\0132\032.google.protobuf.T" +
-      "imestampR\014createdAfter\022A\n\016created_before" +
-      "\030\006 \001(\0132\032.google.protobuf.TimestampR\rcrea" +
-      "tedBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020p" +
-      "arentDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010page" +
-      "Size\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010s" +
-      "chedule\030\n \001(\tR\010schedule\"n\n\021ListCallsResp" +
-      "onse\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1." +
-      "CallInfoR\005calls\022&\n\017next_page_token\030\002 \001(\t" +
-      "R\rnextPageToken\"h\n\017WaitCallRequest\022\037\n\013di" +
-      "spatch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030" +
-      "\002 \001(\0132\031.google.protobuf.DurationR\007maxWai" +
-      "t\"C\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
-      "spatch.calls.v1.CallInfoR\004call\"4\n\021Cancel" +
-      "CallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispat" +
-      "chId\"c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\013" +
-      "2\033.dispatch.calls.v1.CallInfoR\004call\022\034\n\tc" +
-      "ancelled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n" +
-      "\023CompleteCallRequest\022\037\n\013dispatch_id\030\001 \001(" +
-      "\tR\ndispatchId\022.\n\006output\030\002 \001(\0132\024.google.p" +
-      "rotobuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.d" +
-      "ispatch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"" +
-      "G\n\024CompleteCallResponse\022/\n\004call\030\001 \001(\0132\033." +
-      "dispatch.calls.v1.CallInfoR\004call*\207\001\n\tCal" +
-      "lState\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CA" +
-      "LL_STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020" +
-      "\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_" +
-      "FINISHED\020\0042\322\003\n\013CallService\022R\n\007GetCall\022!." +
-      "dispatch.calls.v1.GetCallRequest\032\".dispa" +
-      "tch.calls.v1.GetCallResponse\"\000\022X\n\tListCa" +
-      "lls\022#.dispatch.calls.v1.ListCallsRequest" +
-      "\032$.dispatch.calls.v1.ListCallsResponse\"\000" +
-      "\022U\n\010WaitCall\022\".dispatch.calls.v1.WaitCal" +
-      "lRequest\032#.dispatch.calls.v1.WaitCallRes" +
-      "ponse\"\000\022[\n\nCancelCall\022$.dispatch.calls.v" +
-      "1.CancelCallRequest\032%.dispatch.calls.v1." +
-      "CancelCallResponse\"\000\022a\n\014CompleteCall\022&.d" +
-      "ispatch.calls.v1.CompleteCallRequest\032\'.d" +
-      "ispatch.calls.v1.CompleteCallResponse\"\000B" +
-      "%\n\025run.dispatch.calls.v1B\nCallsProtoP\001b\006" +
-      "proto3"
+      "stampR\rscheduledTime\0229\n\nstart_time\030\023 \001(\013" +
+      "2\032.google.protobuf.TimestampR\tstartTime\022" +
+      "?\n\006labels\030\024 \003(\0132\'.dispatch.calls.v1.Call" +
+      "Info.LabelsEntryR\006labels\0329\n\013LabelsEntry\022" +
+      "\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:" +
+      "\0028\001\"\256\002\n\nSubmission\022)\n\004call\030\001 \001(\0132\025.dispa" +
+      "tch.sdk.v1.CallR\004call\0221\n\005delay\030\002 \001(\0132\031.g" +
+      "oogle.protobuf.DurationH\000R\005delay\022;\n\nstar" +
+      "t_time\030\003 \001(\0132\032.google.protobuf.Timestamp" +
+      "H\000R\tstartTime\022A\n\006labels\030\004 \003(\0132).dispatch" +
+      ".calls.v1.Submission.LabelsEntryR\006labels" +
+      "\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005val" +
+      "ue\030\002 \001(\tR\005value:\0028\001B\007\n\005start\"P\n\rSubmitRe" +
+      "quest\022?\n\013submissions\030\001 \003(\0132\035.dispatch.ca" +
+      "lls.v1.SubmissionR\013submissions\"3\n\016Submit" +
+      "Response\022!\n\014dispatch_ids\030\001 \003(\tR\013dispatch" +
+      "Ids\"1\n\016GetCallRequest\022\037\n\013dispatch_id\030\001 \001" +
+      "(\tR\ndispatchId\"B\n\017GetCallResponse\022/\n\004cal" +
+      "l\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004ca" +
+      "ll\"\275\004\n\020ListCallsRequest\0222\n\005state\030\001 \001(\0162\034" +
+      ".dispatch.calls.v1.CallStateR\005state\022/\n\006s" +
+      "tatus\030\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006st" +
+      "atus\022\032\n\010function\030\003 \001(\tR\010function\022\032\n\010endp" +
+      "oint\030\004 \001(\tR\010endpoint\022?\n\rcreated_after\030\005 " +
+      "\001(\0132\032.google.protobuf.TimestampR\014created" +
+      "After\022A\n\016created_before\030\006 \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\rcreatedBefore\022,\n\022pare" +
+      "nt_dispatch_id\030\007 \001(\tR\020parentDispatchId\022\033" +
+      "\n\tpage_size\030\010 \001(\005R\010pageSize\022\035\n\npage_toke" +
+      "n\030\t \001(\tR\tpageToken\022\032\n\010schedule\030\n \001(\tR\010sc" +
+      "hedule\022G\n\006labels\030\013 \003(\0132/.dispatch.calls." +
+      "v1.ListCallsRequest.LabelsEntryR\006labels\032" +
+      "9\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005valu" +
+      "e\030\002 \001(\tR\005value:\0028\001\"n\n\021ListCallsResponse\022" +
+      "1\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1.CallI" +
+      "nfoR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rnex" +
+      "tPageToken\"h\n\017WaitCallRequest\022\037\n\013dispatc" +
+      "h_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\013" +
+      "2\031.google.protobuf.DurationR\007maxWait\"C\n\020" +
+      "WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatc" +
+      "h.calls.v1.CallInfoR\004call\"4\n\021CancelCallR" +
+      "equest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"" +
+      "c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
+      "spatch.calls.v1.CallInfoR\004call\022\034\n\tcancel" +
+      "led\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Comp" +
+      "leteCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "spatchId\022.\n\006output\030\002 \001(\0132\024.google.protob" +
+      "uf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.dispat" +
+      "ch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024Co" +
+      "mpleteCallResponse\022/\n\004call\030\001 \001(\0132\033.dispa" +
+      "tch.calls.v1.CallInfoR\004call*\207\001\n\tCallStat" +
+      "e\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_ST" +
+      "ATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026\n\022" +
+      "CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FINIS" +
+      "HED\020\0042\243\004\n\013CallService\022O\n\006Submit\022 .dispat" +
+      "ch.calls.v1.SubmitRequest\032!.dispatch.cal" +
+      "ls.v1.SubmitResponse\"\000\022R\n\007GetCall\022!.disp" +
+      "atch.calls.v1.GetCallRequest\032\".dispatch." +
+      "calls.v1.GetCallResponse\"\000\022X\n\tListCalls\022" +
+      "#.dispatch.calls.v1.ListCallsRequest\032$.d" +
+      "ispatch.calls.v1.ListCallsResponse\"\000\022U\n\010" +
+      "WaitCall\022\".dispatch.calls.v1.WaitCallReq" +
+      "uest\032#.dispatch.calls.v1.WaitCallRespons" +
+      "e\"\000\022[\n\nCancelCall\022$.dispatch.calls.v1.Ca" +
+      "ncelCallRequest\032%.dispatch.calls.v1.Canc" +
+      "elCallResponse\"\000\022a\n\014CompleteCall\022&.dispa" +
+      "tch.calls.v1.CompleteCallRequest\032\'.dispa" +
+      "tch.calls.v1.CompleteCallResponse\"\000B%\n\025r" +
+      "un.dispatch.calls.v1B\nCallsProtoP\001b\006prot" +
+      "o3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -175,69 +226,105 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", });
-    internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", });
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_CallInfo_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
+    internal_static_dispatch_calls_v1_Submission_descriptor =
       getDescriptor().getMessageTypes().get(1);
+    internal_static_dispatch_calls_v1_Submission_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Submission_descriptor,
+        new java.lang.String[] { "Call", "Delay", "StartTime", "Labels", "Start", });
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_Submission_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_Submission_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
+    internal_static_dispatch_calls_v1_SubmitRequest_descriptor =
+      getDescriptor().getMessageTypes().get(2);
+    internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_SubmitRequest_descriptor,
+        new java.lang.String[] { "Submissions", });
+    internal_static_dispatch_calls_v1_SubmitResponse_descriptor =
+      getDescriptor().getMessageTypes().get(3);
+    internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_SubmitResponse_descriptor,
+        new java.lang.String[] { "DispatchIds", });
+    internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
+      getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_GetCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(2);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_dispatch_calls_v1_GetCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_ListCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
-        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Schedule", });
+        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Schedule", "Labels", });
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor =
+      internal_static_dispatch_calls_v1_ListCallsRequest_descriptor.getNestedTypes().get(0);
+    internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsResponse_descriptor,
         new java.lang.String[] { "Calls", "NextPageToken", });
     internal_static_dispatch_calls_v1_WaitCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(8);
     internal_static_dispatch_calls_v1_WaitCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "MaxWait", });
     internal_static_dispatch_calls_v1_WaitCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(9);
     internal_static_dispatch_calls_v1_WaitCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_CancelCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(7);
+      getDescriptor().getMessageTypes().get(10);
     internal_static_dispatch_calls_v1_CancelCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CancelCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(8);
+      getDescriptor().getMessageTypes().get(11);
     internal_static_dispatch_calls_v1_CancelCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallResponse_descriptor,
         new java.lang.String[] { "Call", "Cancelled", });
     internal_static_dispatch_calls_v1_Pending_descriptor =
-      getDescriptor().getMessageTypes().get(9);
+      getDescriptor().getMessageTypes().get(12);
     internal_static_dispatch_calls_v1_Pending_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Pending_descriptor,
         new java.lang.String[] { });
     internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(10);
+      getDescriptor().getMessageTypes().get(13);
     internal_static_dispatch_calls_v1_CompleteCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "Output", "Error", "Result", });
     internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(11);
+      getDescriptor().getMessageTypes().get(14);
     internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor,

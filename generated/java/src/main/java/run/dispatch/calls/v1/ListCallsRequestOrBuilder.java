@@ -209,4 +209,58 @@ public interface ListCallsRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getScheduleBytes();
+
+  /**
+   * <pre>
+   * Calls that have all of these labels.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
+   */
+  int getLabelsCount();
+  /**
+   * <pre>
+   * Calls that have all of these labels.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
+   */
+  boolean containsLabels(
+      java.lang.String key);
+  /**
+   * Use {@link #getLabelsMap()} instead.
+   */
+  @java.lang.Deprecated
+  java.util.Map<java.lang.String, java.lang.String>
+  getLabels();
+  /**
+   * <pre>
+   * Calls that have all of these labels.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
+   */
+  java.util.Map<java.lang.String, java.lang.String>
+  getLabelsMap();
+  /**
+   * <pre>
+   * Calls that have all of these labels.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
+   */
+  /* nullable */
+java.lang.String getLabelsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue);
+  /**
+   * <pre>
+   * Calls that have all of these labels.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; labels = 11 [json_name = "labels"];</code>
+   */
+  java.lang.String getLabelsOrThrow(
+      java.lang.String key);
 }

@@ -1,0 +1,66 @@
+"""Record requests that come at the same time together: by one statement, in one transaction.
+
+Each is recorded all or none, and is idempotent, as if it were alone. A request that comes while no
+other is being recorded waits for nobody.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dispatch_grpc.service.batching import Batcher
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.faults import Fault, classify
+from dispatch_grpc.service.store_accept import Accepted, Request, accept_all
+
+_MAX_REQUESTS = 256  # in one statement
+# A larger request has a transaction of its own, and others do not wait for it.
+_MAX_CALLS, _MAX_BYTES = 100, 256_000
+_PATIENCE_SECONDS = 0.05  # a lock, a full disk or a lost connection holds up those that it meets
+
+_Answer = Accepted | Exception | None
+
+
+class Recorder:
+    """Records requests, those that come at the same time together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._groups: Batcher[Request, _Answer] = Batcher(
+            self._record,
+            _MAX_REQUESTS,
+            lambda request: request.size,
+            # Of two requests with a key, the second gets the answer of the first.
+            key_of=lambda request: request.key,
+            patience=_PATIENCE_SECONDS,
+        )
+
+    async def record(self, request: Request) -> Accepted:
+        """Record a request, all or none.
+
+        Raises:
+            RPCError: The key was used for another request.
+            Exception: The database has failed: see `faults`.
+        """
+        answer: _Answer = None
+        if len(request.calls) <= _MAX_CALLS and request.size <= _MAX_BYTES:
+            answer = await self._groups.submit(request)
+        if answer is None:  # or another transaction has its key, and it waits for that alone
+            (answer,) = await self._record([request])
+        if isinstance(answer, Exception):
+            raise answer
+        assert answer is not None  # noqa: S101 (of one request)
+        return answer
+
+    async def _record(self, requests: Sequence[Request]) -> list[_Answer]:
+        """Record requests, whose keys differ, and return their answers or errors."""
+        connection: Any
+        try:
+            # One statement, and so a transaction, of the pool whose commits are on disk.
+            async with self._database.durable.acquire() as connection:
+                return [*await accept_all(connection, requests, self._database.clock.now())]
+        except Exception as error:  # noqa: BLE001 (it is for those who wait)
+            if len(requests) == 1 or classify(error) is Fault.AWAY:
+                return [error] * len(requests)
+        # It may be the fault of one of them: the others are to be recorded.
+        half = len(requests) // 2
+        return [*await self._record(requests[:half]), *await self._record(requests[half:])]
