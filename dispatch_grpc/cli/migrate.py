@@ -28,7 +28,15 @@ Example:
     metavar="ROLE",
     help="Give a role the rights that 'dispatch-grpc serve' needs.",
 )
-def migrate(*, database: str, grant: str | None) -> int:
+@click.option(
+    "--producer",
+    metavar="ROLE",
+    is_flag=False,
+    flag_value="dispatch_grpc_producer",
+    help="Let a role call the SQL function dispatch_grpc.dispatch, and nothing else; it is created "
+    "if it is missing (without ROLE: dispatch_grpc_producer).",
+)
+def migrate(*, database: str, grant: str | None, producer: str | None) -> int:
     """Create or upgrade the tables of the service.
 
     'dispatch-grpc serve' does this when it starts, if its role has the rights.
@@ -37,6 +45,6 @@ def migrate(*, database: str, grant: str | None) -> int:
         from dispatch_grpc.service.database import Database
     except ModuleNotFoundError as error:
         raise ImportError(f"{_EXTRA} ({error.name} is missing)") from error
-    asyncio.run(Database(database.strip(), Path()).prepare(grant))
+    asyncio.run(Database(database.strip(), Path()).prepare(grant, producer))
     print_lines(["The database is up to date."])
     return 0
