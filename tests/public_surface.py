@@ -36,6 +36,7 @@ from dispatch_grpc import (
 )
 from dispatch_grpc import sql as transactions
 from dispatch_grpc import workflow as workflows
+from dispatch_grpc.outbox import Outbox, Relay
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
@@ -180,6 +181,7 @@ def in_transactions(one: psycopg.Connection, session: Session, connection: Conne
     assert_type(transactions.dispatch(one, call, idempotency_key="k"), DispatchID[Any])
     assert_type(transactions.dispatch(session, call, delay=later), DispatchID[Any])
     assert_type(transactions.dispatch_many(connection, [call]), list[DispatchID[Any]])
+    Outbox("app.outbox", notify=False).add(session, call, call)
 
 
 async def in_async_transactions(
@@ -189,3 +191,6 @@ async def in_async_transactions(
     assert_type(await transactions.dispatch(one, call, idempotency_key="k"), DispatchID[Any])
     assert_type(await transactions.dispatch(session, call), DispatchID[Any])
     assert_type(await transactions.dispatch_many(connection, [call]), list[DispatchID[Any]])
+    async with Relay("postgresql://x", AsyncClient(), poll_interval=timedelta(seconds=1)) as relay:
+        assert_type(relay, Relay)
+    await Outbox().add(connection, call)

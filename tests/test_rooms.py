@@ -33,6 +33,7 @@ ROOMS = (
     "endpoint",
     "testing",
     "service",
+    "outbox",
     "cli",
 )
 # Public import paths that lead into a room, and the entry point of the command line.
@@ -117,7 +118,7 @@ def test_each_library_is_known_to_few_rooms(name: str):
         "uvicorn": {"serving"},
         "hypercorn": {"serving"},
         "h2": {"serving"},
-        "asyncpg": {"service", "database_url"},
+        "asyncpg": {"service", "outbox", "database_url"},
         "psycopg": {"sql"},
         "sqlalchemy": {"sql"},
         "django": set(),

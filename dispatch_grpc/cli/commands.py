@@ -58,6 +58,7 @@ from dispatch_grpc.cli.input import (
 )
 from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.cli.relay import outbox, relay
 from dispatch_grpc.cli.run import run
 from dispatch_grpc.cli.serve import serve
 
@@ -311,5 +312,5 @@ def keypair() -> None:
     )
 
 
-for _command in (run, serve, migrate, *COMMANDS, complete):
+for _command in (run, serve, migrate, relay, outbox, *COMMANDS, complete):
     commands.add_command(_command)

@@ -172,6 +172,7 @@ Examples:
 )
 @_duration("--run-timeout", "5m", "Longest time of one attempt of a call")
 @_duration("--retention", "7d", "How long to keep finished calls")
+@_duration("--key-retention", "1d", "How long to remember idempotency keys")
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
 @_number("--max-request-bytes", 4_194_304, "Largest request to accept, in bytes", 2**30 - 1)
@@ -307,6 +308,7 @@ def _settings(
     grace: timedelta,
     max_calls: int,
     retention: timedelta,
+    key_retention: timedelta,
     run_timeout: timedelta,
     shutdown_timeout: timedelta,
     **others: Any,
@@ -333,6 +335,7 @@ def _settings(
             run_timeout=run_timeout,
             shutdown_timeout=shutdown_timeout,
             retention=retention,
+            request_retention=key_retention,
             allow_metadata=allow_metadata_endpoints,
             limits=Limits(
                 default_expiration=default_expiration,
