@@ -2,7 +2,9 @@
 
 A role that may do nothing else can call it: it runs with the rights of the owner of the tables.
 NOTIFY inside a transaction is delivered after its commit, and has the commits of all transactions
-that notify wait for each other: so these do, and those of the service's own clients do not.
+that notify wait for each other: so these do, and those of the service's own clients do not. With 32
+connections and commits of 6 ms there were 130 to 180 commits per second with it, and 850 to 1,180
+without. `SET dispatch_grpc.notify = off` leaves it out: the next scan of the queue finds the calls.
 """
 
 from typing import Any
@@ -163,9 +165,11 @@ BEGIN
         WHERE entrypoint = lane AND status = 'queued' AND execute_after = now()
             AND pgqueuer.payload = call.payload AND delay > '0';
     END IF;
-    -- As `notices` does.
-    PERFORM pg_notify('dispatch_grpc_lanes', 'sql' || chr(10) || lane)
-    FROM (SELECT DISTINCT lane FROM unnest(lanes) AS lane) AS one;
+    IF current_setting('dispatch_grpc.notify', true) IS DISTINCT FROM 'off' THEN
+        -- As `notices` does.
+        PERFORM pg_notify('dispatch_grpc_lanes', 'sql' || chr(10) || lane)
+        FROM (SELECT DISTINCT lane FROM unnest(lanes) AS lane) AS one;
+    END IF;
     RETURN ids;
 END $body$;
 """

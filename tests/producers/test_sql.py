@@ -198,6 +198,30 @@ def test_a_call_runs_at_once(running: Running):
     assert sorted(took)[4] < 0.5
 
 
+def test_without_a_notice_the_scan_of_the_queue_finds_the_call(running: Running):
+    """The setting leaves the notice out, which another session would hear."""
+    quiet = {"server_settings": {"dispatch_grpc.notify": "off"}}
+    heard: list[str] = []
+
+    async def main() -> list[str]:
+        listener = await asyncpg.connect(running.database)
+        await listener.add_listener(
+            "dispatch_grpc_lanes",
+            lambda *given: heard.append(given[-1]) if given[-1].startswith("sql") else None,
+        )
+        query = f"{D}('{running.url}', 'echo', '1')"
+        ids = [row[0] for row in await fetch(running.database, query, **quiet)]
+        ids += [row[0] for row in await fetch(running.database, query)]
+        while not heard:
+            await asyncio.sleep(0.01)
+        await listener.close()
+        return ids
+
+    ids = asyncio.run(main())
+    assert heard == [f"sql\n{running.url} echo"]
+    assert running.client.wait_all(ids, timeout=30) == [1, 1]
+
+
 def test_calls_by_rows_and_by_an_array(running: Running):
     rows = "SELECT dispatch_grpc.dispatch($1, 'echo', to_jsonb(n)) FROM generate_series(1, 3) AS n"
     ids = [row[0] for row in asyncio.run(fetch(running.database, rows, running.url))]
