@@ -93,19 +93,24 @@ def relay(
 
     async def run() -> int:
         with Signals(is_reloadable=False) as signals:
-            async with (
-                make_client(settings) as client,
-                Relay(
-                    database.strip(),
-                    client,
-                    table=table,
-                    batch_size=batch_size,
-                    poll_interval=poll_interval,
-                    key_retention=key_retention,
-                ),
-            ):
-                signals.started = True
-                await signals.stop.wait()
+            try:
+                async with (
+                    make_client(settings) as client,
+                    Relay(
+                        database.strip(),
+                        client,
+                        table=table,
+                        batch_size=batch_size,
+                        poll_interval=poll_interval,
+                        key_retention=key_retention,
+                    ),
+                ):
+                    signals.started = True
+                    await signals.stop.wait()
+            except asyncio.CancelledError:
+                if len(signals.numbers) < 2:
+                    raise
+                return 128 + signals.numbers[1]
         return 0
 
     return asyncio.run(run())

@@ -33,6 +33,7 @@ KEY_RETENTION = timedelta(days=1)
 
 _CONNECT_SECONDS = 10
 _COMMAND_SECONDS = 10
+_STOP_SECONDS = 5
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 10.0
 _MAX_BYTES = 3_000_000  # of the calls of a batch: services take requests of up to 4 MiB
 _FINAL = (InvalidCallError, InvalidArgumentError, RequestTooLargeError, AlreadyExistsError)
@@ -106,10 +107,14 @@ class Relay:
     ) -> None:
         self._stopping.set()
         self._wake.set()
+        tasks = [] if self._task is None else [self._task]
         try:
-            if self._task is not None:
-                await self._task
+            if tasks:
+                await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         finally:
+            for task in tasks:
+                task.cancel()  # a batch that is under way is sent again by another relay
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._own_client:
                 await self._client.close()
 

@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -362,6 +364,29 @@ def test_the_command_relays_until_it_is_stopped(
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
     assert dispatch_recorder.calls == [CALL]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_relay_stops_while_the_service_is_silent(table: str, signals: int):
+    """After a few seconds, or at once by a second signal; the batch keeps its key."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "dispatch_grpc", "relay", "--database", table]
+        process = subprocess.Popen(
+            [*command, "--api-url", url], env={**os.environ, "DISPATCH_API_KEY": KEY}
+        )
+        add(table, CALL)
+        taken = "SELECT FROM dispatch_outbox WHERE batch_id IS NOT NULL"
+
+        async def is_taken() -> bool:
+            return bool(await fetch(table, taken))
+
+        asyncio.run(until(is_taken))
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        assert process.wait(30) == (0 if signals == 1 else 128 + signal.SIGTERM)
+    assert [row["error"] for row in rows(table)] == [None]
 
 
 def test_the_migration_of_alembic(application: str, capsys: pytest.CaptureFixture[str]):
