@@ -109,7 +109,9 @@ BEGIN
     SELECT * INTO problem FROM (
         SELECT place, coalesce(checked.problem, problem_of_function(function, version),
             problem_of_any(input), problem_of_time('expiration', expiration, bounds.max_expiration),
-            problem_of_time('delay', delay, '366 days')) AS text
+            problem_of_time('delay', delay, bounds.max_expiration), CASE WHEN delay > '0' AND delay >= expiration
+                THEN format('delay: less than the expiration is required, which counts from now '
+                    'too; got %s, and the expiration %s', delay, expiration) END) AS text
         FROM unnest(endpoints, functions, inputs, versions, expirations, delays) WITH ORDINALITY
             AS call (endpoint, function, input, version, expiration, delay, place)
         JOIN checked ON checked.endpoint IS NOT DISTINCT FROM call.endpoint
@@ -132,8 +134,9 @@ BEGIN
     SELECT array_agg(new_id()) INTO ids FROM generate_series(1, number);
     SELECT array_agg(lane_of(endpoint, function) ORDER BY place),
         array_agg(uuid_send(ids[place]) || '\x00000000'::bytea ORDER BY place),
-        array_agg(created + coalesce(delay, '0') + least(bounds.max_expiration,
-            coalesce(expiration, bounds.default_expiration)) ORDER BY place)
+        -- As with Submit, the default counts from the start, and what the call asks for from now.
+        array_agg(created + coalesce(expiration, coalesce(delay, '0') + least(
+            bounds.default_expiration, bounds.max_expiration)) ORDER BY place)
     INTO lanes, payloads, expires
     FROM unnest(endpoints, functions, expirations, delays) WITH ORDINALITY
         AS call (endpoint, function, expiration, delay, place);

@@ -164,15 +164,23 @@ def test_an_input_may_be_left_out_or_be_a_serialized_any(running: Running):
 def test_named_arguments(running: Running):
     id = running.fetch(
         "SELECT dispatch_grpc.dispatch(endpoint => $1, function => 'echo', input => to_jsonb(5), "
-        "version => '1.2', expiration => '90 s', delay => '1 h', idempotency_key => 'named')",
+        "version => '1.2', expiration => '2 h', delay => '1 h', idempotency_key => 'named')",
         running.url,
     )
     call = running.client.get(id)
     assert (call.version, str(call.state)) == ("1.2", "queued")
     assert call.creation_time is not None
     assert call.next_time == call.creation_time + timedelta(hours=1)
-    assert call.expiration_time == call.next_time + timedelta(seconds=90)
+    assert call.expiration_time == call.creation_time + timedelta(hours=2)
     assert running.client.cancel(id) == 1
+
+
+def test_the_default_expiration_counts_from_the_start(running: Running):
+    query = f"{D}('{running.url}', 'echo', delay => '40 h')"
+    call = running.client.get(running.fetch(query))
+    assert call.creation_time is not None
+    assert call.expiration_time == call.creation_time + timedelta(hours=41)
+    assert running.client.cancel(call.dispatch_id) == 1
 
 
 def test_a_delayed_call_begins_after_the_delay(running: Running):
@@ -306,8 +314,10 @@ REFUSED = {
     "this service; got 3 days",
     f"{D}('http://h', 'f', delay => '-1 s')": "delay: an interval of zero or more is required; "
     "got -00:00:01",
-    f"{D}('http://h', 'f', delay => '2 years')": "delay: at most 366 days is allowed by this "
+    f"{D}('http://h', 'f', delay => '2 years')": "delay: at most 2 days is allowed by this "
     "service; got 2 years",
+    f"{D}('http://h', 'f', delay => '90 s', expiration => '1 min')": "delay: less than the "
+    "expiration is required, which counts from now too; got 00:01:30, and the expiration 00:01:00",
     f"{D}('http://h', 'f', idempotency_key => 'a b')": "idempotency_key: 1 to 255 printable ASCII "
     "characters without spaces are required; got 'a b'",
     f"{D}_many(ARRAY['{{}}', '{{}}']::jsonb[])": "calls[0].endpoint: a URI (RFC 3986) that begins "
