@@ -82,7 +82,7 @@ def relay(
     log_level: str,
     **settings: Any,
 ) -> int:
-    """Dispatch the calls in the outbox of an application until Ctrl-C or SIGTERM.
+    """Send the calls in an outbox until Ctrl-C or SIGTERM.
 
     The application adds calls to a table in its own transactions, see 'dispatch-grpc outbox'. Any
     number of relays may run. A DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
@@ -118,7 +118,7 @@ def relay(
 
 @click.group()
 def outbox() -> None:
-    """Print the migration of an application's outbox, or the rows that are not sent."""
+    """Print the migration of an outbox, or rows that are not sent."""
 
 
 def _migration_command(form: str, text: str) -> click.Command:

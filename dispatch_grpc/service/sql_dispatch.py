@@ -109,7 +109,8 @@ BEGIN
     SELECT * INTO problem FROM (
         SELECT place, coalesce(checked.problem, problem_of_function(function, version),
             problem_of_any(input), problem_of_time('expiration', expiration, bounds.max_expiration),
-            problem_of_time('delay', delay, bounds.max_expiration), CASE WHEN delay > '0' AND delay >= expiration
+            problem_of_time('delay', delay, bounds.max_expiration),
+            CASE WHEN delay > '0' AND delay >= expiration
                 THEN format('delay: less than the expiration is required, which counts from now '
                     'too; got %s, and the expiration %s', delay, expiration) END) AS text
         FROM unnest(endpoints, functions, inputs, versions, expirations, delays) WITH ORDINALITY

@@ -111,9 +111,9 @@ def test_the_transaction_of_the_readme(shop: tuple[str, str, Client]):
     engine = create_engine(
         f"postgresql+psycopg{database.removeprefix('postgresql')}", poolclass=NullPool
     )
-    from dispatch_grpc import new_call
+    from dispatch_grpc import new_call, sql
 
-    run(code, "README", database, url, {"engine": engine, "new_call": new_call})
+    run(code, "README", database, url, {"engine": engine, "new_call": new_call, "sql": sql})
     asyncio.run(until_greeted(1))
     assert greeted == ["World"]
     assert len(asyncio.run(fetch(database, "SELECT * FROM orders"))) == 1
