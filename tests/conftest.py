@@ -36,6 +36,7 @@ SLOW_FILES = {
     "transport/test_silent.py",
     "workflow/test_through_service.py",
     "service/test_wire.py",
+    "producers/test_kills.py",
 }
 
 

@@ -9,7 +9,11 @@ from typing import Any, assert_type
 
 import grpc
 import grpc.aio
+import psycopg
 from dispatch.sdk.v1.call_pb2 import Call
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
 from dispatch_grpc import (
     AsyncBatch,
@@ -30,7 +34,9 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
+from dispatch_grpc import sql as transactions
 from dispatch_grpc import workflow as workflows
+from dispatch_grpc.outbox import Outbox, Relay
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Runner, serve
 
 
@@ -167,3 +173,24 @@ def hosted(endpoint: Endpoint) -> None:
 
     async def outer() -> None:
         assert_type(await flow.run("x"), str)
+
+
+def in_transactions(one: psycopg.Connection, session: Session, connection: Connection) -> None:
+    call = new_call("http://x", "f")
+    later = timedelta(minutes=1)
+    assert_type(transactions.dispatch(one, call, idempotency_key="k"), DispatchID[Any])
+    assert_type(transactions.dispatch(session, call, delay=later), DispatchID[Any])
+    assert_type(transactions.dispatch_many(connection, [call]), list[DispatchID[Any]])
+    Outbox("app.outbox", notify=False).add(session, call, call)
+
+
+async def in_async_transactions(
+    one: psycopg.AsyncConnection, session: AsyncSession, connection: AsyncConnection
+) -> None:
+    call = new_call("http://x", "f")
+    assert_type(await transactions.dispatch(one, call, idempotency_key="k"), DispatchID[Any])
+    assert_type(await transactions.dispatch(session, call), DispatchID[Any])
+    assert_type(await transactions.dispatch_many(connection, [call]), list[DispatchID[Any]])
+    async with Relay("postgresql://x", AsyncClient(), poll_interval=timedelta(seconds=1)) as relay:
+        assert_type(relay, Relay)
+    await Outbox().add(connection, call)

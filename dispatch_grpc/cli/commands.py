@@ -61,6 +61,7 @@ from dispatch_grpc.cli.input import (
 from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.policy import policy
+from dispatch_grpc.cli.relay import outbox, relay
 from dispatch_grpc.cli.run import run
 from dispatch_grpc.cli.schedules import schedules
 from dispatch_grpc.cli.serve import serve
@@ -343,5 +344,5 @@ def keypair() -> None:
     )
 
 
-for _command in (run, serve, migrate, policy, schedules, *COMMANDS, complete):
+for _command in (run, serve, migrate, policy, schedules, relay, outbox, *COMMANDS, complete):
     commands.add_command(_command)

@@ -27,7 +27,15 @@ Example:
     metavar="ROLE",
     help="Role to grant the privileges that 'dispatch-grpc serve' requires.",
 )
-def migrate(*, database: str, grant: str | None) -> int:
+@click.option(
+    "--producer",
+    metavar="ROLE",
+    is_flag=False,
+    flag_value="dispatch_grpc_producer",
+    help="Let a role call the SQL function dispatch_grpc.dispatch, and nothing else; it is created "
+    "if it is missing (without ROLE: dispatch_grpc_producer).",
+)
+def migrate(*, database: str, grant: str | None, producer: str | None) -> int:
     """Create or upgrade the tables of the service.
 
     'dispatch-grpc serve' does the same when it starts. If its role may not create tables, run
@@ -37,6 +45,6 @@ def migrate(*, database: str, grant: str | None) -> int:
         from dispatch_grpc.service.database import Database
     except ImportError as error:
         raise missing_extra(error, "the service", "service") from error
-    asyncio.run(Database(database.strip(), Path()).prepare(grant))
+    asyncio.run(Database(database.strip(), Path()).prepare(grant, producer))
     print_lines(["The database is up to date."])
     return 0

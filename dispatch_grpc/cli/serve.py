@@ -172,6 +172,7 @@ Examples:
 )
 @_duration("--run-timeout", "5m", "Longest time of one attempt of a call")
 @_duration("--retention", "7d", "How long to keep finished calls")
+@_duration("--key-retention", "1d", "How long to remember idempotency keys")
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
 @_number("--max-schedules", 10_000, "Number of schedules that there may be; more are refused")
@@ -313,6 +314,7 @@ def _settings(
     max_calls: int,
     max_schedules: int,
     retention: timedelta,
+    key_retention: timedelta,
     run_timeout: timedelta,
     shutdown_timeout: timedelta,
     **others: Any,
@@ -340,6 +342,7 @@ def _settings(
             run_timeout=run_timeout,
             shutdown_timeout=shutdown_timeout,
             retention=retention,
+            request_retention=key_retention,
             allow_metadata=allow_metadata_endpoints,
             max_schedules=max_schedules,
             limits=Limits(

@@ -23,6 +23,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.producing import SECONDS, Producing
 from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
@@ -151,6 +152,14 @@ class Service:
         schedules = Schedules(
             database, settings.worker, metrics, worker.notices, expect=worker.expect
         )
+        producing = Producing(
+            database,
+            settings.worker,
+            metrics,
+            max_backlog=settings.max_backlog,
+            max_bytes=settings.max_request_bytes,
+        )
+        worker.add_chore(producing.tell, SECONDS)
         stopping = asyncio.Event()
         app = Application(
             accepting,

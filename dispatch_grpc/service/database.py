@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from dispatch_grpc.database_url import normal_url, problem_of
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service.database_url import normal_url, problem_of
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.faults import Fault, Health, classify
 from dispatch_grpc.service.schema import SCHEMA, prepare
@@ -164,17 +164,18 @@ class Database:
                 await self.clock.set(connection)
                 await _check_pooler(connection)
 
-    async def prepare(self, grant_to: str | None = None) -> None:
+    async def prepare(self, grant_to: str | None = None, producer: str | None = None) -> None:
         """Bring the tables up to date, and do no more.
 
         Args:
             grant_to: A role that gets the rights that the service needs to run.
+            producer: A role that may call the SQL function `dispatch`, and do nothing else.
 
         Raises:
             ConfigurationError: The database cannot be used.
         """
         async with self._started():
-            await prepare(self._connect, grant_to)
+            await prepare(self._connect, grant_to, producer)
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:

@@ -100,6 +100,10 @@ class Worker:
         look = HeldSlots(self._database, self._lanes, waited_for).look
         self._chores.add(look, held_slots.SECONDS)
 
+    def add_chore(self, chore: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Do something again after so many seconds; before `run`."""
+        self._chores.add(chore, seconds)
+
     def make_way(self) -> None:
         """Let a request go first: take jobs a little later."""
         self._accepting_until = _now() + _GATHER_SECONDS

@@ -24,6 +24,7 @@ from pgqueuer.domain.settings import Durability
 from pgqueuer.queries import Queries
 
 from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service import sql_dispatch
 
 SCHEMA = "dispatch_grpc"
 
@@ -214,6 +215,21 @@ MIGRATIONS = (
     COMMENT ON COLUMN labels.label IS 'key=value; a key has no =';
     CREATE INDEX labels_ids ON labels (id);
     """,
+    """
+    CREATE TABLE limits (
+        one boolean PRIMARY KEY DEFAULT true CHECK (one),
+        default_expiration interval NOT NULL DEFAULT '1 hour',
+        max_expiration interval NOT NULL DEFAULT '30 days',
+        max_calls int NOT NULL DEFAULT 10000,
+        max_bytes bigint NOT NULL DEFAULT 4194304,
+        max_backlog bigint NOT NULL DEFAULT 1000000,
+        waiting bigint NOT NULL DEFAULT 0,
+        allow_metadata boolean NOT NULL DEFAULT false
+    );
+    COMMENT ON TABLE limits IS 'what processes accept, for calls that are dispatched by SQL';
+    COMMENT ON COLUMN limits.waiting IS 'calls in the queue, as they were counted last';
+    INSERT INTO limits DEFAULT VALUES;
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
@@ -365,7 +381,9 @@ SELECT tend_partitions('100 years', '100 years');
 _LOCK = 0x6469_7370_6174_6368
 
 
-async def prepare(connect: dict[str, Any], grant_to: str | None = None) -> None:
+async def prepare(
+    connect: dict[str, Any], grant_to: str | None = None, producer: str | None = None
+) -> None:
     """Make the tables, or change those of an older version. Safe for many processes at once.
 
     A database that is up to date is left alone, so that no rights to change it are needed.
@@ -373,12 +391,14 @@ async def prepare(connect: dict[str, Any], grant_to: str | None = None) -> None:
     Args:
         connect: Arguments of `asyncpg.connect`.
         grant_to: A role that gets the rights that the service needs to run.
+        producer: A role that may call the SQL function `dispatch`, and do nothing else.
     """
     connection = await asyncpg.connect(**connect, timeout=10)
     try:
         queries = Queries.from_asyncpg_connection(connection)
         enqueue = queries.qbq.build_enqueue_query().rstrip()
         functions = FUNCTIONS.format(enqueue=enqueue, schema=SCHEMA)
+        functions += sql_dispatch.FUNCTIONS
         stamp = stamp_of(functions, version("pgqueuer"))
         if await stamped(connection) != stamp and not await _is_newer(connection):
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -386,6 +406,8 @@ async def prepare(connect: dict[str, Any], grant_to: str | None = None) -> None:
                 await _migrate(connection, queries, functions, stamp)
         if grant_to is not None:
             await connection.execute(_GRANTS.format(role=_quoted(grant_to)))
+        if producer is not None:
+            await sql_dispatch.grant(connection, producer)
     finally:
         await connection.close()  # which gives back the lock
 
@@ -443,6 +465,7 @@ _GRANTS = f"""
 GRANT USAGE ON SCHEMA {SCHEMA} TO {{role}};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {{role}};
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {{role}};
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO {{role}};
 """
 
 

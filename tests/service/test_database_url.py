@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 
 from dispatch_grpc import ConfigurationError
+from dispatch_grpc.database_url import normal_url, problem_of
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.database_url import normal_url, problem_of
 from dispatch_grpc.service.schema import MIGRATIONS
 from tests.hostile import unused_port
 from tests.service.conftest import Bench

@@ -1,0 +1,428 @@
+"""The outbox: rows of an application's transactions, and the relay that sends them."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dispatch_grpc import AsyncClient, Call, Code, ConfigurationError, InvalidCallError, new_call
+from dispatch_grpc.cli.commands import main
+from dispatch_grpc.outbox import Outbox, Relay
+from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server
+from tests.conftest import KEY
+from tests.producers.conftest import execute, fetch
+from tests.producers.drivers import DRIVERS, FailedError, django_connection, transact
+
+CALL = new_call("http://here", "f", 23)
+FAR = timedelta(hours=1)
+
+
+@pytest.fixture
+def table(application: str, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
+    """The database with an empty table, made by the command's migration."""
+    assert main(["outbox", "sql"]) == 0
+    asyncio.run(execute(application, capsys.readouterr().out))
+    yield application
+    asyncio.run(execute(application, "DROP TABLE dispatch_outbox"))
+
+
+def rows(url: str, columns: str = "*") -> list[Any]:
+    return asyncio.run(fetch(url, f"SELECT {columns} FROM dispatch_outbox ORDER BY id"))
+
+
+async def until(check: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until something holds; the test's timeout is the bound."""
+    while True:
+        found = check()
+        if found if isinstance(found, bool) else await found:
+            return
+        await asyncio.sleep(0.02)
+
+
+async def is_empty(url: str) -> bool:
+    return not await fetch(url, "SELECT FROM dispatch_outbox WHERE error IS NULL LIMIT 1")
+
+
+@asynccontextmanager
+async def relay(url: str, server: Server, **settings: Any) -> AsyncIterator[None]:
+    async with AsyncClient(KEY, api_url=server.url, env={}, retry=None) as client:
+        async with Relay(url, client, **settings):
+            yield
+
+
+def add(url: str, *calls: Any, fail: bool = False) -> None:
+    transact("psycopg", url, lambda c: Outbox().add(c, *calls), fail=fail)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_call_is_sent_if_and_only_if_the_transaction_commits(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server, driver: str
+):
+    outbox = Outbox()
+    kept = new_call("http://here", "kept", {"by": driver}, version="1", correlation_id=2**64 - 1)
+
+    def act(*calls: Any) -> Callable[[Any], Any]:
+        return lambda connection: outbox.add(connection, *calls)
+
+    transact(driver, table, act(kept, CALL))
+    with pytest.raises(FailedError):
+        transact(driver, table, act(new_call("http://here", "lost")), fail=True)
+
+    async def send() -> None:
+        async with relay(table, dispatch_server):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(send())
+    assert rows(table) == []
+    assert dispatch_recorder.calls == [kept, CALL]
+
+
+def test_what_is_no_call_or_no_table_is_refused():
+    nothing: Any = None
+    with pytest.raises(InvalidCallError, match=r"calls\[1\]\.function"):
+        Outbox().add(nothing, CALL, Call(endpoint="http://h"))
+    with pytest.raises(ConfigurationError, match="calls: one call or more"):
+        Outbox().add(nothing)
+    for name in ("a b", "", "x" * 41, "a.b.c", 'a"', "A"):
+        with pytest.raises(ConfigurationError, match="table: a name of up to 40"):
+            Outbox(name)
+        assert main(["outbox", "sql", "--table", name]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"batch_size": 0}, "batch_size: 1 or more is required; got 0"),
+        ({"lease": timedelta(0)}, "lease: more than zero is required"),
+        ({"poll_interval": timedelta(0)}, "poll_interval: more than zero is required"),
+        ({"key_retention": timedelta(seconds=60)}, "key_retention: more than the lease"),
+        ({"table": "a b"}, "table: a name"),
+        ({"database": "mysql://x"}, "must begin with postgresql://"),
+    ],
+)
+def test_settings_of_a_relay_are_checked(settings: dict[str, Any], error: str):
+    with pytest.raises(ConfigurationError, match=error):
+        Relay(settings.pop("database", "postgresql://x"), **settings)
+
+
+def test_a_notice_wakes_the_relay(table: str, dispatch_server: Server):
+    """It would look again in an hour only."""
+
+    async def main() -> None:
+        async with relay(table, dispatch_server, poll_interval=FAR):
+            await asyncio.sleep(0.3)  # its first look
+            for _ in range(3):
+                await asyncio.to_thread(add, table, CALL)
+                await until(lambda: is_empty(table))
+
+    asyncio.run(main())
+
+
+def test_without_notices_the_relay_looks_every_few_seconds(table: str, dispatch_server: Server):
+    async def main() -> None:
+        async with relay(table, dispatch_server, poll_interval=timedelta(seconds=0.2)):
+            await asyncio.sleep(0.5)
+            silent = Outbox(notify=False)
+            await asyncio.to_thread(transact, "psycopg", table, lambda c: silent.add(c, CALL))
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main())
+
+
+def test_rows_go_together_within_bounds(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    large = new_call("http://here", "f", "x" * 1_400_000)
+    add(table, large, large, large, *[CALL] * 25)
+
+    async def main() -> None:
+        async with relay(table, dispatch_server, batch_size=10):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main())
+    assert [len(one.calls) for one in dispatch_recorder.requests] == [2, 10, 10, 6]
+    assert dispatch_recorder.calls == [large] * 3 + [CALL] * 25
+
+
+def test_several_relays_share_an_outbox(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    calls = [new_call("http://here", "f", number) for number in range(500)]
+    add(table, *calls)
+
+    async def main() -> None:
+        async with (
+            relay(table, dispatch_server, batch_size=7),
+            relay(table, dispatch_server, batch_size=7),
+            relay(table, dispatch_server, batch_size=7),
+        ):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main())
+    assert sorted(call.input.value for call in dispatch_recorder.calls) == sorted(
+        call.input.value for call in calls
+    )
+
+
+async def outage(
+    table: str, recorder: CallRecorder, server: Server, lease: timedelta
+) -> RecordedRequest:
+    """A relay sends a batch, gets no answer, and is killed."""
+    recorder.fail_next(Code.UNAVAILABLE, times=10**4)
+    async with AsyncClient(KEY, api_url=server.url, env={}, retry=None) as client:
+        gone = await Relay(table, client, lease=lease).__aenter__()
+        await until(lambda: bool(recorder.refused))
+        assert gone._task is not None
+        gone._task.cancel()
+        await asyncio.wait({gone._task})
+    lost = recorder.refused[0]
+    recorder.clear()
+    return lost
+
+
+def test_a_batch_whose_relay_is_gone_is_sent_again_as_it_was(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    """With its key and exactly its rows, though others have been added."""
+    add(table, *[CALL] * 3)
+    second = timedelta(seconds=1)
+
+    async def main() -> RecordedRequest:
+        lost = await outage(table, dispatch_recorder, dispatch_server, second)
+        await asyncio.to_thread(add, table, *[CALL] * 2)
+        async with relay(table, dispatch_server, lease=second, poll_interval=second / 5):
+            await until(lambda: is_empty(table))
+        return lost
+
+    lost = asyncio.run(main())
+    assert [len(one.calls) for one in dispatch_recorder.requests] == [2, 3]
+    keys = [one.metadata["idempotency-key"] for one in (lost, *dispatch_recorder.requests)]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_batch_that_is_older_than_the_memory_of_keys_is_not_sent_again(
+    table: str,
+    dispatch_recorder: CallRecorder,
+    dispatch_server: Server,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+):
+    add(table, *[CALL] * 2)
+    second = timedelta(seconds=1)
+
+    async def main() -> None:
+        await outage(table, dispatch_recorder, dispatch_server, second)
+        await execute(table, "UPDATE dispatch_outbox SET batched_at = now() - interval '61 min'")
+        await asyncio.to_thread(add, table, CALL)
+        settings = {"lease": second, "poll_interval": second / 5, "key_retention": FAR}
+        async with relay(table, dispatch_server, **settings):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main())
+    assert dispatch_recorder.calls == [CALL]
+    (error,) = {row["error"] for row in rows(table)}
+    assert "no answer came; the service remembers idempotency keys for 60 min only" in error
+    assert "dispatch_outbox: 2 rows from 1 to 2 are not sent, and kept with the err" in caplog.text
+    assert main_output(capsys, table) == [f"http://here f {error}"] * 2
+
+
+def main_output(capsys: pytest.CaptureFixture[str], url: str) -> list[str]:
+    """What `dispatch-grpc outbox list` prints, without ids and times."""
+    assert main(["outbox", "list", "--database", url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split("  ", 2)[2].replace("  ", " ", 1) for line in lines]
+
+
+def test_a_refused_call_does_not_hold_up_the_others(
+    table: str,
+    dispatch_recorder: CallRecorder,
+    dispatch_server: Server,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Refused by the client, by the service, or no call at all: it is kept with its error."""
+    add(table, *[CALL] * 3)
+    insert = "INSERT INTO dispatch_outbox (call) VALUES"
+    bad = Call(endpoint="http://user:secret@here", function="f f").SerializeToString()
+    asyncio.run(execute(table, *(f"{insert} ('\\x{data.hex()}')" for data in (bad, b"no call"))))
+    add(table, CALL)
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await until(lambda: is_empty(table))
+
+    dispatch_recorder.fail_next(Code.INVALID_ARGUMENT, "calls[0].x: told so", times=1)
+    asyncio.run(main_())
+    assert [len(one.calls) for one in dispatch_recorder.refused] == [1]
+    assert len(dispatch_recorder.calls) == 3
+    lines = main_output(capsys, table)
+    assert "told so" in lines[0]
+    assert lines[1].startswith("http://********@here f f InvalidCallError: calls[0].function: ")
+    assert "DecodeError" in lines[2]
+    assert main(["outbox", "list", "--database", table, "--json", "--limit", "2"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["function"] for one in found] == ["f", "f f"]
+
+
+def test_a_batch_that_the_service_refuses_is_split(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    add(table, *[CALL] * 3)
+    dispatch_recorder.fail_next(Code.INVALID_ARGUMENT, "calls[1]: told so")
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    requests = [*dispatch_recorder.refused, *dispatch_recorder.requests]
+    assert [len(one.calls) for one in requests] == [3, 1, 1, 1]
+    assert len({one.metadata["idempotency-key"] for one in requests}) == 4
+
+
+def test_a_relay_that_stops_gives_its_batch_to_the_next(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    add(table, CALL)
+    dispatch_recorder.fail_next(Code.UNAVAILABLE, times=10**4)
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await until(lambda: bool(dispatch_recorder.refused))
+        dispatch_recorder.clear()
+        async with relay(table, dispatch_server):  # its lease has not run out
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    assert dispatch_recorder.calls == [CALL]
+
+
+def test_a_relay_goes_on_after_an_outage_of_the_database_and_of_the_service(
+    table: str,
+    dispatch_recorder: CallRecorder,
+    dispatch_server: Server,
+    caplog: pytest.LogCaptureFixture,
+):
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'dispatch-grpc relay'"
+    )
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server, poll_interval=FAR):
+            for _ in range(3):
+                await asyncio.sleep(0.3)
+                await fetch(table, end)
+            dispatch_recorder.fail_next(Code.UNAVAILABLE, "away", times=3)
+            await asyncio.to_thread(add, table, CALL)
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    assert dispatch_recorder.calls == [CALL]
+    assert len({one.metadata["idempotency-key"] for one in dispatch_recorder.refused}) == 1
+    assert "the relay of dispatch_outbox tries again: " in caplog.text
+    assert "the relay of dispatch_outbox works again" in caplog.text
+
+
+def test_a_missing_table_is_named(
+    application: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    assert main(["outbox", "list", "--database", application]) == 2
+    wanted = "make it by 'dispatch-grpc outbox sql'"
+    assert wanted in capsys.readouterr().err
+
+    async def main_() -> None:
+        async with AsyncClient(KEY, api_url="http://127.0.0.1:1", env={}) as client:
+            async with Relay(application, client):
+                await until(lambda: wanted in caplog.text)
+
+    asyncio.run(main_())
+
+
+def test_the_command_relays_until_it_is_stopped(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    command = [sys.executable, "-m", "dispatch_grpc", "relay", "--database", table]
+    process = subprocess.Popen(
+        [*command, "--poll-interval", "100ms", "--api-url", dispatch_server.url],
+        env={**os.environ, "DISPATCH_API_KEY": KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    add(table, CALL)
+    asyncio.run(until(lambda: is_empty(table)))
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert dispatch_recorder.calls == [CALL]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_relay_stops_while_the_service_is_silent(table: str, signals: int):
+    """After a few seconds, or at once by a second signal; the batch keeps its key."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "dispatch_grpc", "relay", "--database", table]
+        process = subprocess.Popen(
+            [*command, "--api-url", url], env={**os.environ, "DISPATCH_API_KEY": KEY}
+        )
+        add(table, CALL)
+        taken = "SELECT FROM dispatch_outbox WHERE batch_id IS NOT NULL"
+
+        async def is_taken() -> bool:
+            return bool(await fetch(table, taken))
+
+        asyncio.run(until(is_taken))
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        assert process.wait(30) == (0 if signals == 1 else 128 + signal.SIGTERM)
+    assert [row["error"] for row in rows(table)] == [None]
+
+
+def test_the_migration_of_alembic(application: str, capsys: pytest.CaptureFixture[str]):
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    assert main(["outbox", "alembic", "--table", "of_alembic"]) == 0
+    module: dict[str, Any] = {}
+    exec(capsys.readouterr().out, module)
+    engine = create_engine(
+        f"postgresql+psycopg{application.removeprefix('postgresql')}", poolclass=NullPool
+    )
+    for step in ("upgrade", "downgrade"):
+        with engine.begin() as connection:
+            with Operations.context(MigrationContext.configure(connection)):
+                module[step]()
+            there = connection.exec_driver_sql("SELECT to_regclass('of_alembic')").scalar_one()
+            assert (there is not None) == (step == "upgrade")
+
+
+def test_the_migration_of_django(application: str, capsys: pytest.CaptureFixture[str]):
+    connection = django_connection(application)
+    from django.db.migrations.state import ProjectState
+
+    assert main(["outbox", "django", "--table", "of_django"]) == 0
+    module: dict[str, Any] = {"__name__": "app.migrations.0002"}
+    exec(capsys.readouterr().out, module)
+    migration = module["Migration"]("0002", "app")
+    try:
+        for step in ("apply", "unapply"):
+            with connection.schema_editor() as editor:
+                getattr(migration, step)(ProjectState(), editor)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT to_regclass('of_django')")
+                assert (cursor.fetchone()[0] is not None) == (step == "apply")
+    finally:
+        connection.close()

@@ -1,0 +1,438 @@
+"""The SQL function `dispatch`, and `dispatch_grpc.sql`, with a service and an endpoint."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from dispatch_grpc import (
+    Call,
+    Client,
+    ConfigurationError,
+    DispatchID,
+    Endpoint,
+    InvalidCallError,
+    NotFoundError,
+    marshal,
+    new_call,
+    sql,
+)
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.testing import serve_app
+from tests.conftest import data_dir, run_service
+from tests.producers.conftest import execute, fetch, new_database
+from tests.producers.drivers import DRIVERS, FailedError, transact
+from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
+
+endpoint = Endpoint("http://127.0.0.1:1")
+
+
+@endpoint.function
+def echo(value: Any) -> Any:
+    return value
+
+
+class Running:
+    """A service, its database, and an endpoint."""
+
+    def __init__(self, database: str, url: str, client: Client) -> None:
+        self.database, self.url, self.client = database, url, client
+
+    def fetch(self, query: str, *arguments: Any, **settings: Any) -> Any:
+        """Fetch one value, in a transaction of its own."""
+        ((value,),) = asyncio.run(fetch(self.database, query, *arguments, **settings))
+        return value
+
+    def refused(self, query: str, *arguments: Any) -> str:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            self.fetch(query, *arguments)
+        return f"{caught.value.sqlstate}: {caught.value}"
+
+    def call(self, value: Any, **settings: Any) -> Call:
+        return new_call(self.url, "echo", value, **settings)
+
+    def calls(self) -> int:
+        return int(self.fetch("SELECT count(*) FROM dispatch_grpc.every_call"))
+
+
+@pytest.fixture(scope="module")
+def running(embedded: Bench) -> Iterator[Running]:  # noqa: F811
+    settings = Settings(limits=Limits(max_expiration=timedelta(days=2), max_calls=2000))
+    for database in new_database(embedded, "service_too"):
+        with data_dir() as folder, serve_app(endpoint.app) as server:
+            with run_service(
+                folder, database=database, worker=settings, max_backlog=3000
+            ) as service:
+                with Client(service.api_key, api_url=service.url, env={}) as client:
+                    asyncio.run(Database(database, Path()).prepare(producer="writer only"))
+                    yield Running(database, server.url, client)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_call_runs_if_and_only_if_the_transaction_commits(running: Running, driver: str):
+    ids: list[DispatchID[Any]] = []
+    delayed = timedelta(milliseconds=1)
+
+    async def dispatch_async(connection: Any) -> None:
+        ids.append(await sql.dispatch(connection, running.call({"by": driver}), delay=delayed))
+        ids.extend(await sql.dispatch_many(connection, map(running.call, (1, "two"))))
+        assert await sql.dispatch_many(connection, []) == []
+
+    def dispatch(connection: Any) -> None:
+        ids.append(sql.dispatch(connection, running.call({"by": driver}), delay=delayed))
+        ids.extend(sql.dispatch_many(connection, map(running.call, (1, "two"))))
+        assert sql.dispatch_many(connection, []) == []
+
+    is_async = driver.startswith("asyncpg") or "Async" in driver
+    transact(driver, running.database, dispatch_async if is_async else dispatch)
+    assert all(type(one) is DispatchID for one in ids)
+    assert running.client.wait_all(ids, timeout=30) == [{"by": driver}, 1, "two"]
+    ids.clear()
+    before = running.calls()
+    with pytest.raises(FailedError):
+        transact(driver, running.database, dispatch_async if is_async else dispatch, fail=True)
+    for one in ids:
+        with pytest.raises(NotFoundError):
+            running.client.get(one)
+    assert running.calls() == before
+
+
+@pytest.mark.parametrize("connection", [object(), None, "postgresql://…", asyncpg.Pool])
+def test_what_is_no_connection_is_refused(connection: Any):
+    with pytest.raises(ConfigurationError, match="connection: a connection or session of asyncpg"):
+        sql.dispatch(connection, new_call("http://here", "f"))
+
+
+def test_calls_are_checked_before_anything_is_sent():
+    nothing: Any = None
+    call = new_call("http://here", "f", version="a\0b")
+    with pytest.raises(InvalidCallError, match=r"calls\[0\]\.version: a text without NUL"):
+        sql.dispatch(nothing, call)
+    with pytest.raises(InvalidCallError, match=r"calls\[0\]\.function"):
+        sql.dispatch(nothing, Call(endpoint="http://here"))
+    for delay in (timedelta(-1), 3):
+        with pytest.raises(InvalidCallError, match="delay: a timedelta of zero or more"):
+            sql.dispatch(nothing, new_call("http://here", "f"), delay=delay)
+    with pytest.raises(ConfigurationError, match="idempotency_key"):
+        sql.dispatch(nothing, new_call("http://here", "f"), idempotency_key="")
+
+
+def test_no_driver_is_imported():
+    code = (
+        "import sys, dispatch_grpc.sql, dispatch_grpc.outbox\n"
+        "assert not {'asyncpg', 'psycopg', 'sqlalchemy', 'django'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# From psql, and from any language
+
+INPUTS = [
+    ("'\"World\"'", "World"),
+    ("'{\"a\": [1, 2.5, null]}'", {"a": [1, 2.5, None]}),
+    ("'{\"a\": 1}'::jsonb", {"a": 1}),
+    ("to_jsonb('text'::text)", "text"),
+    ("'17'::text", 17),
+    ("NULL", None),
+]
+
+
+@pytest.mark.parametrize(("input", "value"), INPUTS, ids=[input for input, _ in INPUTS])
+def test_a_call_from_psql(running: Running, input: str, value: Any):
+    query = f"SELECT dispatch_grpc.dispatch('{running.url}', 'echo', {input})"
+    assert running.client.wait(running.fetch(query), timeout=30) == value
+
+
+def test_an_input_may_be_left_out_or_be_a_serialized_any(running: Running):
+    query = f"SELECT dispatch_grpc.dispatch('{running.url}', 'echo'"
+    assert running.client.wait(running.fetch(f"{query})"), timeout=30) is None
+    any = marshal(b"bytes").SerializeToString()
+    assert running.client.wait(running.fetch(f"{query}, $1::bytea)", any), timeout=30) == b"bytes"
+
+
+def test_named_arguments(running: Running):
+    id = running.fetch(
+        "SELECT dispatch_grpc.dispatch(endpoint => $1, function => 'echo', input => to_jsonb(5), "
+        "version => '1.2', expiration => '2 h', delay => '1 h', idempotency_key => 'named')",
+        running.url,
+    )
+    call = running.client.get(id)
+    assert (call.version, str(call.state)) == ("1.2", "queued")
+    assert call.creation_time is not None
+    assert call.next_time == call.creation_time + timedelta(hours=1)
+    assert call.expiration_time == call.creation_time + timedelta(hours=2)
+    assert running.client.cancel(id) == 1
+
+
+def test_the_default_expiration_counts_from_the_start(running: Running):
+    query = f"{D}('{running.url}', 'echo', delay => '40 h')"
+    call = running.client.get(running.fetch(query))
+    assert call.creation_time is not None
+    assert call.expiration_time == call.creation_time + timedelta(hours=41)
+    assert running.client.cancel(call.dispatch_id) == 1
+
+
+def test_a_delayed_call_begins_after_the_delay(running: Running):
+    query = f"SELECT dispatch_grpc.dispatch('{running.url}', 'echo', '1', delay => '1.5 s')"
+    id = running.fetch(query)
+    assert running.client.wait(id, timeout=30) == 1
+    call = running.client.get(id)
+    assert call.finish_time is not None
+    assert call.creation_time is not None
+    assert call.finish_time - call.creation_time >= timedelta(seconds=1.5)
+
+
+def test_a_call_runs_at_once(running: Running):
+    """By the notice; the queue is scanned every two seconds, and only then without it."""
+    took = []
+    for number in range(8):
+        start = time.monotonic()
+        id = running.fetch(
+            "SELECT dispatch_grpc.dispatch($1, 'echo', to_jsonb($2::int))", running.url, number
+        )
+        running.client.wait(id, timeout=30)
+        took.append(time.monotonic() - start)
+    assert sorted(took)[4] < 0.5
+
+
+def test_without_a_notice_the_scan_of_the_queue_finds_the_call(running: Running):
+    """The setting leaves the notice out, which another session would hear."""
+    quiet = {"server_settings": {"dispatch_grpc.notify": "off"}}
+    heard: list[str] = []
+
+    async def main() -> list[str]:
+        listener = await asyncpg.connect(running.database)
+        await listener.add_listener(
+            "dispatch_grpc_lanes",
+            lambda *given: heard.append(given[-1]) if given[-1].startswith("sql") else None,
+        )
+        query = f"{D}('{running.url}', 'echo', '1')"
+        ids = [row[0] for row in await fetch(running.database, query, **quiet)]
+        ids += [row[0] for row in await fetch(running.database, query)]
+        while not heard:
+            await asyncio.sleep(0.01)
+        await listener.close()
+        return ids
+
+    ids = asyncio.run(main())
+    assert heard == [f"sql\n{running.url} echo"]
+    assert running.client.wait_all(ids, timeout=30) == [1, 1]
+
+
+def test_calls_by_rows_and_by_an_array(running: Running):
+    rows = "SELECT dispatch_grpc.dispatch($1, 'echo', to_jsonb(n)) FROM generate_series(1, 3) AS n"
+    ids = [row[0] for row in asyncio.run(fetch(running.database, rows, running.url))]
+    many = """
+        SELECT dispatch_grpc.dispatch_many(array_agg(jsonb_build_object(
+            'endpoint', $1::text, 'function', 'echo', 'input', n, 'expiration', '1h30m')))
+        FROM generate_series(4, 1500) AS n
+    """
+    ids += running.fetch(many, running.url)
+    assert running.client.wait_all(ids, int, timeout=60) == list(range(1, 1501))
+
+
+def test_ids_are_uuids_of_version_7_made_now(running: Running):
+    before = time.time_ns() // 10**6
+    id = UUID(running.fetch("SELECT dispatch_grpc.dispatch($1, 'echo')", running.url))
+    assert (id.version, id.variant) == (7, "specified in RFC 4122")
+    assert before - 1 <= id.int >> 80 <= time.time_ns() // 10**6 + 1
+
+
+def test_a_repeated_key_gets_the_same_ids(running: Running):
+    def dispatch(value: int, key: str) -> DispatchID[Any]:
+        ids: list[Any] = []
+        transact(
+            "psycopg",
+            running.database,
+            lambda c: ids.append(sql.dispatch(c, running.call(value), idempotency_key=key)),
+        )
+        return DispatchID(ids[0])
+
+    id = dispatch(1, "mine")
+    assert dispatch(1, "mine") == id
+    assert running.client.dispatch(running.call(1), idempotency_key="mine") == id
+    other = running.client.dispatch(running.call(2), idempotency_key="other")
+    assert dispatch(2, "other") == other
+    query = "SELECT dispatch_grpc.dispatch($1, 'echo', '3', idempotency_key => 'mine')"
+    assert running.refused(query, running.url) == (
+        "23505: the idempotency key was used for other calls before"
+    )
+
+
+def test_a_key_waits_for_the_other_transaction(running: Running):
+    found: list[Any] = []
+
+    def second() -> None:
+        query = "SELECT dispatch_grpc.dispatch($1, 'echo', '3', idempotency_key => 'both')"
+        found.append(running.fetch(query, running.url))
+
+    thread = threading.Thread(target=second)
+
+    def first(connection: Any) -> None:
+        found.append(sql.dispatch(connection, running.call(3), idempotency_key="both"))
+        thread.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+        while not running.fetch(waits):
+            time.sleep(0.01)
+
+    transact("psycopg", running.database, first)
+    thread.join(30)
+    assert found[0] == found[1]
+
+
+D = "SELECT dispatch_grpc.dispatch"
+ONE = '{"endpoint": "http://h", "function": "f"}'
+REFUSED = {
+    f"{D}('http://169.254.169.254/x', 'f')": "endpoint: link-local and metadata addresses are not "
+    "called by this service; got 'http://169.254.169.254/x'",
+    f"{D}('ftp://u:secret@h', 'f')": "endpoint: a URI (RFC 3986) that begins with http:// or "
+    "https:// is required; got 'ftp://********@h'",
+    f"{D}('http://h', 'f f')": "function: a name that matches [a-zA-Z_][a-zA-Z0-9_<>.]* is "
+    "required; got 'f f'",
+    f"{D}(NULL, 'f')": "endpoint: a URI (RFC 3986) that begins with http:// or https:// is "
+    "required; got NULL",
+    f"{D}('http://h', 'f', 'World')": "input: JSON is required (to_jsonb() makes it of any value); "
+    "got 'World'",
+    f"{D}('http://h', 'f', '\\x0a')": "input: JSON is required (to_jsonb() makes it of any "
+    "value); got E'\\\\x0a'",
+    f"{D}('http://h', 'f', '\\x0a'::bytea)": "input: the bytes are not a serialized "
+    "google.protobuf.Any",
+    f"{D}('http://h', 'f', expiration => '-1 s')": "expiration: an interval of zero or more is "
+    "required; got -00:00:01",
+    f"{D}('http://h', 'f', expiration => '3 days')": "expiration: at most 2 days is allowed by "
+    "this service; got 3 days",
+    f"{D}('http://h', 'f', delay => '-1 s')": "delay: an interval of zero or more is required; "
+    "got -00:00:01",
+    f"{D}('http://h', 'f', delay => '2 years')": "delay: at most 2 days is allowed by this "
+    "service; got 2 years",
+    f"{D}('http://h', 'f', delay => '90 s', expiration => '1 min')": "delay: less than the "
+    "expiration is required, which counts from now too; got 00:01:30, and the expiration 00:01:00",
+    f"{D}('http://h', 'f', idempotency_key => 'a b')": "idempotency_key: 1 to 255 printable ASCII "
+    "characters without spaces are required; got 'a b'",
+    f"{D}_many(ARRAY['{{}}', '{{}}']::jsonb[])": "calls[0].endpoint: a URI (RFC 3986) that begins "
+    "with http:// or https:// is required; got NULL",
+    f"{D}_many(ARRAY['1']::jsonb[])": "calls[0]: an object is required; got number",
+    f"{D}_many(ARRAY[NULL]::jsonb[])": "calls[0]: an object is required; got NULL",
+    f"{D}_many(ARRAY['{{\"end\": 1}}']::jsonb[])": "calls[0].end: an object with endpoint, "
+    "function, input (or any: a serialized google.protobuf.Any as base64), version, expiration "
+    "and delay is required, all strings but the input",
+    f'{D}_many(ARRAY[\'{ONE[:-1]}, "delay": "x"}}\']::jsonb[])': "calls[0].delay: an interval "
+    "such as 30 s is required; got 'x'",
+    f"{D}_many(array_fill('{ONE}'::jsonb, '{{2001}}'))": "calls: at most 2000 are allowed at once; "
+    "got 2001",
+    f"{D}('http://h', 'f', to_jsonb(repeat('x', 5000000)))": "input: at most 4194304 bytes are "
+    "allowed at once",
+}
+
+
+@pytest.mark.parametrize(("query", "error"), REFUSED.items(), ids=list(REFUSED))
+def test_what_is_refused_names_field_given_and_allowed(running: Running, query: str, error: str):
+    limits = "SELECT max_calls FROM dispatch_grpc.limits"
+    while running.fetch(limits) != 2000:  # the service tells its limits as it starts
+        time.sleep(0.05)
+    assert running.refused(query) == f"22023: {error}"
+
+
+def test_a_full_queue_refuses_calls(database: str):
+    async def main() -> None:
+        connection = await asyncpg.connect(database)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("UPDATE dispatch_grpc.limits SET waiting = 1000000")
+        with pytest.raises(
+            asyncpg.PostgresError, match="the queue is full: 1000000 calls wait, at"
+        ):
+            await connection.fetch(f"{D}('http://h', 'f')")
+        await transaction.rollback()
+        assert await connection.fetchval(f"{D}_many('{{}}')") == []
+        await connection.close()
+
+    asyncio.run(main())
+
+
+def test_a_producer_can_dispatch_and_do_nothing_else(running: Running):
+    role = {"server_settings": {"role": "writer only"}}
+    query = f"SELECT dispatch_grpc.dispatch('{running.url}', 'echo', '\"only\"')"
+    id = running.fetch(query, **role)
+    assert running.client.wait(id, timeout=30) == "only"
+    catalogue = """
+        SELECT {} FROM pg_{} WHERE {}namespace = 'dispatch_grpc'::regnamespace
+    """
+    names = asyncio.run(
+        fetch(running.database, catalogue.format("oid::regclass::text, relkind", "class", "rel"))
+    )
+    for name, kind in names:
+        for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES"):
+            asked = f"SELECT has_table_privilege('writer only', '{name}', '{privilege}')"
+            assert kind.decode() in "iIS" or not running.fetch(asked), (name, privilege)
+    functions = [
+        name
+        for name, signature in asyncio.run(
+            fetch(
+                running.database,
+                catalogue.format("proname, oid::regprocedure::text", "proc", "pro"),
+            )
+        )
+        if running.fetch("SELECT has_function_privilege('writer only', $1, 'EXECUTE')", signature)
+    ]
+    assert sorted(functions) == ["dispatch"] * 3 + ["dispatch_many"]
+    for statement in (
+        "SELECT 1 FROM dispatch_grpc.calls",
+        "INSERT INTO dispatch_grpc.limits DEFAULT VALUES RETURNING 1",
+        "SELECT dispatch_grpc.tend_partitions('0', '0')",
+        "CREATE TABLE dispatch_grpc.mine (id int)",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            running.fetch(statement, **role)
+
+
+def test_a_producer_cannot_lead_the_function_astray(running: Running):
+    """By objects of its own that have the names of those that the function uses."""
+    setting = {"role": "writer only", "search_path": "pg_temp, public", "extra_float_digits": "-15"}
+    statements = (
+        "CREATE TEMP TABLE calls (id uuid)",
+        "CREATE TEMP TABLE limits (max_calls int)",
+        "CREATE FUNCTION pg_temp.record(bytea) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    )
+
+    async def main() -> Any:
+        connection = await asyncpg.connect(running.database, server_settings=setting)
+        for statement in statements:
+            await connection.execute(statement)
+        found = await connection.fetchval(f"{D}('{running.url}', 'echo', '[1e23]')")
+        await connection.close()
+        return found
+
+    assert running.client.wait(asyncio.run(main()), timeout=30) == [1e23]
+
+
+def test_a_role_of_an_older_version_keeps_its_rights(embedded: Bench):  # noqa: F811
+    """Functions were everybody's before; now they are of those who may change calls."""
+    for url in new_database(embedded, "roles"):
+        asyncio.run(Database(url, Path()).prepare())
+        asyncio.run(
+            execute(
+                url,
+                "CREATE ROLE runs",
+                "GRANT USAGE ON SCHEMA dispatch_grpc TO runs",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON dispatch_grpc.calls TO runs",
+                "COMMENT ON TABLE dispatch_grpc.migrations IS 'older'",
+            )
+        )
+        asyncio.run(Database(url, Path()).prepare())
+        role = {"server_settings": {"role": "runs"}}
+        query = "SELECT dispatch_grpc.tend_partitions('1 day', '1 day')"
+        asyncio.run(fetch(url, query, **role))
+        asyncio.run(fetch(url, "UPDATE dispatch_grpc.limits SET waiting = 0 RETURNING 1", **role))
+        asyncio.run(execute(url, "DROP OWNED BY runs", "DROP ROLE runs"))
