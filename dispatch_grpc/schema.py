@@ -54,6 +54,7 @@ from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse  # no
 
 if TYPE_CHECKING:
     from dispatch.calls.v1.calls_pb2 import (
+        CallFilter,
         CallInfo,
         CallState,
         CancelCallRequest,
@@ -65,6 +66,12 @@ if TYPE_CHECKING:
         ListCallsRequest,
         ListCallsResponse,
         Pending,
+        PurgeCallsRequest,
+        PurgeCallsResponse,
+        RerunCallRequest,
+        RerunCallResponse,
+        RerunCallsRequest,
+        RerunCallsResponse,
         WaitCallRequest,
         WaitCallResponse,
     )
@@ -78,6 +85,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call",
+    "CallFilter",
     "CallInfo",
     "CallResult",
     "CallState",
@@ -101,6 +109,12 @@ __all__ = [
     "Pending",
     "Poll",
     "PollResult",
+    "PurgeCallsRequest",
+    "PurgeCallsResponse",
+    "RerunCallRequest",
+    "RerunCallResponse",
+    "RerunCallsRequest",
+    "RerunCallsResponse",
     "RunRequest",
     "RunResponse",
     "State",

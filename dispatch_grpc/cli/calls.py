@@ -29,7 +29,7 @@ MAX_TIMEOUT_DAYS = 365
 WAIT_TIMEOUT = timedelta(seconds=60)
 
 _STATES = ("queued", "running", "waiting", "finished")
-_STATUSES = [status.name.lower() for status in Status if status is not Status.UNSPECIFIED]
+STATUSES = [status.name.lower() for status in Status if status is not Status.UNSPECIFIED]
 
 # Clients
 
@@ -93,7 +93,8 @@ def timeout_option(command: _Command) -> _Command:
     )(command)
 
 
-def _json_option(help: str) -> Callable[[_Command], _Command]:
+def json_option(help: str) -> Callable[[_Command], _Command]:
+    """Return what adds the option to print JSON."""
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
@@ -128,7 +129,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option("Print the call as JSON (the message CallInfo).")
+@json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, outcome and children.
 
@@ -156,7 +157,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 )
 @click.option(
     "--status",
-    type=click.Choice(_STATUSES, case_sensitive=False),
+    type=click.Choice(STATUSES, case_sensitive=False),
     metavar="STATUS",
     help="Only calls that ended with this status, or got it from their last run: ok, "
     "permanent_error, ….",
@@ -164,6 +165,12 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 @click.option("--function", metavar="NAME", help="Only calls of this function.")
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
 @click.option("--parent", metavar="ID", help="Only calls that this call made.")
+@click.option(
+    "--dead",
+    is_flag=True,
+    help="Only dead letters: calls without a parent that failed, and were neither cancelled nor "
+    "rerun.",
+)
 @click.option(
     "--since",
     metavar="TIME",
@@ -179,7 +186,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 )
 @connection_options
 @timeout_option
-@_json_option("Print each call as JSON on a line (the message CallInfo).")
+@json_option("Print each call as JSON on a line (the message CallInfo).")
 def list_(
     *,
     state: Literal["queued", "running", "waiting", "finished"] | None,
@@ -187,6 +194,7 @@ def list_(
     function: str | None,
     endpoint: str | None,
     parent: str | None,
+    dead: bool,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -206,6 +214,7 @@ def list_(
             endpoint=endpoint,
             created_after=since,
             parent=parent,
+            dead=dead,
             limit=limit,
         ),
     )
@@ -224,7 +233,7 @@ def list_(
     callback=duration_option(MAX_TIMEOUT_DAYS),
     help="Time limit for the wait (default: 60s).",
 )
-@_json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
+@json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
 def wait(
     *,
     dispatch_ids: tuple[str, ...],
@@ -261,7 +270,7 @@ def wait(
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option('Print {"dispatch_id": …, "cancelled": N}.')
+@json_option('Print {"dispatch_id": …, "cancelled": N}.')
 def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Cancel a call and all calls that descend from it.
 

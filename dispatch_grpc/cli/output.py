@@ -145,6 +145,8 @@ def details(call: CallInfo) -> list[str]:
         ("expires", _time(call.expiration_time, now)),
         ("next run", _time(call.next_time, now)),
         ("finished", _time(call.finish_time, now)),
+        ("rerun of", call.rerun_of or ""),
+        ("rerun as", call.rerun_as or ""),
         ("output", readable(output_json(result.output)) if result.HasField("output") else ""),
     ]
     tracebacks: list[str] = []

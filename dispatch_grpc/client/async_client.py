@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
-from dispatch_grpc.client.base import BaseClient
+from dispatch_grpc.client.async_operations import AsyncOperations
 from dispatch_grpc.client.batch import AsyncBatch
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
@@ -35,8 +35,6 @@ from dispatch_grpc.transport.protocols import AsyncTransport, Method
 if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
-    import grpc.aio  # noqa: F401 (in the base class)
-
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
 
@@ -44,7 +42,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class AsyncClient(BaseClient["grpc.aio.Channel"]):
+class AsyncClient(AsyncOperations):
     """A client of the Dispatch API, for asyncio.
 
     It belongs to the event loop that uses it first: make one for each event loop.
@@ -282,6 +280,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         parent: str | None = None,
+        dead: bool = False,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -295,6 +294,8 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             created_after: Only calls recorded at or after this time.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
+            dead: Only dead letters: calls of clients that failed, and were neither cancelled nor
+                rerun.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -318,6 +319,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             created_after=created_after,
             created_before=created_before,
             parent=parent,
+            dead=dead,
             limit=limit,
             timeout=timeout,
         )
@@ -430,16 +432,19 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             logger.debug("dispatched to %s: %s", own.target.url, ids)
         return ids
 
-    async def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
+    async def _call(
+        self, method: Method, request: Message, seconds: float | None, key: str | None = None
+    ) -> Any:
         """Send a CallService request. Every request but a dispatch goes through here."""
         own = self._settings
         transport = self._transport
         if transport is None or self._loop is not asyncio.get_running_loop():
             transport = self._start()
+        pairs = own.metadata if key is None else (*own.metadata, ("idempotency-key", key))
         try:
-            return await transport.call(method, request, own.metadata, seconds)
+            return await transport.call(method, request, pairs, seconds)
         except RPCError as error:
-            raise explain.explain_call(own, error, request) from error.__cause__
+            raise explain.explain_call(own, error, request, key) from error.__cause__
 
     def _start(self) -> AsyncTransport:
         """Open the connection; from now on the client belongs to the running event loop."""

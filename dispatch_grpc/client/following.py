@@ -53,12 +53,12 @@ _PAGE_SIZE = 100
 
 def get_request(dispatch_id: str) -> GetCallRequest:
     """Make the request that gets a call."""
-    return GetCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    return GetCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
 
 
 def cancel_request(dispatch_id: str) -> CancelCallRequest:
     """Make the request that cancels a call."""
-    return CancelCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    return CancelCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
 
 
 def complete_request(client: ClientSettings, dispatch_id: str, output: Any) -> CompleteCallRequest:
@@ -125,7 +125,7 @@ class Waiting:
         self, client: ClientSettings, dispatch_id: str, T: Any, seconds: float | None
     ) -> None:
         self._client = client
-        self._id = _text("dispatch_id", dispatch_id)
+        self._id = check_text("dispatch_id", dispatch_id)
         self._type = result_type(dispatch_id) if T is None else T
         self._seconds = seconds
         self._started = self._asked = time.monotonic()
@@ -234,6 +234,7 @@ class Listing:
         created_after: datetime | None,
         created_before: datetime | None,
         parent: str | None,
+        dead: bool,
         limit: int,
         timeout: Timeout,
     ) -> None:
@@ -242,25 +243,21 @@ class Listing:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._token: str | None = ""
         self.calls: list[CallInfo] = []
-        request = self._request = ListCallsRequest()
+        request = self._request = ListCallsRequest(dead=dead)
         if state is not None:
             request.state = _state(state)
         if status is not None:
-            if not isinstance(status, Status) or status is Status.UNSPECIFIED:
-                raise ConfigurationError(
-                    f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
-                )
-            request.status = status  # type: ignore[assignment]  # its values are the schema's
+            request.status = check_status(status)
         if function is not None:
-            request.function = _text("function", function)
+            request.function = check_text("function", function)
         if endpoint is not None:
-            request.endpoint = _text("endpoint", endpoint)
+            request.endpoint = check_text("endpoint", endpoint)
         if created_after is not None:
-            request.created_after.CopyFrom(_timestamp("created_after", created_after))
+            request.created_after.CopyFrom(check_timestamp("created_after", created_after))
         if created_before is not None:
-            request.created_before.CopyFrom(_timestamp("created_before", created_before))
+            request.created_before.CopyFrom(check_timestamp("created_before", created_before))
         if parent is not None:
-            request.parent_dispatch_id = _text("parent", parent)
+            request.parent_dispatch_id = check_text("parent", parent)
 
     def next(self) -> tuple[ListCallsRequest, float | None] | None:
         """Return the next request and its timeout in seconds; None when there is none to send."""
@@ -288,7 +285,16 @@ def _state(state: State) -> Any:
     return list(CallState).index(CallState(state))
 
 
-def _text(name: str, value: str) -> str:
+def check_status(status: Status) -> Any:
+    """Check the status of a filter."""
+    if not isinstance(status, Status) or status is Status.UNSPECIFIED:
+        raise ConfigurationError(
+            f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
+        )
+    return status  # its values are the schema's
+
+
+def check_text(name: str, value: str) -> str:
     """Check an id or the value of a filter."""
     if isinstance(value, str) and value:
         try:
@@ -300,7 +306,7 @@ def _text(name: str, value: str) -> str:
     raise ConfigurationError(f"{name}: a non-empty str is required; got {quoted(value)}")
 
 
-def _timestamp(name: str, value: datetime) -> Timestamp:
+def check_timestamp(name: str, value: datetime) -> Timestamp:
     """Check the value of a filter by time."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ConfigurationError(

@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
-from dispatch_grpc.client.base import BaseClient
 from dispatch_grpc.client.batch import Batch
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
+from dispatch_grpc.client.sync_operations import Operations
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -36,8 +36,6 @@ from dispatch_grpc.transport.protocols import Method, Transport
 if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
-    import grpc  # noqa: F401 (in the base class)
-
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
 
@@ -45,7 +43,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class Client(BaseClient["grpc.Channel"]):
+class Client(Operations):
     """A client of the Dispatch API.
 
     Threads may share it. After `os.fork`, the child opens its own connection.
@@ -268,6 +266,7 @@ class Client(BaseClient["grpc.Channel"]):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         parent: str | None = None,
+        dead: bool = False,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -281,6 +280,8 @@ class Client(BaseClient["grpc.Channel"]):
             created_after: Only calls recorded at or after this time.
             created_before: Only calls recorded before this time.
             parent: Only calls that this call made.
+            dead: Only dead letters: calls of clients that failed, and were neither cancelled nor
+                rerun.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -304,6 +305,7 @@ class Client(BaseClient["grpc.Channel"]):
             created_after=created_after,
             created_before=created_before,
             parent=parent,
+            dead=dead,
             limit=limit,
             timeout=timeout,
         )
@@ -415,15 +417,18 @@ class Client(BaseClient["grpc.Channel"]):
             logger.debug("dispatched to %s: %s", own.target.url, ids)
         return ids
 
-    def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
+    def _call(
+        self, method: Method, request: Message, seconds: float | None, key: str | None = None
+    ) -> Any:
         """Send a CallService request. Every request but a dispatch goes through here."""
         own = self._settings
         if self._closed or self._pid != os.getpid():
             self._recover()
+        pairs = own.metadata if key is None else (*own.metadata, ("idempotency-key", key))
         try:
-            return self._transport.call(method, request, own.metadata, seconds)
+            return self._transport.call(method, request, pairs, seconds)
         except RPCError as error:
-            raise explain.explain_call(own, error, request) from error.__cause__
+            raise explain.explain_call(own, error, request, key) from error.__cause__
 
     def _recover(self) -> None:
         """Open another connection after a fork, unless the client is closed."""

@@ -16,13 +16,15 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.api_keys import ApiKeys
-from dispatch_grpc.service.app import Application
+from dispatch_grpc.service.app import Application, unkeyed
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.page import CALLS, Page
+from dispatch_grpc.service.page_actions import Actions
+from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
 from dispatch_grpc.service.watching import Watching
@@ -147,17 +149,28 @@ class Service:
         accepting = Accepting(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
+        rerunning = Rerunning(
+            database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
+        )
         stopping = asyncio.Event()
         app = Application(
             accepting,
-            watching,
+            {
+                "GetCall": unkeyed(watching.get_call),
+                "ListCalls": unkeyed(watching.list_calls),
+                "WaitCall": unkeyed(watching.wait_call),
+                "CancelCall": unkeyed(watching.cancel_call),
+                "CompleteCall": unkeyed(Completing(database, worker).complete_call),
+                "RerunCall": rerunning.rerun_call,
+                "RerunCalls": unkeyed(rerunning.rerun_calls),
+                "PurgeCalls": unkeyed(rerunning.purge_calls),
+            },
             metrics,
-            completing=Completing(database, worker),
             keys=keys,
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not stopping.is_set() and worker.is_ready,
             is_alive=lambda: stopping.is_set() or worker.is_alive,
-            page=Page(database, metrics, keys),
+            page=Page(database, metrics, keys, Actions(rerunning, CALLS)),
         )
         host, port = listener.getsockname()[:2]
         serving = asyncio.create_task(

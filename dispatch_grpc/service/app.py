@@ -1,6 +1,7 @@
 """The service as an ASGI application: both services, health, metrics, the page."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
@@ -9,30 +10,40 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
-from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import CODECS
-from dispatch_grpc.serving.dispatch_service import Authenticate, connect_error, dispatch_app
+from dispatch_grpc.serving.dispatch_service import (
+    Authenticate,
+    connect_error,
+    dispatch_app,
+    idempotency_key,
+)
 from dispatch_grpc.serving.grpc_rules import GRPCRules
+
+Method = Callable[[Any, str | None], Awaitable[Any]]
+"""A method of CallService: takes the request and its idempotency key."""
+
+
+def unkeyed(method: Callable[[Any], Awaitable[Any]]) -> Method:
+    """Make a method of one that has no use for an idempotency key."""
+    return lambda request, _: method(request)
 
 
 class _CallService:
     """CallService, with errors as the server's library has them."""
 
-    def __init__(self, watching: Watching, completing: Completing) -> None:
-        for name in ("get_call", "list_calls", "wait_call", "cancel_call"):
-            setattr(self, name, _translated(getattr(watching, name)))
-        self.complete_call = _translated(completing.complete_call)
+    def __init__(self, methods: Mapping[str, Method], keys: KeyRing) -> None:
+        for name, method in methods.items():
+            setattr(self, re.sub("(?<!^)(?=[A-Z])", "_", name).lower(), _translated(method, keys))
 
 
-def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    async def call(request: Any, ctx: Any) -> Any:  # noqa: ARG001
+def _translated(method: Method, keys: KeyRing) -> Callable[[Any, Any], Any]:
+    async def call(request: Any, ctx: Any) -> Any:
         try:
-            return await method(request)
+            return await method(request, idempotency_key(ctx.request_headers, keys))
         except RPCError as error:
             raise connect_error(error) from error
         except Exception as error:
@@ -51,10 +62,9 @@ class Application:
     def __init__(
         self,
         accepting: Accepting,
-        watching: Watching,
+        methods: Mapping[str, Method],
         metrics: Metrics,
         *,
-        completing: Completing,
         keys: KeyRing,
         max_request_bytes: int,
         is_ready: Callable[[], bool],
@@ -62,7 +72,7 @@ class Application:
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
-        service: Any = _CallService(watching, completing)
+        service: Any = _CallService(methods, keys)
         calls = CallServiceASGIApplication(
             service,
             interceptors=(Authenticate(keys),),
@@ -71,7 +81,6 @@ class Application:
             codecs=CODECS,
         )
         self._calls_path = calls.path
-        methods = ("GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall")
         self._calls = GRPCRules(calls, [f"{calls.path}/{name}" for name in methods])
         self._metrics = metrics
         self._is_ready = is_ready

@@ -125,6 +125,7 @@ class Chores:
     async def _count(self) -> None:
         async with self._database.looks.acquire() as connection:
             self._metrics.backlog(await reads.count(connection))
+            self._metrics.dead.set(await reads.count_dead(connection))
 
     async def _expire(self) -> None:
         """End calls that have expired in the queue: their lane is full, or their host rests."""

@@ -58,6 +58,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self.dead: Gauge = Gauge(
+            "dispatch_dead_calls",
+            "Calls without a parent that failed, and were neither cancelled nor rerun; counted up "
+            "to 10,000.",
+            registry=registry,
+        )
         self.counts: Mapping[str, int] = {}
 
     def backlog(self, counts: Mapping[str, int]) -> None:

@@ -119,7 +119,7 @@ class Watching:
             raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
         filters: dict[str, Any] = {
             name: getattr(request, name)
-            for name in ("state", "status", "function", "endpoint")
+            for name in ("state", "status", "function", "endpoint", "dead")
             if getattr(request, name)
         }
         for name in ("function", "endpoint"):

@@ -15,7 +15,10 @@ Metadata = tuple[tuple[str, str], ...]
 
 CLOSED = "the client was closed while the request was under way"
 
-Method = Literal["GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall"]
+Method = Literal[
+    "GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall", "RerunCall",
+    "RerunCalls", "PurgeCalls",
+]
 """The methods of CallService."""
 
 
