@@ -1,9 +1,10 @@
-"""The commands for finished calls: rerun, purge."""
+"""The commands to operate a service: rerun, purge, pause, resume, pauses."""
 
 import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,7 +20,8 @@ from dispatch_grpc.cli.calls import (
     with_client,
 )
 from dispatch_grpc.cli.input import Progress, since_option
-from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.cli.output import complain, print_lines, printable
+from dispatch_grpc.client.operations import Pause
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -238,4 +240,108 @@ def _calls(count: int) -> str:
     return f"{count:,} call{'s'[: count != 1]}"
 
 
-COMMANDS: Sequence[click.Command] = (rerun, purge)
+def _target_options(command: _Command) -> _Command:
+    """Add the options that say what is paused."""
+    options = [
+        click.option("--function", metavar="NAME", help="The calls of this function."),
+        click.option(
+            "--host", metavar="URL", help="The calls of this host: a URL of its endpoint."
+        ),
+        click.option("--all", "everything", is_flag=True, help="All calls, or all pauses."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _check_target(function: str | None, host: str | None, *, everything: bool) -> None:
+    if everything == (function is not None or host is not None):
+        raise click.UsageError("give --function, --host or both, or else --all")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  dispatch-grpc pause --function charge --reason 'the bank is down'
+  dispatch-grpc pause --host https://example.com"""
+)
+@_target_options
+@click.option("--reason", metavar="TEXT", default="", help="Why, for those who look at the pauses.")
+@connection_options
+@timeout_option
+@json_option("Print the pause as JSON.")
+def pause(
+    *,
+    function: str | None,
+    host: str | None,
+    everything: bool,
+    reason: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Have no calls begin until they are resumed.
+
+    Calls are still recorded, and wait; they expire as if they were not paused. Functions that run
+    are not stopped. A pause survives restarts, and is of all processes of the service.
+    """
+    _check_target(function, host, everything=everything)
+    client = make_client(settings)
+    found = with_client(
+        client,
+        lambda: client.pause(function=function, host=host, everything=everything, reason=reason),
+    )
+    print_lines(_pause_lines([found], "paused ", as_json=as_json))
+
+
+@click.command()
+@_target_options
+@connection_options
+@timeout_option
+@json_option("Print each pause that has ended as JSON on a line.")
+def resume(
+    *, function: str | None, host: str | None, everything: bool, as_json: bool, **settings: Any
+) -> None:
+    """End a pause, or all of them."""
+    _check_target(function, host, everything=everything)
+    client = make_client(settings)
+    found = with_client(
+        client, lambda: client.resume(function=function, host=host, everything=everything)
+    )
+    _print_pauses(found, "resumed ", as_json=as_json)
+
+
+@click.command()
+@connection_options
+@timeout_option
+@json_option("Print each pause as JSON on a line.")
+def pauses(*, as_json: bool, **settings: Any) -> None:
+    """Print what is paused, since when, and why."""
+    client = make_client(settings)
+    _print_pauses(with_client(client, client.pauses), "", as_json=as_json)
+
+
+def _print_pauses(found: Sequence[Pause], verb: str, *, as_json: bool) -> None:
+    if found:
+        print_lines(_pause_lines(found, verb, as_json=as_json))
+    else:
+        complain("nothing is paused", 0)
+
+
+def _pause_lines(found: Sequence[Pause], verb: str, *, as_json: bool) -> list[str]:
+    if as_json:
+        return [
+            json.dumps({**asdict(one), "since": one.since and one.since.isoformat()})
+            for one in found
+        ]
+    lines = []
+    for one in found:
+        of_function = f"function {one.function}" if one.function else ""
+        of_host = f"host {one.host}" if one.host else ""
+        name = " on ".join(filter(None, [of_function, of_host])) or "everything"
+        since = one.since.astimezone().isoformat(" ", "seconds") if one.since else "unknown"
+        reason = f": {one.reason}" if one.reason else ""
+        lines.append(printable(f"{verb}{name} (since {since}){reason}"))
+    return lines
+
+
+COMMANDS: Sequence[click.Command] = (rerun, purge, pause, resume, pauses)

@@ -1,4 +1,4 @@
-"""The methods of `AsyncClient` for finished calls.
+"""The methods of `AsyncClient` that a team needs to operate a service.
 
 It is long because every method has its documentation here; the logic is in `operations`.
 """
@@ -19,9 +19,11 @@ from dispatch_grpc.transport.protocols import Method
 if TYPE_CHECKING:
     import grpc.aio  # noqa: F401 (in the base class)
 
+    from dispatch_grpc.client.operations import Pause
+
 
 class AsyncOperations(BaseClient["grpc.aio.Channel"]):
-    """The methods of `AsyncClient` for finished calls: to run them again, and to delete them."""
+    """The methods of `AsyncClient` to run calls again, delete them, pause and resume."""
 
     @abstractmethod
     async def _call(
@@ -190,3 +192,87 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
         while (step := selection.next()) is not None:
             selection.take(await self._call(*step))
         return selection.number
+
+    async def pause(
+        self,
+        *,
+        function: str | None = None,
+        host: str | None = None,
+        everything: bool = False,
+        reason: str = "",
+        timeout: Timeout = NOT_GIVEN,
+    ) -> "Pause":
+        """Have no calls begin until they are resumed: of a function, a host, or all.
+
+        Calls are still recorded, and wait; they expire as if they were not paused. Functions that
+        run are not stopped.
+
+        Args:
+            function: Name of the function; with a host, only there.
+            host: URL of an endpoint; its path does not matter.
+            everything: Whether to pause all calls.
+            reason: Why, for those who look at the pauses.
+            timeout: As for `get`.
+
+        Returns:
+            The pause.
+
+        Raises:
+            ConfigurationError: An argument is invalid; nothing was sent.
+            InvalidArgumentError: The host is no URL, or the function no name of one.
+            RPCError: Other failures, as for `dispatch`.
+        """
+        from dispatch_grpc.client import operations
+
+        request = operations.pause_request(host, function, reason, everything=everything)
+        response = await self._call("PauseCalls", request, self._settings.seconds(timeout))
+        return operations.pauses_in([response.pause])[0]
+
+    async def resume(
+        self,
+        *,
+        function: str | None = None,
+        host: str | None = None,
+        everything: bool = False,
+        timeout: Timeout = NOT_GIVEN,
+    ) -> "list[Pause]":
+        """End a pause.
+
+        Args:
+            function: As for `pause`.
+            host: As for `pause`.
+            everything: Whether to end all pauses.
+            timeout: As for `get`.
+
+        Returns:
+            The pauses that have ended.
+
+        Raises:
+            ConfigurationError: An argument is invalid; nothing was sent.
+            NotFoundError: There is no such pause.
+            RPCError: Other failures, as for `dispatch`.
+        """
+        from dispatch_grpc.client import operations
+
+        request = operations.resume_request(host, function, everything=everything)
+        response = await self._call("ResumeCalls", request, self._settings.seconds(timeout))
+        return operations.pauses_in(response.pauses)
+
+    async def pauses(self, *, timeout: Timeout = NOT_GIVEN) -> "list[Pause]":
+        """List the pauses, the oldest first.
+
+        Args:
+            timeout: As for `get`.
+
+        Returns:
+            The pauses.
+
+        Raises:
+            RPCError: As for `dispatch`.
+        """
+        from dispatch_grpc.client import operations
+        from dispatch_grpc.schema import ListPausesRequest
+
+        seconds = self._settings.seconds(timeout)
+        response = await self._call("ListPauses", ListPausesRequest(), seconds)
+        return operations.pauses_in(response.pauses)

@@ -1,9 +1,10 @@
-"""Rerun and purge finished calls: everything but the I/O.
+"""Rerun and purge finished calls, pause and resume: everything but the I/O.
 
 The clients import this module when they need it first, as most programs only dispatch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,7 +12,15 @@ from dispatch_grpc.client.following import check_status, check_text, check_times
 from dispatch_grpc.client.settings import ClientSettings, Timeout
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import ConfigurationError, ProtocolError, rpc_error
-from dispatch_grpc.schema import CallFilter, PurgeCallsRequest, RerunCallRequest, RerunCallsRequest
+from dispatch_grpc.schema import (
+    CallFilter,
+    PauseCallsRequest,
+    PurgeCallsRequest,
+    RerunCallRequest,
+    RerunCallsRequest,
+    ResumeCallsRequest,
+    time_of,
+)
 from dispatch_grpc.text import quoted
 
 Selecting = Literal["RerunCalls", "PurgeCalls"]
@@ -124,3 +133,55 @@ class Selection:
         self._request.expected_count = self._total
         # No call that finishes from now on is selected.
         self._request.filter.finished_before.CopyFrom(response.as_of_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause: calls that do not begin.
+
+    Attributes:
+        host: The host, as the URL of an endpoint without its path; None for all hosts.
+        function: The function; None for all functions.
+        since: When it began.
+        reason: Why, as the one who paused wrote it; may be empty.
+    """
+
+    host: str | None
+    function: str | None
+    since: datetime | None
+    reason: str
+
+
+def pause_request(
+    host: str | None, function: str | None, reason: str, *, everything: bool
+) -> PauseCallsRequest:
+    """Make the request that pauses."""
+    if not isinstance(reason, str):
+        raise ConfigurationError(f"reason: a str is required; got {quoted(reason)}")
+    return PauseCallsRequest(reason=reason, **_target(host, function, everything=everything))
+
+
+def resume_request(
+    host: str | None, function: str | None, *, everything: bool
+) -> ResumeCallsRequest:
+    """Make the request that resumes."""
+    return ResumeCallsRequest(**_target(host, function, everything=everything))
+
+
+def _target(host: str | None, function: str | None, *, everything: bool) -> dict[str, Any]:
+    target = {
+        name: check_text(name, value)
+        for name, value in (("host", host), ("function", function))
+        if value is not None
+    }
+    if everything == bool(target):
+        raise ConfigurationError("give host, function or both, or else everything=True")
+    return {"all": everything, **target}
+
+
+def pauses_in(messages: Iterable[Any]) -> list[Pause]:
+    """Return the pauses of a response."""
+    return [
+        Pause(one.host or None, one.function or None, time_of(one, "pause_time"), str(one.reason))
+        for one in messages
+    ]

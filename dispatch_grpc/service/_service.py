@@ -22,8 +22,9 @@ from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page import CALLS, Page
+from dispatch_grpc.service.page import CALLS, HOME, Page
 from dispatch_grpc.service.page_actions import Actions
+from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
@@ -152,6 +153,7 @@ class Service:
         rerunning = Rerunning(
             database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
         )
+        pausing = Pausing(database, worker.pauses)
         stopping = asyncio.Event()
         app = Application(
             accepting,
@@ -164,13 +166,16 @@ class Service:
                 "RerunCall": rerunning.rerun_call,
                 "RerunCalls": unkeyed(rerunning.rerun_calls),
                 "PurgeCalls": unkeyed(rerunning.purge_calls),
+                "PauseCalls": unkeyed(pausing.pause_calls),
+                "ResumeCalls": unkeyed(pausing.resume_calls),
+                "ListPauses": unkeyed(pausing.list_pauses),
             },
             metrics,
             keys=keys,
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not stopping.is_set() and worker.is_ready,
             is_alive=lambda: stopping.is_set() or worker.is_alive,
-            page=Page(database, metrics, keys, Actions(rerunning, CALLS)),
+            page=Page(database, metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
         )
         host, port = listener.getsockname()[:2]
         serving = asyncio.create_task(

@@ -64,6 +64,9 @@ class Metrics:
             "to 10,000.",
             registry=registry,
         )
+        self.pauses: Gauge = Gauge(
+            "dispatch_pauses", "Pauses of functions, hosts or everything.", registry=registry
+        )
         self.counts: Mapping[str, int] = {}
 
     def backlog(self, counts: Mapping[str, int]) -> None:

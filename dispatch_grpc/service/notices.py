@@ -18,6 +18,7 @@ from dispatch_grpc.service.faults import classify
 LANES = "dispatch_grpc_lanes"
 FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
+PAUSES = "dispatch_grpc_pauses"
 
 _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000

@@ -171,7 +171,7 @@ class Page:
         try:
             async with asyncio.timeout(_MAX_SECONDS):
                 if path == HOME:
-                    return await self._home(query)
+                    return await self._home(query, session)
                 if id := _call_of(path):
                     return await self._call(id, query, session)
                 if is_action:
@@ -275,7 +275,7 @@ class Page:
 
     # What there is to see
 
-    async def _home(self, query: Mapping[str, str]) -> _Answer:
+    async def _home(self, query: Mapping[str, str], session: str) -> _Answer:
         filters = _filters(query)
         async with self._database.looks.acquire() as connection:
             backlog = self._metrics.counts or await reads.count(connection)
@@ -297,6 +297,9 @@ class Page:
             chosen=chosen,
             is_filtered=any(chosen[name] for name in ("state", "status", "function", "dead")),
             dead=dead,
+            pauses=[] if self._actions is None else await self._actions.pauses(),
+            form_token=form_token(session),
+            may_pause=self._actions is not None,
             dead_bound=reads.DEAD_COUNTED,
             dead_link=_link(HOME, dead="on"),
             newest="" if is_first else _link(HOME, **chosen),

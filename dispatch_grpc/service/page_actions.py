@@ -6,8 +6,12 @@ from typing import Any
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError
+from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest
 from dispatch_grpc.service.ids import parse_id
+from dispatch_grpc.service.pauses import name_of
+from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.rerunning import Rerunning
+from dispatch_grpc.service.store_pause import Pause
 
 _HTTP = {
     Code.NOT_FOUND: 404,
@@ -43,16 +47,24 @@ class Actions:
 
     Args:
         rerunning: Runs calls again.
+        pausing: Pauses and resumes.
         calls: The path of calls.
+        home: The path of the first page.
     """
 
-    def __init__(self, rerunning: Rerunning, calls: str) -> None:
+    def __init__(self, rerunning: Rerunning, pausing: Pausing, calls: str, home: str) -> None:
         self._rerunning = rerunning
+        self._pausing = pausing
+        self._home = home
         self._calls = calls
 
     def has(self, path: str) -> bool:
         """Whether a path is that of an action."""
-        return path.startswith(self._calls) and path.endswith("/rerun")
+        return path.startswith(self._calls) and path.endswith(("/rerun", "/pause", "/resume"))
+
+    async def pauses(self) -> list[tuple[str, Pause]]:
+        """Return the pauses, each with what it is of."""
+        return [(name_of(one.host, one.function), one) for one in await self._pausing.pauses()]
 
     async def act(self, path: str, form: Mapping[str, Any]) -> str:
         """Do what a form asks for, and return the path to go on to.
@@ -60,6 +72,15 @@ class Actions:
         Raises:
             RPCError: It cannot be done.
         """
+        target: dict[str, Any] = {name: form.get(name, "").strip() for name in ("host", "function")}
+        target["all"] = form.get("all") == "on"
+        if path == f"{self._calls}pause":
+            reason = form.get("reason", "")
+            await self._pausing.pause_calls(PauseCallsRequest(reason=reason, **target))
+            return self._home
+        if path == f"{self._calls}resume":
+            await self._pausing.resume_calls(ResumeCallsRequest(**target))
+            return self._home
         id = parse_id(path.removeprefix(self._calls).removesuffix("/rerun"))
         if id is None:
             raise RPCError("There is no call of this id.", code=Code.NOT_FOUND)

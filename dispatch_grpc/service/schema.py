@@ -152,6 +152,16 @@ MIGRATIONS = (
     -- For new partitions; `_index_partitions` makes the indexes of those that have rows.
     CREATE INDEX finished_dead ON ONLY finished (id) WHERE dead;
     """,
+    """
+    CREATE TABLE pauses (
+        host text,
+        function text,
+        since timestamptz NOT NULL DEFAULT now(),
+        reason text NOT NULL,
+        PRIMARY KEY (host, function)
+    );
+    COMMENT ON TABLE pauses IS 'calls that do not begin; an empty host or function is any';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so

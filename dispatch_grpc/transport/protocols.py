@@ -16,8 +16,17 @@ Metadata = tuple[tuple[str, str], ...]
 CLOSED = "the client was closed while the request was under way"
 
 Method = Literal[
-    "GetCall", "ListCalls", "WaitCall", "CancelCall", "CompleteCall", "RerunCall",
-    "RerunCalls", "PurgeCalls",
+    "GetCall",
+    "ListCalls",
+    "WaitCall",
+    "CancelCall",
+    "CompleteCall",
+    "RerunCall",
+    "RerunCalls",
+    "PurgeCalls",
+    "PauseCalls",
+    "ResumeCalls",
+    "ListPauses",
 ]
 """The methods of CallService."""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,8 @@ def test_calls_are_deleted_by_a_filter(command: Command, client: Client, dead: l
         (["rerun", UNKNOWN, "--dry-run"], "IDs cannot be combined with options that select calls"),
         (["rerun", UNKNOWN, UNKNOWN, "--idempotency-key", "k"], "--idempotency-key is for one ID"),
         (["rerun", "--dead", "--idempotency-key", "k"], "no call is rerun twice without"),
+        (["pause"], "give --function, --host or both, or else --all"),
+        (["resume", "--all", "--function", "f"], "give --function, --host or both, or else --all"),
         (["purge"], "give options that select calls, such as --function"),
         (["purge", "--since", "soon"], "a duration such as 1h30m, or a time such as"),
     ],
@@ -136,8 +139,30 @@ def test_a_person_is_asked(service: RunningService, client: Client, dead: list[s
 
 
 def test_every_command_has_help(command: Command):
-    names: Any = ["rerun", "purge"]
+    names: Any = ["rerun", "purge", "pause", "resume", "pauses"]
     for name in names:
         done = command(name, "--help")
         assert done.code == 0
         assert "Usage: dispatch-grpc" in done.out
+
+
+def test_pausing(command: Command, client: Client):
+    says(command("pauses"), 0, "nothing is paused")
+    done = command("pause", "--function", "charge", "--reason", "the bank is down")
+    assert re.fullmatch(
+        r"paused function charge \(since \d{4}-\d\d-\d\d \S+\): the bank is down\n", done.out
+    ), done
+    done = command("pause", "--host", "http://x/path", "--function", "f", "--json")
+    found = json.loads(done.out)
+    assert (found["host"], found["function"], found["reason"]) == ("http://x", "f", "")
+    lines = command("pauses").out.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        "function charge",
+        "function f on host http://x",
+    ]
+    assert command("resume", "--function", "charge").out.startswith("resumed function charge (")
+    says(command("resume", "--function", "charge"), 1, "the function charge is not paused")
+    assert len(command("resume", "--all", "--json").out.splitlines()) == 1
+    says(command("resume", "--all"), 0, "nothing is paused")
+    assert command("pause", "--all").out.startswith("paused everything (")
+    client.resume(everything=True)

@@ -115,3 +115,26 @@ def test_dead_letters_have_a_tile_and_a_list(person: Person, client: Client, fai
     client.rerun(id)
     assert '<dd><a href="/?dead=on">0</a></dd>' in person.get("/").text
     assert "There are no such calls." in person.get("/?dead=on").text
+
+
+def test_a_function_is_paused_and_resumed_on_the_page(person: Person, client: Client):
+    token = form_token(person.session)
+    assert "Nothing is paused." in person.get("/").text
+    answer = person.post("/calls/pause", token=token, function="charge", reason="<b>bank</b>")
+    assert (answer.status, answer["location"]) == (303, "/")
+    assert person.post("/calls/pause", token="", function="other").status == 403
+    (pause,) = client.pauses()
+    assert (pause.function, pause.reason) == ("charge", "<b>bank</b>")
+    home = person.get("/")
+    assert "the function charge" in home.text
+    assert "&lt;b&gt;bank&lt;/b&gt;" in home.text
+    assert person.post("/calls/resume", token=token, function="charge").status == 303
+    assert client.pauses() == []
+    assert person.post("/calls/pause", token=token, all="on").status == 303
+    assert fields_of(person.get("/"))["all"] == "on"
+    assert person.post("/calls/resume", **fields_of(person.get("/"))).status == 303
+    assert client.pauses() == []
+    for path in ("/calls/pause", "/calls/resume"):
+        answer = person.post(path, token=token)
+        assert answer.status == 400
+        assert "give a host, a function or both" in answer.text
