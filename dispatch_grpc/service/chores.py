@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import reads, store_due, store_upkeep
+from dispatch_grpc.service import reads, run_log, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
@@ -140,6 +140,7 @@ class Chores:
                 connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
         self._metrics.finished(items, set(finished))
+        run_log.outcomes(items, set(finished), self._database.clock.now())
         self._written(items, due, finished)
         return len(items)
 

@@ -63,9 +63,13 @@ class Metrics:
             "Calls without a parent that failed, and were neither cancelled nor rerun; counted up "
             "to 10,000.",
             registry=registry,
+            multiprocess_mode="mostrecent",
         )
         self.pauses: Gauge = Gauge(
-            "dispatch_pauses", "Pauses of functions, hosts or everything.", registry=registry
+            "dispatch_pauses",
+            "Pauses of functions, hosts or everything.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
         )
         self.counts: Mapping[str, int] = {}
 
