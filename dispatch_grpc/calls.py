@@ -18,7 +18,7 @@ inside_function: ContextVar[bool] = ContextVar("dispatch_grpc_inside_function", 
 """True while a function of an endpoint runs here and holds a slot of the service."""
 
 _MAX_UINT64 = 2**64 - 1
-_FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"
+FUNCTION = r"[a-zA-Z_][a-zA-Z0-9_<>.]*"
 
 # RFC 3986, section 3 and appendix A, for the schemes of endpoints.
 _PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
@@ -34,7 +34,7 @@ _ENDPOINT = (
 _ENDPOINT_RULE = (
     "a URI (RFC 3986) that begins with http://, https://, bridge:// or arn:aws:lambda is required"
 )
-_FUNCTION_RULE = "a name that matches [a-zA-Z_][a-zA-Z0-9_<>.]* is required"
+FUNCTION_RULE = "a name that matches [a-zA-Z_][a-zA-Z0-9_<>.]* is required"
 
 
 def new_call(
@@ -212,8 +212,8 @@ def endpoint_problem(endpoint: str) -> str | None:
 
 def function_problem(function: str) -> str | None:
     """Return the reason to reject the name of a function, or None."""
-    if not (isinstance(function, str) and re.fullmatch(_FUNCTION, function)):
-        return f"function: {_FUNCTION_RULE}; got {_given(function)}"
+    if not (isinstance(function, str) and re.fullmatch(FUNCTION, function)):
+        return f"function: {FUNCTION_RULE}; got {_given(function)}"
     return None
 
 

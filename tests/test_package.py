@@ -34,6 +34,7 @@ def test_all_is_sorted_and_complete():
 
 # What does I/O.
 ASYNC = {"dispatch", "wait", "wait_all", "get", "list", "cancel", "complete", "fail", "close"}
+ASYNC |= {"rerun", "rerun_calls", "purge_calls", "pause", "resume", "pauses"}
 
 
 @pytest.mark.parametrize("pair", [(Client, AsyncClient), (Batch, AsyncBatch)])

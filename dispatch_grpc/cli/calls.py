@@ -32,7 +32,7 @@ WAIT_TIMEOUT = timedelta(seconds=60)
 _PROGRESS_SECONDS = 3.0
 
 _STATES = ("queued", "running", "waiting", "finished")
-_STATUSES = [status.name.lower() for status in Status if status is not Status.UNSPECIFIED]
+STATUSES = [status.name.lower() for status in Status if status is not Status.UNSPECIFIED]
 
 # Clients
 
@@ -96,7 +96,8 @@ def timeout_option(command: _Command) -> _Command:
     )(command)
 
 
-def _json_option(help: str) -> Callable[[_Command], _Command]:
+def json_option(help: str) -> Callable[[_Command], _Command]:
+    """Return what adds the option to print JSON."""
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
@@ -131,7 +132,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option("Print the call as JSON (the message CallInfo).")
+@json_option("Print the call as JSON (the message CallInfo).")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, outcome and children.
 
@@ -158,7 +159,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 )
 @click.option(
     "--status",
-    type=click.Choice(_STATUSES, case_sensitive=False),
+    type=click.Choice(STATUSES, case_sensitive=False),
     metavar="STATUS",
     help="Only calls that ended with this status, or got it from their last run: ok, "
     "permanent_error, ….",
@@ -176,6 +177,12 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     help="Only calls with this label; with all of them if it is given several times.",
 )
 @click.option(
+    "--dead",
+    is_flag=True,
+    help="Only dead letters: calls without a parent that failed, and were neither cancelled nor "
+    "rerun.",
+)
+@click.option(
     "--since",
     metavar="TIME",
     callback=since_option,
@@ -190,7 +197,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 )
 @connection_options
 @timeout_option
-@_json_option("Print each call as JSON on a line (the message CallInfo).")
+@json_option("Print each call as JSON on a line (the message CallInfo).")
 def list_(
     *,
     state: Literal["queued", "running", "waiting", "finished"] | None,
@@ -200,6 +207,7 @@ def list_(
     parent: str | None,
     schedule: str | None,
     labels: dict[str, str] | None,
+    dead: bool,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -221,6 +229,7 @@ def list_(
             parent=parent,
             schedule=schedule,
             labels=labels,
+            dead=dead,
             limit=limit,
         ),
     )
@@ -239,7 +248,7 @@ def list_(
     callback=duration_option(MAX_TIMEOUT_DAYS),
     help="Time limit for the wait (default: 60s).",
 )
-@_json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
+@json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
 def wait(
     *,
     dispatch_ids: tuple[str, ...],
@@ -277,7 +286,7 @@ def wait(
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@_json_option('Print {"dispatch_id": …, "cancelled": N}.')
+@json_option('Print {"dispatch_id": …, "cancelled": N}.')
 def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Cancel a call and all calls that descend from it.
 

@@ -37,6 +37,7 @@ from dispatch_grpc import (
     RPCError,
     new_call,
 )
+from dispatch_grpc.cli import operate
 from dispatch_grpc.cli.calls import (
     COMMANDS,
     WAIT_TIMEOUT,
@@ -344,5 +345,8 @@ def keypair() -> None:
     )
 
 
-for _command in (run, serve, migrate, policy, schedules, relay, outbox, *COMMANDS, complete):
+for _command in (
+    *(run, serve, migrate, policy, schedules, relay, outbox),
+    *(*COMMANDS, complete, *operate.COMMANDS),
+):
     commands.add_command(_command)

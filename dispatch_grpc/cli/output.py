@@ -149,6 +149,8 @@ def details(call: CallInfo) -> list[str]:
         ("finished", time_text(call.finish_time, now)),
         ("schedule", call.schedule or ""),
         ("scheduled", time_text(call.scheduled_time, now)),
+        ("rerun of", call.rerun_of or ""),
+        ("rerun as", call.rerun_as or ""),
         ("output", readable(output_json(result.output)) if result.HasField("output") else ""),
     ]
     tracebacks: list[str] = []

@@ -19,6 +19,7 @@ from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import (
     OR_SERVICE,
     announcement,
+    in_format,
     log,
     loop_factory,
     run_service,
@@ -225,7 +226,8 @@ def serve(*, processes: int, log_level: str, log_format: str, **options: Any) ->
 
     def announce(service: "Service") -> None:
         made = service.api_keys[0] if service.made_key else None
-        print_lines(announcement(settings, service.url, keys.source, made))
+        lines = announcement(settings, service.url, keys.source, made)
+        print_lines(in_format(lines, log_format))
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(run_service(settings, announce))

@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import json
 import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -184,6 +186,14 @@ def announcement(
         f"Try it: DISPATCH_API_URL={tried} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
         f"http://127.0.0.1:8000 greet --input '\"World\"' --wait",
     ]
+
+
+def in_format(lines: Sequence[str], format: str) -> Sequence[str]:
+    """Return lines to print as they are, or each as JSON, like the log."""
+    if format == "text":
+        return lines
+    fields = {"level": "INFO", "logger": logger.name, "time": datetime.now(UTC).isoformat()}
+    return [json.dumps({**fields, "message": line}) for line in lines]
 
 
 def log(level: str, format: str) -> None:

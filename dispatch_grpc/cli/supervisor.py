@@ -24,6 +24,7 @@ from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.service_process import (
     Signals,
     announcement,
+    in_format,
     is_reloadable,
     log,
     loop_factory,
@@ -63,7 +64,7 @@ async def supervise(
             signals.started = True
             signals.reload_by(supervisor.reload)
             lines = announcement(settings, settings.url, source, made if keys.made else None)
-            print_lines(lines)
+            print_lines(in_format(lines, log_options[1]))
 
         try:
             return await supervisor.run(count, announce, signals.stop)

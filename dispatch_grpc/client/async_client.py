@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import explain, settings
-from dispatch_grpc.client.base import BaseClient
+from dispatch_grpc.client.async_operations import AsyncOperations
 from dispatch_grpc.client.batch import AsyncBatch
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
@@ -32,8 +32,6 @@ from dispatch_grpc.transport.protocols import AsyncTransport, Method
 if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
-    import grpc.aio  # noqa: F401 (in the base class)
-
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
     from dispatch_grpc.client.later import Delay
@@ -43,7 +41,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class AsyncClient(BaseClient["grpc.aio.Channel"]):
+class AsyncClient(AsyncOperations):
     """A client of the Dispatch API, for asyncio.
 
     It belongs to the event loop that uses it first: make one for each event loop.
@@ -298,6 +296,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
         parent: str | None = None,
         schedule: str | None = None,
         labels: Mapping[str, str] | None = None,
+        dead: bool = False,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -313,6 +312,8 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             parent: Only calls that this call made.
             schedule: Only calls that the schedule of this name dispatched.
             labels: Only calls that have all of these labels.
+            dead: Only dead letters: calls of clients that failed, and were neither cancelled nor
+                rerun.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -338,6 +339,7 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             parent=parent,
             schedule=schedule,
             labels=labels,
+            dead=dead,
             limit=limit,
             timeout=timeout,
         )
@@ -459,16 +461,19 @@ class AsyncClient(BaseClient["grpc.aio.Channel"]):
             raise
         return self._ids(request, response, key)
 
-    async def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
+    async def _call(
+        self, method: Method, request: Message, seconds: float | None, key: str | None = None
+    ) -> Any:
         """Send a CallService request. Every request but a dispatch goes through here."""
         own = self._settings
         transport = self._transport
         if transport is None or self._loop is not asyncio.get_running_loop():
             transport = self._start()
+        pairs = own.metadata if key is None else (*own.metadata, ("idempotency-key", key))
         try:
-            return await transport.call(method, request, own.metadata, seconds)
+            return await transport.call(method, request, pairs, seconds)
         except RPCError as error:
-            raise explain.explain_call(own, error, request) from error.__cause__
+            raise explain.explain_call(own, error, request, key) from error.__cause__
 
     def _start(self) -> AsyncTransport:
         """Open the connection; from now on the client belongs to the running event loop."""

@@ -56,6 +56,8 @@ class CallInfo:
         expiration_time: When the call expires unless it has finished.
         next_time: Earliest start of the next attempt; None if it is not delayed.
         finish_time: When the call finished; None before that.
+        rerun_of: The id of the call of which this one is a rerun; None if it is none.
+        rerun_as: The id of the last rerun of this call; None if there is none.
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
         start_time: When the call was to begin at the earliest; None for at once.
@@ -78,6 +80,8 @@ class CallInfo:
     expiration_time: datetime | None
     next_time: datetime | None
     finish_time: datetime | None
+    rerun_of: str | None
+    rerun_as: str | None
     error: CallError | None = field(compare=False)
     last_error: CallError | None = field(compare=False)
     message: "schema.CallInfo" = field(hash=False)
@@ -104,6 +108,8 @@ class CallInfo:
             time_of(message, "expiration_time"),
             time_of(message, "next_time"),
             time_of(message, "finish_time"),
+            message.rerun_of_dispatch_id or None,
+            message.rerun_as_dispatch_id or None,
             call_error(result.error, status) if result.HasField("error") else None,
             call_error(message.last_error, status) if message.HasField("last_error") else None,
             message,

@@ -82,8 +82,11 @@ def explain_dispatch(
     return error
 
 
-def explain_call(client: ClientSettings, error: RPCError, request: Message) -> RPCError:
+def explain_call(
+    client: ClientSettings, error: RPCError, request: Message, key: str | None = None
+) -> RPCError:
     """Add context to the error of a CallService request; return the error to raise."""
+    error.idempotency_key = key
     url, dispatch_id = client.target.url, getattr(request, "dispatch_id", "")
     if error.code is Code.UNIMPLEMENTED and "Schedule" in type(request).__name__:
         error.message = (

@@ -52,12 +52,12 @@ _PAGE_SIZE = 100
 
 def get_request(dispatch_id: str) -> GetCallRequest:
     """Make the request that gets a call."""
-    return GetCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    return GetCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
 
 
 def complete_request(client: ClientSettings, dispatch_id: str, output: Any) -> CompleteCallRequest:
     """Make the request that finishes a call with an output."""
-    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    request = CompleteCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
     request.output.CopyFrom(marshal(output))
     return _bounded(client, request)
 
@@ -75,8 +75,8 @@ def fail_request(
         name = "Error"
     else:
         raise ConfigurationError(f"error: an exception or a str is required; got {quoted(error)}")
-    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
-    request.error.type = name if type is None else _text("type", type)
+    request = CompleteCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
+    request.error.type = name if type is None else check_text("type", type)
     request.error.message = str(error).encode(errors="backslashreplace").decode()
     return _bounded(client, request)
 
@@ -119,7 +119,7 @@ class Waiting:
         self, client: ClientSettings, dispatch_id: str, T: Any, seconds: float | None
     ) -> None:
         self._client = client
-        self._id = _text("dispatch_id", dispatch_id)
+        self._id = check_text("dispatch_id", dispatch_id)
         self._type = result_type(dispatch_id) if T is None else T
         self._seconds = seconds
         self._started = self._asked = time.monotonic()
@@ -226,7 +226,7 @@ class Cancelling:
 
     def __init__(self, client: ClientSettings, dispatch_id: str, timeout: Timeout) -> None:
         self.request: CancelCallRequest = CancelCallRequest(
-            dispatch_id=_text("dispatch_id", dispatch_id)
+            dispatch_id=check_text("dispatch_id", dispatch_id)
         )
         self._client = client
         self._seconds = client.seconds(timeout)
@@ -264,6 +264,7 @@ class Listing:
         parent: str | None,
         schedule: str | None,
         labels: Mapping[str, str] | None,
+        dead: bool,
         limit: int,
         timeout: Timeout,
     ) -> None:
@@ -272,27 +273,23 @@ class Listing:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._token: str | None = ""
         self.calls: list[CallInfo] = []
-        request = self._request = ListCallsRequest()
+        request = self._request = ListCallsRequest(dead=dead)
         if state is not None:
             request.state = _state(state)
         if status is not None:
-            if not isinstance(status, Status) or status is Status.UNSPECIFIED:
-                raise ConfigurationError(
-                    f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
-                )
-            request.status = status  # type: ignore[assignment]  # its values are the schema's
+            request.status = check_status(status)
         if function is not None:
-            request.function = _text("function", function)
+            request.function = check_text("function", function)
         if endpoint is not None:
-            request.endpoint = _text("endpoint", endpoint)
+            request.endpoint = check_text("endpoint", endpoint)
         if created_after is not None:
             request.created_after.CopyFrom(timestamp("created_after", created_after))
         if created_before is not None:
             request.created_before.CopyFrom(timestamp("created_before", created_before))
         if parent is not None:
-            request.parent_dispatch_id = _text("parent", parent)
+            request.parent_dispatch_id = check_text("parent", parent)
         if schedule is not None:
-            request.schedule = _text("schedule", schedule)
+            request.schedule = check_text("schedule", schedule)
         if labels is not None:
             if problem := labels_problem(labels):
                 raise ConfigurationError(problem)
@@ -324,7 +321,16 @@ def _state(state: State) -> Any:
     return list(CallState).index(CallState(state))
 
 
-def _text(name: str, value: str) -> str:
+def check_status(status: Status) -> Any:
+    """Check the status of a filter."""
+    if not isinstance(status, Status) or status is Status.UNSPECIFIED:
+        raise ConfigurationError(
+            f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
+        )
+    return status  # its values are the schema's
+
+
+def check_text(name: str, value: str) -> str:
     """Check an id or the value of a filter."""
     if isinstance(value, str) and value:
         try:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import explain, settings
-from dispatch_grpc.client.base import BaseClient
 from dispatch_grpc.client.batch import Batch
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
+from dispatch_grpc.client.sync_operations import Operations
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -33,8 +33,6 @@ from dispatch_grpc.transport.protocols import Method, Transport
 if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
-    import grpc  # noqa: F401 (in the base class)
-
     from dispatch_grpc.client.call_info import CallInfo
     from dispatch_grpc.client.following import State, Waiting
     from dispatch_grpc.client.later import Delay
@@ -44,7 +42,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class Client(BaseClient["grpc.Channel"]):
+class Client(Operations):
     """A client of the Dispatch API.
 
     Threads may share it. After `os.fork`, the child opens its own connection.
@@ -284,6 +282,7 @@ class Client(BaseClient["grpc.Channel"]):
         parent: str | None = None,
         schedule: str | None = None,
         labels: Mapping[str, str] | None = None,
+        dead: bool = False,
         limit: int = 100,
         timeout: Timeout = NOT_GIVEN,
     ) -> "builtins.list[CallInfo]":
@@ -299,6 +298,8 @@ class Client(BaseClient["grpc.Channel"]):
             parent: Only calls that this call made.
             schedule: Only calls that the schedule of this name dispatched.
             labels: Only calls that have all of these labels.
+            dead: Only dead letters: calls of clients that failed, and were neither cancelled nor
+                rerun.
             limit: Largest number of calls to return. One request returns at most 100.
             timeout: Longest time for all requests and their retries, instead of the client's
                 timeout; None means no limit.
@@ -324,6 +325,7 @@ class Client(BaseClient["grpc.Channel"]):
             parent=parent,
             schedule=schedule,
             labels=labels,
+            dead=dead,
             limit=limit,
             timeout=timeout,
         )
@@ -444,15 +446,18 @@ class Client(BaseClient["grpc.Channel"]):
             raise
         return self._ids(request, response, key)
 
-    def _call(self, method: Method, request: Message, seconds: float | None) -> Any:
+    def _call(
+        self, method: Method, request: Message, seconds: float | None, key: str | None = None
+    ) -> Any:
         """Send a CallService request. Every request but a dispatch goes through here."""
         own = self._settings
         if self._closed or self._pid != os.getpid():
             self._recover()
+        pairs = own.metadata if key is None else (*own.metadata, ("idempotency-key", key))
         try:
-            return self._transport.call(method, request, own.metadata, seconds)
+            return self._transport.call(method, request, pairs, seconds)
         except RPCError as error:
-            raise explain.explain_call(own, error, request) from error.__cause__
+            raise explain.explain_call(own, error, request, key) from error.__cause__
 
     def _recover(self) -> None:
         """Open another connection after a fork, unless the client is closed."""

@@ -1,6 +1,7 @@
 """A process of the service: its settings, its parts, its life."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,14 +17,17 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.api_keys import ApiKeys
-from dispatch_grpc.service.app import Application
+from dispatch_grpc.service.app import Application, unkeyed
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.page import CALLS, HOME, Page
+from dispatch_grpc.service.page_actions import Actions
+from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.producing import SECONDS, Producing
+from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.urls import Network
@@ -160,20 +164,34 @@ class Service:
             max_bytes=settings.max_request_bytes,
         )
         worker.add_chore(producing.tell, SECONDS)
+        rerunning = Rerunning(
+            database, worker, settings.worker, metrics, max_backlog=settings.max_backlog
+        )
+        pausing = Pausing(database, worker.pauses)
         stopping = asyncio.Event()
         app = Application(
             accepting,
-            watching,
+            {
+                "GetCall": unkeyed(watching.get_call),
+                "ListCalls": unkeyed(watching.list_calls),
+                "WaitCall": unkeyed(watching.wait_call),
+                "CancelCall": unkeyed(watching.cancel_call),
+                "CompleteCall": unkeyed(Completing(database, worker).complete_call),
+                "RerunCall": rerunning.rerun_call,
+                "RerunCalls": unkeyed(rerunning.rerun_calls),
+                "PurgeCalls": unkeyed(rerunning.purge_calls),
+                "PauseCalls": unkeyed(pausing.pause_calls),
+                "ResumeCalls": unkeyed(pausing.resume_calls),
+                "ListPauses": unkeyed(pausing.list_pauses),
+            },
             schedules,
             metrics,
-            completing=Completing(database, worker),
             keys=keys,
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not stopping.is_set() and worker.is_ready,
             is_alive=lambda: stopping.is_set() or worker.is_alive,
-            page=Page(database, metrics, keys),
+            page=Page(database, metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
         )
-        host, port = listener.getsockname()[:2]
         serving = asyncio.create_task(
             one_port.serve(
                 app,
@@ -187,7 +205,7 @@ class Service:
         scheduling = asyncio.create_task(schedules.run())
         try:
             yield Service(
-                replace(settings, host=host, port=port).url,
+                _url(settings, listener),
                 list(keys),
                 source.made,
                 reload=partial(_reload, source, keys, certificate),
@@ -207,6 +225,11 @@ class Service:
                 raise
             finally:
                 await database.close()
+
+
+def _url(settings: ServiceSettings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return replace(settings, host=host, port=port).url
 
 
 def _check(settings: ServiceSettings) -> None:

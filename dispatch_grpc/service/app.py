@@ -1,7 +1,7 @@
 """The service as an ASGI application: its services, health, metrics, the page."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dispatch.calls.v1.calls_connect import CallServiceASGIApplication
@@ -11,11 +11,9 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
-from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.schedules import Schedules
-from dispatch_grpc.service.watching import Watching
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
@@ -24,35 +22,43 @@ from dispatch_grpc.serving.dispatch_service import (
     answering,
     connect_error,
     dispatch_app,
+    idempotency_key,
 )
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
-_WATCHING_METHODS = ("GetCall", "ListCalls", "WaitCall", "CancelCall")
 _SCHEDULE_METHODS = (
-    "CreateSchedule",
-    "GetSchedule",
-    "ListSchedules",
-    "UpdateSchedule",
-    "PauseSchedule",
-    "ResumeSchedule",
-    "TriggerSchedule",
-    "DeleteSchedule",
+    "create_schedule",
+    "get_schedule",
+    "list_schedules",
+    "update_schedule",
+    "pause_schedule",
+    "resume_schedule",
+    "trigger_schedule",
+    "delete_schedule",
 )
+
+Method = Callable[[Any, str | None], Awaitable[Any]]
+"""A method of a service: takes the request and its idempotency key."""
+
+
+def unkeyed(method: Callable[[Any], Awaitable[Any]]) -> Method:
+    """Make a method of one that has no use for an idempotency key."""
+    return lambda request, _: method(request)
 
 
 class _Translated:
     """The methods of a service, with errors as the server's library has them."""
 
-    def __init__(self, methods: Mapping[str, object]) -> None:
-        for method, service in methods.items():
-            name = re.sub("(?<=.)[A-Z]", lambda match: f"_{match[0]}", method).lower()
-            setattr(self, name, _translated(getattr(service, name)))
+    def __init__(self, methods: Mapping[str, Method], keys: KeyRing) -> None:
+        for name, method in methods.items():
+            setattr(self, re.sub("(?<!^)(?=[A-Z])", "_", name).lower(), _translated(method, keys))
 
 
-def _translated(method: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    async def call(request: Any, ctx: Any) -> Any:  # noqa: ARG001
+def _translated(method: Method, keys: KeyRing) -> Callable[[Any, Any], Any]:
+    async def call(request: Any, ctx: Any) -> Any:
         try:
-            return await method(await decoded(request))
+            key = idempotency_key(ctx.request_headers, keys)
+            return await method(await decoded(request), key)
         except RPCError as error:
             raise connect_error(error) from error
         except Exception as error:
@@ -71,11 +77,10 @@ class Application:
     def __init__(
         self,
         accepting: Accepting,
-        watching: Watching,
+        methods: Mapping[str, Method],
         schedules: Schedules,
         metrics: Metrics,
         *,
-        completing: Completing,
         keys: KeyRing,
         max_request_bytes: int,
         is_ready: Callable[[], bool],
@@ -84,15 +89,15 @@ class Application:
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
         self._services: dict[str, ASGIApplication] = {}
-        # Who implements each method.
-        calls: dict[str, object] = dict.fromkeys(_WATCHING_METHODS, watching)
-        calls["CompleteCall"] = completing
-        call_service: Any = _Translated(calls)
-        call_service.submit = answering(accepting.submit, keys)
-        ticks = dict.fromkeys(_SCHEDULE_METHODS, schedules)
-        for cls, service, methods in (
-            (CallServiceASGIApplication, call_service, ("Submit", *calls)),
-            (ScheduleServiceASGIApplication, _Translated(ticks), _SCHEDULE_METHODS),
+        calls: Any = _Translated(methods, keys)
+        calls.submit = answering(accepting.submit, keys)
+        ticks: dict[str, Method] = {
+            name.title().replace("_", ""): unkeyed(getattr(schedules, name))
+            for name in _SCHEDULE_METHODS
+        }
+        for cls, service, names in (
+            (CallServiceASGIApplication, calls, ("Submit", *methods)),
+            (ScheduleServiceASGIApplication, _Translated(ticks, keys), tuple(ticks)),
         ):
             make: Any = cls
             found = make(
@@ -102,8 +107,9 @@ class Application:
                 compressions=None,
                 codecs=LATE_CODECS,
             )
-            rules = GRPCRules(found, [f"{found.path}/{name}" for name in methods])
-            self._services[found.path] = rules
+            self._services[found.path] = GRPCRules(
+                found, [f"{found.path}/{name}" for name in names]
+            )
         self._metrics = metrics
         self._is_ready = is_ready
         self._is_alive = is_alive

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import reads, store_due, store_upkeep
+from dispatch_grpc.service import reads, run_log, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import Fault, classify
@@ -135,6 +135,8 @@ class Chores:
                 await store_upkeep.note_count(connection, numbers, took)
             if (counted := await reads.counted(connection)) is not None:
                 self._metrics.backlog(counted)
+        async with self._database.looks.acquire() as looks:
+            self._metrics.dead.set(await reads.count_dead(looks))
 
     async def _expire(self) -> None:
         """End calls that have expired in the queue: their lane is full, or their host rests."""
@@ -149,6 +151,7 @@ class Chores:
                 connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
         self._metrics.finished(items, set(finished))
+        run_log.outcomes(items, set(finished), self._database.clock.now())
         self._written(items, due, finished)
         return len(items)
 

@@ -26,6 +26,7 @@ from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
 from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.pauses import Pauses
 from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.runs import Runs
@@ -57,7 +58,13 @@ class Worker:
         self._settings = settings
         self._policies = SharedPolicies(database, self.notices)
         self._hosts = SharedHosts(database, self.notices, self._wake_up)
-        self._lanes = Lanes(settings.concurrency, settings.host_concurrency, self._hosts.allowance)
+        self.pauses: Pauses = Pauses(database, self.notices, metrics, self._paused)
+        self._lanes = Lanes(
+            settings.concurrency,
+            settings.host_concurrency,
+            self._hosts.allowance,
+            self.pauses.is_paused,
+        )
         self._chores = Chores(
             database, settings, metrics, expect=self.expect, written=self._written
         )
@@ -126,6 +133,10 @@ class Worker:
         self._look_at = 0.0
         self._wake.set()
 
+    def _paused(self) -> None:
+        self._lanes.drop_paused()
+        self._look_again()
+
     def _wake_up(self) -> None:
         self._wake.set()
 
@@ -166,6 +177,7 @@ class Worker:
                 self.notices.run(),
                 self._hosts.run(),
                 self._policies.run(),
+                self.pauses.run(),
                 self._chores.run(),
             )
         ]
@@ -244,6 +256,7 @@ class Worker:
             return _LOOK_SECONDS
         if not self._policies.are_known:
             await self._policies.read()
+        await self.pauses.load()
         if self._lost_claim and not self._handovers.under_way:
             await self._reclaim()
         if self._look_at <= _now():

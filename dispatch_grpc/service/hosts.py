@@ -61,6 +61,8 @@ class SharedHosts:
             is_news = self._hosts.refused(host, _now(), asked)
         else:
             is_news = self._hosts.answered(host, _now())
+            if is_news:
+                logger.info("%s answers again", host)
         if is_news:
             self._news.add(host)
             self._sooner.set()

@@ -33,6 +33,7 @@ class Lanes:
         total: Number of slots.
         per_host: Largest number of slots of one host.
         allowance: How many more calls may be begun on a host now; None when nothing limits it.
+        is_paused: Whether no job of a lane is to be taken.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Lanes:
         total: int,
         per_host: int,
         allowance: Callable[[str], int | None] = lambda _: None,
+        is_paused: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._total = total
         self._per_host = per_host
         self._allowance = allowance
+        self._is_paused = is_paused
         self._ready: dict[str, None] = {}  # in the order in which they are served
         self._lanes: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
@@ -57,8 +60,13 @@ class Lanes:
 
     def has_jobs(self, lane: str) -> None:
         """Note that a lane has jobs."""
-        if len(self._ready) < MAX_LANES:
+        if len(self._ready) < MAX_LANES and not self._is_paused(lane):
             self._ready.setdefault(lane)
+
+    def drop_paused(self) -> None:
+        """Forget the jobs of lanes that are paused now: a scan finds them again later."""
+        for lane in [lane for lane in self._ready if self._is_paused(lane)]:
+            del self._ready[lane]
 
     def plan(self, most: int) -> dict[str, int]:
         """Share free slots among the lanes that have jobs, one each in turn.
@@ -115,7 +123,7 @@ class Lanes:
         taken: Counter[str] = Counter()
         for lane, number in wanted.items():
             host = host_of_lane(lane)
-            if host in waiting:
+            if host in waiting or self._is_paused(lane):
                 continue
             allowed = self._allowance(host)
             most = number if allowed is None else min(number, allowed)

@@ -79,6 +79,19 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self.dead: Gauge = Gauge(
+            "dispatch_dead_calls",
+            "Calls without a parent that failed, and were neither cancelled nor rerun; counted up "
+            "to 10,000.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.pauses: Gauge = Gauge(
+            "dispatch_pauses",
+            "Pauses of functions, hosts or everything.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self.counts: Mapping[str, int] = {}
         self._counted_at = 0.0
 

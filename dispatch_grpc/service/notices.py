@@ -20,6 +20,7 @@ FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
 SCHEDULES = "dispatch_grpc_schedules"
 POLICIES = "dispatch_grpc_policies"
+PAUSES = "dispatch_grpc_pauses"
 
 _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000

@@ -1,11 +1,13 @@
-"""The page at `/`: to look at calls with a browser, and at nothing else.
+"""The page at `/`: to look at calls with a browser, and to run them again.
 
-It is made of HTML and one style sheet, without any script. Whoever has an API key may see it: by
-signing in, or by sending the key as clients do. What calls hold is somebody else's text, and is
-escaped by the templates. It is long because it has a handler for each path, and the checks of each.
+It is long because every request comes in here; `page_actions` has what the buttons do. The page is
+made of HTML and one style sheet, without any script. Whoever has an API key may see it: by signing
+in, or by sending the key as clients do. What calls hold is somebody else's text, and is escaped by
+the templates.
 """
 
 import asyncio
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +20,7 @@ from uuid import UUID
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dispatch_grpc.codes import Status
+from dispatch_grpc.errors import RPCError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import reads, store, store_schedules
@@ -25,6 +28,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.page_actions import Actions, form_token, is_form_of, status_of_error
 from dispatch_grpc.service.sessions import SESSION, Sessions
 from dispatch_grpc.service.shown import (
     MAX_SHOWN_BYTES,
@@ -108,9 +112,17 @@ class Page:
         database: Where the calls are.
         metrics: Where they were counted last.
         keys: The API keys.
+        actions: What the buttons do; None leaves them out.
     """
 
-    def __init__(self, database: Database, metrics: Metrics, keys: Collection[str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        metrics: Metrics,
+        keys: Collection[str],
+        actions: Actions | None = None,
+    ) -> None:
+        self._actions = actions
         self._database = database
         self._metrics = metrics
         self._sessions = Sessions(keys)
@@ -141,7 +153,9 @@ class Page:
 
     async def _answer(self, scope: Any, receive: Any) -> _Answer:
         path, method = scope["path"], scope["method"]
-        allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, ("GET", "HEAD"))
+        is_action = self._actions is not None and self._actions.has(path)
+        default = ("POST",) if is_action else ("GET", "HEAD")
+        allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, default)
         if method not in allowed:
             allow = ", ".join(allowed)
             raise _Refused(405, f"This page takes {allow}, not {method}.", ("allow", allow))
@@ -154,12 +168,15 @@ class Page:
         self._check_access(scope)
         if path == LOGOUT:
             return _redirect(LOGIN, ("set-cookie", _cookie(scope, "", 0)))
+        session = self._session(scope)
         try:
             async with asyncio.timeout(_MAX_SECONDS):
                 if path == HOME:
-                    return await self._home(query)
+                    return await self._home(query, session)
                 if id := _call_of(path):
-                    return await self._call(id, query)
+                    return await self._call(id, query, session)
+                if is_action:
+                    return await self._act(scope, receive, session)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -199,7 +216,11 @@ class Page:
     # Access
 
     def _has_session(self, scope: Any) -> bool:
-        return any(self._sessions.is_valid(token) for token in _cookies(scope))
+        return bool(self._session(scope))
+
+    def _session(self, scope: Any) -> str:
+        """Return the valid session of a request, or an empty text."""
+        return next((token for token in _cookies(scope) if self._sessions.is_valid(token)), "")
 
     def _check_access(self, scope: Any) -> None:
         """Let in those who have signed in, and those who send the key as clients do."""
@@ -241,15 +262,29 @@ class Page:
             "login.html", status=status, signed_in=False, call=str(id or ""), problem=problem
         )
 
+    async def _act(self, scope: Any, receive: Any, session: str) -> _Answer:
+        """Do what a button says."""
+        assert self._actions is not None  # noqa: S101
+        form = _fields(await _body(receive))
+        # Whoever sends the key as clients do is no browser that another site has sent here.
+        if not _header(scope, b"authorization") and not is_form_of(session, form):
+            raise _Refused(403, "This form is out of date. Go back, reload the page, try again.")
+        try:
+            return _redirect(await self._actions.act(scope["path"], form))
+        except RPCError as error:
+            raise _Refused(status_of_error(error), error.message) from error
+
     # What there is to see
 
-    async def _home(self, query: Mapping[str, str]) -> _Answer:
+    async def _home(self, query: Mapping[str, str], session: str) -> _Answer:
         filters = _filters(query)
         async with self._database.looks.acquire() as connection:
             finished = await reads.finished_by_status(connection)
+            dead = await reads.count_dead(connection)
             found, more = await reads.recent(connection, filters, _PAGE_SIZE)
             schedules = await store_schedules.find(connection, "", _PAGE_SIZE + 1)
-        chosen = {name: query.get(name, "") for name in ("state", "status", "function", "refresh")}
+        names = ("state", "status", "function", "dead", "refresh")
+        chosen = {name: query.get(name, "") for name in names}
         is_first = "before" not in filters
         return self._render(
             "home.html",
@@ -264,14 +299,20 @@ class Page:
             states=list(STATES),
             statuses=[(status.name, status_of(status)) for status in Status],
             chosen=chosen,
-            is_filtered=any(chosen[name] for name in ("state", "status", "function")),
+            is_filtered=any(chosen[name] for name in ("state", "status", "function", "dead")),
+            dead=dead,
+            pauses=[] if self._actions is None else await self._actions.pauses(),
+            form_token=form_token(session),
+            may_pause=self._actions is not None,
+            dead_bound=reads.DEAD_COUNTED,
+            dead_link=_link(HOME, dead="on"),
             newest="" if is_first else _link(HOME, **chosen),
             older=_link(HOME, **chosen, before=str(more)) if more else "",
             # Where a page begins at a call, nothing new comes.
             refresh=_link(HOME, **chosen) if chosen["refresh"] and is_first else None,
         )
 
-    async def _call(self, id: UUID, query: Mapping[str, str]) -> _Answer:
+    async def _call(self, id: UUID, query: Mapping[str, str], session: str) -> _Answer:
         before = _before(query)
         async with self._database.looks.acquire() as connection:
             details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
@@ -309,6 +350,9 @@ class Page:
             older=_link(here, before=str(more)) if more else "",
             here=here,
             may_refresh=not is_finished,
+            may_rerun=is_finished and self._actions is not None,
+            form_token=form_token(session),
+            form_key=secrets.token_urlsafe(16),
             refresh=_link(here, refresh="on") if refreshes else None,
         )
 
@@ -378,6 +422,8 @@ def _filters(query: Mapping[str, str]) -> dict[str, Any]:
         if "\0" in function:  # which PostgreSQL has not
             raise _Refused(400, "There is no such function.")
         filters["function"] = function
+    if query.get("dead"):
+        filters["dead"] = True
     if before := _before(query):
         filters["before"] = before
     return filters

@@ -16,12 +16,13 @@ from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
-    "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels"
+    "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels, "
+    "rerun_of, rerun_as"
 )
 _FOUND = f"{_COLUMNS}, last_error"
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
 
-_FILTERED = "id, state, status, function, endpoint, created_at, schedule"
+_FILTERED = "id, state, status, function, endpoint, created_at, schedule, dead"
 LOOKED_AT = 20_000
 _LAST_ID = UUID(int=2**128 - 1)
 _CLOCKS = timedelta(hours=1)  # by which they may differ
@@ -78,6 +79,8 @@ async def find(
         values.append(label)
         has_label = f"SELECT FROM labels WHERE label = ${len(values)} AND id = looked_at.id"
         conditions.append(f"EXISTS ({has_label})")
+    if filters.get("dead"):
+        looked_at = f"SELECT {_FILTERED} FROM finished WHERE dead AND id >= $1 AND id < $2"  # noqa: S608
     if "parent_id" in filters:
         # Materialized, or the newest of all calls would be searched for the children.
         values.append(filters["parent_id"])
@@ -131,6 +134,7 @@ _FILTERS = {
     "created_after": "created_at >=",
     "created_before": "created_at <",
     "schedule": "schedule =",
+    "dead": "dead =",
 }
 
 
@@ -146,6 +150,8 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         runs=row["runs"],
         correlation_id=unsigned(row["correlation_id"]),
         schedule=row["schedule"] or "",
+        rerun_of_dispatch_id=str(row["rerun_of"] or ""),
+        rerun_as_dispatch_id=str(row["rerun_as"] or ""),
     )
     info.status = row["status"]
     for field_name, column in (
@@ -213,6 +219,17 @@ async def counted(connection: Any) -> Counted | None:
         return None
     numbers = dict(row)
     return Counted(numbers, numbers.pop("age"))
+
+
+DEAD_COUNTED = 10_000
+
+
+async def count_dead(connection: Any) -> int:
+    """Return the number of dead letters, up to `DEAD_COUNTED`."""
+    number: int = await connection.fetchval(
+        "SELECT count(*) FROM (SELECT FROM finished WHERE dead LIMIT $1) AS dead", DEAD_COUNTED
+    )
+    return number
 
 
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, store_attempts, store_outcomes
+from dispatch_grpc.service import machine, run_log, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database
@@ -115,6 +115,8 @@ class Runs:
 
     async def _outcome(self, loaded: Loaded, share: Share) -> machine.Outcome | Release | None:
         running, limits = loaded.running, self._limits
+        if running.pickups > 1:
+            run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
             return machine.park(running)
         if self._database.clock.now() >= running.expires_at:
@@ -151,7 +153,9 @@ class Runs:
             self._metrics.running.dec()
         if run.cancelled():
             return None
-        self._metrics.run_seconds.observe(perf_counter() - start)
+        took = perf_counter() - start
+        self._metrics.run_seconds.observe(took)
+        run_log.slow(loaded, took)
         answer: machine.Answer = run.result()
         return answer
 
@@ -228,6 +232,7 @@ class Runs:
             await self._refuse(items[0], error)
             return [None]
         self._metrics.finished(items, set(finished))
+        run_log.outcomes(items, set(finished), self._database.clock.now())
         self._written(items, due, finished)
         return [None] * len(items)
 

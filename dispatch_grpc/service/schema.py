@@ -230,6 +230,29 @@ MIGRATIONS = (
     COMMENT ON COLUMN limits.waiting IS 'calls in the queue, as they were counted last';
     INSERT INTO limits DEFAULT VALUES;
     """,
+    """
+    ALTER TABLE calls ADD COLUMN rerun_of uuid, ADD COLUMN rerun_as uuid,
+        ADD COLUMN dead boolean NOT NULL DEFAULT false;
+    ALTER TABLE finished ADD COLUMN rerun_of uuid, ADD COLUMN rerun_as uuid,
+        ADD COLUMN dead boolean NOT NULL DEFAULT false;
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.rerun_of IS 'the call that this one is a rerun of';
+    COMMENT ON COLUMN calls.rerun_as IS 'the last rerun of this call';
+    COMMENT ON COLUMN finished.dead IS
+        'has no parent, failed, and was neither cancelled nor rerun: a dead letter';
+    -- For new partitions; `_index_partitions` makes the indexes of those that have rows.
+    CREATE INDEX finished_dead ON ONLY finished (id) WHERE dead;
+    """,
+    """
+    CREATE TABLE pauses (
+        host text,
+        function text,
+        since timestamptz NOT NULL DEFAULT now(),
+        reason text NOT NULL,
+        PRIMARY KEY (host, function)
+    );
+    COMMENT ON TABLE pauses IS 'calls that do not begin; an empty host or function is any';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
@@ -404,6 +427,9 @@ async def prepare(
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             if await stamped(connection) != stamp:  # another process may have been quicker
                 await _migrate(connection, queries, functions, stamp)
+                # It waits for all transactions, those that wait for the lock as well.
+                await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+                await _index_partitions(connection)
         if grant_to is not None:
             await connection.execute(_GRANTS.format(role=_quoted(grant_to)))
         if producer is not None:
@@ -459,6 +485,32 @@ async def _migrate(
             break
     for number in range(done + 1, len(MIGRATIONS) + 1):
         logger.info("the database has migration %d now", number)
+
+
+async def _index_partitions(connection: asyncpg.Connection) -> None:
+    """Make the indexes that partitions lack, without holding up those who use them."""
+    partitions = await connection.fetch(
+        """
+        SELECT inhrelid::regclass::text AS name, inhrelid::regclass || '_dead' AS index
+        FROM pg_index AS whole JOIN pg_inherits ON inhparent = whole.indrelid
+        WHERE whole.indexrelid = to_regclass('finished_dead') AND NOT EXISTS (
+            SELECT FROM pg_index AS own JOIN pg_inherits AS index ON index.inhrelid = own.indexrelid
+            WHERE own.indrelid = pg_inherits.inhrelid AND index.inhparent = whole.indexrelid
+        )
+        """
+    )
+    await connection.execute("SET lock_timeout = '10s'")
+    for name, index in partitions:
+        await connection.execute(f"DROP INDEX IF EXISTS {index}")  # of an attempt that was ended
+        try:
+            await connection.execute(f"CREATE INDEX CONCURRENTLY {index} ON {name} (id) WHERE dead")
+            await connection.execute(f"ALTER INDEX finished_dead ATTACH PARTITION {index}")
+        except (
+            asyncpg.LockNotAvailableError,
+            asyncpg.DeadlockDetectedError,
+        ):  # a transaction has been open all the time
+            await connection.execute(f"DROP INDEX {index}")
+            logger.warning("the table %s gets no index of its dead letters: it is in use", name)
 
 
 _GRANTS = f"""

@@ -71,6 +71,8 @@ def row_of(info: CallInfo) -> dict[str, Any]:
         "runs": info.runs,
         "parent": info.parent_dispatch_id,
         "root": info.root_dispatch_id,
+        "rerun_of": info.rerun_of_dispatch_id,
+        "rerun_as": info.rerun_as_dispatch_id,
         **{
             name: getattr(info, field).ToDatetime(tzinfo=UTC) if info.HasField(field) else None
             for name, field in (

@@ -118,7 +118,7 @@ class Watching:
             raise rpc_error(Code.INVALID_ARGUMENT, f"status: {request.status} is not a Status")
         filters: dict[str, Any] = {
             name: getattr(request, name)
-            for name in ("state", "status", "function", "endpoint", "schedule")
+            for name in ("state", "status", "function", "endpoint", "schedule", "dead")
             if getattr(request, name)
         }
         for name in ("function", "endpoint", "schedule"):

@@ -115,6 +115,13 @@ def _name_of(authorization: str, keys: KeyRing) -> str | None:
     return keys.name_of(credentials.lstrip(" "))
 
 
+def idempotency_key(headers: Mapping[str, str], keys: KeyRing) -> str | None:
+    """Return the idempotency key of a request; each name of API keys has keys of its own."""
+    key = headers.get("idempotency-key")
+    name = _name_of(headers.get("authorization", ""), keys)
+    return f"{name}\0{key}" if key is not None and name else key
+
+
 class _Service:
     def __init__(self, handler: Handler, keys: KeyRing | None) -> None:
         self._answer = answering(partial(_checked, handler), keys)

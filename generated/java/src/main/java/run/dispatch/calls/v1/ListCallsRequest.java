@@ -537,6 +537,22 @@ java.lang.String defaultValue) {
     return map.get(key);
   }
 
+  public static final int DEAD_FIELD_NUMBER = 21;
+  private boolean dead_ = false;
+  /**
+   * <pre>
+   * Only dead letters: calls without a parent that failed, and were neither
+   * cancelled nor rerun.
+   * </pre>
+   *
+   * <code>bool dead = 21 [json_name = "dead"];</code>
+   * @return The dead.
+   */
+  @java.lang.Override
+  public boolean getDead() {
+    return dead_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -587,6 +603,9 @@ java.lang.String defaultValue) {
         internalGetLabels(),
         LabelsDefaultEntryHolder.defaultEntry,
         11);
+    if (dead_ != false) {
+      output.writeBool(21, dead_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -641,6 +660,10 @@ java.lang.String defaultValue) {
       size += com.google.protobuf.CodedOutputStream
           .computeMessageSize(11, labels__);
     }
+    if (dead_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(21, dead_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -682,6 +705,8 @@ java.lang.String defaultValue) {
         .equals(other.getSchedule())) return false;
     if (!internalGetLabels().equals(
         other.internalGetLabels())) return false;
+    if (getDead()
+        != other.getDead()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -721,6 +746,9 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + LABELS_FIELD_NUMBER;
       hash = (53 * hash) + internalGetLabels().hashCode();
     }
+    hash = (37 * hash) + DEAD_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getDead());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -905,6 +933,7 @@ java.lang.String defaultValue) {
       pageToken_ = "";
       schedule_ = "";
       internalGetMutableLabels().clear();
+      dead_ = false;
       return this;
     }
 
@@ -978,6 +1007,9 @@ java.lang.String defaultValue) {
       if (((from_bitField0_ & 0x00000400) != 0)) {
         result.labels_ = internalGetLabels();
         result.labels_.makeImmutable();
+      }
+      if (((from_bitField0_ & 0x00000800) != 0)) {
+        result.dead_ = dead_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1069,6 +1101,9 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().mergeFrom(
           other.internalGetLabels());
       bitField0_ |= 0x00000400;
+      if (other.getDead() != false) {
+        setDead(other.getDead());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -1158,6 +1193,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00000400;
               break;
             } // case 90
+            case 168: {
+              dead_ = input.readBool();
+              bitField0_ |= 0x00000800;
+              break;
+            } // case 168
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2291,6 +2331,53 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().getMutableMap()
           .putAll(values);
       bitField0_ |= 0x00000400;
+      return this;
+    }
+
+    private boolean dead_ ;
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @return The dead.
+     */
+    @java.lang.Override
+    public boolean getDead() {
+      return dead_;
+    }
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @param value The dead to set.
+     * @return This builder for chaining.
+     */
+    public Builder setDead(boolean value) {
+
+      dead_ = value;
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearDead() {
+      bitField0_ = (bitField0_ & ~0x00000800);
+      dead_ = false;
+      onChanged();
       return this;
     }
     @java.lang.Override

@@ -263,4 +263,15 @@ java.lang.String defaultValue);
    */
   java.lang.String getLabelsOrThrow(
       java.lang.String key);
+
+  /**
+   * <pre>
+   * Only dead letters: calls without a parent that failed, and were neither
+   * cancelled nor rerun.
+   * </pre>
+   *
+   * <code>bool dead = 21 [json_name = "dead"];</code>
+   * @return The dead.
+   */
+  boolean getDead();
 }

@@ -1,0 +1,89 @@
+"""What the buttons of the page do, and the token that proves that a form is one of the page."""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import RPCError
+from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest
+from dispatch_grpc.service.ids import parse_id
+from dispatch_grpc.service.pauses import name_of
+from dispatch_grpc.service.pausing import Pausing
+from dispatch_grpc.service.rerunning import Rerunning
+from dispatch_grpc.service.store_pause import Pause
+
+_HTTP = {
+    Code.NOT_FOUND: 404,
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 409,
+    Code.ALREADY_EXISTS: 409,
+    Code.RESOURCE_EXHAUSTED: 503,
+}
+_MAX_KEY_CHARACTERS = 100
+
+
+def form_token(session: str) -> str:
+    """Return the token that the forms of a session carry.
+
+    Another site can have a browser send a form with the cookie of the session, but does not know
+    the session, and so not this either.
+    """
+    return hmac.digest(session.encode(), b"dispatch-grpc: a form of the page", "sha256").hex()
+
+
+def is_form_of(session: str, form: Mapping[str, str]) -> bool:
+    """Whether a form carries the token of a session."""
+    return hmac.compare_digest(form.get("token", "").encode(), form_token(session).encode())
+
+
+def status_of_error(error: RPCError) -> int:
+    """Return the HTTP status for an error."""
+    return _HTTP.get(error.code, 500)
+
+
+class Actions:
+    """The actions behind the buttons.
+
+    Args:
+        rerunning: Runs calls again.
+        pausing: Pauses and resumes.
+        calls: The path of calls.
+        home: The path of the first page.
+    """
+
+    def __init__(self, rerunning: Rerunning, pausing: Pausing, calls: str, home: str) -> None:
+        self._rerunning = rerunning
+        self._pausing = pausing
+        self._home = home
+        self._calls = calls
+
+    def has(self, path: str) -> bool:
+        """Whether a path is that of an action."""
+        return path.startswith(self._calls) and path.endswith(("/rerun", "/pause", "/resume"))
+
+    async def pauses(self) -> list[tuple[str, Pause]]:
+        """Return the pauses, each with what it is of."""
+        return [(name_of(one.host, one.function), one) for one in await self._pausing.pauses()]
+
+    async def act(self, path: str, form: Mapping[str, Any]) -> str:
+        """Do what a form asks for, and return the path to go on to.
+
+        Raises:
+            RPCError: It cannot be done.
+        """
+        target: dict[str, Any] = {name: form.get(name, "").strip() for name in ("host", "function")}
+        target["all"] = form.get("all") == "on"
+        if path == f"{self._calls}pause":
+            reason = form.get("reason", "")
+            await self._pausing.pause_calls(PauseCallsRequest(reason=reason, **target))
+            return self._home
+        if path == f"{self._calls}resume":
+            await self._pausing.resume_calls(ResumeCallsRequest(**target))
+            return self._home
+        id = parse_id(path.removeprefix(self._calls).removesuffix("/rerun"))
+        if id is None:
+            raise RPCError("There is no call of this id.", code=Code.NOT_FOUND)
+        key = form.get("key", "")[:_MAX_KEY_CHARACTERS]
+        new = await self._rerunning.rerun(id, f"page\0{key}" if key else None)
+        return f"{self._calls}{new}"

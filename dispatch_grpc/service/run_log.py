@@ -1,0 +1,74 @@
+"""The log of attempts: a line for each that failed, was taken over, or was slow.
+
+An attempt that succeeded in time has no line. The fields of a line are attributes of its record as
+well, which JSON shows: `dispatch_id`, `function`, `host`, `attempt`, `status`.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.codes import Status
+from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service.machine import Finish, Retry
+from dispatch_grpc.service.store import Loaded, Written
+from dispatch_grpc.service.urls import host_of
+from dispatch_grpc.text import shorten
+
+SLOW_SECONDS = 30.0
+_MAX_MESSAGE = 200
+
+
+def outcomes(items: Sequence[Written], finished: Collection[UUID], now: datetime) -> None:
+    """Log the outcomes of attempts that failed.
+
+    Args:
+        items: The outcomes, which were written.
+        finished: The calls that have finished.
+        now: The time.
+    """
+    for item in items:
+        match item.outcome:
+            case Retry(status=status, error=error, at=at):
+                seconds = max((at - now).total_seconds(), 0)
+                _log(item.loaded, f"failed, and is tried again in {seconds:.1f} s", status, error)
+            case Finish(status=status, result=result) if status is not Status.OK:
+                if item.loaded.running.id in finished:
+                    _log(item.loaded, "failed, and is not tried again", status, result.error)
+
+
+def taken_over(loaded: Loaded) -> None:
+    """Log that an attempt begins again, since the process that ran it was lost."""
+    _log(loaded, "is taken over: the process that ran it was lost")
+
+
+def slow(loaded: Loaded, seconds: float) -> None:
+    """Log how long an attempt took, if it took long."""
+    if seconds >= SLOW_SECONDS:
+        _log(loaded, f"was slow: it took {seconds:.1f} s")
+
+
+def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = None) -> None:
+    running = loaded.running
+    fields = {
+        "dispatch_id": str(running.id),
+        "function": loaded.function,
+        "host": host_of(running.endpoint),
+        "attempt": running.runs + 1,
+    }
+    text = ""
+    if status is not None:
+        fields["status"] = status.name
+        message = " ".join(shorten(error.message, _MAX_MESSAGE).split())
+        text = f": {status.name}: {shorten(error.type, _MAX_MESSAGE)}: {message}"
+    logger.info(
+        "attempt %d of the call %s (%s on %s) %s%s",
+        fields["attempt"],
+        fields["dispatch_id"],
+        fields["function"],
+        fields["host"],
+        what,
+        text,
+        extra=fields,
+    )

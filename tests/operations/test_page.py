@@ -1,0 +1,140 @@
+"""The page: a failed call is run again by a button, and nobody else's form does so."""
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from dispatch_grpc import CallError, Client
+from dispatch_grpc.service.page import COOKIE
+from dispatch_grpc.service.page_actions import form_token
+from dispatch_grpc.service.sessions import Sessions
+from tests.conftest import RunningService
+from tests.operations.conftest import Functions
+from tests.operations.test_rerun import PATIENCE, UNKNOWN, failed
+from tests.service.test_page import Answer, plain, request
+
+
+class Person:
+    """Somebody who has signed in."""
+
+    def __init__(self, service: RunningService) -> None:
+        self.url = service.url
+        self.session = Sessions([service.api_key]).begin(service.api_key) or ""
+
+    def get(self, path: str) -> Answer:
+        return request(self.url, path, headers={"cookie": f"{COOKIE}={self.session}"})
+
+    def post(self, path: str, **fields: str) -> Answer:
+        headers = {"cookie": f"{COOKIE}={self.session}"}
+        return request(self.url, path, "POST", headers, form=urlencode(fields))
+
+
+@pytest.fixture
+def person(service: RunningService) -> Person:
+    return Person(service)
+
+
+def fields_of(answer: Answer) -> dict[str, str]:
+    """The hidden fields of a form."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', answer.text))
+
+
+def test_a_call_is_run_again_by_its_button(person: Person, client: Client, failing: Functions):
+    id = failed(client, failing, "charge", 1)
+    failing.fails.clear()
+    shown = person.get(f"/calls/{id}")
+    assert f'action="/calls/{id}/rerun"' in shown.text
+    fields = fields_of(shown)
+    answer = person.post(f"/calls/{id}/rerun", **fields)
+    new = client.get(id).rerun_as
+    assert (answer.status, answer["location"]) == (303, f"/calls/{new}")
+    assert (
+        person.post(f"/calls/{id}/rerun", **fields)["location"] == f"/calls/{new}"
+    )  # pressed twice
+    assert client.wait(str(new), timeout=PATIENCE) == "charged 1"
+    assert f"Rerun as {new}" in plain(person.get(f"/calls/{id}").text)
+    assert f"Rerun of {id}" in plain(person.get(f"/calls/{new}").text)
+
+
+def test_a_call_that_has_not_finished_has_no_button(
+    person: Person, client: Client, functions: Functions
+):
+    id = client.dispatch(functions.call("hold"))
+    try:
+        assert "/rerun" not in person.get(f"/calls/{id}").text
+        token = form_token(person.session)
+        answer = person.post(f"/calls/{id}/rerun", token=token)
+        assert answer.status == 409
+        assert "has not finished" in answer.text
+    finally:
+        client.cancel(id)
+
+
+def test_a_form_of_another_site_does_nothing(
+    service: RunningService, person: Person, client: Client, failing: Functions
+):
+    id = failed(client, failing, "charge", 1)
+    path = f"/calls/{id}/rerun"
+    other = Sessions([service.api_key], now=lambda: 2e9).begin(service.api_key)
+    for token in ("", "x", "é", form_token(other or "")):
+        answer = person.post(path, token=token)
+        assert answer.status == 403
+        assert "This form is out of date" in answer.text
+    assert request(service.url, path, "POST", form="")["location"] == "/calls/login"
+    assert (
+        request(service.url, path, headers={"cookie": f"{COOKIE}={person.session}"}).status == 405
+    )
+    assert client.get(id).rerun_as is None
+    bearer = {"authorization": f"Bearer {service.api_key}"}  # which no other site can send
+    assert request(service.url, path, "POST", bearer, form="").status == 303
+    with pytest.raises(CallError):
+        client.wait(str(client.get(id).rerun_as), timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("id", [UNKNOWN, "no-id"])
+def test_a_call_that_there_is_not(person: Person, id: str):
+    answer = person.post(f"/calls/{id}/rerun", token=form_token(person.session))
+    assert (answer.status, "There is no call" in answer.text.replace("there is", "There is")) == (
+        404,
+        True,
+    )
+
+
+def test_dead_letters_have_a_tile_and_a_list(person: Person, client: Client, failing: Functions):
+    client.purge_calls(dead=True)
+    id = failed(client, failing, "charge", 1)
+    failing.fails.clear()
+    fine = client.dispatch(failing.call("charge", 2))
+    client.wait(fine, timeout=PATIENCE)
+    home = person.get("/")
+    assert '<dd><a href="/?dead=on">1</a></dd>' in home.text
+    listed = person.get("/?dead=on").text
+    assert id in listed
+    assert fine not in listed
+    client.rerun(id)
+    assert '<dd><a href="/?dead=on">0</a></dd>' in person.get("/").text
+    assert "There are no such calls." in person.get("/?dead=on").text
+
+
+def test_a_function_is_paused_and_resumed_on_the_page(person: Person, client: Client):
+    token = form_token(person.session)
+    assert "Nothing is paused." in person.get("/").text
+    answer = person.post("/calls/pause", token=token, function="charge", reason="<b>bank</b>")
+    assert (answer.status, answer["location"]) == (303, "/")
+    assert person.post("/calls/pause", token="", function="other").status == 403
+    (pause,) = client.pauses()
+    assert (pause.function, pause.reason) == ("charge", "<b>bank</b>")
+    home = person.get("/")
+    assert "the function charge" in home.text
+    assert "&lt;b&gt;bank&lt;/b&gt;" in home.text
+    assert person.post("/calls/resume", token=token, function="charge").status == 303
+    assert client.pauses() == []
+    assert person.post("/calls/pause", token=token, all="on").status == 303
+    assert fields_of(person.get("/"))["all"] == "on"
+    assert person.post("/calls/resume", **fields_of(person.get("/"))).status == 303
+    assert client.pauses() == []
+    for path in ("/calls/pause", "/calls/resume"):
+        answer = person.post(path, token=token)
+        assert answer.status == 400
+        assert "give a host, a function or both" in answer.text
