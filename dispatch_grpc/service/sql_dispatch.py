@@ -162,7 +162,8 @@ BEGIN
         RETURN known.ids;
     END IF;
     IF EXISTS (SELECT FROM unnest(delays) AS delay WHERE delay > '0') THEN
-        UPDATE calls SET next_at = created + delay FROM unnest(ids, delays) AS call (id, delay)
+        UPDATE calls SET next_at = created + delay, starts_at = created + delay
+        FROM unnest(ids, delays) AS call (id, delay)
         WHERE calls.id = call.id AND delay > '0';
         UPDATE pgqueuer SET execute_after = created + delay
         FROM unnest(lanes, payloads, delays) AS call (lane, payload, delay)
