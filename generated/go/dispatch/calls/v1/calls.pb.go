@@ -133,8 +133,12 @@ type CallInfo struct {
 	// Correlation id, as in the Call. A function knows by it which of the calls
 	// that it made this one is.
 	CorrelationId uint64 `protobuf:"varint,16,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Id of the call of which this one is a rerun. Empty when it is none.
+	RerunOfDispatchId string `protobuf:"bytes,21,opt,name=rerun_of_dispatch_id,json=rerunOfDispatchId,proto3" json:"rerun_of_dispatch_id,omitempty"`
+	// Id of the last rerun of this call. Empty when there is none.
+	RerunAsDispatchId string `protobuf:"bytes,22,opt,name=rerun_as_dispatch_id,json=rerunAsDispatchId,proto3" json:"rerun_as_dispatch_id,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CallInfo) Reset() {
@@ -279,6 +283,20 @@ func (x *CallInfo) GetCorrelationId() uint64 {
 	return 0
 }
 
+func (x *CallInfo) GetRerunOfDispatchId() string {
+	if x != nil {
+		return x.RerunOfDispatchId
+	}
+	return ""
+}
+
+func (x *CallInfo) GetRerunAsDispatchId() string {
+	if x != nil {
+		return x.RerunAsDispatchId
+	}
+	return ""
+}
+
 // A GetCallRequest names a call.
 type GetCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -392,7 +410,10 @@ type ListCallsRequest struct {
 	// Largest number of calls to return, from 1 to 1000. 100 when it is not set.
 	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Where to go on: the next_page_token of the page before.
-	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only dead letters: calls without a parent that failed, and were neither
+	// cancelled nor rerun.
+	Dead          bool `protobuf:"varint,21,opt,name=dead,proto3" json:"dead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +509,13 @@ func (x *ListCallsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListCallsRequest) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
 }
 
 // A ListCallsResponse is a page of calls.
@@ -936,11 +964,892 @@ func (x *CompleteCallResponse) GetCall() *CallInfo {
 	return nil
 }
 
+// A RerunCallRequest names a call to run again.
+type RerunCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the call. Required.
+	DispatchId    string `protobuf:"bytes,1,opt,name=dispatch_id,json=dispatchId,proto3" json:"dispatch_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunCallRequest) Reset() {
+	*x = RerunCallRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunCallRequest) ProtoMessage() {}
+
+func (x *RerunCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunCallRequest.ProtoReflect.Descriptor instead.
+func (*RerunCallRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RerunCallRequest) GetDispatchId() string {
+	if x != nil {
+		return x.DispatchId
+	}
+	return ""
+}
+
+// A RerunCallResponse names the new call.
+type RerunCallResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the new call.
+	DispatchId    string `protobuf:"bytes,1,opt,name=dispatch_id,json=dispatchId,proto3" json:"dispatch_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunCallResponse) Reset() {
+	*x = RerunCallResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunCallResponse) ProtoMessage() {}
+
+func (x *RerunCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunCallResponse.ProtoReflect.Descriptor instead.
+func (*RerunCallResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RerunCallResponse) GetDispatchId() string {
+	if x != nil {
+		return x.DispatchId
+	}
+	return ""
+}
+
+// A CallFilter selects finished calls. What is not set does not matter.
+type CallFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls of this status.
+	Status v1.Status `protobuf:"varint,1,opt,name=status,proto3,enum=dispatch.sdk.v1.Status" json:"status,omitempty"`
+	// Calls of this function.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// Calls of this endpoint.
+	Endpoint string `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// Calls recorded at this time or later.
+	CreatedAfter *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_after,json=createdAfter,proto3" json:"created_after,omitempty"`
+	// Calls recorded before this time.
+	CreatedBefore *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_before,json=createdBefore,proto3" json:"created_before,omitempty"`
+	// Calls that finished before this time: the as_of_time of the count, so that
+	// no other calls are selected than were counted.
+	FinishedBefore *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=finished_before,json=finishedBefore,proto3" json:"finished_before,omitempty"`
+	// Only dead letters, as in ListCallsRequest.
+	Dead          bool `protobuf:"varint,7,opt,name=dead,proto3" json:"dead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallFilter) Reset() {
+	*x = CallFilter{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallFilter) ProtoMessage() {}
+
+func (x *CallFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallFilter.ProtoReflect.Descriptor instead.
+func (*CallFilter) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CallFilter) GetStatus() v1.Status {
+	if x != nil {
+		return x.Status
+	}
+	return v1.Status(0)
+}
+
+func (x *CallFilter) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *CallFilter) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *CallFilter) GetCreatedAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAfter
+	}
+	return nil
+}
+
+func (x *CallFilter) GetCreatedBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedBefore
+	}
+	return nil
+}
+
+func (x *CallFilter) GetFinishedBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishedBefore
+	}
+	return nil
+}
+
+func (x *CallFilter) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
+}
+
+// A RerunCallsRequest selects calls to run again.
+type RerunCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls. Without the status STATUS_OK only dead letters are rerun.
+	Filter *CallFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Whether to count the calls, and rerun none.
+	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Largest number of calls that may be left to rerun: the count, less what the
+	// pages before did. Required unless validate_only. FAILED_PRECONDITION when
+	// there are more, and then none of this page is rerun.
+	ExpectedCount *int64 `protobuf:"varint,3,opt,name=expected_count,json=expectedCount,proto3,oneof" json:"expected_count,omitempty"`
+	// Largest number of calls to rerun in this request, from 1 to 1000. 1000 when
+	// it is not set.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunCallsRequest) Reset() {
+	*x = RerunCallsRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunCallsRequest) ProtoMessage() {}
+
+func (x *RerunCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunCallsRequest.ProtoReflect.Descriptor instead.
+func (*RerunCallsRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RerunCallsRequest) GetFilter() *CallFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *RerunCallsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *RerunCallsRequest) GetExpectedCount() int64 {
+	if x != nil && x.ExpectedCount != nil {
+		return *x.ExpectedCount
+	}
+	return 0
+}
+
+func (x *RerunCallsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *RerunCallsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A RerunCallsResponse tells what a page of calls became.
+type RerunCallsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of calls of this page that were rerun, or counted.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// What asks for the next page. Empty when this is the last; a page may be
+	// empty although others follow.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The finished_before of the filter, or else when the first page was asked
+	// for. All pages hold calls that finished before it.
+	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunCallsResponse) Reset() {
+	*x = RerunCallsResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunCallsResponse) ProtoMessage() {}
+
+func (x *RerunCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunCallsResponse.ProtoReflect.Descriptor instead.
+func (*RerunCallsResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RerunCallsResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *RerunCallsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *RerunCallsResponse) GetAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return nil
+}
+
+// A PurgeCallsRequest selects calls to delete.
+type PurgeCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls. At least one of its fields other than finished_before must be
+	// set.
+	Filter *CallFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Whether to count the calls, and delete none.
+	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Largest number of calls that may be left to delete, as in
+	// RerunCallsRequest.
+	ExpectedCount *int64 `protobuf:"varint,3,opt,name=expected_count,json=expectedCount,proto3,oneof" json:"expected_count,omitempty"`
+	// Largest number of calls to delete in this request, from 1 to 1000. 1000
+	// when it is not set.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeCallsRequest) Reset() {
+	*x = PurgeCallsRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeCallsRequest) ProtoMessage() {}
+
+func (x *PurgeCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeCallsRequest.ProtoReflect.Descriptor instead.
+func (*PurgeCallsRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PurgeCallsRequest) GetFilter() *CallFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *PurgeCallsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *PurgeCallsRequest) GetExpectedCount() int64 {
+	if x != nil && x.ExpectedCount != nil {
+		return *x.ExpectedCount
+	}
+	return 0
+}
+
+func (x *PurgeCallsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *PurgeCallsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A PurgeCallsResponse tells what a page of calls became.
+type PurgeCallsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of calls of this page that were deleted, or counted.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// What asks for the next page, as in RerunCallsResponse.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// As in RerunCallsResponse.
+	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeCallsResponse) Reset() {
+	*x = PurgeCallsResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeCallsResponse) ProtoMessage() {}
+
+func (x *PurgeCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeCallsResponse.ProtoReflect.Descriptor instead.
+func (*PurgeCallsResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PurgeCallsResponse) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *PurgeCallsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *PurgeCallsResponse) GetAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return nil
+}
+
+// A Pause has no calls begin.
+type Pause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Host whose calls are paused, as the URL of an endpoint without its path.
+	// Empty for all hosts.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Function whose calls are paused. Empty for all functions.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// When the pause began.
+	PauseTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	// Why, as the one who paused wrote it.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Pause) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Pause) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Pause) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// A PauseCallsRequest says what to pause: the calls of a host, of a function,
+// or of both together; or all calls.
+type PauseCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// URL of an endpoint; its path does not matter.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Name of a function.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// Whether to pause all calls. Required when neither host nor function is set,
+	// so that nobody does so by mistake.
+	All bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	// Why, for those who look at the pauses. At most 500 characters.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseCallsRequest) Reset() {
+	*x = PauseCallsRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseCallsRequest) ProtoMessage() {}
+
+func (x *PauseCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseCallsRequest.ProtoReflect.Descriptor instead.
+func (*PauseCallsRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PauseCallsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *PauseCallsRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *PauseCallsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PauseCallsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// A PauseCallsResponse holds the pause.
+type PauseCallsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pause.
+	Pause         *Pause `protobuf:"bytes,1,opt,name=pause,proto3" json:"pause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseCallsResponse) Reset() {
+	*x = PauseCallsResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseCallsResponse) ProtoMessage() {}
+
+func (x *PauseCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseCallsResponse.ProtoReflect.Descriptor instead.
+func (*PauseCallsResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PauseCallsResponse) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+// A ResumeCallsRequest names a pause by what it is of.
+type ResumeCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the PauseCallsRequest.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// As in the PauseCallsRequest.
+	Function string `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
+	// Whether to end all pauses.
+	All           bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeCallsRequest) Reset() {
+	*x = ResumeCallsRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeCallsRequest) ProtoMessage() {}
+
+func (x *ResumeCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeCallsRequest.ProtoReflect.Descriptor instead.
+func (*ResumeCallsRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResumeCallsRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ResumeCallsRequest) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *ResumeCallsRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+// A ResumeCallsResponse holds what has ended.
+type ResumeCallsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pauses that have ended.
+	Pauses        []*Pause `protobuf:"bytes,1,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeCallsResponse) Reset() {
+	*x = ResumeCallsResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeCallsResponse) ProtoMessage() {}
+
+func (x *ResumeCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeCallsResponse.ProtoReflect.Descriptor instead.
+func (*ResumeCallsResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ResumeCallsResponse) GetPauses() []*Pause {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
+// A ListPausesRequest asks for all pauses.
+type ListPausesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPausesRequest) Reset() {
+	*x = ListPausesRequest{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPausesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPausesRequest) ProtoMessage() {}
+
+func (x *ListPausesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPausesRequest.ProtoReflect.Descriptor instead.
+func (*ListPausesRequest) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{24}
+}
+
+// A ListPausesResponse holds the pauses.
+type ListPausesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pauses, the oldest first.
+	Pauses        []*Pause `protobuf:"bytes,1,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPausesResponse) Reset() {
+	*x = ListPausesResponse{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPausesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPausesResponse) ProtoMessage() {}
+
+func (x *ListPausesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPausesResponse.ProtoReflect.Descriptor instead.
+func (*ListPausesResponse) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListPausesResponse) GetPauses() []*Pause {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
 var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x06\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -961,12 +1870,14 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x06result\x18\x0e \x01(\v2\x1b.dispatch.sdk.v1.CallResultR\x06result\x125\n" +
 	"\n" +
 	"last_error\x18\x0f \x01(\v2\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n" +
-	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\"1\n" +
+	"\x0ecorrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12/\n" +
+	"\x14rerun_of_dispatch_id\x18\x15 \x01(\tR\x11rerunOfDispatchId\x12/\n" +
+	"\x14rerun_as_dispatch_id\x18\x16 \x01(\tR\x11rerunAsDispatchId\"1\n" +
 	"\x0eGetCallRequest\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\"B\n" +
 	"\x0fGetCallResponse\x12/\n" +
-	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\x9d\x03\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"\xb1\x03\n" +
 	"\x10ListCallsRequest\x122\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n" +
@@ -977,7 +1888,8 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x12parent_dispatch_id\x18\a \x01(\tR\x10parentDispatchId\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\t \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\x12\x12\n" +
+	"\x04dead\x18\x15 \x01(\bR\x04dead\"n\n" +
 	"\x11ListCallsResponse\x121\n" +
 	"\x05calls\x18\x01 \x03(\v2\x1b.dispatch.calls.v1.CallInfoR\x05calls\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
@@ -1001,20 +1913,93 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\v2\x16.dispatch.sdk.v1.ErrorH\x00R\x05errorB\b\n" +
 	"\x06result\"G\n" +
 	"\x14CompleteCallResponse\x12/\n" +
-	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call*\x87\x01\n" +
+	"\x04call\x18\x01 \x01(\v2\x1b.dispatch.calls.v1.CallInfoR\x04call\"3\n" +
+	"\x10RerunCallRequest\x12\x1f\n" +
+	"\vdispatch_id\x18\x01 \x01(\tR\n" +
+	"dispatchId\"4\n" +
+	"\x11RerunCallResponse\x12\x1f\n" +
+	"\vdispatch_id\x18\x01 \x01(\tR\n" +
+	"dispatchId\"\xd2\x02\n" +
+	"\n" +
+	"CallFilter\x12/\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x1a\n" +
+	"\bendpoint\x18\x03 \x01(\tR\bendpoint\x12?\n" +
+	"\rcreated_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fcreatedAfter\x12A\n" +
+	"\x0ecreated_before\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rcreatedBefore\x12C\n" +
+	"\x0ffinished_before\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0efinishedBefore\x12\x12\n" +
+	"\x04dead\x18\a \x01(\bR\x04dead\"\xea\x01\n" +
+	"\x11RerunCallsRequest\x125\n" +
+	"\x06filter\x18\x01 \x01(\v2\x1d.dispatch.calls.v1.CallFilterR\x06filter\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12*\n" +
+	"\x0eexpected_count\x18\x03 \x01(\x03H\x00R\rexpectedCount\x88\x01\x01\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageTokenB\x11\n" +
+	"\x0f_expected_count\"\x8c\x01\n" +
+	"\x12RerunCallsResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x128\n" +
+	"\n" +
+	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"\xea\x01\n" +
+	"\x11PurgeCallsRequest\x125\n" +
+	"\x06filter\x18\x01 \x01(\v2\x1d.dispatch.calls.v1.CallFilterR\x06filter\x12#\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12*\n" +
+	"\x0eexpected_count\x18\x03 \x01(\x03H\x00R\rexpectedCount\x88\x01\x01\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageTokenB\x11\n" +
+	"\x0f_expected_count\"\x8c\x01\n" +
+	"\x12PurgeCallsResponse\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x128\n" +
+	"\n" +
+	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"\x8a\x01\n" +
+	"\x05Pause\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x129\n" +
+	"\n" +
+	"pause_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"m\n" +
+	"\x11PauseCallsRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"D\n" +
+	"\x12PauseCallsResponse\x12.\n" +
+	"\x05pause\x18\x01 \x01(\v2\x18.dispatch.calls.v1.PauseR\x05pause\"V\n" +
+	"\x12ResumeCallsRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\"G\n" +
+	"\x13ResumeCallsResponse\x120\n" +
+	"\x06pauses\x18\x01 \x03(\v2\x18.dispatch.calls.v1.PauseR\x06pauses\"\x13\n" +
+	"\x11ListPausesRequest\"F\n" +
+	"\x12ListPausesResponse\x120\n" +
+	"\x06pauses\x18\x01 \x03(\v2\x18.dispatch.calls.v1.PauseR\x06pauses*\x87\x01\n" +
 	"\tCallState\x12\x1a\n" +
 	"\x16CALL_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CALL_STATE_QUEUED\x10\x01\x12\x16\n" +
 	"\x12CALL_STATE_RUNNING\x10\x02\x12\x16\n" +
 	"\x12CALL_STATE_WAITING\x10\x03\x12\x17\n" +
-	"\x13CALL_STATE_FINISHED\x10\x042\xd2\x03\n" +
+	"\x13CALL_STATE_FINISHED\x10\x042\x80\b\n" +
 	"\vCallService\x12R\n" +
 	"\aGetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n" +
 	"\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n" +
 	"\bWaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n" +
 	"\n" +
 	"CancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12a\n" +
-	"\fCompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a'.dispatch.calls.v1.CompleteCallResponse\"\x00B>Z<dispatch-grpc.example/generated/go/dispatch/calls/v1;callsv1b\x06proto3"
+	"\fCompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a'.dispatch.calls.v1.CompleteCallResponse\"\x00\x12X\n" +
+	"\tRerunCall\x12#.dispatch.calls.v1.RerunCallRequest\x1a$.dispatch.calls.v1.RerunCallResponse\"\x00\x12[\n" +
+	"\n" +
+	"RerunCalls\x12$.dispatch.calls.v1.RerunCallsRequest\x1a%.dispatch.calls.v1.RerunCallsResponse\"\x00\x12[\n" +
+	"\n" +
+	"PurgeCalls\x12$.dispatch.calls.v1.PurgeCallsRequest\x1a%.dispatch.calls.v1.PurgeCallsResponse\"\x00\x12[\n" +
+	"\n" +
+	"PauseCalls\x12$.dispatch.calls.v1.PauseCallsRequest\x1a%.dispatch.calls.v1.PauseCallsResponse\"\x00\x12^\n" +
+	"\vResumeCalls\x12%.dispatch.calls.v1.ResumeCallsRequest\x1a&.dispatch.calls.v1.ResumeCallsResponse\"\x00\x12[\n" +
+	"\n" +
+	"ListPauses\x12$.dispatch.calls.v1.ListPausesRequest\x1a%.dispatch.calls.v1.ListPausesResponse\"\x00B>Z<dispatch-grpc.example/generated/go/dispatch/calls/v1;callsv1b\x06proto3"
 
 var (
 	file_dispatch_calls_v1_calls_proto_rawDescOnce sync.Once
@@ -1029,7 +2014,7 @@ func file_dispatch_calls_v1_calls_proto_rawDescGZIP() []byte {
 }
 
 var file_dispatch_calls_v1_calls_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(CallState)(0),                // 0: dispatch.calls.v1.CallState
 	(*CallInfo)(nil),              // 1: dispatch.calls.v1.CallInfo
@@ -1044,49 +2029,87 @@ var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(*Pending)(nil),               // 10: dispatch.calls.v1.Pending
 	(*CompleteCallRequest)(nil),   // 11: dispatch.calls.v1.CompleteCallRequest
 	(*CompleteCallResponse)(nil),  // 12: dispatch.calls.v1.CompleteCallResponse
-	(v1.Status)(0),                // 13: dispatch.sdk.v1.Status
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.CallResult)(nil),         // 15: dispatch.sdk.v1.CallResult
-	(*v1.Error)(nil),              // 16: dispatch.sdk.v1.Error
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
-	(*anypb.Any)(nil),             // 18: google.protobuf.Any
+	(*RerunCallRequest)(nil),      // 13: dispatch.calls.v1.RerunCallRequest
+	(*RerunCallResponse)(nil),     // 14: dispatch.calls.v1.RerunCallResponse
+	(*CallFilter)(nil),            // 15: dispatch.calls.v1.CallFilter
+	(*RerunCallsRequest)(nil),     // 16: dispatch.calls.v1.RerunCallsRequest
+	(*RerunCallsResponse)(nil),    // 17: dispatch.calls.v1.RerunCallsResponse
+	(*PurgeCallsRequest)(nil),     // 18: dispatch.calls.v1.PurgeCallsRequest
+	(*PurgeCallsResponse)(nil),    // 19: dispatch.calls.v1.PurgeCallsResponse
+	(*Pause)(nil),                 // 20: dispatch.calls.v1.Pause
+	(*PauseCallsRequest)(nil),     // 21: dispatch.calls.v1.PauseCallsRequest
+	(*PauseCallsResponse)(nil),    // 22: dispatch.calls.v1.PauseCallsResponse
+	(*ResumeCallsRequest)(nil),    // 23: dispatch.calls.v1.ResumeCallsRequest
+	(*ResumeCallsResponse)(nil),   // 24: dispatch.calls.v1.ResumeCallsResponse
+	(*ListPausesRequest)(nil),     // 25: dispatch.calls.v1.ListPausesRequest
+	(*ListPausesResponse)(nil),    // 26: dispatch.calls.v1.ListPausesResponse
+	(v1.Status)(0),                // 27: dispatch.sdk.v1.Status
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*v1.CallResult)(nil),         // 29: dispatch.sdk.v1.CallResult
+	(*v1.Error)(nil),              // 30: dispatch.sdk.v1.Error
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 32: google.protobuf.Any
 }
 var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	0,  // 0: dispatch.calls.v1.CallInfo.state:type_name -> dispatch.calls.v1.CallState
-	13, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
-	14, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
-	14, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
-	14, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
-	14, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
-	15, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
-	16, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
+	27, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
+	28, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
+	28, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
+	28, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
+	28, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
+	29, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
+	30, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
 	1,  // 8: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
 	0,  // 9: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	13, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	14, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	14, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	27, // 10: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	28, // 11: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	28, // 12: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
 	1,  // 13: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	17, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	31, // 14: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
 	1,  // 15: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
 	1,  // 16: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	18, // 17: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
-	16, // 18: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
+	32, // 17: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
+	30, // 18: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
 	1,  // 19: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	2,  // 20: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	4,  // 21: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	6,  // 22: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	8,  // 23: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	11, // 24: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
-	3,  // 25: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	5,  // 26: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	7,  // 27: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	9,  // 28: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	12, // 29: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	27, // 20: dispatch.calls.v1.CallFilter.status:type_name -> dispatch.sdk.v1.Status
+	28, // 21: dispatch.calls.v1.CallFilter.created_after:type_name -> google.protobuf.Timestamp
+	28, // 22: dispatch.calls.v1.CallFilter.created_before:type_name -> google.protobuf.Timestamp
+	28, // 23: dispatch.calls.v1.CallFilter.finished_before:type_name -> google.protobuf.Timestamp
+	15, // 24: dispatch.calls.v1.RerunCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
+	28, // 25: dispatch.calls.v1.RerunCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	15, // 26: dispatch.calls.v1.PurgeCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
+	28, // 27: dispatch.calls.v1.PurgeCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	28, // 28: dispatch.calls.v1.Pause.pause_time:type_name -> google.protobuf.Timestamp
+	20, // 29: dispatch.calls.v1.PauseCallsResponse.pause:type_name -> dispatch.calls.v1.Pause
+	20, // 30: dispatch.calls.v1.ResumeCallsResponse.pauses:type_name -> dispatch.calls.v1.Pause
+	20, // 31: dispatch.calls.v1.ListPausesResponse.pauses:type_name -> dispatch.calls.v1.Pause
+	2,  // 32: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	4,  // 33: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	6,  // 34: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	8,  // 35: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	11, // 36: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
+	13, // 37: dispatch.calls.v1.CallService.RerunCall:input_type -> dispatch.calls.v1.RerunCallRequest
+	16, // 38: dispatch.calls.v1.CallService.RerunCalls:input_type -> dispatch.calls.v1.RerunCallsRequest
+	18, // 39: dispatch.calls.v1.CallService.PurgeCalls:input_type -> dispatch.calls.v1.PurgeCallsRequest
+	21, // 40: dispatch.calls.v1.CallService.PauseCalls:input_type -> dispatch.calls.v1.PauseCallsRequest
+	23, // 41: dispatch.calls.v1.CallService.ResumeCalls:input_type -> dispatch.calls.v1.ResumeCallsRequest
+	25, // 42: dispatch.calls.v1.CallService.ListPauses:input_type -> dispatch.calls.v1.ListPausesRequest
+	3,  // 43: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	5,  // 44: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	7,  // 45: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	9,  // 46: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	12, // 47: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
+	14, // 48: dispatch.calls.v1.CallService.RerunCall:output_type -> dispatch.calls.v1.RerunCallResponse
+	17, // 49: dispatch.calls.v1.CallService.RerunCalls:output_type -> dispatch.calls.v1.RerunCallsResponse
+	19, // 50: dispatch.calls.v1.CallService.PurgeCalls:output_type -> dispatch.calls.v1.PurgeCallsResponse
+	22, // 51: dispatch.calls.v1.CallService.PauseCalls:output_type -> dispatch.calls.v1.PauseCallsResponse
+	24, // 52: dispatch.calls.v1.CallService.ResumeCalls:output_type -> dispatch.calls.v1.ResumeCallsResponse
+	26, // 53: dispatch.calls.v1.CallService.ListPauses:output_type -> dispatch.calls.v1.ListPausesResponse
+	43, // [43:54] is the sub-list for method output_type
+	32, // [32:43] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }
@@ -1098,13 +2121,15 @@ func file_dispatch_calls_v1_calls_proto_init() {
 		(*CompleteCallRequest_Output)(nil),
 		(*CompleteCallRequest_Error)(nil),
 	}
+	file_dispatch_calls_v1_calls_proto_msgTypes[15].OneofWrappers = []any{}
+	file_dispatch_calls_v1_calls_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dispatch_calls_v1_calls_proto_rawDesc), len(file_dispatch_calls_v1_calls_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

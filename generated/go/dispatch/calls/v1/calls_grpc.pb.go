@@ -29,6 +29,12 @@ const (
 	CallService_WaitCall_FullMethodName     = "/dispatch.calls.v1.CallService/WaitCall"
 	CallService_CancelCall_FullMethodName   = "/dispatch.calls.v1.CallService/CancelCall"
 	CallService_CompleteCall_FullMethodName = "/dispatch.calls.v1.CallService/CompleteCall"
+	CallService_RerunCall_FullMethodName    = "/dispatch.calls.v1.CallService/RerunCall"
+	CallService_RerunCalls_FullMethodName   = "/dispatch.calls.v1.CallService/RerunCalls"
+	CallService_PurgeCalls_FullMethodName   = "/dispatch.calls.v1.CallService/PurgeCalls"
+	CallService_PauseCalls_FullMethodName   = "/dispatch.calls.v1.CallService/PauseCalls"
+	CallService_ResumeCalls_FullMethodName  = "/dispatch.calls.v1.CallService/ResumeCalls"
+	CallService_ListPauses_FullMethodName   = "/dispatch.calls.v1.CallService/ListPauses"
 )
 
 // CallServiceClient is the client API for CallService service.
@@ -58,6 +64,32 @@ type CallServiceClient interface {
 	// The same request may be sent again. FAILED_PRECONDITION when the call has
 	// finished with another result. NOT_FOUND as for GetCall.
 	CompleteCall(ctx context.Context, in *CompleteCallRequest, opts ...grpc.CallOption) (*CompleteCallResponse, error)
+	// RerunCall dispatches a finished call again, as a new call without a parent:
+	// same endpoint, function, version and input. After a tail call these are the
+	// ones of the function that took over. It expires after as long a time as the
+	// finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+	// call has not finished. As for Dispatch, a request with the metadata
+	// idempotency-key of an earlier request gets the id of that one.
+	RerunCall(ctx context.Context, in *RerunCallRequest, opts ...grpc.CallOption) (*RerunCallResponse, error)
+	// RerunCalls dispatches finished calls again, each as RerunCall does, the
+	// oldest first, a page for each request. It takes calls without a parent that
+	// have not been rerun, so that sending a request again reruns no call twice.
+	// Count them with validate_only first.
+	RerunCalls(ctx context.Context, in *RerunCallsRequest, opts ...grpc.CallOption) (*RerunCallsResponse, error)
+	// PurgeCalls deletes finished calls, the oldest first, a page for each
+	// request. It leaves calls whose results their parents wait for. Count them
+	// with validate_only first.
+	PurgeCalls(ctx context.Context, in *PurgeCallsRequest, opts ...grpc.CallOption) (*PurgeCallsResponse, error)
+	// PauseCalls has no calls begin: of a function, of a host, of a function on a
+	// host, or at all. Calls are still recorded, and wait; they expire as if they
+	// were not paused. Functions that run are not stopped. A pause lasts until it
+	// is resumed, and pausing again changes its reason at most.
+	PauseCalls(ctx context.Context, in *PauseCallsRequest, opts ...grpc.CallOption) (*PauseCallsResponse, error)
+	// ResumeCalls ends a pause, or all of them. Calls that another pause is of
+	// stay paused. NOT_FOUND when there is no such pause.
+	ResumeCalls(ctx context.Context, in *ResumeCallsRequest, opts ...grpc.CallOption) (*ResumeCallsResponse, error)
+	// ListPauses returns the pauses, the oldest first. There are at most 1000.
+	ListPauses(ctx context.Context, in *ListPausesRequest, opts ...grpc.CallOption) (*ListPausesResponse, error)
 }
 
 type callServiceClient struct {
@@ -118,6 +150,66 @@ func (c *callServiceClient) CompleteCall(ctx context.Context, in *CompleteCallRe
 	return out, nil
 }
 
+func (c *callServiceClient) RerunCall(ctx context.Context, in *RerunCallRequest, opts ...grpc.CallOption) (*RerunCallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerunCallResponse)
+	err := c.cc.Invoke(ctx, CallService_RerunCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *callServiceClient) RerunCalls(ctx context.Context, in *RerunCallsRequest, opts ...grpc.CallOption) (*RerunCallsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerunCallsResponse)
+	err := c.cc.Invoke(ctx, CallService_RerunCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *callServiceClient) PurgeCalls(ctx context.Context, in *PurgeCallsRequest, opts ...grpc.CallOption) (*PurgeCallsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeCallsResponse)
+	err := c.cc.Invoke(ctx, CallService_PurgeCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *callServiceClient) PauseCalls(ctx context.Context, in *PauseCallsRequest, opts ...grpc.CallOption) (*PauseCallsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseCallsResponse)
+	err := c.cc.Invoke(ctx, CallService_PauseCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *callServiceClient) ResumeCalls(ctx context.Context, in *ResumeCallsRequest, opts ...grpc.CallOption) (*ResumeCallsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeCallsResponse)
+	err := c.cc.Invoke(ctx, CallService_ResumeCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *callServiceClient) ListPauses(ctx context.Context, in *ListPausesRequest, opts ...grpc.CallOption) (*ListPausesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPausesResponse)
+	err := c.cc.Invoke(ctx, CallService_ListPauses_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CallServiceServer is the server API for CallService service.
 // All implementations must embed UnimplementedCallServiceServer
 // for forward compatibility.
@@ -145,6 +237,32 @@ type CallServiceServer interface {
 	// The same request may be sent again. FAILED_PRECONDITION when the call has
 	// finished with another result. NOT_FOUND as for GetCall.
 	CompleteCall(context.Context, *CompleteCallRequest) (*CompleteCallResponse, error)
+	// RerunCall dispatches a finished call again, as a new call without a parent:
+	// same endpoint, function, version and input. After a tail call these are the
+	// ones of the function that took over. It expires after as long a time as the
+	// finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+	// call has not finished. As for Dispatch, a request with the metadata
+	// idempotency-key of an earlier request gets the id of that one.
+	RerunCall(context.Context, *RerunCallRequest) (*RerunCallResponse, error)
+	// RerunCalls dispatches finished calls again, each as RerunCall does, the
+	// oldest first, a page for each request. It takes calls without a parent that
+	// have not been rerun, so that sending a request again reruns no call twice.
+	// Count them with validate_only first.
+	RerunCalls(context.Context, *RerunCallsRequest) (*RerunCallsResponse, error)
+	// PurgeCalls deletes finished calls, the oldest first, a page for each
+	// request. It leaves calls whose results their parents wait for. Count them
+	// with validate_only first.
+	PurgeCalls(context.Context, *PurgeCallsRequest) (*PurgeCallsResponse, error)
+	// PauseCalls has no calls begin: of a function, of a host, of a function on a
+	// host, or at all. Calls are still recorded, and wait; they expire as if they
+	// were not paused. Functions that run are not stopped. A pause lasts until it
+	// is resumed, and pausing again changes its reason at most.
+	PauseCalls(context.Context, *PauseCallsRequest) (*PauseCallsResponse, error)
+	// ResumeCalls ends a pause, or all of them. Calls that another pause is of
+	// stay paused. NOT_FOUND when there is no such pause.
+	ResumeCalls(context.Context, *ResumeCallsRequest) (*ResumeCallsResponse, error)
+	// ListPauses returns the pauses, the oldest first. There are at most 1000.
+	ListPauses(context.Context, *ListPausesRequest) (*ListPausesResponse, error)
 	mustEmbedUnimplementedCallServiceServer()
 }
 
@@ -169,6 +287,24 @@ func (UnimplementedCallServiceServer) CancelCall(context.Context, *CancelCallReq
 }
 func (UnimplementedCallServiceServer) CompleteCall(context.Context, *CompleteCallRequest) (*CompleteCallResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompleteCall not implemented")
+}
+func (UnimplementedCallServiceServer) RerunCall(context.Context, *RerunCallRequest) (*RerunCallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RerunCall not implemented")
+}
+func (UnimplementedCallServiceServer) RerunCalls(context.Context, *RerunCallsRequest) (*RerunCallsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RerunCalls not implemented")
+}
+func (UnimplementedCallServiceServer) PurgeCalls(context.Context, *PurgeCallsRequest) (*PurgeCallsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeCalls not implemented")
+}
+func (UnimplementedCallServiceServer) PauseCalls(context.Context, *PauseCallsRequest) (*PauseCallsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseCalls not implemented")
+}
+func (UnimplementedCallServiceServer) ResumeCalls(context.Context, *ResumeCallsRequest) (*ResumeCallsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeCalls not implemented")
+}
+func (UnimplementedCallServiceServer) ListPauses(context.Context, *ListPausesRequest) (*ListPausesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPauses not implemented")
 }
 func (UnimplementedCallServiceServer) mustEmbedUnimplementedCallServiceServer() {}
 func (UnimplementedCallServiceServer) testEmbeddedByValue()                     {}
@@ -281,6 +417,114 @@ func _CallService_CompleteCall_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CallService_RerunCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerunCallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).RerunCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_RerunCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).RerunCall(ctx, req.(*RerunCallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CallService_RerunCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerunCallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).RerunCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_RerunCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).RerunCalls(ctx, req.(*RerunCallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CallService_PurgeCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeCallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).PurgeCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_PurgeCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).PurgeCalls(ctx, req.(*PurgeCallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CallService_PauseCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseCallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).PauseCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_PauseCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).PauseCalls(ctx, req.(*PauseCallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CallService_ResumeCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeCallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).ResumeCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_ResumeCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).ResumeCalls(ctx, req.(*ResumeCallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CallService_ListPauses_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPausesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallServiceServer).ListPauses(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CallService_ListPauses_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallServiceServer).ListPauses(ctx, req.(*ListPausesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CallService_ServiceDesc is the grpc.ServiceDesc for CallService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -307,6 +551,30 @@ var CallService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CompleteCall",
 			Handler:    _CallService_CompleteCall_Handler,
+		},
+		{
+			MethodName: "RerunCall",
+			Handler:    _CallService_RerunCall_Handler,
+		},
+		{
+			MethodName: "RerunCalls",
+			Handler:    _CallService_RerunCalls_Handler,
+		},
+		{
+			MethodName: "PurgeCalls",
+			Handler:    _CallService_PurgeCalls_Handler,
+		},
+		{
+			MethodName: "PauseCalls",
+			Handler:    _CallService_PauseCalls_Handler,
+		},
+		{
+			MethodName: "ResumeCalls",
+			Handler:    _CallService_ResumeCalls_Handler,
+		},
+		{
+			MethodName: "ListPauses",
+			Handler:    _CallService_ListPauses_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

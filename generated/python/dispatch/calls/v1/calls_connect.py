@@ -21,7 +21,7 @@ from connectrpc.protocol import ProtocolType
 from connectrpc.server import ConnectASGIApplication, ConnectWSGIApplication, DEFAULT_READ_MAX_BYTES, Endpoint, EndpointSync
 from pyqwest import Client, SyncClient
 
-from .calls_pb2 import CancelCallRequest, CancelCallResponse, CompleteCallRequest, CompleteCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, WaitCallRequest, WaitCallResponse
+from .calls_pb2 import CancelCallRequest, CancelCallResponse, CompleteCallRequest, CompleteCallResponse, GetCallRequest, GetCallResponse, ListCallsRequest, ListCallsResponse, ListPausesRequest, ListPausesResponse, PauseCallsRequest, PauseCallsResponse, PurgeCallsRequest, PurgeCallsResponse, RerunCallRequest, RerunCallResponse, RerunCallsRequest, RerunCallsResponse, ResumeCallsRequest, ResumeCallsResponse, WaitCallRequest, WaitCallResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -79,6 +79,56 @@ class CallService(Protocol):
 
         The same request may be sent again. FAILED_PRECONDITION when the call has
         finished with another result. NOT_FOUND as for GetCall.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def rerun_call(self, request: RerunCallRequest, ctx: RequestContext[RerunCallRequest, RerunCallResponse], /) -> RerunCallResponse:
+        """
+        RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def rerun_calls(self, request: RerunCallsRequest, ctx: RequestContext[RerunCallsRequest, RerunCallsResponse], /) -> RerunCallsResponse:
+        """
+        RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def purge_calls(self, request: PurgeCallsRequest, ctx: RequestContext[PurgeCallsRequest, PurgeCallsResponse], /) -> PurgeCallsResponse:
+        """
+        PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def pause_calls(self, request: PauseCallsRequest, ctx: RequestContext[PauseCallsRequest, PauseCallsResponse], /) -> PauseCallsResponse:
+        """
+        PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def resume_calls(self, request: ResumeCallsRequest, ctx: RequestContext[ResumeCallsRequest, ResumeCallsResponse], /) -> ResumeCallsResponse:
+        """
+        ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    async def list_pauses(self, request: ListPausesRequest, ctx: RequestContext[ListPausesRequest, ListPausesResponse], /) -> ListPausesResponse:
+        """
+        ListPauses returns the pauses, the oldest first. There are at most 1000.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -150,6 +200,72 @@ class CallServiceASGIApplication(ConnectASGIApplication[CallService]):
                         stream_type=StreamType.UNARY,
                     ),
                     function=svc.complete_call,
+                ),
+                "/dispatch.calls.v1.CallService/RerunCall": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RerunCall",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=RerunCallRequest,
+                        output=RerunCallResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.rerun_call,
+                ),
+                "/dispatch.calls.v1.CallService/RerunCalls": Endpoint.unary(
+                    method=MethodInfo(
+                        name="RerunCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=RerunCallsRequest,
+                        output=RerunCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.rerun_calls,
+                ),
+                "/dispatch.calls.v1.CallService/PurgeCalls": Endpoint.unary(
+                    method=MethodInfo(
+                        name="PurgeCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=PurgeCallsRequest,
+                        output=PurgeCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.purge_calls,
+                ),
+                "/dispatch.calls.v1.CallService/PauseCalls": Endpoint.unary(
+                    method=MethodInfo(
+                        name="PauseCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=PauseCallsRequest,
+                        output=PauseCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.pause_calls,
+                ),
+                "/dispatch.calls.v1.CallService/ResumeCalls": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ResumeCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=ResumeCallsRequest,
+                        output=ResumeCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.resume_calls,
+                ),
+                "/dispatch.calls.v1.CallService/ListPauses": Endpoint.unary(
+                    method=MethodInfo(
+                        name="ListPauses",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=ListPausesRequest,
+                        output=ListPausesResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=svc.list_pauses,
                 ),
             },
             interceptors=interceptors,
@@ -318,6 +434,158 @@ class CallServiceClient(ConnectClient):
             headers=headers,
             timeout_ms=timeout_ms,
         )
+    async def rerun_call(
+        self,
+        request: RerunCallRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RerunCallResponse:
+        """
+        RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RerunCall",
+                service_name="dispatch.calls.v1.CallService",
+                input=RerunCallRequest,
+                output=RerunCallResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def rerun_calls(
+        self,
+        request: RerunCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RerunCallsResponse:
+        """
+        RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RerunCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=RerunCallsRequest,
+                output=RerunCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def purge_calls(
+        self,
+        request: PurgeCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PurgeCallsResponse:
+        """
+        PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PurgeCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=PurgeCallsRequest,
+                output=PurgeCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def pause_calls(
+        self,
+        request: PauseCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PauseCallsResponse:
+        """
+        PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PauseCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=PauseCallsRequest,
+                output=PauseCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def resume_calls(
+        self,
+        request: ResumeCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ResumeCallsResponse:
+        """
+        ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ResumeCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=ResumeCallsRequest,
+                output=ResumeCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    async def list_pauses(
+        self,
+        request: ListPausesRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ListPausesResponse:
+        """
+        ListPauses returns the pauses, the oldest first. There are at most 1000.
+        """
+        return await self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListPauses",
+                service_name="dispatch.calls.v1.CallService",
+                input=ListPausesRequest,
+                output=ListPausesResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
 
 class CallServiceSync(Protocol):
     """
@@ -361,6 +629,56 @@ class CallServiceSync(Protocol):
 
         The same request may be sent again. FAILED_PRECONDITION when the call has
         finished with another result. NOT_FOUND as for GetCall.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def rerun_call(self, request: RerunCallRequest, ctx: RequestContext[RerunCallRequest, RerunCallResponse], /) -> RerunCallResponse:
+        """
+        RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def rerun_calls(self, request: RerunCallsRequest, ctx: RequestContext[RerunCallsRequest, RerunCallsResponse], /) -> RerunCallsResponse:
+        """
+        RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def purge_calls(self, request: PurgeCallsRequest, ctx: RequestContext[PurgeCallsRequest, PurgeCallsResponse], /) -> PurgeCallsResponse:
+        """
+        PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def pause_calls(self, request: PauseCallsRequest, ctx: RequestContext[PauseCallsRequest, PauseCallsResponse], /) -> PauseCallsResponse:
+        """
+        PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def resume_calls(self, request: ResumeCallsRequest, ctx: RequestContext[ResumeCallsRequest, ResumeCallsResponse], /) -> ResumeCallsResponse:
+        """
+        ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+        raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
+
+    def list_pauses(self, request: ListPausesRequest, ctx: RequestContext[ListPausesRequest, ListPausesResponse], /) -> ListPausesResponse:
+        """
+        ListPauses returns the pauses, the oldest first. There are at most 1000.
         """
         raise ConnectError(Code.UNIMPLEMENTED, 'Not implemented')
 
@@ -430,6 +748,72 @@ class CallServiceWSGIApplication(ConnectWSGIApplication):
                         stream_type=StreamType.UNARY,
                     ),
                     function=service.complete_call,
+                ),
+                "/dispatch.calls.v1.CallService/RerunCall": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RerunCall",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=RerunCallRequest,
+                        output=RerunCallResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.rerun_call,
+                ),
+                "/dispatch.calls.v1.CallService/RerunCalls": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="RerunCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=RerunCallsRequest,
+                        output=RerunCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.rerun_calls,
+                ),
+                "/dispatch.calls.v1.CallService/PurgeCalls": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="PurgeCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=PurgeCallsRequest,
+                        output=PurgeCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.purge_calls,
+                ),
+                "/dispatch.calls.v1.CallService/PauseCalls": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="PauseCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=PauseCallsRequest,
+                        output=PauseCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.pause_calls,
+                ),
+                "/dispatch.calls.v1.CallService/ResumeCalls": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ResumeCalls",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=ResumeCallsRequest,
+                        output=ResumeCallsResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.resume_calls,
+                ),
+                "/dispatch.calls.v1.CallService/ListPauses": EndpointSync.unary(
+                    method=MethodInfo(
+                        name="ListPauses",
+                        service_name="dispatch.calls.v1.CallService",
+                        input=ListPausesRequest,
+                        output=ListPausesResponse,
+                        idempotency_level=IdempotencyLevel.UNKNOWN,
+                        stream_type=StreamType.UNARY,
+                    ),
+                    function=service.list_pauses,
                 ),
             },
             interceptors=interceptors,
@@ -592,6 +976,158 @@ class CallServiceClientSync(ConnectClientSync):
                 service_name="dispatch.calls.v1.CallService",
                 input=CompleteCallRequest,
                 output=CompleteCallResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def rerun_call(
+        self,
+        request: RerunCallRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RerunCallResponse:
+        """
+        RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RerunCall",
+                service_name="dispatch.calls.v1.CallService",
+                input=RerunCallRequest,
+                output=RerunCallResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def rerun_calls(
+        self,
+        request: RerunCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> RerunCallsResponse:
+        """
+        RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="RerunCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=RerunCallsRequest,
+                output=RerunCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def purge_calls(
+        self,
+        request: PurgeCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PurgeCallsResponse:
+        """
+        PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PurgeCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=PurgeCallsRequest,
+                output=PurgeCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def pause_calls(
+        self,
+        request: PauseCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> PauseCallsResponse:
+        """
+        PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="PauseCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=PauseCallsRequest,
+                output=PauseCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def resume_calls(
+        self,
+        request: ResumeCallsRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ResumeCallsResponse:
+        """
+        ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ResumeCalls",
+                service_name="dispatch.calls.v1.CallService",
+                input=ResumeCallsRequest,
+                output=ResumeCallsResponse,
+                idempotency_level=IdempotencyLevel.UNKNOWN,
+                stream_type=StreamType.UNARY,
+            ),
+            headers=headers,
+            timeout_ms=timeout_ms,
+        )
+    def list_pauses(
+        self,
+        request: ListPausesRequest,
+        *,
+        headers: Headers | Mapping[str, str] | None = None, 
+        timeout_ms: int | None = None,
+    ) -> ListPausesResponse:
+        """
+        ListPauses returns the pauses, the oldest first. There are at most 1000.
+        """
+        return self.execute_unary(
+            request=request,
+            method=MethodInfo(
+                name="ListPauses",
+                service_name="dispatch.calls.v1.CallService",
+                input=ListPausesRequest,
+                output=ListPausesResponse,
                 idempotency_level=IdempotencyLevel.UNKNOWN,
                 stream_type=StreamType.UNARY,
             ),

@@ -30,39 +30,67 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64ispatch/calls/v1/calls.proto\x12\x11\x64ispatch.calls.v1\x1a\x1a\x64ispatch/sdk/v1/call.proto\x1a\x1b\x64ispatch/sdk/v1/error.proto\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x05\n\x08\x43\x61llInfo\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12,\n\x12parent_dispatch_id\x18\x02 \x01(\tR\x10parentDispatchId\x12(\n\x10root_dispatch_id\x18\x03 \x01(\tR\x0erootDispatchId\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12\x1a\n\x08\x66unction\x18\x05 \x01(\tR\x08\x66unction\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x08 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x12\n\x04runs\x18\t \x01(\x05R\x04runs\x12?\n\rcreation_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reationTime\x12\x43\n\x0f\x65xpiration_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x65xpirationTime\x12\x37\n\tnext_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08nextTime\x12;\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x33\n\x06result\x18\x0e \x01(\x0b\x32\x1b.dispatch.sdk.v1.CallResultR\x06result\x12\x35\n\nlast_error\x18\x0f \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n\x0e\x63orrelation_id\x18\x10 \x01(\x04R\rcorrelationId\"1\n\x0eGetCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"B\n\x0fGetCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"\x9d\x03\n\x10ListCallsRequest\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n\x08\x66unction\x18\x03 \x01(\tR\x08\x66unction\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12?\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12,\n\x12parent_dispatch_id\x18\x07 \x01(\tR\x10parentDispatchId\x12\x1b\n\tpage_size\x18\x08 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\t \x01(\tR\tpageToken\"n\n\x11ListCallsResponse\x12\x31\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x05\x63\x61lls\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n\x0fWaitCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\"C\n\x10WaitCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"4\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"c\n\x12\x43\x61ncelCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\x12\x1c\n\tcancelled\x18\x02 \x01(\x03R\tcancelled\"\t\n\x07Pending\"\xa0\x01\n\x13\x43ompleteCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12.\n\x06output\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorH\x00R\x05\x65rrorB\x08\n\x06result\"G\n\x14\x43ompleteCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll*\x87\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_WAITING\x10\x03\x12\x17\n\x13\x43\x41LL_STATE_FINISHED\x10\x04\x32\xd2\x03\n\x0b\x43\x61llService\x12R\n\x07GetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n\x08WaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n\nCancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12\x61\n\x0c\x43ompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a\'.dispatch.calls.v1.CompleteCallResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64ispatch/calls/v1/calls.proto\x12\x11\x64ispatch.calls.v1\x1a\x1a\x64ispatch/sdk/v1/call.proto\x1a\x1b\x64ispatch/sdk/v1/error.proto\x1a\x1c\x64ispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x06\n\x08\x43\x61llInfo\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12,\n\x12parent_dispatch_id\x18\x02 \x01(\tR\x10parentDispatchId\x12(\n\x10root_dispatch_id\x18\x03 \x01(\tR\x0erootDispatchId\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12\x1a\n\x08\x66unction\x18\x05 \x01(\tR\x08\x66unction\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x08 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x12\n\x04runs\x18\t \x01(\x05R\x04runs\x12?\n\rcreation_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reationTime\x12\x43\n\x0f\x65xpiration_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x65xpirationTime\x12\x37\n\tnext_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08nextTime\x12;\n\x0b\x66inish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x33\n\x06result\x18\x0e \x01(\x0b\x32\x1b.dispatch.sdk.v1.CallResultR\x06result\x12\x35\n\nlast_error\x18\x0f \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorR\tlastError\x12%\n\x0e\x63orrelation_id\x18\x10 \x01(\x04R\rcorrelationId\x12/\n\x14rerun_of_dispatch_id\x18\x15 \x01(\tR\x11rerunOfDispatchId\x12/\n\x14rerun_as_dispatch_id\x18\x16 \x01(\tR\x11rerunAsDispatchId\"1\n\x0eGetCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"B\n\x0fGetCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"\xb1\x03\n\x10ListCallsRequest\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32\x1c.dispatch.calls.v1.CallStateR\x05state\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n\x08\x66unction\x18\x03 \x01(\tR\x08\x66unction\x12\x1a\n\x08\x65ndpoint\x18\x04 \x01(\tR\x08\x65ndpoint\x12?\n\rcreated_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12,\n\x12parent_dispatch_id\x18\x07 \x01(\tR\x10parentDispatchId\x12\x1b\n\tpage_size\x18\x08 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\t \x01(\tR\tpageToken\x12\x12\n\x04\x64\x65\x61\x64\x18\x15 \x01(\x08R\x04\x64\x65\x61\x64\"n\n\x11ListCallsResponse\x12\x31\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x05\x63\x61lls\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n\x0fWaitCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\"C\n\x10WaitCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"4\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"c\n\x12\x43\x61ncelCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\x12\x1c\n\tcancelled\x18\x02 \x01(\x03R\tcancelled\"\t\n\x07Pending\"\xa0\x01\n\x13\x43ompleteCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\x12.\n\x06output\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00R\x06output\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.dispatch.sdk.v1.ErrorH\x00R\x05\x65rrorB\x08\n\x06result\"G\n\x14\x43ompleteCallResponse\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1b.dispatch.calls.v1.CallInfoR\x04\x63\x61ll\"3\n\x10RerunCallRequest\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"4\n\x11RerunCallResponse\x12\x1f\n\x0b\x64ispatch_id\x18\x01 \x01(\tR\ndispatchId\"\xd2\x02\n\nCallFilter\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x17.dispatch.sdk.v1.StatusR\x06status\x12\x1a\n\x08\x66unction\x18\x02 \x01(\tR\x08\x66unction\x12\x1a\n\x08\x65ndpoint\x18\x03 \x01(\tR\x08\x65ndpoint\x12?\n\rcreated_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x63reatedAfter\x12\x41\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rcreatedBefore\x12\x43\n\x0f\x66inished_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x66inishedBefore\x12\x12\n\x04\x64\x65\x61\x64\x18\x07 \x01(\x08R\x04\x64\x65\x61\x64\"\xea\x01\n\x11RerunCallsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1d.dispatch.calls.v1.CallFilterR\x06\x66ilter\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12*\n\x0e\x65xpected_count\x18\x03 \x01(\x03H\x00R\rexpectedCount\x88\x01\x01\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageTokenB\x11\n\x0f_expected_count\"\x8c\x01\n\x12RerunCallsResponse\x12\x14\n\x05\x63ount\x18\x01 \x01(\x03R\x05\x63ount\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x61sOfTime\"\xea\x01\n\x11PurgeCallsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1d.dispatch.calls.v1.CallFilterR\x06\x66ilter\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12*\n\x0e\x65xpected_count\x18\x03 \x01(\x03H\x00R\rexpectedCount\x88\x01\x01\x12\x1b\n\tpage_size\x18\x04 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageTokenB\x11\n\x0f_expected_count\"\x8c\x01\n\x12PurgeCallsResponse\x12\x14\n\x05\x63ount\x18\x01 \x01(\x03R\x05\x63ount\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x38\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x61sOfTime\"\x8a\x01\n\x05Pause\x12\x12\n\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n\x08\x66unction\x18\x02 \x01(\tR\x08\x66unction\x12\x39\n\npause_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tpauseTime\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"m\n\x11PauseCallsRequest\x12\x12\n\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n\x08\x66unction\x18\x02 \x01(\tR\x08\x66unction\x12\x10\n\x03\x61ll\x18\x03 \x01(\x08R\x03\x61ll\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"D\n\x12PauseCallsResponse\x12.\n\x05pause\x18\x01 \x01(\x0b\x32\x18.dispatch.calls.v1.PauseR\x05pause\"V\n\x12ResumeCallsRequest\x12\x12\n\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n\x08\x66unction\x18\x02 \x01(\tR\x08\x66unction\x12\x10\n\x03\x61ll\x18\x03 \x01(\x08R\x03\x61ll\"G\n\x13ResumeCallsResponse\x12\x30\n\x06pauses\x18\x01 \x03(\x0b\x32\x18.dispatch.calls.v1.PauseR\x06pauses\"\x13\n\x11ListPausesRequest\"F\n\x12ListPausesResponse\x12\x30\n\x06pauses\x18\x01 \x03(\x0b\x32\x18.dispatch.calls.v1.PauseR\x06pauses*\x87\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_STATE_QUEUED\x10\x01\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x02\x12\x16\n\x12\x43\x41LL_STATE_WAITING\x10\x03\x12\x17\n\x13\x43\x41LL_STATE_FINISHED\x10\x04\x32\x80\x08\n\x0b\x43\x61llService\x12R\n\x07GetCall\x12!.dispatch.calls.v1.GetCallRequest\x1a\".dispatch.calls.v1.GetCallResponse\"\x00\x12X\n\tListCalls\x12#.dispatch.calls.v1.ListCallsRequest\x1a$.dispatch.calls.v1.ListCallsResponse\"\x00\x12U\n\x08WaitCall\x12\".dispatch.calls.v1.WaitCallRequest\x1a#.dispatch.calls.v1.WaitCallResponse\"\x00\x12[\n\nCancelCall\x12$.dispatch.calls.v1.CancelCallRequest\x1a%.dispatch.calls.v1.CancelCallResponse\"\x00\x12\x61\n\x0c\x43ompleteCall\x12&.dispatch.calls.v1.CompleteCallRequest\x1a\'.dispatch.calls.v1.CompleteCallResponse\"\x00\x12X\n\tRerunCall\x12#.dispatch.calls.v1.RerunCallRequest\x1a$.dispatch.calls.v1.RerunCallResponse\"\x00\x12[\n\nRerunCalls\x12$.dispatch.calls.v1.RerunCallsRequest\x1a%.dispatch.calls.v1.RerunCallsResponse\"\x00\x12[\n\nPurgeCalls\x12$.dispatch.calls.v1.PurgeCallsRequest\x1a%.dispatch.calls.v1.PurgeCallsResponse\"\x00\x12[\n\nPauseCalls\x12$.dispatch.calls.v1.PauseCallsRequest\x1a%.dispatch.calls.v1.PauseCallsResponse\"\x00\x12^\n\x0bResumeCalls\x12%.dispatch.calls.v1.ResumeCallsRequest\x1a&.dispatch.calls.v1.ResumeCallsResponse\"\x00\x12[\n\nListPauses\x12$.dispatch.calls.v1.ListPausesRequest\x1a%.dispatch.calls.v1.ListPausesResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dispatch.calls.v1.calls_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLSTATE']._serialized_start=2192
-  _globals['_CALLSTATE']._serialized_end=2327
+  _globals['_CALLSTATE']._serialized_start=4094
+  _globals['_CALLSTATE']._serialized_end=4229
   _globals['_CALLINFO']._serialized_start=232
-  _globals['_CALLINFO']._serialized_end=965
-  _globals['_GETCALLREQUEST']._serialized_start=967
-  _globals['_GETCALLREQUEST']._serialized_end=1016
-  _globals['_GETCALLRESPONSE']._serialized_start=1018
-  _globals['_GETCALLRESPONSE']._serialized_end=1084
-  _globals['_LISTCALLSREQUEST']._serialized_start=1087
-  _globals['_LISTCALLSREQUEST']._serialized_end=1500
-  _globals['_LISTCALLSRESPONSE']._serialized_start=1502
-  _globals['_LISTCALLSRESPONSE']._serialized_end=1612
-  _globals['_WAITCALLREQUEST']._serialized_start=1614
-  _globals['_WAITCALLREQUEST']._serialized_end=1718
-  _globals['_WAITCALLRESPONSE']._serialized_start=1720
-  _globals['_WAITCALLRESPONSE']._serialized_end=1787
-  _globals['_CANCELCALLREQUEST']._serialized_start=1789
-  _globals['_CANCELCALLREQUEST']._serialized_end=1841
-  _globals['_CANCELCALLRESPONSE']._serialized_start=1843
-  _globals['_CANCELCALLRESPONSE']._serialized_end=1942
-  _globals['_PENDING']._serialized_start=1944
-  _globals['_PENDING']._serialized_end=1953
-  _globals['_COMPLETECALLREQUEST']._serialized_start=1956
-  _globals['_COMPLETECALLREQUEST']._serialized_end=2116
-  _globals['_COMPLETECALLRESPONSE']._serialized_start=2118
-  _globals['_COMPLETECALLRESPONSE']._serialized_end=2189
-  _globals['_CALLSERVICE']._serialized_start=2330
-  _globals['_CALLSERVICE']._serialized_end=2796
+  _globals['_CALLINFO']._serialized_end=1063
+  _globals['_GETCALLREQUEST']._serialized_start=1065
+  _globals['_GETCALLREQUEST']._serialized_end=1114
+  _globals['_GETCALLRESPONSE']._serialized_start=1116
+  _globals['_GETCALLRESPONSE']._serialized_end=1182
+  _globals['_LISTCALLSREQUEST']._serialized_start=1185
+  _globals['_LISTCALLSREQUEST']._serialized_end=1618
+  _globals['_LISTCALLSRESPONSE']._serialized_start=1620
+  _globals['_LISTCALLSRESPONSE']._serialized_end=1730
+  _globals['_WAITCALLREQUEST']._serialized_start=1732
+  _globals['_WAITCALLREQUEST']._serialized_end=1836
+  _globals['_WAITCALLRESPONSE']._serialized_start=1838
+  _globals['_WAITCALLRESPONSE']._serialized_end=1905
+  _globals['_CANCELCALLREQUEST']._serialized_start=1907
+  _globals['_CANCELCALLREQUEST']._serialized_end=1959
+  _globals['_CANCELCALLRESPONSE']._serialized_start=1961
+  _globals['_CANCELCALLRESPONSE']._serialized_end=2060
+  _globals['_PENDING']._serialized_start=2062
+  _globals['_PENDING']._serialized_end=2071
+  _globals['_COMPLETECALLREQUEST']._serialized_start=2074
+  _globals['_COMPLETECALLREQUEST']._serialized_end=2234
+  _globals['_COMPLETECALLRESPONSE']._serialized_start=2236
+  _globals['_COMPLETECALLRESPONSE']._serialized_end=2307
+  _globals['_RERUNCALLREQUEST']._serialized_start=2309
+  _globals['_RERUNCALLREQUEST']._serialized_end=2360
+  _globals['_RERUNCALLRESPONSE']._serialized_start=2362
+  _globals['_RERUNCALLRESPONSE']._serialized_end=2414
+  _globals['_CALLFILTER']._serialized_start=2417
+  _globals['_CALLFILTER']._serialized_end=2755
+  _globals['_RERUNCALLSREQUEST']._serialized_start=2758
+  _globals['_RERUNCALLSREQUEST']._serialized_end=2992
+  _globals['_RERUNCALLSRESPONSE']._serialized_start=2995
+  _globals['_RERUNCALLSRESPONSE']._serialized_end=3135
+  _globals['_PURGECALLSREQUEST']._serialized_start=3138
+  _globals['_PURGECALLSREQUEST']._serialized_end=3372
+  _globals['_PURGECALLSRESPONSE']._serialized_start=3375
+  _globals['_PURGECALLSRESPONSE']._serialized_end=3515
+  _globals['_PAUSE']._serialized_start=3518
+  _globals['_PAUSE']._serialized_end=3656
+  _globals['_PAUSECALLSREQUEST']._serialized_start=3658
+  _globals['_PAUSECALLSREQUEST']._serialized_end=3767
+  _globals['_PAUSECALLSRESPONSE']._serialized_start=3769
+  _globals['_PAUSECALLSRESPONSE']._serialized_end=3837
+  _globals['_RESUMECALLSREQUEST']._serialized_start=3839
+  _globals['_RESUMECALLSREQUEST']._serialized_end=3925
+  _globals['_RESUMECALLSRESPONSE']._serialized_start=3927
+  _globals['_RESUMECALLSRESPONSE']._serialized_end=3998
+  _globals['_LISTPAUSESREQUEST']._serialized_start=4000
+  _globals['_LISTPAUSESREQUEST']._serialized_end=4019
+  _globals['_LISTPAUSESRESPONSE']._serialized_start=4021
+  _globals['_LISTPAUSESRESPONSE']._serialized_end=4091
+  _globals['_CALLSERVICE']._serialized_start=4232
+  _globals['_CALLSERVICE']._serialized_end=5256
 # @@protoc_insertion_point(module_scope)

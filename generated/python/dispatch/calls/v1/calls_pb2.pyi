@@ -27,7 +27,7 @@ CALL_STATE_WAITING: CallState
 CALL_STATE_FINISHED: CallState
 
 class CallInfo(_message.Message):
-    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id")
+    __slots__ = ("dispatch_id", "parent_dispatch_id", "root_dispatch_id", "endpoint", "function", "version", "state", "status", "runs", "creation_time", "expiration_time", "next_time", "finish_time", "result", "last_error", "correlation_id", "rerun_of_dispatch_id", "rerun_as_dispatch_id")
     DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class CallInfo(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RERUN_OF_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    RERUN_AS_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     dispatch_id: str
     parent_dispatch_id: str
     root_dispatch_id: str
@@ -60,7 +62,9 @@ class CallInfo(_message.Message):
     result: _call_pb2.CallResult
     last_error: _error_pb2.Error
     correlation_id: int
-    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ...) -> None: ...
+    rerun_of_dispatch_id: str
+    rerun_as_dispatch_id: str
+    def __init__(self, dispatch_id: _Optional[str] = ..., parent_dispatch_id: _Optional[str] = ..., root_dispatch_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., function: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., runs: _Optional[int] = ..., creation_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expiration_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[_call_pb2.CallResult, _Mapping]] = ..., last_error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., correlation_id: _Optional[int] = ..., rerun_of_dispatch_id: _Optional[str] = ..., rerun_as_dispatch_id: _Optional[str] = ...) -> None: ...
 
 class GetCallRequest(_message.Message):
     __slots__ = ("dispatch_id",)
@@ -75,7 +79,7 @@ class GetCallResponse(_message.Message):
     def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
 
 class ListCallsRequest(_message.Message):
-    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token")
+    __slots__ = ("state", "status", "function", "endpoint", "created_after", "created_before", "parent_dispatch_id", "page_size", "page_token", "dead")
     STATE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +89,7 @@ class ListCallsRequest(_message.Message):
     PARENT_DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
     state: CallState
     status: _status_pb2.Status
     function: str
@@ -94,7 +99,8 @@ class ListCallsRequest(_message.Message):
     parent_dispatch_id: str
     page_size: int
     page_token: str
-    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    dead: bool
+    def __init__(self, state: _Optional[_Union[CallState, str]] = ..., status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_dispatch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., dead: bool = ...) -> None: ...
 
 class ListCallsResponse(_message.Message):
     __slots__ = ("calls", "next_page_token")
@@ -151,3 +157,137 @@ class CompleteCallResponse(_message.Message):
     CALL_FIELD_NUMBER: _ClassVar[int]
     call: CallInfo
     def __init__(self, call: _Optional[_Union[CallInfo, _Mapping]] = ...) -> None: ...
+
+class RerunCallRequest(_message.Message):
+    __slots__ = ("dispatch_id",)
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    def __init__(self, dispatch_id: _Optional[str] = ...) -> None: ...
+
+class RerunCallResponse(_message.Message):
+    __slots__ = ("dispatch_id",)
+    DISPATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    dispatch_id: str
+    def __init__(self, dispatch_id: _Optional[str] = ...) -> None: ...
+
+class CallFilter(_message.Message):
+    __slots__ = ("status", "function", "endpoint", "created_after", "created_before", "finished_before", "dead")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    status: _status_pb2.Status
+    function: str
+    endpoint: str
+    created_after: _timestamp_pb2.Timestamp
+    created_before: _timestamp_pb2.Timestamp
+    finished_before: _timestamp_pb2.Timestamp
+    dead: bool
+    def __init__(self, status: _Optional[_Union[_status_pb2.Status, str]] = ..., function: _Optional[str] = ..., endpoint: _Optional[str] = ..., created_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finished_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dead: bool = ...) -> None: ...
+
+class RerunCallsRequest(_message.Message):
+    __slots__ = ("filter", "validate_only", "expected_count", "page_size", "page_token")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    filter: CallFilter
+    validate_only: bool
+    expected_count: int
+    page_size: int
+    page_token: str
+    def __init__(self, filter: _Optional[_Union[CallFilter, _Mapping]] = ..., validate_only: bool = ..., expected_count: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class RerunCallsResponse(_message.Message):
+    __slots__ = ("count", "next_page_token", "as_of_time")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    next_page_token: str
+    as_of_time: _timestamp_pb2.Timestamp
+    def __init__(self, count: _Optional[int] = ..., next_page_token: _Optional[str] = ..., as_of_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PurgeCallsRequest(_message.Message):
+    __slots__ = ("filter", "validate_only", "expected_count", "page_size", "page_token")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    filter: CallFilter
+    validate_only: bool
+    expected_count: int
+    page_size: int
+    page_token: str
+    def __init__(self, filter: _Optional[_Union[CallFilter, _Mapping]] = ..., validate_only: bool = ..., expected_count: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class PurgeCallsResponse(_message.Message):
+    __slots__ = ("count", "next_page_token", "as_of_time")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    next_page_token: str
+    as_of_time: _timestamp_pb2.Timestamp
+    def __init__(self, count: _Optional[int] = ..., next_page_token: _Optional[str] = ..., as_of_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ("host", "function", "pause_time", "reason")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    function: str
+    pause_time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, host: _Optional[str] = ..., function: _Optional[str] = ..., pause_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PauseCallsRequest(_message.Message):
+    __slots__ = ("host", "function", "all", "reason")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    function: str
+    all: bool
+    reason: str
+    def __init__(self, host: _Optional[str] = ..., function: _Optional[str] = ..., all: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PauseCallsResponse(_message.Message):
+    __slots__ = ("pause",)
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    pause: Pause
+    def __init__(self, pause: _Optional[_Union[Pause, _Mapping]] = ...) -> None: ...
+
+class ResumeCallsRequest(_message.Message):
+    __slots__ = ("host", "function", "all")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    function: str
+    all: bool
+    def __init__(self, host: _Optional[str] = ..., function: _Optional[str] = ..., all: bool = ...) -> None: ...
+
+class ResumeCallsResponse(_message.Message):
+    __slots__ = ("pauses",)
+    PAUSES_FIELD_NUMBER: _ClassVar[int]
+    pauses: _containers.RepeatedCompositeFieldContainer[Pause]
+    def __init__(self, pauses: _Optional[_Iterable[_Union[Pause, _Mapping]]] = ...) -> None: ...
+
+class ListPausesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListPausesResponse(_message.Message):
+    __slots__ = ("pauses",)
+    PAUSES_FIELD_NUMBER: _ClassVar[int]
+    pauses: _containers.RepeatedCompositeFieldContainer[Pause]
+    def __init__(self, pauses: _Optional[_Iterable[_Union[Pause, _Mapping]]] = ...) -> None: ...

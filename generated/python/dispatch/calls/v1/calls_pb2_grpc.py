@@ -61,6 +61,36 @@ class CallServiceStub(object):
                 request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.SerializeToString,
                 response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.FromString,
                 _registered_method=True)
+        self.RerunCall = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/RerunCall',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallResponse.FromString,
+                _registered_method=True)
+        self.RerunCalls = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/RerunCalls',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsResponse.FromString,
+                _registered_method=True)
+        self.PurgeCalls = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/PurgeCalls',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsResponse.FromString,
+                _registered_method=True)
+        self.PauseCalls = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/PauseCalls',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsResponse.FromString,
+                _registered_method=True)
+        self.ResumeCalls = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/ResumeCalls',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsResponse.FromString,
+                _registered_method=True)
+        self.ListPauses = channel.unary_unary(
+                '/dispatch.calls.v1.CallService/ListPauses',
+                request_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesRequest.SerializeToString,
+                response_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesResponse.FromString,
+                _registered_method=True)
 
 
 class CallServiceServicer(object):
@@ -113,6 +143,62 @@ class CallServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RerunCall(self, request, context):
+        """RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RerunCalls(self, request, context):
+        """RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeCalls(self, request, context):
+        """PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseCalls(self, request, context):
+        """PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeCalls(self, request, context):
+        """ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPauses(self, request, context):
+        """ListPauses returns the pauses, the oldest first. There are at most 1000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +226,36 @@ def add_CallServiceServicer_to_server(servicer, server):
                     servicer.CompleteCall,
                     request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.FromString,
                     response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.SerializeToString,
+            ),
+            'RerunCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunCall,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallResponse.SerializeToString,
+            ),
+            'RerunCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunCalls,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsResponse.SerializeToString,
+            ),
+            'PurgeCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeCalls,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsResponse.SerializeToString,
+            ),
+            'PauseCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseCalls,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsResponse.SerializeToString,
+            ),
+            'ResumeCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeCalls,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsResponse.SerializeToString,
+            ),
+            'ListPauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPauses,
+                    request_deserializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesRequest.FromString,
+                    response_serializer=dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -279,6 +395,168 @@ class CallService(object):
             '/dispatch.calls.v1.CallService/CompleteCall',
             dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallRequest.SerializeToString,
             dispatch_dot_calls_dot_v1_dot_calls__pb2.CompleteCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/RerunCall',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/RerunCalls',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.RerunCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/PurgeCalls',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.PurgeCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/PauseCalls',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.PauseCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/ResumeCalls',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.ResumeCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dispatch.calls.v1.CallService/ListPauses',
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesRequest.SerializeToString,
+            dispatch_dot_calls_dot_v1_dot_calls__pb2.ListPausesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,37 @@ class CallServiceStub:
     The same request may be sent again. FAILED_PRECONDITION when the call has
     finished with another result. NOT_FOUND as for GetCall.
     """
+    RerunCall: _grpc.UnaryUnaryMultiCallable[_calls_pb2.RerunCallRequest, _calls_pb2.RerunCallResponse]
+    """RerunCall dispatches a finished call again, as a new call without a parent:
+    same endpoint, function, version and input. After a tail call these are the
+    ones of the function that took over. It expires after as long a time as the
+    finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+    call has not finished. As for Dispatch, a request with the metadata
+    idempotency-key of an earlier request gets the id of that one.
+    """
+    RerunCalls: _grpc.UnaryUnaryMultiCallable[_calls_pb2.RerunCallsRequest, _calls_pb2.RerunCallsResponse]
+    """RerunCalls dispatches finished calls again, each as RerunCall does, the
+    oldest first, a page for each request. It takes calls without a parent that
+    have not been rerun, so that sending a request again reruns no call twice.
+    Count them with validate_only first.
+    """
+    PurgeCalls: _grpc.UnaryUnaryMultiCallable[_calls_pb2.PurgeCallsRequest, _calls_pb2.PurgeCallsResponse]
+    """PurgeCalls deletes finished calls, the oldest first, a page for each
+    request. It leaves calls whose results their parents wait for. Count them
+    with validate_only first.
+    """
+    PauseCalls: _grpc.UnaryUnaryMultiCallable[_calls_pb2.PauseCallsRequest, _calls_pb2.PauseCallsResponse]
+    """PauseCalls has no calls begin: of a function, of a host, of a function on a
+    host, or at all. Calls are still recorded, and wait; they expire as if they
+    were not paused. Functions that run are not stopped. A pause lasts until it
+    is resumed, and pausing again changes its reason at most.
+    """
+    ResumeCalls: _grpc.UnaryUnaryMultiCallable[_calls_pb2.ResumeCallsRequest, _calls_pb2.ResumeCallsResponse]
+    """ResumeCalls ends a pause, or all of them. Calls that another pause is of
+    stay paused. NOT_FOUND when there is no such pause.
+    """
+    ListPauses: _grpc.UnaryUnaryMultiCallable[_calls_pb2.ListPausesRequest, _calls_pb2.ListPausesResponse]
+    """ListPauses returns the pauses, the oldest first. There are at most 1000."""
 
 @_typing.type_check_only
 class CallServiceAsyncStub(CallServiceStub):
@@ -95,6 +126,37 @@ class CallServiceAsyncStub(CallServiceStub):
     The same request may be sent again. FAILED_PRECONDITION when the call has
     finished with another result. NOT_FOUND as for GetCall.
     """
+    RerunCall: _aio.UnaryUnaryMultiCallable[_calls_pb2.RerunCallRequest, _calls_pb2.RerunCallResponse]  # type: ignore[assignment]
+    """RerunCall dispatches a finished call again, as a new call without a parent:
+    same endpoint, function, version and input. After a tail call these are the
+    ones of the function that took over. It expires after as long a time as the
+    finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+    call has not finished. As for Dispatch, a request with the metadata
+    idempotency-key of an earlier request gets the id of that one.
+    """
+    RerunCalls: _aio.UnaryUnaryMultiCallable[_calls_pb2.RerunCallsRequest, _calls_pb2.RerunCallsResponse]  # type: ignore[assignment]
+    """RerunCalls dispatches finished calls again, each as RerunCall does, the
+    oldest first, a page for each request. It takes calls without a parent that
+    have not been rerun, so that sending a request again reruns no call twice.
+    Count them with validate_only first.
+    """
+    PurgeCalls: _aio.UnaryUnaryMultiCallable[_calls_pb2.PurgeCallsRequest, _calls_pb2.PurgeCallsResponse]  # type: ignore[assignment]
+    """PurgeCalls deletes finished calls, the oldest first, a page for each
+    request. It leaves calls whose results their parents wait for. Count them
+    with validate_only first.
+    """
+    PauseCalls: _aio.UnaryUnaryMultiCallable[_calls_pb2.PauseCallsRequest, _calls_pb2.PauseCallsResponse]  # type: ignore[assignment]
+    """PauseCalls has no calls begin: of a function, of a host, of a function on a
+    host, or at all. Calls are still recorded, and wait; they expire as if they
+    were not paused. Functions that run are not stopped. A pause lasts until it
+    is resumed, and pausing again changes its reason at most.
+    """
+    ResumeCalls: _aio.UnaryUnaryMultiCallable[_calls_pb2.ResumeCallsRequest, _calls_pb2.ResumeCallsResponse]  # type: ignore[assignment]
+    """ResumeCalls ends a pause, or all of them. Calls that another pause is of
+    stay paused. NOT_FOUND when there is no such pause.
+    """
+    ListPauses: _aio.UnaryUnaryMultiCallable[_calls_pb2.ListPausesRequest, _calls_pb2.ListPausesResponse]  # type: ignore[assignment]
+    """ListPauses returns the pauses, the oldest first. There are at most 1000."""
 
 class CallServiceServicer(metaclass=_abc_1.ABCMeta):
     """CallService tells what became of calls, and cancels them. It takes the same
@@ -154,5 +216,72 @@ class CallServiceServicer(metaclass=_abc_1.ABCMeta):
         The same request may be sent again. FAILED_PRECONDITION when the call has
         finished with another result. NOT_FOUND as for GetCall.
         """
+
+    @_abc_1.abstractmethod
+    def RerunCall(
+        self,
+        request: _calls_pb2.RerunCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.RerunCallResponse, _abc.Awaitable[_calls_pb2.RerunCallResponse]]:
+        """RerunCall dispatches a finished call again, as a new call without a parent:
+        same endpoint, function, version and input. After a tail call these are the
+        ones of the function that took over. It expires after as long a time as the
+        finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+        call has not finished. As for Dispatch, a request with the metadata
+        idempotency-key of an earlier request gets the id of that one.
+        """
+
+    @_abc_1.abstractmethod
+    def RerunCalls(
+        self,
+        request: _calls_pb2.RerunCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.RerunCallsResponse, _abc.Awaitable[_calls_pb2.RerunCallsResponse]]:
+        """RerunCalls dispatches finished calls again, each as RerunCall does, the
+        oldest first, a page for each request. It takes calls without a parent that
+        have not been rerun, so that sending a request again reruns no call twice.
+        Count them with validate_only first.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeCalls(
+        self,
+        request: _calls_pb2.PurgeCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.PurgeCallsResponse, _abc.Awaitable[_calls_pb2.PurgeCallsResponse]]:
+        """PurgeCalls deletes finished calls, the oldest first, a page for each
+        request. It leaves calls whose results their parents wait for. Count them
+        with validate_only first.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseCalls(
+        self,
+        request: _calls_pb2.PauseCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.PauseCallsResponse, _abc.Awaitable[_calls_pb2.PauseCallsResponse]]:
+        """PauseCalls has no calls begin: of a function, of a host, of a function on a
+        host, or at all. Calls are still recorded, and wait; they expire as if they
+        were not paused. Functions that run are not stopped. A pause lasts until it
+        is resumed, and pausing again changes its reason at most.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeCalls(
+        self,
+        request: _calls_pb2.ResumeCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.ResumeCallsResponse, _abc.Awaitable[_calls_pb2.ResumeCallsResponse]]:
+        """ResumeCalls ends a pause, or all of them. Calls that another pause is of
+        stay paused. NOT_FOUND when there is no such pause.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPauses(
+        self,
+        request: _calls_pb2.ListPausesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calls_pb2.ListPausesResponse, _abc.Awaitable[_calls_pb2.ListPausesResponse]]:
+        """ListPauses returns the pauses, the oldest first. There are at most 1000."""
 
 def add_CallServiceServicer_to_server(servicer: CallServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

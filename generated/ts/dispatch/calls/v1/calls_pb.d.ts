@@ -141,6 +141,20 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: uint64 correlation_id = 16;
    */
   correlationId: bigint;
+
+  /**
+   * Id of the call of which this one is a rerun. Empty when it is none.
+   *
+   * @generated from field: string rerun_of_dispatch_id = 21;
+   */
+  rerunOfDispatchId: string;
+
+  /**
+   * Id of the last rerun of this call. Empty when there is none.
+   *
+   * @generated from field: string rerun_as_dispatch_id = 22;
+   */
+  rerunAsDispatchId: string;
 };
 
 /**
@@ -258,6 +272,14 @@ export declare type ListCallsRequest = Message<"dispatch.calls.v1.ListCallsReque
    * @generated from field: string page_token = 9;
    */
   pageToken: string;
+
+  /**
+   * Only dead letters: calls without a parent that failed, and were neither
+   * cancelled nor rerun.
+   *
+   * @generated from field: bool dead = 21;
+   */
+  dead: boolean;
 };
 
 /**
@@ -475,6 +497,474 @@ export declare type CompleteCallResponse = Message<"dispatch.calls.v1.CompleteCa
 export declare const CompleteCallResponseSchema: GenMessage<CompleteCallResponse>;
 
 /**
+ * A RerunCallRequest names a call to run again.
+ *
+ * @generated from message dispatch.calls.v1.RerunCallRequest
+ */
+export declare type RerunCallRequest = Message<"dispatch.calls.v1.RerunCallRequest"> & {
+  /**
+   * Id of the call. Required.
+   *
+   * @generated from field: string dispatch_id = 1;
+   */
+  dispatchId: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.RerunCallRequest.
+ * Use `create(RerunCallRequestSchema)` to create a new message.
+ */
+export declare const RerunCallRequestSchema: GenMessage<RerunCallRequest>;
+
+/**
+ * A RerunCallResponse names the new call.
+ *
+ * @generated from message dispatch.calls.v1.RerunCallResponse
+ */
+export declare type RerunCallResponse = Message<"dispatch.calls.v1.RerunCallResponse"> & {
+  /**
+   * Id of the new call.
+   *
+   * @generated from field: string dispatch_id = 1;
+   */
+  dispatchId: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.RerunCallResponse.
+ * Use `create(RerunCallResponseSchema)` to create a new message.
+ */
+export declare const RerunCallResponseSchema: GenMessage<RerunCallResponse>;
+
+/**
+ * A CallFilter selects finished calls. What is not set does not matter.
+ *
+ * @generated from message dispatch.calls.v1.CallFilter
+ */
+export declare type CallFilter = Message<"dispatch.calls.v1.CallFilter"> & {
+  /**
+   * Calls of this status.
+   *
+   * @generated from field: dispatch.sdk.v1.Status status = 1;
+   */
+  status: Status;
+
+  /**
+   * Calls of this function.
+   *
+   * @generated from field: string function = 2;
+   */
+  function: string;
+
+  /**
+   * Calls of this endpoint.
+   *
+   * @generated from field: string endpoint = 3;
+   */
+  endpoint: string;
+
+  /**
+   * Calls recorded at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp created_after = 4;
+   */
+  createdAfter?: Timestamp;
+
+  /**
+   * Calls recorded before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp created_before = 5;
+   */
+  createdBefore?: Timestamp;
+
+  /**
+   * Calls that finished before this time: the as_of_time of the count, so that
+   * no other calls are selected than were counted.
+   *
+   * @generated from field: google.protobuf.Timestamp finished_before = 6;
+   */
+  finishedBefore?: Timestamp;
+
+  /**
+   * Only dead letters, as in ListCallsRequest.
+   *
+   * @generated from field: bool dead = 7;
+   */
+  dead: boolean;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.CallFilter.
+ * Use `create(CallFilterSchema)` to create a new message.
+ */
+export declare const CallFilterSchema: GenMessage<CallFilter>;
+
+/**
+ * A RerunCallsRequest selects calls to run again.
+ *
+ * @generated from message dispatch.calls.v1.RerunCallsRequest
+ */
+export declare type RerunCallsRequest = Message<"dispatch.calls.v1.RerunCallsRequest"> & {
+  /**
+   * The calls. Without the status STATUS_OK only dead letters are rerun.
+   *
+   * @generated from field: dispatch.calls.v1.CallFilter filter = 1;
+   */
+  filter?: CallFilter;
+
+  /**
+   * Whether to count the calls, and rerun none.
+   *
+   * @generated from field: bool validate_only = 2;
+   */
+  validateOnly: boolean;
+
+  /**
+   * Largest number of calls that may be left to rerun: the count, less what the
+   * pages before did. Required unless validate_only. FAILED_PRECONDITION when
+   * there are more, and then none of this page is rerun.
+   *
+   * @generated from field: optional int64 expected_count = 3;
+   */
+  expectedCount?: bigint;
+
+  /**
+   * Largest number of calls to rerun in this request, from 1 to 1000. 1000 when
+   * it is not set.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Where to go on: the next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.RerunCallsRequest.
+ * Use `create(RerunCallsRequestSchema)` to create a new message.
+ */
+export declare const RerunCallsRequestSchema: GenMessage<RerunCallsRequest>;
+
+/**
+ * A RerunCallsResponse tells what a page of calls became.
+ *
+ * @generated from message dispatch.calls.v1.RerunCallsResponse
+ */
+export declare type RerunCallsResponse = Message<"dispatch.calls.v1.RerunCallsResponse"> & {
+  /**
+   * Number of calls of this page that were rerun, or counted.
+   *
+   * @generated from field: int64 count = 1;
+   */
+  count: bigint;
+
+  /**
+   * What asks for the next page. Empty when this is the last; a page may be
+   * empty although others follow.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The finished_before of the filter, or else when the first page was asked
+   * for. All pages hold calls that finished before it.
+   *
+   * @generated from field: google.protobuf.Timestamp as_of_time = 3;
+   */
+  asOfTime?: Timestamp;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.RerunCallsResponse.
+ * Use `create(RerunCallsResponseSchema)` to create a new message.
+ */
+export declare const RerunCallsResponseSchema: GenMessage<RerunCallsResponse>;
+
+/**
+ * A PurgeCallsRequest selects calls to delete.
+ *
+ * @generated from message dispatch.calls.v1.PurgeCallsRequest
+ */
+export declare type PurgeCallsRequest = Message<"dispatch.calls.v1.PurgeCallsRequest"> & {
+  /**
+   * The calls. At least one of its fields other than finished_before must be
+   * set.
+   *
+   * @generated from field: dispatch.calls.v1.CallFilter filter = 1;
+   */
+  filter?: CallFilter;
+
+  /**
+   * Whether to count the calls, and delete none.
+   *
+   * @generated from field: bool validate_only = 2;
+   */
+  validateOnly: boolean;
+
+  /**
+   * Largest number of calls that may be left to delete, as in
+   * RerunCallsRequest.
+   *
+   * @generated from field: optional int64 expected_count = 3;
+   */
+  expectedCount?: bigint;
+
+  /**
+   * Largest number of calls to delete in this request, from 1 to 1000. 1000
+   * when it is not set.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Where to go on: the next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.PurgeCallsRequest.
+ * Use `create(PurgeCallsRequestSchema)` to create a new message.
+ */
+export declare const PurgeCallsRequestSchema: GenMessage<PurgeCallsRequest>;
+
+/**
+ * A PurgeCallsResponse tells what a page of calls became.
+ *
+ * @generated from message dispatch.calls.v1.PurgeCallsResponse
+ */
+export declare type PurgeCallsResponse = Message<"dispatch.calls.v1.PurgeCallsResponse"> & {
+  /**
+   * Number of calls of this page that were deleted, or counted.
+   *
+   * @generated from field: int64 count = 1;
+   */
+  count: bigint;
+
+  /**
+   * What asks for the next page, as in RerunCallsResponse.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * As in RerunCallsResponse.
+   *
+   * @generated from field: google.protobuf.Timestamp as_of_time = 3;
+   */
+  asOfTime?: Timestamp;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.PurgeCallsResponse.
+ * Use `create(PurgeCallsResponseSchema)` to create a new message.
+ */
+export declare const PurgeCallsResponseSchema: GenMessage<PurgeCallsResponse>;
+
+/**
+ * A Pause has no calls begin.
+ *
+ * @generated from message dispatch.calls.v1.Pause
+ */
+export declare type Pause = Message<"dispatch.calls.v1.Pause"> & {
+  /**
+   * Host whose calls are paused, as the URL of an endpoint without its path.
+   * Empty for all hosts.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * Function whose calls are paused. Empty for all functions.
+   *
+   * @generated from field: string function = 2;
+   */
+  function: string;
+
+  /**
+   * When the pause began.
+   *
+   * @generated from field: google.protobuf.Timestamp pause_time = 3;
+   */
+  pauseTime?: Timestamp;
+
+  /**
+   * Why, as the one who paused wrote it.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.Pause.
+ * Use `create(PauseSchema)` to create a new message.
+ */
+export declare const PauseSchema: GenMessage<Pause>;
+
+/**
+ * A PauseCallsRequest says what to pause: the calls of a host, of a function,
+ * or of both together; or all calls.
+ *
+ * @generated from message dispatch.calls.v1.PauseCallsRequest
+ */
+export declare type PauseCallsRequest = Message<"dispatch.calls.v1.PauseCallsRequest"> & {
+  /**
+   * URL of an endpoint; its path does not matter.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * Name of a function.
+   *
+   * @generated from field: string function = 2;
+   */
+  function: string;
+
+  /**
+   * Whether to pause all calls. Required when neither host nor function is set,
+   * so that nobody does so by mistake.
+   *
+   * @generated from field: bool all = 3;
+   */
+  all: boolean;
+
+  /**
+   * Why, for those who look at the pauses. At most 500 characters.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.PauseCallsRequest.
+ * Use `create(PauseCallsRequestSchema)` to create a new message.
+ */
+export declare const PauseCallsRequestSchema: GenMessage<PauseCallsRequest>;
+
+/**
+ * A PauseCallsResponse holds the pause.
+ *
+ * @generated from message dispatch.calls.v1.PauseCallsResponse
+ */
+export declare type PauseCallsResponse = Message<"dispatch.calls.v1.PauseCallsResponse"> & {
+  /**
+   * The pause.
+   *
+   * @generated from field: dispatch.calls.v1.Pause pause = 1;
+   */
+  pause?: Pause;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.PauseCallsResponse.
+ * Use `create(PauseCallsResponseSchema)` to create a new message.
+ */
+export declare const PauseCallsResponseSchema: GenMessage<PauseCallsResponse>;
+
+/**
+ * A ResumeCallsRequest names a pause by what it is of.
+ *
+ * @generated from message dispatch.calls.v1.ResumeCallsRequest
+ */
+export declare type ResumeCallsRequest = Message<"dispatch.calls.v1.ResumeCallsRequest"> & {
+  /**
+   * As in the PauseCallsRequest.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * As in the PauseCallsRequest.
+   *
+   * @generated from field: string function = 2;
+   */
+  function: string;
+
+  /**
+   * Whether to end all pauses.
+   *
+   * @generated from field: bool all = 3;
+   */
+  all: boolean;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.ResumeCallsRequest.
+ * Use `create(ResumeCallsRequestSchema)` to create a new message.
+ */
+export declare const ResumeCallsRequestSchema: GenMessage<ResumeCallsRequest>;
+
+/**
+ * A ResumeCallsResponse holds what has ended.
+ *
+ * @generated from message dispatch.calls.v1.ResumeCallsResponse
+ */
+export declare type ResumeCallsResponse = Message<"dispatch.calls.v1.ResumeCallsResponse"> & {
+  /**
+   * The pauses that have ended.
+   *
+   * @generated from field: repeated dispatch.calls.v1.Pause pauses = 1;
+   */
+  pauses: Pause[];
+};
+
+/**
+ * Describes the message dispatch.calls.v1.ResumeCallsResponse.
+ * Use `create(ResumeCallsResponseSchema)` to create a new message.
+ */
+export declare const ResumeCallsResponseSchema: GenMessage<ResumeCallsResponse>;
+
+/**
+ * A ListPausesRequest asks for all pauses.
+ *
+ * @generated from message dispatch.calls.v1.ListPausesRequest
+ */
+export declare type ListPausesRequest = Message<"dispatch.calls.v1.ListPausesRequest"> & {
+};
+
+/**
+ * Describes the message dispatch.calls.v1.ListPausesRequest.
+ * Use `create(ListPausesRequestSchema)` to create a new message.
+ */
+export declare const ListPausesRequestSchema: GenMessage<ListPausesRequest>;
+
+/**
+ * A ListPausesResponse holds the pauses.
+ *
+ * @generated from message dispatch.calls.v1.ListPausesResponse
+ */
+export declare type ListPausesResponse = Message<"dispatch.calls.v1.ListPausesResponse"> & {
+  /**
+   * The pauses, the oldest first.
+   *
+   * @generated from field: repeated dispatch.calls.v1.Pause pauses = 1;
+   */
+  pauses: Pause[];
+};
+
+/**
+ * Describes the message dispatch.calls.v1.ListPausesResponse.
+ * Use `create(ListPausesResponseSchema)` to create a new message.
+ */
+export declare const ListPausesResponseSchema: GenMessage<ListPausesResponse>;
+
+/**
  * CallState is where a call is on its way.
  *
  * @generated from enum dispatch.calls.v1.CallState
@@ -589,6 +1079,80 @@ export declare const CallService: GenService<{
     methodKind: "unary";
     input: typeof CompleteCallRequestSchema;
     output: typeof CompleteCallResponseSchema;
+  },
+  /**
+   * RerunCall dispatches a finished call again, as a new call without a parent:
+   * same endpoint, function, version and input. After a tail call these are the
+   * ones of the function that took over. It expires after as long a time as the
+   * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+   * call has not finished. As for Dispatch, a request with the metadata
+   * idempotency-key of an earlier request gets the id of that one.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.RerunCall
+   */
+  rerunCall: {
+    methodKind: "unary";
+    input: typeof RerunCallRequestSchema;
+    output: typeof RerunCallResponseSchema;
+  },
+  /**
+   * RerunCalls dispatches finished calls again, each as RerunCall does, the
+   * oldest first, a page for each request. It takes calls without a parent that
+   * have not been rerun, so that sending a request again reruns no call twice.
+   * Count them with validate_only first.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.RerunCalls
+   */
+  rerunCalls: {
+    methodKind: "unary";
+    input: typeof RerunCallsRequestSchema;
+    output: typeof RerunCallsResponseSchema;
+  },
+  /**
+   * PurgeCalls deletes finished calls, the oldest first, a page for each
+   * request. It leaves calls whose results their parents wait for. Count them
+   * with validate_only first.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.PurgeCalls
+   */
+  purgeCalls: {
+    methodKind: "unary";
+    input: typeof PurgeCallsRequestSchema;
+    output: typeof PurgeCallsResponseSchema;
+  },
+  /**
+   * PauseCalls has no calls begin: of a function, of a host, of a function on a
+   * host, or at all. Calls are still recorded, and wait; they expire as if they
+   * were not paused. Functions that run are not stopped. A pause lasts until it
+   * is resumed, and pausing again changes its reason at most.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.PauseCalls
+   */
+  pauseCalls: {
+    methodKind: "unary";
+    input: typeof PauseCallsRequestSchema;
+    output: typeof PauseCallsResponseSchema;
+  },
+  /**
+   * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+   * stay paused. NOT_FOUND when there is no such pause.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.ResumeCalls
+   */
+  resumeCalls: {
+    methodKind: "unary";
+    input: typeof ResumeCallsRequestSchema;
+    output: typeof ResumeCallsResponseSchema;
+  },
+  /**
+   * ListPauses returns the pauses, the oldest first. There are at most 1000.
+   *
+   * @generated from rpc dispatch.calls.v1.CallService.ListPauses
+   */
+  listPauses: {
+    methodKind: "unary";
+    input: typeof ListPausesRequestSchema;
+    output: typeof ListPausesResponseSchema;
   },
 }>;
 

@@ -48,6 +48,18 @@ const (
 	// CallServiceCompleteCallProcedure is the fully-qualified name of the CallService's CompleteCall
 	// RPC.
 	CallServiceCompleteCallProcedure = "/dispatch.calls.v1.CallService/CompleteCall"
+	// CallServiceRerunCallProcedure is the fully-qualified name of the CallService's RerunCall RPC.
+	CallServiceRerunCallProcedure = "/dispatch.calls.v1.CallService/RerunCall"
+	// CallServiceRerunCallsProcedure is the fully-qualified name of the CallService's RerunCalls RPC.
+	CallServiceRerunCallsProcedure = "/dispatch.calls.v1.CallService/RerunCalls"
+	// CallServicePurgeCallsProcedure is the fully-qualified name of the CallService's PurgeCalls RPC.
+	CallServicePurgeCallsProcedure = "/dispatch.calls.v1.CallService/PurgeCalls"
+	// CallServicePauseCallsProcedure is the fully-qualified name of the CallService's PauseCalls RPC.
+	CallServicePauseCallsProcedure = "/dispatch.calls.v1.CallService/PauseCalls"
+	// CallServiceResumeCallsProcedure is the fully-qualified name of the CallService's ResumeCalls RPC.
+	CallServiceResumeCallsProcedure = "/dispatch.calls.v1.CallService/ResumeCalls"
+	// CallServiceListPausesProcedure is the fully-qualified name of the CallService's ListPauses RPC.
+	CallServiceListPausesProcedure = "/dispatch.calls.v1.CallService/ListPauses"
 )
 
 // CallServiceClient is a client for the dispatch.calls.v1.CallService service.
@@ -72,6 +84,32 @@ type CallServiceClient interface {
 	// The same request may be sent again. FAILED_PRECONDITION when the call has
 	// finished with another result. NOT_FOUND as for GetCall.
 	CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error)
+	// RerunCall dispatches a finished call again, as a new call without a parent:
+	// same endpoint, function, version and input. After a tail call these are the
+	// ones of the function that took over. It expires after as long a time as the
+	// finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+	// call has not finished. As for Dispatch, a request with the metadata
+	// idempotency-key of an earlier request gets the id of that one.
+	RerunCall(context.Context, *connect.Request[v1.RerunCallRequest]) (*connect.Response[v1.RerunCallResponse], error)
+	// RerunCalls dispatches finished calls again, each as RerunCall does, the
+	// oldest first, a page for each request. It takes calls without a parent that
+	// have not been rerun, so that sending a request again reruns no call twice.
+	// Count them with validate_only first.
+	RerunCalls(context.Context, *connect.Request[v1.RerunCallsRequest]) (*connect.Response[v1.RerunCallsResponse], error)
+	// PurgeCalls deletes finished calls, the oldest first, a page for each
+	// request. It leaves calls whose results their parents wait for. Count them
+	// with validate_only first.
+	PurgeCalls(context.Context, *connect.Request[v1.PurgeCallsRequest]) (*connect.Response[v1.PurgeCallsResponse], error)
+	// PauseCalls has no calls begin: of a function, of a host, of a function on a
+	// host, or at all. Calls are still recorded, and wait; they expire as if they
+	// were not paused. Functions that run are not stopped. A pause lasts until it
+	// is resumed, and pausing again changes its reason at most.
+	PauseCalls(context.Context, *connect.Request[v1.PauseCallsRequest]) (*connect.Response[v1.PauseCallsResponse], error)
+	// ResumeCalls ends a pause, or all of them. Calls that another pause is of
+	// stay paused. NOT_FOUND when there is no such pause.
+	ResumeCalls(context.Context, *connect.Request[v1.ResumeCallsRequest]) (*connect.Response[v1.ResumeCallsResponse], error)
+	// ListPauses returns the pauses, the oldest first. There are at most 1000.
+	ListPauses(context.Context, *connect.Request[v1.ListPausesRequest]) (*connect.Response[v1.ListPausesResponse], error)
 }
 
 // NewCallServiceClient constructs a client for the dispatch.calls.v1.CallService service. By
@@ -115,6 +153,42 @@ func NewCallServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(callServiceMethods.ByName("CompleteCall")),
 			connect.WithClientOptions(opts...),
 		),
+		rerunCall: connect.NewClient[v1.RerunCallRequest, v1.RerunCallResponse](
+			httpClient,
+			baseURL+CallServiceRerunCallProcedure,
+			connect.WithSchema(callServiceMethods.ByName("RerunCall")),
+			connect.WithClientOptions(opts...),
+		),
+		rerunCalls: connect.NewClient[v1.RerunCallsRequest, v1.RerunCallsResponse](
+			httpClient,
+			baseURL+CallServiceRerunCallsProcedure,
+			connect.WithSchema(callServiceMethods.ByName("RerunCalls")),
+			connect.WithClientOptions(opts...),
+		),
+		purgeCalls: connect.NewClient[v1.PurgeCallsRequest, v1.PurgeCallsResponse](
+			httpClient,
+			baseURL+CallServicePurgeCallsProcedure,
+			connect.WithSchema(callServiceMethods.ByName("PurgeCalls")),
+			connect.WithClientOptions(opts...),
+		),
+		pauseCalls: connect.NewClient[v1.PauseCallsRequest, v1.PauseCallsResponse](
+			httpClient,
+			baseURL+CallServicePauseCallsProcedure,
+			connect.WithSchema(callServiceMethods.ByName("PauseCalls")),
+			connect.WithClientOptions(opts...),
+		),
+		resumeCalls: connect.NewClient[v1.ResumeCallsRequest, v1.ResumeCallsResponse](
+			httpClient,
+			baseURL+CallServiceResumeCallsProcedure,
+			connect.WithSchema(callServiceMethods.ByName("ResumeCalls")),
+			connect.WithClientOptions(opts...),
+		),
+		listPauses: connect.NewClient[v1.ListPausesRequest, v1.ListPausesResponse](
+			httpClient,
+			baseURL+CallServiceListPausesProcedure,
+			connect.WithSchema(callServiceMethods.ByName("ListPauses")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -125,6 +199,12 @@ type callServiceClient struct {
 	waitCall     *connect.Client[v1.WaitCallRequest, v1.WaitCallResponse]
 	cancelCall   *connect.Client[v1.CancelCallRequest, v1.CancelCallResponse]
 	completeCall *connect.Client[v1.CompleteCallRequest, v1.CompleteCallResponse]
+	rerunCall    *connect.Client[v1.RerunCallRequest, v1.RerunCallResponse]
+	rerunCalls   *connect.Client[v1.RerunCallsRequest, v1.RerunCallsResponse]
+	purgeCalls   *connect.Client[v1.PurgeCallsRequest, v1.PurgeCallsResponse]
+	pauseCalls   *connect.Client[v1.PauseCallsRequest, v1.PauseCallsResponse]
+	resumeCalls  *connect.Client[v1.ResumeCallsRequest, v1.ResumeCallsResponse]
+	listPauses   *connect.Client[v1.ListPausesRequest, v1.ListPausesResponse]
 }
 
 // GetCall calls dispatch.calls.v1.CallService.GetCall.
@@ -152,6 +232,36 @@ func (c *callServiceClient) CompleteCall(ctx context.Context, req *connect.Reque
 	return c.completeCall.CallUnary(ctx, req)
 }
 
+// RerunCall calls dispatch.calls.v1.CallService.RerunCall.
+func (c *callServiceClient) RerunCall(ctx context.Context, req *connect.Request[v1.RerunCallRequest]) (*connect.Response[v1.RerunCallResponse], error) {
+	return c.rerunCall.CallUnary(ctx, req)
+}
+
+// RerunCalls calls dispatch.calls.v1.CallService.RerunCalls.
+func (c *callServiceClient) RerunCalls(ctx context.Context, req *connect.Request[v1.RerunCallsRequest]) (*connect.Response[v1.RerunCallsResponse], error) {
+	return c.rerunCalls.CallUnary(ctx, req)
+}
+
+// PurgeCalls calls dispatch.calls.v1.CallService.PurgeCalls.
+func (c *callServiceClient) PurgeCalls(ctx context.Context, req *connect.Request[v1.PurgeCallsRequest]) (*connect.Response[v1.PurgeCallsResponse], error) {
+	return c.purgeCalls.CallUnary(ctx, req)
+}
+
+// PauseCalls calls dispatch.calls.v1.CallService.PauseCalls.
+func (c *callServiceClient) PauseCalls(ctx context.Context, req *connect.Request[v1.PauseCallsRequest]) (*connect.Response[v1.PauseCallsResponse], error) {
+	return c.pauseCalls.CallUnary(ctx, req)
+}
+
+// ResumeCalls calls dispatch.calls.v1.CallService.ResumeCalls.
+func (c *callServiceClient) ResumeCalls(ctx context.Context, req *connect.Request[v1.ResumeCallsRequest]) (*connect.Response[v1.ResumeCallsResponse], error) {
+	return c.resumeCalls.CallUnary(ctx, req)
+}
+
+// ListPauses calls dispatch.calls.v1.CallService.ListPauses.
+func (c *callServiceClient) ListPauses(ctx context.Context, req *connect.Request[v1.ListPausesRequest]) (*connect.Response[v1.ListPausesResponse], error) {
+	return c.listPauses.CallUnary(ctx, req)
+}
+
 // CallServiceHandler is an implementation of the dispatch.calls.v1.CallService service.
 type CallServiceHandler interface {
 	// GetCall returns a call as it is now. NOT_FOUND when there is none of that
@@ -174,6 +284,32 @@ type CallServiceHandler interface {
 	// The same request may be sent again. FAILED_PRECONDITION when the call has
 	// finished with another result. NOT_FOUND as for GetCall.
 	CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error)
+	// RerunCall dispatches a finished call again, as a new call without a parent:
+	// same endpoint, function, version and input. After a tail call these are the
+	// ones of the function that took over. It expires after as long a time as the
+	// finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+	// call has not finished. As for Dispatch, a request with the metadata
+	// idempotency-key of an earlier request gets the id of that one.
+	RerunCall(context.Context, *connect.Request[v1.RerunCallRequest]) (*connect.Response[v1.RerunCallResponse], error)
+	// RerunCalls dispatches finished calls again, each as RerunCall does, the
+	// oldest first, a page for each request. It takes calls without a parent that
+	// have not been rerun, so that sending a request again reruns no call twice.
+	// Count them with validate_only first.
+	RerunCalls(context.Context, *connect.Request[v1.RerunCallsRequest]) (*connect.Response[v1.RerunCallsResponse], error)
+	// PurgeCalls deletes finished calls, the oldest first, a page for each
+	// request. It leaves calls whose results their parents wait for. Count them
+	// with validate_only first.
+	PurgeCalls(context.Context, *connect.Request[v1.PurgeCallsRequest]) (*connect.Response[v1.PurgeCallsResponse], error)
+	// PauseCalls has no calls begin: of a function, of a host, of a function on a
+	// host, or at all. Calls are still recorded, and wait; they expire as if they
+	// were not paused. Functions that run are not stopped. A pause lasts until it
+	// is resumed, and pausing again changes its reason at most.
+	PauseCalls(context.Context, *connect.Request[v1.PauseCallsRequest]) (*connect.Response[v1.PauseCallsResponse], error)
+	// ResumeCalls ends a pause, or all of them. Calls that another pause is of
+	// stay paused. NOT_FOUND when there is no such pause.
+	ResumeCalls(context.Context, *connect.Request[v1.ResumeCallsRequest]) (*connect.Response[v1.ResumeCallsResponse], error)
+	// ListPauses returns the pauses, the oldest first. There are at most 1000.
+	ListPauses(context.Context, *connect.Request[v1.ListPausesRequest]) (*connect.Response[v1.ListPausesResponse], error)
 }
 
 // NewCallServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -213,6 +349,42 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(callServiceMethods.ByName("CompleteCall")),
 		connect.WithHandlerOptions(opts...),
 	)
+	callServiceRerunCallHandler := connect.NewUnaryHandler(
+		CallServiceRerunCallProcedure,
+		svc.RerunCall,
+		connect.WithSchema(callServiceMethods.ByName("RerunCall")),
+		connect.WithHandlerOptions(opts...),
+	)
+	callServiceRerunCallsHandler := connect.NewUnaryHandler(
+		CallServiceRerunCallsProcedure,
+		svc.RerunCalls,
+		connect.WithSchema(callServiceMethods.ByName("RerunCalls")),
+		connect.WithHandlerOptions(opts...),
+	)
+	callServicePurgeCallsHandler := connect.NewUnaryHandler(
+		CallServicePurgeCallsProcedure,
+		svc.PurgeCalls,
+		connect.WithSchema(callServiceMethods.ByName("PurgeCalls")),
+		connect.WithHandlerOptions(opts...),
+	)
+	callServicePauseCallsHandler := connect.NewUnaryHandler(
+		CallServicePauseCallsProcedure,
+		svc.PauseCalls,
+		connect.WithSchema(callServiceMethods.ByName("PauseCalls")),
+		connect.WithHandlerOptions(opts...),
+	)
+	callServiceResumeCallsHandler := connect.NewUnaryHandler(
+		CallServiceResumeCallsProcedure,
+		svc.ResumeCalls,
+		connect.WithSchema(callServiceMethods.ByName("ResumeCalls")),
+		connect.WithHandlerOptions(opts...),
+	)
+	callServiceListPausesHandler := connect.NewUnaryHandler(
+		CallServiceListPausesProcedure,
+		svc.ListPauses,
+		connect.WithSchema(callServiceMethods.ByName("ListPauses")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/dispatch.calls.v1.CallService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case CallServiceGetCallProcedure:
@@ -225,6 +397,18 @@ func NewCallServiceHandler(svc CallServiceHandler, opts ...connect.HandlerOption
 			callServiceCancelCallHandler.ServeHTTP(w, r)
 		case CallServiceCompleteCallProcedure:
 			callServiceCompleteCallHandler.ServeHTTP(w, r)
+		case CallServiceRerunCallProcedure:
+			callServiceRerunCallHandler.ServeHTTP(w, r)
+		case CallServiceRerunCallsProcedure:
+			callServiceRerunCallsHandler.ServeHTTP(w, r)
+		case CallServicePurgeCallsProcedure:
+			callServicePurgeCallsHandler.ServeHTTP(w, r)
+		case CallServicePauseCallsProcedure:
+			callServicePauseCallsHandler.ServeHTTP(w, r)
+		case CallServiceResumeCallsProcedure:
+			callServiceResumeCallsHandler.ServeHTTP(w, r)
+		case CallServiceListPausesProcedure:
+			callServiceListPausesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -252,4 +436,28 @@ func (UnimplementedCallServiceHandler) CancelCall(context.Context, *connect.Requ
 
 func (UnimplementedCallServiceHandler) CompleteCall(context.Context, *connect.Request[v1.CompleteCallRequest]) (*connect.Response[v1.CompleteCallResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.CompleteCall is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) RerunCall(context.Context, *connect.Request[v1.RerunCallRequest]) (*connect.Response[v1.RerunCallResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.RerunCall is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) RerunCalls(context.Context, *connect.Request[v1.RerunCallsRequest]) (*connect.Response[v1.RerunCallsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.RerunCalls is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) PurgeCalls(context.Context, *connect.Request[v1.PurgeCallsRequest]) (*connect.Response[v1.PurgeCallsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.PurgeCalls is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) PauseCalls(context.Context, *connect.Request[v1.PauseCallsRequest]) (*connect.Response[v1.PauseCallsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.PauseCalls is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) ResumeCalls(context.Context, *connect.Request[v1.ResumeCallsRequest]) (*connect.Response[v1.ResumeCallsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.ResumeCalls is not implemented"))
+}
+
+func (UnimplementedCallServiceHandler) ListPauses(context.Context, *connect.Request[v1.ListPausesRequest]) (*connect.Response[v1.ListPausesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dispatch.calls.v1.CallService.ListPauses is not implemented"))
 }

@@ -29,6 +29,8 @@ private static final long serialVersionUID = 0L;
     version_ = "";
     state_ = 0;
     status_ = 0;
+    rerunOfDispatchId_ = "";
+    rerunAsDispatchId_ = "";
   }
 
   @java.lang.Override
@@ -655,6 +657,100 @@ private static final long serialVersionUID = 0L;
     return correlationId_;
   }
 
+  public static final int RERUN_OF_DISPATCH_ID_FIELD_NUMBER = 21;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object rerunOfDispatchId_ = "";
+  /**
+   * <pre>
+   * Id of the call of which this one is a rerun. Empty when it is none.
+   * </pre>
+   *
+   * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+   * @return The rerunOfDispatchId.
+   */
+  @java.lang.Override
+  public java.lang.String getRerunOfDispatchId() {
+    java.lang.Object ref = rerunOfDispatchId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      rerunOfDispatchId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Id of the call of which this one is a rerun. Empty when it is none.
+   * </pre>
+   *
+   * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+   * @return The bytes for rerunOfDispatchId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getRerunOfDispatchIdBytes() {
+    java.lang.Object ref = rerunOfDispatchId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      rerunOfDispatchId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int RERUN_AS_DISPATCH_ID_FIELD_NUMBER = 22;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object rerunAsDispatchId_ = "";
+  /**
+   * <pre>
+   * Id of the last rerun of this call. Empty when there is none.
+   * </pre>
+   *
+   * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+   * @return The rerunAsDispatchId.
+   */
+  @java.lang.Override
+  public java.lang.String getRerunAsDispatchId() {
+    java.lang.Object ref = rerunAsDispatchId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      rerunAsDispatchId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Id of the last rerun of this call. Empty when there is none.
+   * </pre>
+   *
+   * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+   * @return The bytes for rerunAsDispatchId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getRerunAsDispatchIdBytes() {
+    java.lang.Object ref = rerunAsDispatchId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      rerunAsDispatchId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -716,6 +812,12 @@ private static final long serialVersionUID = 0L;
     }
     if (correlationId_ != 0L) {
       output.writeUInt64(16, correlationId_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunOfDispatchId_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 21, rerunOfDispatchId_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunAsDispatchId_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 22, rerunAsDispatchId_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -784,6 +886,12 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeUInt64Size(16, correlationId_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunOfDispatchId_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(21, rerunOfDispatchId_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunAsDispatchId_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(22, rerunAsDispatchId_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -847,6 +955,10 @@ private static final long serialVersionUID = 0L;
     }
     if (getCorrelationId()
         != other.getCorrelationId()) return false;
+    if (!getRerunOfDispatchId()
+        .equals(other.getRerunOfDispatchId())) return false;
+    if (!getRerunAsDispatchId()
+        .equals(other.getRerunAsDispatchId())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -903,6 +1015,10 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + CORRELATION_ID_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
         getCorrelationId());
+    hash = (37 * hash) + RERUN_OF_DISPATCH_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getRerunOfDispatchId().hashCode();
+    hash = (37 * hash) + RERUN_AS_DISPATCH_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getRerunAsDispatchId().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1089,6 +1205,8 @@ private static final long serialVersionUID = 0L;
         lastErrorBuilder_ = null;
       }
       correlationId_ = 0L;
+      rerunOfDispatchId_ = "";
+      rerunAsDispatchId_ = "";
       return this;
     }
 
@@ -1188,6 +1306,12 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00008000) != 0)) {
         result.correlationId_ = correlationId_;
+      }
+      if (((from_bitField0_ & 0x00010000) != 0)) {
+        result.rerunOfDispatchId_ = rerunOfDispatchId_;
+      }
+      if (((from_bitField0_ & 0x00020000) != 0)) {
+        result.rerunAsDispatchId_ = rerunAsDispatchId_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1295,6 +1419,16 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getCorrelationId() != 0L) {
         setCorrelationId(other.getCorrelationId());
+      }
+      if (!other.getRerunOfDispatchId().isEmpty()) {
+        rerunOfDispatchId_ = other.rerunOfDispatchId_;
+        bitField0_ |= 0x00010000;
+        onChanged();
+      }
+      if (!other.getRerunAsDispatchId().isEmpty()) {
+        rerunAsDispatchId_ = other.rerunAsDispatchId_;
+        bitField0_ |= 0x00020000;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1414,6 +1548,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00008000;
               break;
             } // case 128
+            case 170: {
+              rerunOfDispatchId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00010000;
+              break;
+            } // case 170
+            case 178: {
+              rerunAsDispatchId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00020000;
+              break;
+            } // case 178
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -3186,6 +3330,190 @@ private static final long serialVersionUID = 0L;
     public Builder clearCorrelationId() {
       bitField0_ = (bitField0_ & ~0x00008000);
       correlationId_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object rerunOfDispatchId_ = "";
+    /**
+     * <pre>
+     * Id of the call of which this one is a rerun. Empty when it is none.
+     * </pre>
+     *
+     * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+     * @return The rerunOfDispatchId.
+     */
+    public java.lang.String getRerunOfDispatchId() {
+      java.lang.Object ref = rerunOfDispatchId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        rerunOfDispatchId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of the call of which this one is a rerun. Empty when it is none.
+     * </pre>
+     *
+     * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+     * @return The bytes for rerunOfDispatchId.
+     */
+    public com.google.protobuf.ByteString
+        getRerunOfDispatchIdBytes() {
+      java.lang.Object ref = rerunOfDispatchId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        rerunOfDispatchId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of the call of which this one is a rerun. Empty when it is none.
+     * </pre>
+     *
+     * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+     * @param value The rerunOfDispatchId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRerunOfDispatchId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      rerunOfDispatchId_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of the call of which this one is a rerun. Empty when it is none.
+     * </pre>
+     *
+     * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearRerunOfDispatchId() {
+      rerunOfDispatchId_ = getDefaultInstance().getRerunOfDispatchId();
+      bitField0_ = (bitField0_ & ~0x00010000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of the call of which this one is a rerun. Empty when it is none.
+     * </pre>
+     *
+     * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+     * @param value The bytes for rerunOfDispatchId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRerunOfDispatchIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      rerunOfDispatchId_ = value;
+      bitField0_ |= 0x00010000;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object rerunAsDispatchId_ = "";
+    /**
+     * <pre>
+     * Id of the last rerun of this call. Empty when there is none.
+     * </pre>
+     *
+     * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+     * @return The rerunAsDispatchId.
+     */
+    public java.lang.String getRerunAsDispatchId() {
+      java.lang.Object ref = rerunAsDispatchId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        rerunAsDispatchId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of the last rerun of this call. Empty when there is none.
+     * </pre>
+     *
+     * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+     * @return The bytes for rerunAsDispatchId.
+     */
+    public com.google.protobuf.ByteString
+        getRerunAsDispatchIdBytes() {
+      java.lang.Object ref = rerunAsDispatchId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        rerunAsDispatchId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Id of the last rerun of this call. Empty when there is none.
+     * </pre>
+     *
+     * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+     * @param value The rerunAsDispatchId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRerunAsDispatchId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      rerunAsDispatchId_ = value;
+      bitField0_ |= 0x00020000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of the last rerun of this call. Empty when there is none.
+     * </pre>
+     *
+     * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearRerunAsDispatchId() {
+      rerunAsDispatchId_ = getDefaultInstance().getRerunAsDispatchId();
+      bitField0_ = (bitField0_ & ~0x00020000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Id of the last rerun of this call. Empty when there is none.
+     * </pre>
+     *
+     * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+     * @param value The bytes for rerunAsDispatchId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRerunAsDispatchIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      rerunAsDispatchId_ = value;
+      bitField0_ |= 0x00020000;
       onChanged();
       return this;
     }

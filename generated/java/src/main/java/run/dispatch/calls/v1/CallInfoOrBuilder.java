@@ -358,4 +358,44 @@ public interface CallInfoOrBuilder extends
    * @return The correlationId.
    */
   long getCorrelationId();
+
+  /**
+   * <pre>
+   * Id of the call of which this one is a rerun. Empty when it is none.
+   * </pre>
+   *
+   * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+   * @return The rerunOfDispatchId.
+   */
+  java.lang.String getRerunOfDispatchId();
+  /**
+   * <pre>
+   * Id of the call of which this one is a rerun. Empty when it is none.
+   * </pre>
+   *
+   * <code>string rerun_of_dispatch_id = 21 [json_name = "rerunOfDispatchId"];</code>
+   * @return The bytes for rerunOfDispatchId.
+   */
+  com.google.protobuf.ByteString
+      getRerunOfDispatchIdBytes();
+
+  /**
+   * <pre>
+   * Id of the last rerun of this call. Empty when there is none.
+   * </pre>
+   *
+   * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+   * @return The rerunAsDispatchId.
+   */
+  java.lang.String getRerunAsDispatchId();
+  /**
+   * <pre>
+   * Id of the last rerun of this call. Empty when there is none.
+   * </pre>
+   *
+   * <code>string rerun_as_dispatch_id = 22 [json_name = "rerunAsDispatchId"];</code>
+   * @return The bytes for rerunAsDispatchId.
+   */
+  com.google.protobuf.ByteString
+      getRerunAsDispatchIdBytes();
 }

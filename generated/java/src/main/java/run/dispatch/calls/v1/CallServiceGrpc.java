@@ -171,6 +171,192 @@ public final class CallServiceGrpc {
     return getCompleteCallMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallRequest,
+      run.dispatch.calls.v1.RerunCallResponse> getRerunCallMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "RerunCall",
+      requestType = run.dispatch.calls.v1.RerunCallRequest.class,
+      responseType = run.dispatch.calls.v1.RerunCallResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallRequest,
+      run.dispatch.calls.v1.RerunCallResponse> getRerunCallMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallRequest, run.dispatch.calls.v1.RerunCallResponse> getRerunCallMethod;
+    if ((getRerunCallMethod = CallServiceGrpc.getRerunCallMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getRerunCallMethod = CallServiceGrpc.getRerunCallMethod) == null) {
+          CallServiceGrpc.getRerunCallMethod = getRerunCallMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.RerunCallRequest, run.dispatch.calls.v1.RerunCallResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "RerunCall"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.RerunCallRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.RerunCallResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("RerunCall"))
+              .build();
+        }
+      }
+    }
+    return getRerunCallMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallsRequest,
+      run.dispatch.calls.v1.RerunCallsResponse> getRerunCallsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "RerunCalls",
+      requestType = run.dispatch.calls.v1.RerunCallsRequest.class,
+      responseType = run.dispatch.calls.v1.RerunCallsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallsRequest,
+      run.dispatch.calls.v1.RerunCallsResponse> getRerunCallsMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.RerunCallsRequest, run.dispatch.calls.v1.RerunCallsResponse> getRerunCallsMethod;
+    if ((getRerunCallsMethod = CallServiceGrpc.getRerunCallsMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getRerunCallsMethod = CallServiceGrpc.getRerunCallsMethod) == null) {
+          CallServiceGrpc.getRerunCallsMethod = getRerunCallsMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.RerunCallsRequest, run.dispatch.calls.v1.RerunCallsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "RerunCalls"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.RerunCallsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.RerunCallsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("RerunCalls"))
+              .build();
+        }
+      }
+    }
+    return getRerunCallsMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.PurgeCallsRequest,
+      run.dispatch.calls.v1.PurgeCallsResponse> getPurgeCallsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "PurgeCalls",
+      requestType = run.dispatch.calls.v1.PurgeCallsRequest.class,
+      responseType = run.dispatch.calls.v1.PurgeCallsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.PurgeCallsRequest,
+      run.dispatch.calls.v1.PurgeCallsResponse> getPurgeCallsMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.PurgeCallsRequest, run.dispatch.calls.v1.PurgeCallsResponse> getPurgeCallsMethod;
+    if ((getPurgeCallsMethod = CallServiceGrpc.getPurgeCallsMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getPurgeCallsMethod = CallServiceGrpc.getPurgeCallsMethod) == null) {
+          CallServiceGrpc.getPurgeCallsMethod = getPurgeCallsMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.PurgeCallsRequest, run.dispatch.calls.v1.PurgeCallsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "PurgeCalls"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.PurgeCallsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.PurgeCallsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("PurgeCalls"))
+              .build();
+        }
+      }
+    }
+    return getPurgeCallsMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.PauseCallsRequest,
+      run.dispatch.calls.v1.PauseCallsResponse> getPauseCallsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "PauseCalls",
+      requestType = run.dispatch.calls.v1.PauseCallsRequest.class,
+      responseType = run.dispatch.calls.v1.PauseCallsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.PauseCallsRequest,
+      run.dispatch.calls.v1.PauseCallsResponse> getPauseCallsMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.PauseCallsRequest, run.dispatch.calls.v1.PauseCallsResponse> getPauseCallsMethod;
+    if ((getPauseCallsMethod = CallServiceGrpc.getPauseCallsMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getPauseCallsMethod = CallServiceGrpc.getPauseCallsMethod) == null) {
+          CallServiceGrpc.getPauseCallsMethod = getPauseCallsMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.PauseCallsRequest, run.dispatch.calls.v1.PauseCallsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "PauseCalls"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.PauseCallsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.PauseCallsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("PauseCalls"))
+              .build();
+        }
+      }
+    }
+    return getPauseCallsMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.ResumeCallsRequest,
+      run.dispatch.calls.v1.ResumeCallsResponse> getResumeCallsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ResumeCalls",
+      requestType = run.dispatch.calls.v1.ResumeCallsRequest.class,
+      responseType = run.dispatch.calls.v1.ResumeCallsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.ResumeCallsRequest,
+      run.dispatch.calls.v1.ResumeCallsResponse> getResumeCallsMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.ResumeCallsRequest, run.dispatch.calls.v1.ResumeCallsResponse> getResumeCallsMethod;
+    if ((getResumeCallsMethod = CallServiceGrpc.getResumeCallsMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getResumeCallsMethod = CallServiceGrpc.getResumeCallsMethod) == null) {
+          CallServiceGrpc.getResumeCallsMethod = getResumeCallsMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.ResumeCallsRequest, run.dispatch.calls.v1.ResumeCallsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ResumeCalls"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ResumeCallsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ResumeCallsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("ResumeCalls"))
+              .build();
+        }
+      }
+    }
+    return getResumeCallsMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListPausesRequest,
+      run.dispatch.calls.v1.ListPausesResponse> getListPausesMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ListPauses",
+      requestType = run.dispatch.calls.v1.ListPausesRequest.class,
+      responseType = run.dispatch.calls.v1.ListPausesResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListPausesRequest,
+      run.dispatch.calls.v1.ListPausesResponse> getListPausesMethod() {
+    io.grpc.MethodDescriptor<run.dispatch.calls.v1.ListPausesRequest, run.dispatch.calls.v1.ListPausesResponse> getListPausesMethod;
+    if ((getListPausesMethod = CallServiceGrpc.getListPausesMethod) == null) {
+      synchronized (CallServiceGrpc.class) {
+        if ((getListPausesMethod = CallServiceGrpc.getListPausesMethod) == null) {
+          CallServiceGrpc.getListPausesMethod = getListPausesMethod =
+              io.grpc.MethodDescriptor.<run.dispatch.calls.v1.ListPausesRequest, run.dispatch.calls.v1.ListPausesResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListPauses"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ListPausesRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  run.dispatch.calls.v1.ListPausesResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new CallServiceMethodDescriptorSupplier("ListPauses"))
+              .build();
+        }
+      }
+    }
+    return getListPausesMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -296,6 +482,80 @@ public final class CallServiceGrpc {
         io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CompleteCallResponse> responseObserver) {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getCompleteCallMethod(), responseObserver);
     }
+
+    /**
+     * <pre>
+     * RerunCall dispatches a finished call again, as a new call without a parent:
+     * same endpoint, function, version and input. After a tail call these are the
+     * ones of the function that took over. It expires after as long a time as the
+     * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+     * call has not finished. As for Dispatch, a request with the metadata
+     * idempotency-key of an earlier request gets the id of that one.
+     * </pre>
+     */
+    default void rerunCall(run.dispatch.calls.v1.RerunCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getRerunCallMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * RerunCalls dispatches finished calls again, each as RerunCall does, the
+     * oldest first, a page for each request. It takes calls without a parent that
+     * have not been rerun, so that sending a request again reruns no call twice.
+     * Count them with validate_only first.
+     * </pre>
+     */
+    default void rerunCalls(run.dispatch.calls.v1.RerunCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getRerunCallsMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * PurgeCalls deletes finished calls, the oldest first, a page for each
+     * request. It leaves calls whose results their parents wait for. Count them
+     * with validate_only first.
+     * </pre>
+     */
+    default void purgeCalls(run.dispatch.calls.v1.PurgeCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PurgeCallsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getPurgeCallsMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * PauseCalls has no calls begin: of a function, of a host, of a function on a
+     * host, or at all. Calls are still recorded, and wait; they expire as if they
+     * were not paused. Functions that run are not stopped. A pause lasts until it
+     * is resumed, and pausing again changes its reason at most.
+     * </pre>
+     */
+    default void pauseCalls(run.dispatch.calls.v1.PauseCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PauseCallsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getPauseCallsMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+     * stay paused. NOT_FOUND when there is no such pause.
+     * </pre>
+     */
+    default void resumeCalls(run.dispatch.calls.v1.ResumeCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ResumeCallsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getResumeCallsMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ListPauses returns the pauses, the oldest first. There are at most 1000.
+     * </pre>
+     */
+    default void listPauses(run.dispatch.calls.v1.ListPausesRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListPausesResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListPausesMethod(), responseObserver);
+    }
   }
 
   /**
@@ -396,6 +656,86 @@ public final class CallServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getCompleteCallMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * RerunCall dispatches a finished call again, as a new call without a parent:
+     * same endpoint, function, version and input. After a tail call these are the
+     * ones of the function that took over. It expires after as long a time as the
+     * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+     * call has not finished. As for Dispatch, a request with the metadata
+     * idempotency-key of an earlier request gets the id of that one.
+     * </pre>
+     */
+    public void rerunCall(run.dispatch.calls.v1.RerunCallRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getRerunCallMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * RerunCalls dispatches finished calls again, each as RerunCall does, the
+     * oldest first, a page for each request. It takes calls without a parent that
+     * have not been rerun, so that sending a request again reruns no call twice.
+     * Count them with validate_only first.
+     * </pre>
+     */
+    public void rerunCalls(run.dispatch.calls.v1.RerunCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getRerunCallsMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * PurgeCalls deletes finished calls, the oldest first, a page for each
+     * request. It leaves calls whose results their parents wait for. Count them
+     * with validate_only first.
+     * </pre>
+     */
+    public void purgeCalls(run.dispatch.calls.v1.PurgeCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PurgeCallsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getPurgeCallsMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * PauseCalls has no calls begin: of a function, of a host, of a function on a
+     * host, or at all. Calls are still recorded, and wait; they expire as if they
+     * were not paused. Functions that run are not stopped. A pause lasts until it
+     * is resumed, and pausing again changes its reason at most.
+     * </pre>
+     */
+    public void pauseCalls(run.dispatch.calls.v1.PauseCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PauseCallsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getPauseCallsMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+     * stay paused. NOT_FOUND when there is no such pause.
+     * </pre>
+     */
+    public void resumeCalls(run.dispatch.calls.v1.ResumeCallsRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ResumeCallsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getResumeCallsMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * ListPauses returns the pauses, the oldest first. There are at most 1000.
+     * </pre>
+     */
+    public void listPauses(run.dispatch.calls.v1.ListPausesRequest request,
+        io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListPausesResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getListPausesMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
@@ -476,6 +816,80 @@ public final class CallServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
           getChannel(), getCompleteCallMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * RerunCall dispatches a finished call again, as a new call without a parent:
+     * same endpoint, function, version and input. After a tail call these are the
+     * ones of the function that took over. It expires after as long a time as the
+     * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+     * call has not finished. As for Dispatch, a request with the metadata
+     * idempotency-key of an earlier request gets the id of that one.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.RerunCallResponse rerunCall(run.dispatch.calls.v1.RerunCallRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getRerunCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * RerunCalls dispatches finished calls again, each as RerunCall does, the
+     * oldest first, a page for each request. It takes calls without a parent that
+     * have not been rerun, so that sending a request again reruns no call twice.
+     * Count them with validate_only first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.RerunCallsResponse rerunCalls(run.dispatch.calls.v1.RerunCallsRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getRerunCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * PurgeCalls deletes finished calls, the oldest first, a page for each
+     * request. It leaves calls whose results their parents wait for. Count them
+     * with validate_only first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.PurgeCallsResponse purgeCalls(run.dispatch.calls.v1.PurgeCallsRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getPurgeCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * PauseCalls has no calls begin: of a function, of a host, of a function on a
+     * host, or at all. Calls are still recorded, and wait; they expire as if they
+     * were not paused. Functions that run are not stopped. A pause lasts until it
+     * is resumed, and pausing again changes its reason at most.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.PauseCallsResponse pauseCalls(run.dispatch.calls.v1.PauseCallsRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getPauseCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+     * stay paused. NOT_FOUND when there is no such pause.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ResumeCallsResponse resumeCalls(run.dispatch.calls.v1.ResumeCallsRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getResumeCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ListPauses returns the pauses, the oldest first. There are at most 1000.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ListPausesResponse listPauses(run.dispatch.calls.v1.ListPausesRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getListPausesMethod(), getCallOptions(), request);
+    }
   }
 
   /**
@@ -555,6 +969,80 @@ public final class CallServiceGrpc {
     public run.dispatch.calls.v1.CompleteCallResponse completeCall(run.dispatch.calls.v1.CompleteCallRequest request) {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getCompleteCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * RerunCall dispatches a finished call again, as a new call without a parent:
+     * same endpoint, function, version and input. After a tail call these are the
+     * ones of the function that took over. It expires after as long a time as the
+     * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+     * call has not finished. As for Dispatch, a request with the metadata
+     * idempotency-key of an earlier request gets the id of that one.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.RerunCallResponse rerunCall(run.dispatch.calls.v1.RerunCallRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getRerunCallMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * RerunCalls dispatches finished calls again, each as RerunCall does, the
+     * oldest first, a page for each request. It takes calls without a parent that
+     * have not been rerun, so that sending a request again reruns no call twice.
+     * Count them with validate_only first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.RerunCallsResponse rerunCalls(run.dispatch.calls.v1.RerunCallsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getRerunCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * PurgeCalls deletes finished calls, the oldest first, a page for each
+     * request. It leaves calls whose results their parents wait for. Count them
+     * with validate_only first.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.PurgeCallsResponse purgeCalls(run.dispatch.calls.v1.PurgeCallsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getPurgeCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * PauseCalls has no calls begin: of a function, of a host, of a function on a
+     * host, or at all. Calls are still recorded, and wait; they expire as if they
+     * were not paused. Functions that run are not stopped. A pause lasts until it
+     * is resumed, and pausing again changes its reason at most.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.PauseCallsResponse pauseCalls(run.dispatch.calls.v1.PauseCallsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getPauseCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+     * stay paused. NOT_FOUND when there is no such pause.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ResumeCallsResponse resumeCalls(run.dispatch.calls.v1.ResumeCallsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getResumeCallsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * ListPauses returns the pauses, the oldest first. There are at most 1000.
+     * </pre>
+     */
+    public run.dispatch.calls.v1.ListPausesResponse listPauses(run.dispatch.calls.v1.ListPausesRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getListPausesMethod(), getCallOptions(), request);
     }
   }
 
@@ -641,6 +1129,86 @@ public final class CallServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getCompleteCallMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * RerunCall dispatches a finished call again, as a new call without a parent:
+     * same endpoint, function, version and input. After a tail call these are the
+     * ones of the function that took over. It expires after as long a time as the
+     * finished call had. NOT_FOUND as for GetCall; FAILED_PRECONDITION when the
+     * call has not finished. As for Dispatch, a request with the metadata
+     * idempotency-key of an earlier request gets the id of that one.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.RerunCallResponse> rerunCall(
+        run.dispatch.calls.v1.RerunCallRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getRerunCallMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * RerunCalls dispatches finished calls again, each as RerunCall does, the
+     * oldest first, a page for each request. It takes calls without a parent that
+     * have not been rerun, so that sending a request again reruns no call twice.
+     * Count them with validate_only first.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.RerunCallsResponse> rerunCalls(
+        run.dispatch.calls.v1.RerunCallsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getRerunCallsMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * PurgeCalls deletes finished calls, the oldest first, a page for each
+     * request. It leaves calls whose results their parents wait for. Count them
+     * with validate_only first.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.PurgeCallsResponse> purgeCalls(
+        run.dispatch.calls.v1.PurgeCallsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getPurgeCallsMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * PauseCalls has no calls begin: of a function, of a host, of a function on a
+     * host, or at all. Calls are still recorded, and wait; they expire as if they
+     * were not paused. Functions that run are not stopped. A pause lasts until it
+     * is resumed, and pausing again changes its reason at most.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.PauseCallsResponse> pauseCalls(
+        run.dispatch.calls.v1.PauseCallsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getPauseCallsMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * ResumeCalls ends a pause, or all of them. Calls that another pause is of
+     * stay paused. NOT_FOUND when there is no such pause.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.ResumeCallsResponse> resumeCalls(
+        run.dispatch.calls.v1.ResumeCallsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getResumeCallsMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * ListPauses returns the pauses, the oldest first. There are at most 1000.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<run.dispatch.calls.v1.ListPausesResponse> listPauses(
+        run.dispatch.calls.v1.ListPausesRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getListPausesMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_GET_CALL = 0;
@@ -648,6 +1216,12 @@ public final class CallServiceGrpc {
   private static final int METHODID_WAIT_CALL = 2;
   private static final int METHODID_CANCEL_CALL = 3;
   private static final int METHODID_COMPLETE_CALL = 4;
+  private static final int METHODID_RERUN_CALL = 5;
+  private static final int METHODID_RERUN_CALLS = 6;
+  private static final int METHODID_PURGE_CALLS = 7;
+  private static final int METHODID_PAUSE_CALLS = 8;
+  private static final int METHODID_RESUME_CALLS = 9;
+  private static final int METHODID_LIST_PAUSES = 10;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -685,6 +1259,30 @@ public final class CallServiceGrpc {
         case METHODID_COMPLETE_CALL:
           serviceImpl.completeCall((run.dispatch.calls.v1.CompleteCallRequest) request,
               (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.CompleteCallResponse>) responseObserver);
+          break;
+        case METHODID_RERUN_CALL:
+          serviceImpl.rerunCall((run.dispatch.calls.v1.RerunCallRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallResponse>) responseObserver);
+          break;
+        case METHODID_RERUN_CALLS:
+          serviceImpl.rerunCalls((run.dispatch.calls.v1.RerunCallsRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.RerunCallsResponse>) responseObserver);
+          break;
+        case METHODID_PURGE_CALLS:
+          serviceImpl.purgeCalls((run.dispatch.calls.v1.PurgeCallsRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PurgeCallsResponse>) responseObserver);
+          break;
+        case METHODID_PAUSE_CALLS:
+          serviceImpl.pauseCalls((run.dispatch.calls.v1.PauseCallsRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.PauseCallsResponse>) responseObserver);
+          break;
+        case METHODID_RESUME_CALLS:
+          serviceImpl.resumeCalls((run.dispatch.calls.v1.ResumeCallsRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ResumeCallsResponse>) responseObserver);
+          break;
+        case METHODID_LIST_PAUSES:
+          serviceImpl.listPauses((run.dispatch.calls.v1.ListPausesRequest) request,
+              (io.grpc.stub.StreamObserver<run.dispatch.calls.v1.ListPausesResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -739,6 +1337,48 @@ public final class CallServiceGrpc {
               run.dispatch.calls.v1.CompleteCallRequest,
               run.dispatch.calls.v1.CompleteCallResponse>(
                 service, METHODID_COMPLETE_CALL)))
+        .addMethod(
+          getRerunCallMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.RerunCallRequest,
+              run.dispatch.calls.v1.RerunCallResponse>(
+                service, METHODID_RERUN_CALL)))
+        .addMethod(
+          getRerunCallsMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.RerunCallsRequest,
+              run.dispatch.calls.v1.RerunCallsResponse>(
+                service, METHODID_RERUN_CALLS)))
+        .addMethod(
+          getPurgeCallsMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.PurgeCallsRequest,
+              run.dispatch.calls.v1.PurgeCallsResponse>(
+                service, METHODID_PURGE_CALLS)))
+        .addMethod(
+          getPauseCallsMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.PauseCallsRequest,
+              run.dispatch.calls.v1.PauseCallsResponse>(
+                service, METHODID_PAUSE_CALLS)))
+        .addMethod(
+          getResumeCallsMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.ResumeCallsRequest,
+              run.dispatch.calls.v1.ResumeCallsResponse>(
+                service, METHODID_RESUME_CALLS)))
+        .addMethod(
+          getListPausesMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              run.dispatch.calls.v1.ListPausesRequest,
+              run.dispatch.calls.v1.ListPausesResponse>(
+                service, METHODID_LIST_PAUSES)))
         .build();
   }
 
@@ -792,6 +1432,12 @@ public final class CallServiceGrpc {
               .addMethod(getWaitCallMethod())
               .addMethod(getCancelCallMethod())
               .addMethod(getCompleteCallMethod())
+              .addMethod(getRerunCallMethod())
+              .addMethod(getRerunCallsMethod())
+              .addMethod(getPurgeCallsMethod())
+              .addMethod(getPauseCallsMethod())
+              .addMethod(getResumeCallsMethod())
+              .addMethod(getListPausesMethod())
               .build();
         }
       }

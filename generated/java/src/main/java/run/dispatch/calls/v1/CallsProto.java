@@ -75,6 +75,76 @@ public final class CallsProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_RerunCallRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_RerunCallRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_RerunCallResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_RerunCallResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_CallFilter_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_CallFilter_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_RerunCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_RerunCallsResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_PurgeCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_PurgeCallsResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Pause_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Pause_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_PauseCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_PauseCallsResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ResumeCallsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ResumeCallsResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ListPausesRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ListPausesRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_ListPausesResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_ListPausesResponse_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -89,7 +159,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\335\005\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\277\006\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -108,54 +178,115 @@ public final class CallsProto {
       "patch.sdk.v1.CallResultR\006result\0225\n\nlast_" +
       "error\030\017 \001(\0132\026.dispatch.sdk.v1.ErrorR\tlas" +
       "tError\022%\n\016correlation_id\030\020 \001(\004R\rcorrelat" +
-      "ionId\"1\n\016GetCallRequest\022\037\n\013dispatch_id\030\001" +
-      " \001(\tR\ndispatchId\"B\n\017GetCallResponse\022/\n\004c" +
-      "all\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004" +
-      "call\"\235\003\n\020ListCallsRequest\0222\n\005state\030\001 \001(\016" +
-      "2\034.dispatch.calls.v1.CallStateR\005state\022/\n" +
-      "\006status\030\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006" +
-      "status\022\032\n\010function\030\003 \001(\tR\010function\022\032\n\010en" +
-      "dpoint\030\004 \001(\tR\010endpoint\022?\n\rcreated_after\030" +
-      "\005 \001(\0132\032.google.protobuf.TimestampR\014creat" +
-      "edAfter\022A\n\016created_before\030\006 \001(\0132\032.google" +
-      ".protobuf.TimestampR\rcreatedBefore\022,\n\022pa" +
-      "rent_dispatch_id\030\007 \001(\tR\020parentDispatchId" +
-      "\022\033\n\tpage_size\030\010 \001(\005R\010pageSize\022\035\n\npage_to" +
-      "ken\030\t \001(\tR\tpageToken\"n\n\021ListCallsRespons" +
-      "e\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1.Cal" +
-      "lInfoR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rn" +
-      "extPageToken\"h\n\017WaitCallRequest\022\037\n\013dispa" +
-      "tch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001" +
-      "(\0132\031.google.protobuf.DurationR\007maxWait\"C" +
-      "\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.dispa" +
-      "tch.calls.v1.CallInfoR\004call\"4\n\021CancelCal" +
-      "lRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchI" +
-      "d\"c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033." +
-      "dispatch.calls.v1.CallInfoR\004call\022\034\n\tcanc" +
-      "elled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Co" +
-      "mpleteCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\n" +
-      "dispatchId\022.\n\006output\030\002 \001(\0132\024.google.prot" +
-      "obuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.disp" +
-      "atch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024" +
-      "CompleteCallResponse\022/\n\004call\030\001 \001(\0132\033.dis" +
-      "patch.calls.v1.CallInfoR\004call*\207\001\n\tCallSt" +
-      "ate\022\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_" +
-      "STATE_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026" +
-      "\n\022CALL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FIN" +
-      "ISHED\020\0042\322\003\n\013CallService\022R\n\007GetCall\022!.dis" +
-      "patch.calls.v1.GetCallRequest\032\".dispatch" +
-      ".calls.v1.GetCallResponse\"\000\022X\n\tListCalls" +
-      "\022#.dispatch.calls.v1.ListCallsRequest\032$." +
-      "dispatch.calls.v1.ListCallsResponse\"\000\022U\n" +
-      "\010WaitCall\022\".dispatch.calls.v1.WaitCallRe" +
-      "quest\032#.dispatch.calls.v1.WaitCallRespon" +
-      "se\"\000\022[\n\nCancelCall\022$.dispatch.calls.v1.C" +
-      "ancelCallRequest\032%.dispatch.calls.v1.Can" +
-      "celCallResponse\"\000\022a\n\014CompleteCall\022&.disp" +
-      "atch.calls.v1.CompleteCallRequest\032\'.disp" +
-      "atch.calls.v1.CompleteCallResponse\"\000B%\n\025" +
-      "run.dispatch.calls.v1B\nCallsProtoP\001b\006pro" +
-      "to3"
+      "ionId\022/\n\024rerun_of_dispatch_id\030\025 \001(\tR\021rer" +
+      "unOfDispatchId\022/\n\024rerun_as_dispatch_id\030\026" +
+      " \001(\tR\021rerunAsDispatchId\"1\n\016GetCallReques" +
+      "t\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017Ge" +
+      "tCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.c" +
+      "alls.v1.CallInfoR\004call\"\261\003\n\020ListCallsRequ" +
+      "est\0222\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.C" +
+      "allStateR\005state\022/\n\006status\030\002 \001(\0162\027.dispat" +
+      "ch.sdk.v1.StatusR\006status\022\032\n\010function\030\003 \001" +
+      "(\tR\010function\022\032\n\010endpoint\030\004 \001(\tR\010endpoint" +
+      "\022?\n\rcreated_after\030\005 \001(\0132\032.google.protobu" +
+      "f.TimestampR\014createdAfter\022A\n\016created_bef" +
+      "ore\030\006 \001(\0132\032.google.protobuf.TimestampR\rc" +
+      "reatedBefore\022,\n\022parent_dispatch_id\030\007 \001(\t" +
+      "R\020parentDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010p" +
+      "ageSize\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\022" +
+      "\n\004dead\030\025 \001(\010R\004dead\"n\n\021ListCallsResponse\022" +
+      "1\n\005calls\030\001 \003(\0132\033.dispatch.calls.v1.CallI" +
+      "nfoR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rnex" +
+      "tPageToken\"h\n\017WaitCallRequest\022\037\n\013dispatc" +
+      "h_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\013" +
+      "2\031.google.protobuf.DurationR\007maxWait\"C\n\020" +
+      "WaitCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatc" +
+      "h.calls.v1.CallInfoR\004call\"4\n\021CancelCallR" +
+      "equest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"" +
+      "c\n\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
+      "spatch.calls.v1.CallInfoR\004call\022\034\n\tcancel" +
+      "led\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Comp" +
+      "leteCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "spatchId\022.\n\006output\030\002 \001(\0132\024.google.protob" +
+      "uf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.dispat" +
+      "ch.sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024Co" +
+      "mpleteCallResponse\022/\n\004call\030\001 \001(\0132\033.dispa" +
+      "tch.calls.v1.CallInfoR\004call\"3\n\020RerunCall" +
+      "Request\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId" +
+      "\"4\n\021RerunCallResponse\022\037\n\013dispatch_id\030\001 \001" +
+      "(\tR\ndispatchId\"\322\002\n\nCallFilter\022/\n\006status\030" +
+      "\001 \001(\0162\027.dispatch.sdk.v1.StatusR\006status\022\032" +
+      "\n\010function\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003" +
+      " \001(\tR\010endpoint\022?\n\rcreated_after\030\004 \001(\0132\032." +
+      "google.protobuf.TimestampR\014createdAfter\022" +
+      "A\n\016created_before\030\005 \001(\0132\032.google.protobu" +
+      "f.TimestampR\rcreatedBefore\022C\n\017finished_b" +
+      "efore\030\006 \001(\0132\032.google.protobuf.TimestampR" +
+      "\016finishedBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021" +
+      "RerunCallsRequest\0225\n\006filter\030\001 \001(\0132\035.disp" +
+      "atch.calls.v1.CallFilterR\006filter\022#\n\rvali" +
+      "date_only\030\002 \001(\010R\014validateOnly\022*\n\016expecte" +
+      "d_count\030\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpag" +
+      "e_size\030\004 \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001" +
+      "(\tR\tpageTokenB\021\n\017_expected_count\"\214\001\n\022Rer" +
+      "unCallsResponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n" +
+      "\017next_page_token\030\002 \001(\tR\rnextPageToken\0228\n" +
+      "\nas_of_time\030\003 \001(\0132\032.google.protobuf.Time" +
+      "stampR\010asOfTime\"\352\001\n\021PurgeCallsRequest\0225\n" +
+      "\006filter\030\001 \001(\0132\035.dispatch.calls.v1.CallFi" +
+      "lterR\006filter\022#\n\rvalidate_only\030\002 \001(\010R\014val" +
+      "idateOnly\022*\n\016expected_count\030\003 \001(\003H\000R\rexp" +
+      "ectedCount\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSi" +
+      "ze\022\035\n\npage_token\030\005 \001(\tR\tpageTokenB\021\n\017_ex" +
+      "pected_count\"\214\001\n\022PurgeCallsResponse\022\024\n\005c" +
+      "ount\030\001 \001(\003R\005count\022&\n\017next_page_token\030\002 \001" +
+      "(\tR\rnextPageToken\0228\n\nas_of_time\030\003 \001(\0132\032." +
+      "google.protobuf.TimestampR\010asOfTime\"\212\001\n\005" +
+      "Pause\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 " +
+      "\001(\tR\010function\0229\n\npause_time\030\003 \001(\0132\032.goog" +
+      "le.protobuf.TimestampR\tpauseTime\022\026\n\006reas" +
+      "on\030\004 \001(\tR\006reason\"m\n\021PauseCallsRequest\022\022\n" +
+      "\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010fun" +
+      "ction\022\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR" +
+      "\006reason\"D\n\022PauseCallsResponse\022.\n\005pause\030\001" +
+      " \001(\0132\030.dispatch.calls.v1.PauseR\005pause\"V\n" +
+      "\022ResumeCallsRequest\022\022\n\004host\030\001 \001(\tR\004host\022" +
+      "\032\n\010function\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010" +
+      "R\003all\"G\n\023ResumeCallsResponse\0220\n\006pauses\030\001" +
+      " \003(\0132\030.dispatch.calls.v1.PauseR\006pauses\"\023" +
+      "\n\021ListPausesRequest\"F\n\022ListPausesRespons" +
+      "e\0220\n\006pauses\030\001 \003(\0132\030.dispatch.calls.v1.Pa" +
+      "useR\006pauses*\207\001\n\tCallState\022\032\n\026CALL_STATE_" +
+      "UNSPECIFIED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022" +
+      "CALL_STATE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITI" +
+      "NG\020\003\022\027\n\023CALL_STATE_FINISHED\020\0042\200\010\n\013CallSe" +
+      "rvice\022R\n\007GetCall\022!.dispatch.calls.v1.Get" +
+      "CallRequest\032\".dispatch.calls.v1.GetCallR" +
+      "esponse\"\000\022X\n\tListCalls\022#.dispatch.calls." +
+      "v1.ListCallsRequest\032$.dispatch.calls.v1." +
+      "ListCallsResponse\"\000\022U\n\010WaitCall\022\".dispat" +
+      "ch.calls.v1.WaitCallRequest\032#.dispatch.c" +
+      "alls.v1.WaitCallResponse\"\000\022[\n\nCancelCall" +
+      "\022$.dispatch.calls.v1.CancelCallRequest\032%" +
+      ".dispatch.calls.v1.CancelCallResponse\"\000\022" +
+      "a\n\014CompleteCall\022&.dispatch.calls.v1.Comp" +
+      "leteCallRequest\032\'.dispatch.calls.v1.Comp" +
+      "leteCallResponse\"\000\022X\n\tRerunCall\022#.dispat" +
+      "ch.calls.v1.RerunCallRequest\032$.dispatch." +
+      "calls.v1.RerunCallResponse\"\000\022[\n\nRerunCal" +
+      "ls\022$.dispatch.calls.v1.RerunCallsRequest" +
+      "\032%.dispatch.calls.v1.RerunCallsResponse\"" +
+      "\000\022[\n\nPurgeCalls\022$.dispatch.calls.v1.Purg" +
+      "eCallsRequest\032%.dispatch.calls.v1.PurgeC" +
+      "allsResponse\"\000\022[\n\nPauseCalls\022$.dispatch." +
+      "calls.v1.PauseCallsRequest\032%.dispatch.ca" +
+      "lls.v1.PauseCallsResponse\"\000\022^\n\013ResumeCal" +
+      "ls\022%.dispatch.calls.v1.ResumeCallsReques" +
+      "t\032&.dispatch.calls.v1.ResumeCallsRespons" +
+      "e\"\000\022[\n\nListPauses\022$.dispatch.calls.v1.Li" +
+      "stPausesRequest\032%.dispatch.calls.v1.List" +
+      "PausesResponse\"\000B%\n\025run.dispatch.calls.v" +
+      "1B\nCallsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -172,7 +303,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "RerunOfDispatchId", "RerunAsDispatchId", });
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
       getDescriptor().getMessageTypes().get(1);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
@@ -190,7 +321,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
-        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", });
+        new java.lang.String[] { "State", "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "ParentDispatchId", "PageSize", "PageToken", "Dead", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
       getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
@@ -239,6 +370,90 @@ public final class CallsProto {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor,
         new java.lang.String[] { "Call", });
+    internal_static_dispatch_calls_v1_RerunCallRequest_descriptor =
+      getDescriptor().getMessageTypes().get(12);
+    internal_static_dispatch_calls_v1_RerunCallRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_RerunCallRequest_descriptor,
+        new java.lang.String[] { "DispatchId", });
+    internal_static_dispatch_calls_v1_RerunCallResponse_descriptor =
+      getDescriptor().getMessageTypes().get(13);
+    internal_static_dispatch_calls_v1_RerunCallResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_RerunCallResponse_descriptor,
+        new java.lang.String[] { "DispatchId", });
+    internal_static_dispatch_calls_v1_CallFilter_descriptor =
+      getDescriptor().getMessageTypes().get(14);
+    internal_static_dispatch_calls_v1_CallFilter_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_CallFilter_descriptor,
+        new java.lang.String[] { "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "FinishedBefore", "Dead", });
+    internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor =
+      getDescriptor().getMessageTypes().get(15);
+    internal_static_dispatch_calls_v1_RerunCallsRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor,
+        new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
+    internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor =
+      getDescriptor().getMessageTypes().get(16);
+    internal_static_dispatch_calls_v1_RerunCallsResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor,
+        new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
+    internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor =
+      getDescriptor().getMessageTypes().get(17);
+    internal_static_dispatch_calls_v1_PurgeCallsRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor,
+        new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
+    internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor =
+      getDescriptor().getMessageTypes().get(18);
+    internal_static_dispatch_calls_v1_PurgeCallsResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor,
+        new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
+    internal_static_dispatch_calls_v1_Pause_descriptor =
+      getDescriptor().getMessageTypes().get(19);
+    internal_static_dispatch_calls_v1_Pause_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Pause_descriptor,
+        new java.lang.String[] { "Host", "Function", "PauseTime", "Reason", });
+    internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor =
+      getDescriptor().getMessageTypes().get(20);
+    internal_static_dispatch_calls_v1_PauseCallsRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor,
+        new java.lang.String[] { "Host", "Function", "All", "Reason", });
+    internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor =
+      getDescriptor().getMessageTypes().get(21);
+    internal_static_dispatch_calls_v1_PauseCallsResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor,
+        new java.lang.String[] { "Pause", });
+    internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor =
+      getDescriptor().getMessageTypes().get(22);
+    internal_static_dispatch_calls_v1_ResumeCallsRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor,
+        new java.lang.String[] { "Host", "Function", "All", });
+    internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor =
+      getDescriptor().getMessageTypes().get(23);
+    internal_static_dispatch_calls_v1_ResumeCallsResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor,
+        new java.lang.String[] { "Pauses", });
+    internal_static_dispatch_calls_v1_ListPausesRequest_descriptor =
+      getDescriptor().getMessageTypes().get(24);
+    internal_static_dispatch_calls_v1_ListPausesRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ListPausesRequest_descriptor,
+        new java.lang.String[] { });
+    internal_static_dispatch_calls_v1_ListPausesResponse_descriptor =
+      getDescriptor().getMessageTypes().get(25);
+    internal_static_dispatch_calls_v1_ListPausesResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_ListPausesResponse_descriptor,
+        new java.lang.String[] { "Pauses", });
     run.dispatch.sdk.v1.CallProto.getDescriptor();
     run.dispatch.sdk.v1.ErrorProto.getDescriptor();
     run.dispatch.sdk.v1.StatusProto.getDescriptor();

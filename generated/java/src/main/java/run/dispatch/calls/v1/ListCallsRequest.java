@@ -382,6 +382,22 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int DEAD_FIELD_NUMBER = 21;
+  private boolean dead_ = false;
+  /**
+   * <pre>
+   * Only dead letters: calls without a parent that failed, and were neither
+   * cancelled nor rerun.
+   * </pre>
+   *
+   * <code>bool dead = 21 [json_name = "dead"];</code>
+   * @return The dead.
+   */
+  @java.lang.Override
+  public boolean getDead() {
+    return dead_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -422,6 +438,9 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(pageToken_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 9, pageToken_);
+    }
+    if (dead_ != false) {
+      output.writeBool(21, dead_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -464,6 +483,10 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(pageToken_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(9, pageToken_);
     }
+    if (dead_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(21, dead_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -501,6 +524,8 @@ private static final long serialVersionUID = 0L;
         != other.getPageSize()) return false;
     if (!getPageToken()
         .equals(other.getPageToken())) return false;
+    if (getDead()
+        != other.getDead()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -534,6 +559,9 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getPageSize();
     hash = (37 * hash) + PAGE_TOKEN_FIELD_NUMBER;
     hash = (53 * hash) + getPageToken().hashCode();
+    hash = (37 * hash) + DEAD_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getDead());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -694,6 +722,7 @@ private static final long serialVersionUID = 0L;
       parentDispatchId_ = "";
       pageSize_ = 0;
       pageToken_ = "";
+      dead_ = false;
       return this;
     }
 
@@ -760,6 +789,9 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000100) != 0)) {
         result.pageToken_ = pageToken_;
+      }
+      if (((from_bitField0_ & 0x00000200) != 0)) {
+        result.dead_ = dead_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -843,6 +875,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000100;
         onChanged();
       }
+      if (other.getDead() != false) {
+        setDead(other.getDead());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -918,6 +953,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000100;
               break;
             } // case 74
+            case 168: {
+              dead_ = input.readBool();
+              bitField0_ |= 0x00000200;
+              break;
+            } // case 168
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1803,6 +1843,53 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       pageToken_ = value;
       bitField0_ |= 0x00000100;
+      onChanged();
+      return this;
+    }
+
+    private boolean dead_ ;
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @return The dead.
+     */
+    @java.lang.Override
+    public boolean getDead() {
+      return dead_;
+    }
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @param value The dead to set.
+     * @return This builder for chaining.
+     */
+    public Builder setDead(boolean value) {
+
+      dead_ = value;
+      bitField0_ |= 0x00000200;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Only dead letters: calls without a parent that failed, and were neither
+     * cancelled nor rerun.
+     * </pre>
+     *
+     * <code>bool dead = 21 [json_name = "dead"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearDead() {
+      bitField0_ = (bitField0_ & ~0x00000200);
+      dead_ = false;
       onChanged();
       return this;
     }

@@ -189,4 +189,15 @@ public interface ListCallsRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getPageTokenBytes();
+
+  /**
+   * <pre>
+   * Only dead letters: calls without a parent that failed, and were neither
+   * cancelled nor rerun.
+   * </pre>
+   *
+   * <code>bool dead = 21 [json_name = "dead"];</code>
+   * @return The dead.
+   */
+  boolean getDead();
 }
