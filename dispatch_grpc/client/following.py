@@ -63,7 +63,7 @@ def cancel_request(dispatch_id: str) -> CancelCallRequest:
 
 def complete_request(client: ClientSettings, dispatch_id: str, output: Any) -> CompleteCallRequest:
     """Make the request that finishes a call with an output."""
-    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
+    request = CompleteCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
     request.output.CopyFrom(marshal(output))
     return _bounded(client, request)
 
@@ -81,8 +81,8 @@ def fail_request(
         name = "Error"
     else:
         raise ConfigurationError(f"error: an exception or a str is required; got {quoted(error)}")
-    request = CompleteCallRequest(dispatch_id=_text("dispatch_id", dispatch_id))
-    request.error.type = name if type is None else _text("type", type)
+    request = CompleteCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
+    request.error.type = name if type is None else check_text("type", type)
     request.error.message = str(error).encode(errors="backslashreplace").decode()
     return _bounded(client, request)
 

@@ -724,7 +724,7 @@ def settings(*arguments: str) -> ServiceSettings:
     # By way of its group, whose settings it keeps: `-h` is one.
     group = click.Context(commands, **commands.context_settings)
     context = serve_module.serve.make_context("serve", list(arguments), group)
-    names = ("log_level", "log_format", "api_keys", "api_key_file")
+    names = ("processes", "log_level", "log_format", "api_keys", "api_key_file")
     options = {name: value for name, value in context.params.items() if name not in names}
     return serve_module._settings((), **options)
 
