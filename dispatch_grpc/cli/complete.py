@@ -35,7 +35,7 @@ def complete(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Finish a call from outside, with its output as JSON or with an error.
+    """Finish a call from outside, with an output or an error.
 
     It is meant for calls that wait for it: of functions that raise Pending, and the 'external'
     results of workflows. The output of any other call is replaced.

@@ -66,7 +66,7 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
         "attempt %d of the call %s (%s on %s) %s%s",
         fields["attempt"],
         fields["dispatch_id"],
-        fields["function"],
+        shorten(loaded.function, _MAX_MESSAGE),
         fields["host"],
         what,
         text,

@@ -68,7 +68,7 @@ async def complete(connection: Any, id: UUID, finish: Finish, now: datetime) -> 
         """
         UPDATE calls SET state = 4, status = $2, result = $3, finished_at = $4, turn = turn + 1,
             poll = NULL, poll_error = NULL, next_at = NULL,
-            dead = parent_id IS NULL AND $2 <> 1
+            dead = parent_id IS NULL AND $2::smallint <> 1
         WHERE id = $1
         """,
         id,

@@ -520,8 +520,11 @@ class Scripted:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.requests: list[tuple[Any, dict[str, str], float]] = []
-        self.submit = self.get_call = self.list_calls = self._answer
-        self.wait_call = self.cancel_call = self._answer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._answer  # every method of the service
 
     async def _answer(self, request: Any, ctx: Any) -> Any:
         self.requests.append((request, dict(ctx.request_headers), time.monotonic()))

@@ -23,7 +23,15 @@ from dispatch_grpc import (
 )
 from dispatch_grpc.primitives import exit_, poll
 from dispatch_grpc.schema import CallFilter, PurgeCallsRequest, RerunCallsRequest
-from dispatch_grpc.service import matching, reads, schema, store_rerun
+from dispatch_grpc.service import (
+    machine,
+    matching,
+    reads,
+    schema,
+    store_complete,
+    store_rerun,
+    store_upkeep,
+)
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
@@ -485,3 +493,17 @@ def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedde
             await connection.close()
 
     embedded.runner.run(main())
+
+
+def test_a_call_that_is_failed_from_outside_is_a_dead_letter(bench: Bench):
+    """A child is none. It is found once the call is filed."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([CALL]))
+    (child,) = take(bench)
+    for one in (child.running.id, id):
+        finish = machine.fail(parent.running, Status.PERMANENT_ERROR, "no")
+        bench.run(lambda c: store_complete.complete(c, one, finish, datetime.now(UTC)))  # noqa: B023
+    bench.run(store_upkeep.file)
+    found, _ = bench.run(lambda c: reads.find(c, {"dead": True}, 10))
+    assert [info.dispatch_id for info in found] == [str(id)]
