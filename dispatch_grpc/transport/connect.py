@@ -99,7 +99,7 @@ class Exchange:
         self.deadline = deadline
         self.patience = patience
         self.second = second
-        self.reused = not second  # set to False when a connection is opened
+        self.reused: bool = not second  # set to False when a connection is opened
         self.sent = 0
         self.begun = False
 

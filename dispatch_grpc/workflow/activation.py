@@ -78,7 +78,8 @@ class Activation:
         self.driven = False
         self._steps: dict[int, Step] = {}
         self.loop: WorkflowLoop = WorkflowLoop(self)  # type: ignore[abstract]  # the rest is set below its class
-        self.endpoint, self.dispatch_id = endpoint, dispatch_id
+        self.endpoint: str = endpoint
+        self.dispatch_id: str = dispatch_id
         self.errors: Mapping[str, type[Exception]] = errors or {}
         self._function = function
         self._start_us = journal.start_time.ToMicroseconds()
