@@ -135,7 +135,7 @@ Examples:
 @_call_options
 @_connection
 def create(*, name: str, url: str, function: str, **options: Any) -> None:
-    """Create a schedule, which dispatches a call to FUNCTION of the endpoint URL.
+    """Create a schedule that calls FUNCTION of the endpoint URL.
 
     Creating the same schedule again changes nothing.
     """
@@ -187,7 +187,7 @@ def list_(*, limit: int | None, as_json: bool, **settings: Any) -> None:
 @click.argument("name")
 @_connection
 def get(*, name: str, **options: Any) -> None:
-    """Print a schedule: its ticks, its last firings, what was skipped and missed."""
+    """Print a schedule: its next ticks and last firings. It counts skipped and missed ticks."""
     _one(options, lambda client: client.schedules.get(name))
 
 
