@@ -901,9 +901,8 @@ def test_the_backlog_and_the_calls_in_a_browser(visit: Visit, shown: Shown):
     sign_in_with(tab, KEY)
     backlog = {"queued": "0", "delayed": "2", "running": "2", "waiting": "1"}
     backlog["dead letters"] = "3"
-    until(
-        lambda: tab.reload() and tiles(tab) == backlog, lambda: tiles(tab)
-    )  # the service counts every 5 s
+    # The service counts every 5 s.
+    until(lambda: tab.reload() and tiles(tab) == backlog, problem=lambda: tiles(tab))
     finished = tab.locator(".counts li").all_inner_texts()
     good = QUICK + CHILDREN - 2 + len(VALUES) + len(["describe", "evil"])
     others = ["INVALID_ARGUMENT 2", "PERMANENT_ERROR 1", "NOT_FOUND 1"]
