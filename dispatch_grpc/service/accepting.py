@@ -138,7 +138,7 @@ class Accepting:
         try:
             self._worker.make_way()
             accepted = await self._recorder.record(
-                store_accept.Request(calls, digest, _digest(body), len(body))
+                store_accept.Request(calls, digest, _digest(body), len(body), now)
             )
         except Exception as error:
             if is_transient(error):

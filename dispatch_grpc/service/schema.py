@@ -300,7 +300,7 @@ COMMENT ON FUNCTION record IS 'records calls and their jobs; false: the key was 
 CREATE OR REPLACE FUNCTION accept(
     keys bytea[], bodies bytea[], firsts int[], lasts int[], call_ids uuid[], parents uuid[],
     generations int[], roots uuid[], correlations bigint[], endpoints text[], functions text[],
-    versions text[], inputs bytea[], expirations timestamptz[], created timestamptz, hosts text[],
+    versions text[], inputs bytea[], expirations timestamptz[], times timestamptz[], hosts text[],
     payloads bytea[], starts timestamptz[], labelled jsonb[]
 ) RETURNS TABLE (number int, body bytea, ids uuid[]) LANGUAGE plpgsql AS $body$
 #variable_conflict use_column
@@ -334,10 +334,12 @@ BEGIN
         WHERE key IS NOT NULL;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
         function, version, input, expires_at, starts_at, labels, next_at, created_at)
-    SELECT *, starts_at, created FROM unnest(call_ids, parents, generations, roots, correlations,
-        endpoints, functions, versions, inputs, expirations, starts, labelled)
+    SELECT id, parent, generation, root, correlation, endpoint, function, version, input,
+        expires_at, starts_at, labels, starts_at, created_at
+    FROM unnest(call_ids, parents, generations, roots, correlations, endpoints, functions, versions,
+            inputs, expirations, starts, labelled, times)
         AS new (id, parent, generation, root, correlation, endpoint, function, version, input,
-            expires_at, starts_at, labels);
+            expires_at, starts_at, labels, created_at);
     IF cardinality(labelled) > 0 THEN
         INSERT INTO labels SELECT key || '=' || value, id
             FROM unnest(call_ids, labelled) AS new (id, labels), jsonb_each_text(labels);

@@ -23,12 +23,14 @@ class Request:
         key: The idempotency key.
         body: A digest of the request, which tells it from others with its key.
         size: Its size in bytes.
+        time: When it was accepted, from which its expirations count; None: when it is recorded.
     """
 
     calls: Sequence[New]
     key: bytes | None = None
     body: bytes = b""
     size: int = 0
+    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
         [new.call.version for new in calls],
         [new.call.input.SerializeToString() for new in calls],
         [new.expires_at for new in calls],
-        now,
+        [request.time or now for request in requests for _ in request.calls],
         lanes_of(calls),
         [Job(new.id, 0).pack() for new in calls],
         # Most requests have neither: an empty array stands for all of their calls.

@@ -568,7 +568,7 @@ def test_filters(serving: Serving, hosted: str):
     assert listed("--endpoint", hosted) == [slow, bad, ok]
     assert listed("--parent", ok) == []
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    for nothing in (["--endpoint", "http://127.0.0.1:9"], ["--since", later]):
+    for nothing in (["--endpoint", "http://127.0.0.1:10"], ["--since", later]):
         assert serving("list", "--json", *nothing) == (
             0,
             "",

@@ -1,6 +1,7 @@
 """Failed calls are found, run again, and deleted, by the client and in the store."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,6 +45,12 @@ from tests.service.test_store import CALL, accept, answer, prune, row, take
 
 UNKNOWN = "01a205dd-56fd-74e0-ad8a-5903b5ee80d5"
 PATIENCE = timedelta(seconds=60)
+
+
+def moment() -> datetime:
+    """A time between what was before and what comes now, also by a clock that is a little off."""
+    time.sleep(0.2)
+    return datetime.now(UTC) - timedelta(seconds=0.1)
 
 
 def length(call: CallInfo) -> timedelta:
@@ -156,7 +163,7 @@ def test_after_a_tail_call_the_function_that_took_over_is_run_again(
 
 
 def test_dead_letters_are_failures_that_nobody_has_dealt_with(failing: Functions, client: Client):
-    since = datetime.now(UTC)
+    since = moment()
 
     def dead() -> list[str]:
         return [one.dispatch_id for one in client.list(dead=True, created_after=since)]
@@ -182,7 +189,7 @@ def test_dead_letters_are_failures_that_nobody_has_dealt_with(failing: Functions
 def test_dead_letters_are_run_again_by_a_filter(
     driver: Driver, service: RunningService, failing: Functions, client: Client
 ):
-    since = datetime.now(UTC)
+    since = moment()
     ids = [failed(client, failing, "charge", number) for number in range(3)]
     other = failed(client, failing, "other", "not this one")
     api, seen = driver.client(service.url, service.api_key), []
@@ -208,7 +215,7 @@ def test_dead_letters_are_run_again_by_a_filter(
 
 
 def test_a_call_that_fails_after_the_count_is_not_run_again(failing: Functions, client: Client):
-    since = datetime.now(UTC)
+    since = moment()
     id = failed(client, failing, "charge", 1)
     counted = client.get(id).finish_time
     assert counted is not None
@@ -224,7 +231,7 @@ def test_a_call_that_fails_after_the_count_is_not_run_again(failing: Functions, 
 def test_finished_calls_are_deleted_by_a_filter(
     driver: Driver, service: RunningService, functions: Functions, client: Client
 ):
-    since = datetime.now(UTC)
+    since = moment()
     ids = [client.dispatch(functions.call("charge", number)) for number in range(3)]
     client.wait_all(ids, timeout=PATIENCE)
     other = client.dispatch(functions.call("other", 1))
@@ -246,7 +253,7 @@ def test_finished_calls_are_deleted_by_a_filter(
 
 
 def test_dead_letters_are_deleted(failing: Functions, client: Client):
-    since = datetime.now(UTC)
+    since = moment()
     dead, rerun = failed(client, failing, "charge", 1), failed(client, failing, "charge", 2)
     client.rerun(rerun, idempotency_key="x")
     filters: Any = {"created_after": since, "created_before": client.get(rerun).creation_time}
