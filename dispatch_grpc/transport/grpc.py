@@ -274,7 +274,8 @@ def _details(trailers: Any) -> list[AnyProto]:
 
     The message itself is not needed: every field is unknown to Empty.
     """
-    data = dict(trailers).get("grpc-status-details-bin", b"")
+    # Not by dict(): the metadata of grpc.aio is a mapping of lists that yields pairs.
+    data = next((value for key, value in trailers if key == "grpc-status-details-bin"), b"")
     try:
         fields = UnknownFieldSet(Empty.FromString(data))
         found = (fields[index] for index in range(len(fields)))
