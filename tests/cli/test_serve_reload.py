@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_key_that_was_made_is_replaced(folder: Path):
         assert serving.stop() == 0
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """SIGHUP is not ignored, as it is by all that nohup starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_without_files_it_stops_the_service_gracefully(folder: Path):
     with serve(folder, keep=False, DISPATCH_API_KEY=OLD) as serving:
         assert serving.stop(signal.SIGHUP) == 0
