@@ -197,7 +197,8 @@ class Relay:
         await calls.dispatch(idempotency_key=str(batch.id), timeout=self._lease / 2)
 
     async def _refused(self, connection: Any, batch: Batch, error: Exception) -> None:
-        if len(batch.rows) == 1:
+        # If the service knows the key, it may have recorded some of the rows: none gets a new key.
+        if len(batch.rows) == 1 or isinstance(error, AlreadyExistsError):
             await self._refuse(connection, batch, f"{type(error).__name__}: {error}")
             return
         # One row must not hold up the others.

@@ -289,6 +289,22 @@ def test_a_batch_that_the_service_refuses_is_split(
     assert len({one.metadata["idempotency-key"] for one in requests}) == 4
 
 
+def test_a_batch_whose_key_the_service_knows_gets_no_other_key(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    """Calls that the service has recorded would be recorded again."""
+    add(table, *[CALL] * 3)
+    dispatch_recorder.fail_next(Code.ALREADY_EXISTS, "the key was used for other calls before")
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    assert dispatch_recorder.calls == []
+    assert all("the key was used for other calls" in row["error"] for row in rows(table))
+
+
 def test_a_relay_that_stops_gives_its_batch_to_the_next(
     table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
 ):
