@@ -131,14 +131,13 @@ class Accepting:
                 f"the queue is full: {waiting} calls wait, at most {self._max_backlog} may; "
                 f"try again in 1 s",
             )
-        digest = None if key is None else _digest(key.encode())
-        # Those of Dispatch and of Submit differ, also when their bytes do not.
-        body = b"" if isinstance(request, DispatchRequest) else b"Submit\0"
-        body += request.SerializeToString(deterministic=True)
+        digest, body = None, b""
+        if key is not None:
+            digest, body = _digest(key.encode()), _body(request)
         try:
             self._worker.make_way()
             accepted = await self._recorder.record(
-                store_accept.Request(calls, digest, _digest(body), len(body), now)
+                store_accept.Request(calls, digest, body, request.ByteSize(), now)
             )
         except Exception as error:
             if is_transient(error):
@@ -164,6 +163,12 @@ class Accepting:
 
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+def _body(request: DispatchRequest | SubmitRequest) -> bytes:
+    # Those of Dispatch and of Submit differ, also when their bytes do not.
+    kind = b"" if isinstance(request, DispatchRequest) else b"Submit\0"
+    return _digest(kind + request.SerializeToString(deterministic=True))
 
 
 def _away(error: BaseException) -> RPCError:

@@ -4,9 +4,12 @@ Each is recorded all or none, and is idempotent, as if it were alone. A request 
 other is being recorded waits for nobody.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import Fault, classify
@@ -16,6 +19,10 @@ _MAX_REQUESTS = 256  # in one statement
 # A larger request has a transaction of its own, and others do not wait for it.
 _MAX_CALLS, _MAX_BYTES = 100, 256_000
 _PATIENCE_SECONDS = 0.05  # a lock, a full disk or a lost connection holds up those that it meets
+# A transaction of an application may have a key for long. Whoever waits for it asks now and then,
+# instead of holding one of the few connections.
+_KEY_SECONDS = 8.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.002, 0.25
 
 _Answer = Accepted | Exception | None
 
@@ -38,18 +45,29 @@ class Recorder:
         """Record a request, all or none.
 
         Raises:
-            RPCError: The key was used for another request.
+            RPCError: The key was used for another request, or another transaction has it.
             Exception: The database has failed: see `faults`.
         """
-        answer: _Answer = None
-        if len(request.calls) <= _MAX_CALLS and request.size <= _MAX_BYTES:
-            answer = await self._groups.submit(request)
-        if answer is None:  # or another transaction has its key, and it waits for that alone
-            (answer,) = await self._record([request])
-        if isinstance(answer, Exception):
-            raise answer
-        assert answer is not None  # noqa: S101 (of one request)
-        return answer
+        is_small = len(request.calls) <= _MAX_CALLS and request.size <= _MAX_BYTES
+        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
+        end = loop.time() + _KEY_SECONDS
+        while True:
+            if is_small:
+                answer = await self._groups.submit(request)
+            else:
+                (answer,) = await self._record([request])
+            if isinstance(answer, Accepted):
+                return answer
+            if answer is not None:
+                raise answer
+            if loop.time() > end:
+                raise rpc_error(
+                    Code.UNAVAILABLE,
+                    "the idempotency key belongs to a transaction that has not ended; nothing was "
+                    "recorded; try again in 1 s",
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE)
 
     async def _record(self, requests: Sequence[Request]) -> list[_Answer]:
         """Record requests, whose keys differ, and return their answers or errors."""

@@ -307,31 +307,26 @@ CREATE OR REPLACE FUNCTION accept(
 DECLARE
     size int[] := ARRAY[cardinality(call_ids)];
     delays interval[] := array_fill(interval '0', size);
-    hash int;
-    in_use boolean := false;
+    in_use boolean;
 BEGIN
-    FOR hash IN SELECT DISTINCT hashtext(encode(key, 'hex')) FROM unnest(keys) AS given (key)
-        WHERE key IS NOT NULL ORDER BY 1
-    LOOP
-        -- When another transaction has a key, only the request with the key is to wait for it.
-        IF cardinality(keys) = 1 THEN
-            PERFORM pg_advisory_xact_lock(1684632432, hash);
-        ELSIF NOT pg_try_advisory_xact_lock(1684632432, hash) THEN
-            in_use := true;
-            RETURN QUERY SELECT place::int, NULL::bytea, NULL::uuid[]
-                FROM unnest(keys) WITH ORDINALITY AS given (key, place)
-                WHERE hashtext(encode(key, 'hex')) = hash;
+    IF cardinality(array_remove(keys, NULL)) > 0 THEN
+        -- By a lock, since a key is unique within a day's partition only. Nothing waits here, for
+        -- other requests of the statement would wait too.
+        RETURN QUERY SELECT place::int, NULL::bytea, NULL::uuid[]
+            FROM unnest(keys) WITH ORDINALITY AS given (key, place)
+            WHERE NOT pg_try_advisory_xact_lock(1684632432, hashtext(encode(key, 'hex')));
+        in_use := FOUND;
+        RETURN QUERY SELECT place::int, used.body, used.ids
+            FROM unnest(keys) WITH ORDINALITY AS given (key, place)
+            CROSS JOIN LATERAL (SELECT body, ids FROM requests WHERE key = given.key LIMIT 1)
+                AS used;
+        IF FOUND OR in_use THEN
+            RETURN;
         END IF;
-    END LOOP;
-    RETURN QUERY SELECT place::int, used.body, used.ids
-        FROM unnest(keys) WITH ORDINALITY AS given (key, place)
-        CROSS JOIN LATERAL (SELECT body, ids FROM requests WHERE key = given.key LIMIT 1) AS used;
-    IF FOUND OR in_use THEN
-        RETURN;
+        INSERT INTO requests (key, body, ids) SELECT key, body, call_ids[first:last]
+            FROM unnest(keys, bodies, firsts, lasts) AS request (key, body, first, last)
+            WHERE key IS NOT NULL;
     END IF;
-    INSERT INTO requests (key, body, ids) SELECT key, body, call_ids[first:last]
-        FROM unnest(keys, bodies, firsts, lasts) AS request (key, body, first, last)
-        WHERE key IS NOT NULL;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
         function, version, input, expires_at, starts_at, labels, next_at, created_at)
     SELECT id, parent, generation, root, correlation, endpoint, function, version, input,

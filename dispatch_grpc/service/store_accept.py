@@ -57,7 +57,7 @@ async def accept(
     """Record the calls of one request and their jobs.
 
     Args:
-        connection: A connection.
+        connection: A connection in a transaction. It waits for another one that has the key.
         calls: The calls of a request.
         now: The time.
         key: The idempotency key of the request.
@@ -70,9 +70,13 @@ async def accept(
     Raises:
         AlreadyExistsError: The key was used for another request.
     """
+    if key is not None:
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(1684632432, hashtext(encode($1, 'hex')))", key
+        )
     (answer,) = await accept_all(connection, [Request(calls, key, body)], now)
     if not isinstance(answer, Accepted):
-        assert answer is not None  # noqa: S101 (one request waits for its key)
+        assert answer is not None  # noqa: S101 (this transaction has the key)
         raise answer
     return answer.ids, lanes_of(calls) if answer.is_new else []
 
@@ -91,8 +95,8 @@ async def accept_all(
         now: The time.
 
     Returns:
-        The answer to each request. None: another transaction has its key; accept it by itself,
-        which waits for the other.
+        The answer to each request. None: another transaction has its key, and nothing is known of
+        it before that ends.
     """
     answers: list[Accepted | RPCError | None] = [None] * len(requests)
     places = list(range(len(requests)))

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatch_grpc import AlreadyExistsError, AsyncClient, Client, DispatchError, new_call
+from dispatch_grpc import (
+    AlreadyExistsError,
+    AsyncClient,
+    Client,
+    DispatchError,
+    UnavailableError,
+    new_call,
+)
 from dispatch_grpc.service import recording
 from dispatch_grpc.service.batching import MAX_BYTES, Batcher
 from dispatch_grpc.service.ids import new_id
@@ -238,6 +245,50 @@ def test_a_key_that_another_transaction_has_holds_up_its_request_alone(bench: Be
         first, second = await asyncio.gather(*held)
         assert first.ids == second.ids
         assert {first.is_new, second.is_new} == {True, False}
+        await connection.close()
+
+    bench.runner.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("calls", [1, recording._MAX_CALLS + 1])
+def test_requests_that_wait_for_their_keys_hold_no_connection(bench: Bench, calls: int):
+    """A transaction of an application may have many keys, and stay open for long."""
+    lock = "SELECT pg_advisory_xact_lock(1684632432, hashtext(encode($1, 'hex')))"
+    keys = [f"taken {number}" for number in range(40)]
+
+    async def main() -> None:
+        recorder = Recorder(bench.database)
+        connection = await asyncpg.connect(bench.url())
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.executemany(lock, [(key.encode(),) for key in keys])
+        held = []
+        for key in keys:
+            record = recorder.record(request(*[GOOD] * calls, key=key))
+            held.append(asyncio.create_task(record))
+            await asyncio.sleep(0.002)  # in a group of its own
+        await asyncio.wait_for(recorder.record(request(GOOD)), 5)
+        assert not any(task.done() for task in held)
+        await transaction.rollback()
+        found = await asyncio.gather(*held)
+        assert all(one.is_new for one in found)
+        await connection.close()
+
+    bench.runner.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_key_that_stays_in_use_is_refused_in_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recording, "_KEY_SECONDS", 0.1)
+    lock = "SELECT pg_advisory_xact_lock(1684632432, hashtext(encode($1, 'hex')))"
+
+    async def main() -> None:
+        connection = await asyncpg.connect(bench.url())
+        async with connection.transaction():
+            await connection.execute(lock, b"taken")
+            with pytest.raises(UnavailableError, match="belongs to a transaction that has not"):
+                await Recorder(bench.database).record(request(GOOD, key="taken"))
         await connection.close()
 
     bench.runner.run(asyncio.wait_for(main(), 60))
