@@ -159,7 +159,6 @@ class Service:
         producing = Producing(
             database,
             settings.worker,
-            metrics,
             max_backlog=settings.max_backlog,
             max_bytes=settings.max_request_bytes,
         )

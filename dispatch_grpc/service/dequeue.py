@@ -54,6 +54,7 @@ class Worker:
         self.me: UUID = uuid4()
         self.notices: Notices = Notices(database, lost=self._look_again)
         self.notices.listen(notices.LANES, self._have_jobs)
+        self.notices.listen(notices.LATER, self._have_later_jobs)
         self._database = database
         self._settings = settings
         self._policies = SharedPolicies(database, self.notices)
@@ -123,6 +124,10 @@ class Worker:
         for lane in lanes:
             self._lanes.has_jobs(lane)
         self._wake.set()
+
+    def _have_later_jobs(self, lanes: Sequence[str]) -> None:
+        for lane in lanes:
+            self.expect_later(lane, 0)  # a claim that finds none asks when they are due
 
     def expect_later(self, lane: str, seconds: float) -> None:
         """Note that a lane has a job that is due in some seconds. Other processes find it."""

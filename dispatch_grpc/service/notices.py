@@ -16,6 +16,7 @@ from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import classify
 
 LANES = "dispatch_grpc_lanes"
+LATER = "dispatch_grpc_later"  # lanes of jobs that are due later, made by the SQL function
 FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
 SCHEDULES = "dispatch_grpc_schedules"

@@ -1,7 +1,6 @@
 """Tell the SQL function `dispatch` what this service accepts: it is all that it knows of it."""
 
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 
 SECONDS = 5.0
@@ -13,7 +12,6 @@ class Producing:
     Args:
         database: The database.
         settings: The limits of calls.
-        metrics: How many calls wait.
         max_backlog: Number of calls that may wait.
         max_bytes: Largest request.
     """
@@ -22,13 +20,11 @@ class Producing:
         self,
         database: Database,
         settings: Settings,
-        metrics: Metrics,
         *,
         max_backlog: int,
         max_bytes: int,
     ) -> None:
         self._database = database
-        self._metrics = metrics
         limits = settings.limits
         self._limits = (
             limits.default_expiration,
@@ -41,15 +37,13 @@ class Producing:
 
     async def tell(self) -> None:
         """Write the limits, unless they are there."""
-        counts = self._metrics.counts
         async with self._database.relaxed.acquire() as connection:
             await connection.execute(
                 """
                 UPDATE limits SET (default_expiration, max_expiration, max_calls, max_bytes,
-                    max_backlog, allow_metadata, waiting) = ROW($1, $2, $3, $4, $5, $6, $7)
+                    max_backlog, allow_metadata) = ROW($1, $2, $3, $4, $5, $6)
                 WHERE (default_expiration, max_expiration, max_calls, max_bytes, max_backlog,
-                    allow_metadata, waiting) IS DISTINCT FROM ($1, $2, $3, $4, $5, $6, $7)
+                    allow_metadata) IS DISTINCT FROM ($1, $2, $3, $4, $5, $6)
                 """,
                 *self._limits,
-                counts.get("queued", 0) + counts.get("delayed", 0),
             )

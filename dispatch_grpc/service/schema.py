@@ -223,11 +223,9 @@ MIGRATIONS = (
         max_calls int NOT NULL DEFAULT 10000,
         max_bytes bigint NOT NULL DEFAULT 4194304,
         max_backlog bigint NOT NULL DEFAULT 1000000,
-        waiting bigint NOT NULL DEFAULT 0,
         allow_metadata boolean NOT NULL DEFAULT false
     );
     COMMENT ON TABLE limits IS 'what processes accept, for calls that are dispatched by SQL';
-    COMMENT ON COLUMN limits.waiting IS 'calls in the queue, as they were counted last';
     INSERT INTO limits DEFAULT VALUES;
     """,
     """
@@ -325,7 +323,10 @@ BEGIN
         END IF;
         INSERT INTO requests (key, body, ids) SELECT key, body, call_ids[first:last]
             FROM unnest(keys, bodies, firsts, lasts) AS request (key, body, first, last)
-            WHERE key IS NOT NULL;
+            WHERE key IS NOT NULL
+            -- A key that the snapshot of an application's transaction does not show is then a
+            -- serialization failure. Other keys cannot conflict.
+            ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
         function, version, input, expires_at, starts_at, labels, next_at, created_at)

@@ -80,20 +80,23 @@ CREATE OR REPLACE FUNCTION dispatch_calls(
 #variable_conflict use_column
 DECLARE
     number int := coalesce(cardinality(endpoints), 0);
+    size int[] := ARRAY[number];
     bounds record;
     problem record;
     created timestamptz := clock_timestamp();
     ids uuid[];
     lanes text[];
     expires timestamptz[];
+    starts timestamptz[];
     payloads bytea[];
-    body bytea;
+    request_key bytea;
+    request_body bytea;
     known record;
 BEGIN
     IF number = 0 THEN
         RETURN '{}';
     END IF;
-    SELECT * INTO STRICT bounds FROM limits;
+    SELECT limits.*, queued + delayed AS waiting INTO STRICT bounds FROM limits, backlog;
     IF number > bounds.max_calls THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
             'calls: at most %s are allowed at once; got %s', bounds.max_calls, number);
@@ -137,43 +140,38 @@ BEGIN
         array_agg(uuid_send(ids[place]) || '\x00000000'::bytea ORDER BY place),
         -- As with Submit, the default counts from the start, and what the call asks for from now.
         array_agg(created + coalesce(expiration, coalesce(delay, '0') + least(
-            bounds.default_expiration, bounds.max_expiration)) ORDER BY place)
-    INTO lanes, payloads, expires
+            bounds.default_expiration, bounds.max_expiration)) ORDER BY place),
+        array_agg(CASE WHEN delay > '0' THEN created + delay END ORDER BY place)
+    INTO lanes, payloads, expires, starts
     FROM unnest(endpoints, functions, expirations, delays) WITH ORDINALITY
         AS call (endpoint, function, expiration, delay, place);
     IF idempotency_key IS NOT NULL THEN
-        body := pb_request(endpoints, functions, inputs, versions, expirations, correlations);
+        request_body := pb_request(
+            endpoints, functions, inputs, versions, expirations, correlations);
         IF EXISTS (SELECT FROM unnest(delays) AS delay WHERE delay IS NOT NULL) THEN
-            body := body || convert_to(array_to_string(ARRAY(
+            request_body := request_body || convert_to(array_to_string(ARRAY(
                 SELECT extract(epoch FROM delay) FROM unnest(delays) AS delay), ' ', '-'), 'UTF8');
         END IF;
-        body := sha256(body);
+        request_body := sha256(request_body);
+        request_key := sha256(convert_to(idempotency_key, 'UTF8'));
+        -- When another transaction has the key, this waits for its end.
+        PERFORM pg_advisory_xact_lock(1684632432, hashtext(encode(request_key, 'hex')));
     END IF;
-    IF NOT record(sha256(convert_to(idempotency_key, 'UTF8')), body, ids,
-        array_fill(NULL::uuid, ARRAY[number]), array_fill(0, ARRAY[number]), ids, correlations,
-        endpoints, functions, versions, inputs, expires, created, lanes, payloads)
-    THEN
-        SELECT requests.body, requests.ids INTO known FROM requests
-        WHERE key = sha256(convert_to(idempotency_key, 'UTF8'));
-        IF known.body IS DISTINCT FROM body THEN
+    SELECT * INTO known FROM accept(ARRAY[request_key], ARRAY[request_body], '{1}', size, ids,
+        array_fill(NULL::uuid, size), array_fill(0, size), ids, correlations, endpoints, functions,
+        versions, inputs, expires, array_fill(created, size), lanes, payloads, starts, '{}');
+    IF FOUND THEN
+        IF known.body IS DISTINCT FROM request_body THEN
             RAISE EXCEPTION USING ERRCODE = '23505',
                 MESSAGE = 'the idempotency key was used for other calls before';
         END IF;
         RETURN known.ids;
     END IF;
-    IF EXISTS (SELECT FROM unnest(delays) AS delay WHERE delay > '0') THEN
-        UPDATE calls SET next_at = created + delay, starts_at = created + delay
-        FROM unnest(ids, delays) AS call (id, delay)
-        WHERE calls.id = call.id AND delay > '0';
-        UPDATE pgqueuer SET execute_after = created + delay
-        FROM unnest(lanes, payloads, delays) AS call (lane, payload, delay)
-        WHERE entrypoint = lane AND status = 'queued' AND execute_after = now()
-            AND pgqueuer.payload = call.payload AND delay > '0';
-    END IF;
     IF current_setting('dispatch_grpc.notify', true) IS DISTINCT FROM 'off' THEN
         -- As `notices` does.
-        PERFORM pg_notify('dispatch_grpc_lanes', 'sql' || chr(10) || lane)
-        FROM (SELECT DISTINCT lane FROM unnest(lanes) AS lane) AS one;
+        PERFORM pg_notify(CASE WHEN bool_or(start IS NOT NULL) THEN 'dispatch_grpc_later'
+            ELSE 'dispatch_grpc_lanes' END, 'sql' || chr(10) || lane)
+        FROM unnest(lanes, starts) AS call (lane, start) GROUP BY lane;
     END IF;
     RETURN ids;
 END $body$;
@@ -271,7 +269,8 @@ COMMENT ON FUNCTION dispatch_many IS
     'records calls in this transaction, all or none, and returns their ids';
 """.replace("DEFINER", _DEFINER)
 
-# Whoever may change calls may use all functions; others only what they are granted.
+# Whoever may change calls may use all tables and functions, new ones too; others only what they are
+# granted.
 _RIGHTS = """
 DO $do$
 DECLARE
@@ -285,10 +284,8 @@ BEGIN
             AND grantee <> relowner
     LOOP
         EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dispatch_grpc TO %s', role);
-        IF to_regclass('dispatch_grpc.limits') IS NOT NULL THEN
-            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON dispatch_grpc.limits TO %s',
-                role);
-        END IF;
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dispatch_grpc '
+            'TO %s', role);
     END LOOP;
 END $do$;
 """

@@ -193,6 +193,20 @@ def test_a_delayed_call_begins_after_the_delay(running: Running):
     assert call.finish_time - call.creation_time >= timedelta(seconds=1.5)
 
 
+def test_a_delayed_call_begins_on_time(running: Running):
+    """By the notice; a scan of the queue, every two seconds, would find it too late."""
+    late = []
+    for number in range(4):
+        query = f"{D}($1, 'echo', to_jsonb($2::int), delay => '0.3 s')"
+        id = running.fetch(query, running.url, number)
+        running.client.wait(id, timeout=30)
+        call = running.client.get(id)
+        assert call.finish_time is not None
+        assert call.start_time is not None
+        late.append(call.finish_time - call.start_time)
+    assert sorted(late)[2] < timedelta(seconds=0.7)
+
+
 def test_a_call_runs_at_once(running: Running):
     """By the notice; the queue is scanned every two seconds, and only then without it."""
     took = []
@@ -291,6 +305,47 @@ def test_a_key_waits_for_the_other_transaction(running: Running):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+def test_a_key_that_a_snapshot_does_not_show_is_a_conflict(running: Running, isolation: Any):
+    """The transaction is to be tried again, as after every other conflict."""
+    query = f"{D}('{running.url}', 'echo', '3', idempotency_key => '{isolation}')"
+
+    async def main() -> None:
+        connection = await asyncpg.connect(running.database)
+        transaction = connection.transaction(isolation=isolation)
+        await transaction.start()
+        await connection.execute("SELECT 1 FROM pg_class LIMIT 1")
+        ((id,),) = await fetch(running.database, query)
+        with pytest.raises(asyncpg.SerializationError):
+            await connection.fetchval(query)
+        await transaction.rollback()
+        async with connection.transaction(isolation=isolation):
+            assert await connection.fetchval(query) == id
+        await connection.close()
+
+    asyncio.run(main())
+
+
+def test_a_savepoint_takes_its_call_and_key_back(running: Running):
+    query = f"{D}('{running.url}', 'echo', '4', idempotency_key => 'taken_back')"
+    before = running.calls()
+
+    async def main() -> Any:
+        connection = await asyncpg.connect(running.database)
+        async with connection.transaction():
+            savepoint = connection.transaction()
+            await savepoint.start()
+            gone = await connection.fetchval(query)
+            await savepoint.rollback()
+            kept = await connection.fetchval(query)
+            assert kept != gone
+        await connection.close()
+        return kept
+
+    assert running.client.wait(asyncio.run(main()), timeout=30) == 4
+    assert running.calls() == before + 1
+
+
 D = "SELECT dispatch_grpc.dispatch"
 ONE = '{"endpoint": "http://h", "function": "f"}'
 REFUSED = {
@@ -349,7 +404,9 @@ def test_a_full_queue_refuses_calls(database: str):
         connection = await asyncpg.connect(database)
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute("UPDATE dispatch_grpc.limits SET waiting = 1000000")
+        await connection.execute(
+            "UPDATE dispatch_grpc.backlog SET queued = 600000, delayed = 400000"
+        )
         with pytest.raises(
             asyncpg.PostgresError, match="the queue is full: 1000000 calls wait, at"
         ):
@@ -434,5 +491,6 @@ def test_a_role_of_an_older_version_keeps_its_rights(embedded: Bench):  # noqa: 
         role = {"server_settings": {"role": "runs"}}
         query = "SELECT dispatch_grpc.tend_partitions('1 day', '1 day')"
         asyncio.run(fetch(url, query, **role))
-        asyncio.run(fetch(url, "UPDATE dispatch_grpc.limits SET waiting = 0 RETURNING 1", **role))
+        for table in ("limits", "backlog", "schedules", "pauses"):  # they were made since then
+            asyncio.run(execute(url, f"DELETE FROM dispatch_grpc.{table}", **role))
         asyncio.run(execute(url, "DROP OWNED BY runs", "DROP ROLE runs"))
