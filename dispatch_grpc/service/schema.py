@@ -305,21 +305,25 @@ CREATE OR REPLACE FUNCTION accept(
 DECLARE
     size int[] := ARRAY[cardinality(call_ids)];
     delays interval[] := array_fill(interval '0', size);
-    in_use boolean;
+    in_use int[] := '{{}}';
 BEGIN
     IF cardinality(array_remove(keys, NULL)) > 0 THEN
         -- By a lock, since a key is unique within a day's partition only. Nothing waits here, for
         -- other requests of the statement would wait too.
-        RETURN QUERY SELECT place::int, NULL::bytea, NULL::uuid[]
-            FROM unnest(keys) WITH ORDINALITY AS given (key, place)
-            WHERE NOT pg_try_advisory_xact_lock(1684632432, hashtext(encode(key, 'hex')));
-        in_use := FOUND;
-        RETURN QUERY SELECT place::int, used.body, used.ids
-            FROM unnest(keys) WITH ORDINALITY AS given (key, place)
-            CROSS JOIN LATERAL (SELECT body, ids FROM requests WHERE key = given.key LIMIT 1)
-                AS used;
-        IF FOUND OR in_use THEN
-            RETURN;
+        FOR place IN 1 .. cardinality(keys) LOOP
+            IF NOT pg_try_advisory_xact_lock(1684632432, hashtext(encode(keys[place], 'hex'))) THEN
+                in_use := in_use || place;
+            END IF;
+        END LOOP;
+        IF cardinality(in_use) > 0 OR EXISTS (SELECT FROM requests WHERE key = ANY (keys)) THEN
+            RETURN QUERY SELECT place, NULL::bytea, NULL::uuid[] FROM unnest(in_use) AS place
+                UNION ALL
+                SELECT place::int, used.body, used.ids
+                FROM unnest(keys) WITH ORDINALITY AS given (key, place) CROSS JOIN LATERAL (
+                    SELECT body, ids FROM requests WHERE key = given.key LIMIT 1) AS used;
+            IF FOUND THEN
+                RETURN;
+            END IF;
         END IF;
         INSERT INTO requests (key, body, ids) SELECT key, body, call_ids[first:last]
             FROM unnest(keys, bodies, firsts, lasts) AS request (key, body, first, last)
