@@ -56,8 +56,12 @@ def _start_of(submission: Submission, now: datetime) -> datetime | str | None:
     elif field == "start_time":
         try:
             start = submission.start_time.ToDatetime(tzinfo=UTC)
-        except (ValueError, OverflowError) as error:
-            return f"start_time: {error}"
+        except (ValueError, OverflowError):
+            given = submission.start_time
+            return (
+                f"start_time: a time of the years 1 to 9999 is required, with nanos from 0 to "
+                f"999,999,999; got seconds={given.seconds}, nanos={given.nanos}"
+            )
     else:
         return None
     return start if start > now else None

@@ -84,7 +84,7 @@ def refused(stub: Any, *arguments: Any) -> tuple[str, str]:
             Submission(call=CALL, start_time=Timestamp(seconds=4_000_000_000)),
             "start_time: a start within 30 days, 0:00:00 is required",
         ),
-        (Submission(call=CALL, start_time=Timestamp(seconds=2**40)), "start_time: "),
+        (Submission(call=CALL, start_time=Timestamp(seconds=2**40)), "start_time: a time of"),
         (
             Submission(
                 call=new_call("http://x", "f", expiration=timedelta(seconds=5)),
