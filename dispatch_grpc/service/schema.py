@@ -12,6 +12,8 @@ open every partition, and one call that runs for a month would keep the partitio
 `every_call` is a view of both tables.
 
 A database of an older version is migrated at once: its finished calls are moved later, by a chore.
+
+The module is long because most of it is SQL.
 """
 
 import asyncio
@@ -141,6 +143,9 @@ MIGRATIONS = (
     ALTER TABLE requests ATTACH PARTITION requests_other DEFAULT;
     """,
     """
+    ALTER TABLE processes ADD COLUMN since timestamptz NOT NULL DEFAULT now();
+    COMMENT ON COLUMN processes.since IS 'since when it has written its row without a gap';
+
     CREATE TABLE schedules (
         id uuid PRIMARY KEY,
         name text COLLATE "C" NOT NULL UNIQUE,
@@ -164,17 +169,33 @@ MIGRATIONS = (
     CREATE INDEX schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
     CREATE INDEX schedules_buffered ON schedules (id) WHERE buffered_at IS NOT NULL;
 
-    ALTER TABLE calls ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz;
-    ALTER TABLE finished ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz;
+    ALTER TABLE calls ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz,
+        ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb, ADD COLUMN rerun_of uuid,
+        ADD COLUMN rerun_as uuid, ADD COLUMN dead boolean NOT NULL DEFAULT false;
+    ALTER TABLE finished ADD COLUMN schedule text, ADD COLUMN scheduled_at timestamptz,
+        ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb, ADD COLUMN rerun_of uuid,
+        ADD COLUMN rerun_as uuid, ADD COLUMN dead boolean NOT NULL DEFAULT false;
     CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
     COMMENT ON COLUMN calls.schedule IS 'name of the schedule that dispatched the call';
     COMMENT ON COLUMN calls.scheduled_at IS 'the tick of the schedule';
-    """,
-    """
-    ALTER TABLE processes ADD COLUMN since timestamptz NOT NULL DEFAULT now();
-    COMMENT ON COLUMN processes.since IS 'since when it has written its row without a gap';
-    """,
-    """
+    COMMENT ON COLUMN calls.starts_at IS 'the start that the client asked for; null: at once';
+    COMMENT ON COLUMN calls.rerun_of IS 'the call that this one is a rerun of';
+    COMMENT ON COLUMN calls.rerun_as IS 'the last rerun of this call';
+    COMMENT ON COLUMN finished.dead IS
+        'has no parent, failed, and was neither cancelled nor rerun: a dead letter';
+    -- For new partitions; `_index_partitions` makes the indexes of those that have rows.
+    CREATE INDEX finished_dead ON ONLY finished (id) WHERE dead;
+
+    -- Finds calls by a label, the newest first. An index of jsonb has no order, and to make one of
+    -- `finished` would lock it for long.
+    CREATE TABLE labels (
+        label text,
+        id uuid,
+        PRIMARY KEY (label, id)
+    );
+    COMMENT ON COLUMN labels.label IS 'key=value; a key has no =';
+    CREATE INDEX labels_ids ON labels (id);
+
     CREATE TABLE backlog (
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
         queued bigint NOT NULL DEFAULT 0,
@@ -187,35 +208,7 @@ MIGRATIONS = (
     INSERT INTO backlog DEFAULT VALUES;
     COMMENT ON TABLE backlog IS 'calls that have not finished, as one process counted them';
     COMMENT ON COLUMN backlog.next_at IS 'when they are counted again, by whoever comes first';
-    """,
-    """
-    CREATE TABLE policies (
-        host text NOT NULL DEFAULT '',
-        function text NOT NULL DEFAULT '',
-        run_timeout interval CHECK (run_timeout > interval '0'),
-        changed_at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (host, function)
-    );
-    COMMENT ON TABLE policies IS
-        'how calls are run, by host and function; empty for any. A NULL is left to the others';
-    """,
-    """
-    ALTER TABLE calls ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb;
-    ALTER TABLE finished ADD COLUMN starts_at timestamptz, ADD COLUMN labels jsonb;
-    COMMENT ON COLUMN calls.starts_at IS 'the start that the client asked for; null: at once';
-    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
 
-    -- Finds calls by a label, the newest first. An index of jsonb has no order, and to make one of
-    -- `finished` would lock it for long.
-    CREATE TABLE labels (
-        label text,
-        id uuid,
-        PRIMARY KEY (label, id)
-    );
-    COMMENT ON COLUMN labels.label IS 'key=value; a key has no =';
-    CREATE INDEX labels_ids ON labels (id);
-    """,
-    """
     CREATE TABLE limits (
         one boolean PRIMARY KEY DEFAULT true CHECK (one),
         default_expiration interval NOT NULL DEFAULT '1 hour',
@@ -227,21 +220,17 @@ MIGRATIONS = (
     );
     COMMENT ON TABLE limits IS 'what processes accept, for calls that are dispatched by SQL';
     INSERT INTO limits DEFAULT VALUES;
-    """,
-    """
-    ALTER TABLE calls ADD COLUMN rerun_of uuid, ADD COLUMN rerun_as uuid,
-        ADD COLUMN dead boolean NOT NULL DEFAULT false;
-    ALTER TABLE finished ADD COLUMN rerun_of uuid, ADD COLUMN rerun_as uuid,
-        ADD COLUMN dead boolean NOT NULL DEFAULT false;
-    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
-    COMMENT ON COLUMN calls.rerun_of IS 'the call that this one is a rerun of';
-    COMMENT ON COLUMN calls.rerun_as IS 'the last rerun of this call';
-    COMMENT ON COLUMN finished.dead IS
-        'has no parent, failed, and was neither cancelled nor rerun: a dead letter';
-    -- For new partitions; `_index_partitions` makes the indexes of those that have rows.
-    CREATE INDEX finished_dead ON ONLY finished (id) WHERE dead;
-    """,
-    """
+
+    CREATE TABLE policies (
+        host text NOT NULL DEFAULT '',
+        function text NOT NULL DEFAULT '',
+        run_timeout interval CHECK (run_timeout > interval '0'),
+        changed_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (host, function)
+    );
+    COMMENT ON TABLE policies IS
+        'how calls are run, by host and function; empty for any. A NULL is left to the others';
+
     CREATE TABLE pauses (
         host text,
         function text,
