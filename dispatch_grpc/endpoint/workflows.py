@@ -50,9 +50,6 @@ class Workflow(Function[_P, _R]):
         self._version, self._expiration = version, expiration
         self._max_journal_bytes = max_journal_bytes
 
-    def __repr__(self) -> str:
-        return f"<Workflow {self.name} of {self._endpoint.url}>"
-
     def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Make a call of this workflow, without dispatching it: see `Function.call`.
 
