@@ -72,7 +72,10 @@ class Workflow(Function[_P, _R]):
         call = describe_call(request, attempt, scheduled_time)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
-            return await executor.run(function, call, is_async=is_async)
+            result, error = await executor.run(function, call, is_async=is_async)
+            if isinstance(error, Pending):
+                error = WorkflowError("a step cannot raise Pending: await workflow.external()")
+            return result, error
 
         resumed = request.poll_result if request.HasField("poll_result") else None
         try:
