@@ -161,7 +161,7 @@ class Activation:
             self._record(entry)
 
     def abandon(self) -> None:
-        """Stop as soon as possible, and clean up: at once, or in the thread that drives this."""
+        """Stop as soon as possible, and clean up: now, or in the thread that drives this."""
         self.loop.closed = self.loop.stopped = True
         if not self.driven:
             self.discard()
