@@ -14,8 +14,9 @@ from datetime import timedelta
 from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import CallInfo
 from dispatch_grpc.codes import Code, Status
-from dispatch_grpc.endpoint.answers import refusal, respond
+from dispatch_grpc.endpoint.answers import refusal
 from dispatch_grpc.endpoint.function import Host
+from dispatch_grpc.endpoint.primitives import exit_
 from dispatch_grpc.errors import (
     ConfigurationError,
     DispatchError,
@@ -26,7 +27,7 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, RunRequest, RunResponse
-from dispatch_grpc.values import marshal, unmarshal
+from dispatch_grpc.values import unmarshal
 
 CANCEL = "dispatch.cancel"
 """Name of the function that cancels calls of the call that made its own."""
@@ -64,13 +65,11 @@ async def cancel(endpoint: Host, request: RunRequest) -> RunResponse:
         return refusal(CANCEL, error, Status.INVALID_ARGUMENT)
     if ids and request.parent_dispatch_id:
         await cancel_calls(endpoint, request.parent_dispatch_id, ids)
-    response = respond(Status.OK)
-    response.exit.result.output.CopyFrom(marshal(None))
-    return response
+    return exit_()
 
 
 async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[int]) -> None:
-    """Cancel calls of a workflow. Without a client, the calls continue. Failures are logged.
+    """Cancel calls of a workflow. A failure is logged, and the calls continue.
 
     Args:
         endpoint: The endpoint, whose client is used.
@@ -83,8 +82,6 @@ async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[
         async with asyncio.timeout(_SECONDS):
             try:
                 client = endpoint.async_client()
-            except ConfigurationError:  # neither given nor in the environment
-                return
             except EndpointError:  # the endpoint was given a Client
                 await asyncio.to_thread(_cancel, endpoint, parent, left)
             else:

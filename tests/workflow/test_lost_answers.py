@@ -140,6 +140,15 @@ def test_what_is_no_list_of_calls_cancels_nothing(input: Any):
     assert Status(response.status) is Status.INVALID_ARGUMENT
 
 
+def test_a_process_without_a_client_says_that_it_cancels_nothing(caplog: pytest.LogCaptureFixture):
+    """Another process of the endpoint has one, and asked for it."""
+    request = RunRequest(function=CANCEL, input=marshal(["1" * 16]), parent_dispatch_id="w")
+    response = run(Endpoint(URL, env={}), request)
+    assert Status(response.status) is Status.OK
+    assert "cannot cancel 1 calls of the workflow's call w" in caplog.text
+    assert "DISPATCH_API_KEY" in caplog.text
+
+
 def test_only_the_call_that_made_it_has_its_calls_cancelled():
     """A call of a client has none, and no service is asked."""
     request = RunRequest(function=CANCEL, input=marshal(["0" * 16]))
