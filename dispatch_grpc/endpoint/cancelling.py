@@ -26,7 +26,7 @@ from dispatch_grpc.errors import (
     UnmarshalError,
 )
 from dispatch_grpc.log import logger
-from dispatch_grpc.schema import Call, RunRequest, RunResponse
+from dispatch_grpc.schema import Call, PollResult, RunRequest, RunResponse
 from dispatch_grpc.values import unmarshal
 
 CANCEL = "dispatch.cancel"
@@ -55,6 +55,17 @@ def call_to_cancel(endpoint: Host, correlation_ids: Collection[int]) -> Call:
     call = new_call(endpoint.url, CANCEL, ids, expiration=_EXPIRATION)
     call.endpoint = ""
     return call
+
+
+def failed_cancellation(resumed: PollResult) -> str | None:
+    """Return why the call to cancel others failed: it expired, say. None if it did not.
+
+    No other call of a workflow has the correlation id 0.
+    """
+    for result in resumed.results:
+        if result.correlation_id == 0 and result.HasField("error"):
+            return f"{CANCEL}: {result.error.type}: {result.error.message}"
+    return None
 
 
 async def cancel(endpoint: Host, request: RunRequest) -> RunResponse:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
-from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel
+from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel, failed_cancellation
 from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.endpoint.pending import Pending
@@ -79,6 +79,13 @@ class Workflow(Function[_P, _R]):
             return result, error
 
         resumed = request.poll_result if request.HasField("poll_result") else None
+        if failed := failed_cancellation(request.poll_result):
+            logger.warning(
+                "cannot cancel calls of the workflow %s (call %s), so they continue: %s",
+                self.name,
+                request.dispatch_id,
+                shorten(failed, 500),
+            )
         try:
             journal = self._journal(request, resumed)
             before = journal.ByteSize()
