@@ -14,6 +14,7 @@ from dispatch_grpc.calls import new_call
 from dispatch_grpc.schema import Call
 from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.activation import current, run_call
+from dispatch_grpc.workflow.errors import WorkflowError
 
 EXTERNAL = "dispatch.external"
 """Name of the function whose call is finished from outside."""
@@ -35,6 +36,11 @@ class External(Generic[_T]):
         self._future = future
 
     def __await__(self) -> Generator[Any, None, _T]:
+        if self._future.cancelled():
+            raise WorkflowError(
+                f"the result {self.id} cannot be awaited again: a timeout or the cancellation of a "
+                f"task has cancelled its call; use asyncio.shield() to wait for it several times"
+            )
         return self._future.__await__()
 
     def __repr__(self) -> str:
@@ -53,7 +59,8 @@ async def external(T: Any = None, *, expiration: timedelta | None = None) -> Ext
         if await approval: ...
 
     The id is valid as soon as this returns. Cancelling a task that waits for the result, also by
-    `asyncio.timeout`, cancels the call that stands for it, so that it cannot be completed any more.
+    `asyncio.timeout`, cancels the call that stands for it, so that it cannot be completed any more,
+    unless `asyncio.shield` is between them.
 
     Args:
         T: Type of the result, as for `unmarshal`; None for the natural value.

@@ -172,6 +172,27 @@ def test_an_expiration_that_is_none(endpoint: Endpoint, expiration: Any):
         Runner(endpoint).run(approve.call())
 
 
+@pytest.mark.parametrize("shielded", [True, False])
+def test_waiting_again_after_a_timeout(endpoint: Endpoint, shielded: bool):
+    runner = Runner(endpoint, replay_every_step=True)
+
+    @endpoint.workflow
+    async def approve(shielded: bool) -> str:
+        approval = await workflow.external(str)
+        try:
+            async with asyncio.timeout(3600):
+                await (asyncio.shield(approval) if shielded else approval)
+        except TimeoutError:
+            await workflow.step(runner.complete, approval.id, "fine")
+        return await approval
+
+    if shielded:
+        assert runner.run(approve.call(shielded)) == "fine"
+    else:
+        with pytest.raises(CallError, match=r"cannot be awaited again.*asyncio\.shield"):
+            runner.run(approve.call(shielded))
+
+
 def test_a_result_of_another_type(endpoint: Endpoint):
     """The workflow is told where it waits, and can ask again."""
     runner = Runner(endpoint)
