@@ -257,6 +257,22 @@ def test_the_id_is_known_once_the_call_is_recorded(endpoint: Endpoint):
     assert told == [f"w.{again.calls[0].correlation_id:016x}"] * 2
 
 
+def test_a_service_that_does_not_accept_it(endpoint: Endpoint):
+    @endpoint.workflow
+    async def approve() -> str:
+        try:
+            await workflow.external()
+        except CallError as error:
+            return error.message
+        return ""
+
+    first = asyncio.run(endpoint.run(RunRequest(function="approve", input=marshal(None)))).poll
+    refused = PollResult(typed_coroutine_state=first.typed_coroutine_state)
+    refused.error.type, refused.error.message = "ResourceExhausted", "the queue is full"
+    response = asyncio.run(endpoint.run(RunRequest(function="approve", poll_result=refused)))
+    assert unmarshal(response.exit.result.output) == "the queue is full"
+
+
 def test_a_workflow_that_is_cancelled_while_it_asks():
     """The call for the result is cancelled with it."""
 
