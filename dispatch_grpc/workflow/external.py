@@ -1,8 +1,8 @@
 """Results that come from outside of a workflow: `workflow.external`.
 
-Such a result is that of a call: of a function that every endpoint has, and that answers "pending".
-The call is known by the id of the workflow's call and its correlation id, before the service has
-given it an id.
+Such a result is the output of a call of a function that every endpoint has, and that answers
+"pending". Its id is made of the id of the workflow's call and its own correlation id, which are
+known before the service gives the call an id.
 """
 
 import asyncio

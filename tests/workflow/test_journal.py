@@ -188,7 +188,7 @@ def test_a_journal_over_its_bound_ends_the_workflow():
         for number in range(10):
             await large.run(number)
 
-    with pytest.raises(CallError, match=r"over 50000 bytes.*ContinueAsNew") as caught:
+    with pytest.raises(CallError, match=r"more than 50000 bytes.*ContinueAsNew") as caught:
         Runner(endpoint).run(greedy.call())
     assert caught.value.status.name == "PERMANENT_ERROR"
 
