@@ -6,6 +6,7 @@ while the workflow waits between its steps, start it again, and wait for the res
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -96,8 +97,6 @@ def main() -> None:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -105,7 +104,16 @@ def free_port() -> int:
 
 
 def serve(address: str) -> "subprocess.Popen[str]":
-    return start(__file__, "serve", address, TRIP_URL=f"http://{address}")
+    process = start(__file__, "serve", address, TRIP_URL=f"http://{address}")
+    host, port = address.split(":")
+    while process.poll() is None:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:  # it does not listen yet
+            time.sleep(0.05)
+        else:
+            break
+    return process
 
 
 if __name__ == "__main__":

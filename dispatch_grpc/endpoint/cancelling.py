@@ -14,8 +14,9 @@ from datetime import timedelta
 from dispatch_grpc.calls import new_call
 from dispatch_grpc.client import CallInfo
 from dispatch_grpc.codes import Code, Status
-from dispatch_grpc.endpoint.answers import refusal, respond
+from dispatch_grpc.endpoint.answers import refusal
 from dispatch_grpc.endpoint.function import Host
+from dispatch_grpc.endpoint.primitives import exit_
 from dispatch_grpc.errors import (
     ConfigurationError,
     DispatchError,
@@ -25,8 +26,8 @@ from dispatch_grpc.errors import (
     UnmarshalError,
 )
 from dispatch_grpc.log import logger
-from dispatch_grpc.schema import Call, RunRequest, RunResponse
-from dispatch_grpc.values import marshal, unmarshal
+from dispatch_grpc.schema import Call, PollResult, RunRequest, RunResponse
+from dispatch_grpc.values import unmarshal
 
 CANCEL = "dispatch.cancel"
 """Name of the function that cancels calls of the call that made its own."""
@@ -56,6 +57,17 @@ def call_to_cancel(endpoint: Host, correlation_ids: Collection[int]) -> Call:
     return call
 
 
+def failed_cancellation(resumed: PollResult) -> str | None:
+    """Return why the call to cancel others failed: it expired, say. None if it did not.
+
+    No other call of a workflow has the correlation id 0.
+    """
+    for result in resumed.results:
+        if result.correlation_id == 0 and result.HasField("error"):
+            return f"{CANCEL}: {result.error.type}: {result.error.message}"
+    return None
+
+
 async def cancel(endpoint: Host, request: RunRequest) -> RunResponse:
     """Run the call that `call_to_cancel` made. It succeeds, whatever can be cancelled."""
     try:
@@ -64,13 +76,11 @@ async def cancel(endpoint: Host, request: RunRequest) -> RunResponse:
         return refusal(CANCEL, error, Status.INVALID_ARGUMENT)
     if ids and request.parent_dispatch_id:
         await cancel_calls(endpoint, request.parent_dispatch_id, ids)
-    response = respond(Status.OK)
-    response.exit.result.output.CopyFrom(marshal(None))
-    return response
+    return exit_()
 
 
 async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[int]) -> None:
-    """Cancel calls of a workflow. Without a client, the calls continue. Failures are logged.
+    """Cancel calls of a workflow. A failure is logged, and the calls continue.
 
     Args:
         endpoint: The endpoint, whose client is used.
@@ -83,8 +93,6 @@ async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[
         async with asyncio.timeout(_SECONDS):
             try:
                 client = endpoint.async_client()
-            except ConfigurationError:  # neither given nor in the environment
-                return
             except EndpointError:  # the endpoint was given a Client
                 await asyncio.to_thread(_cancel, endpoint, parent, left)
             else:

@@ -113,7 +113,7 @@ class Function(Generic[_P, _R_co]):
         return self.__qualname__
 
     def __repr__(self) -> str:
-        return f"<Function {self.name} of {mask_urls(self._endpoint.url)}>"
+        return f"<{type(self).__name__} {self.name} of {mask_urls(self._endpoint.url)}>"
 
     def with_options(
         self,

@@ -109,7 +109,7 @@ def poll(
         state: State that comes back unchanged: bytes as `coroutine_state`, every other value
             marshalled as `typed_coroutine_state`.
         min_results: Number of results to wait for, from 1 to 1000.
-        max_results: Largest number of results to deliver at once, from `min_results` to 1000.
+        max_results: Largest number of results to deliver together, from `min_results` to 1000.
         max_wait: Longest time to wait, one second or more.
 
     Raises:

@@ -2,13 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from dispatch_grpc.codes import Status
-from dispatch_grpc.endpoint.answers import respond
 from dispatch_grpc.endpoint.cancelling import CANCEL, cancel
 from dispatch_grpc.endpoint.function import Host
 from dispatch_grpc.endpoint.pending import pending
+from dispatch_grpc.endpoint.primitives import exit_
 from dispatch_grpc.schema import RunRequest, RunResponse
-from dispatch_grpc.values import marshal
 from dispatch_grpc.workflow.external import EXTERNAL, RECORDED
 
 
@@ -17,9 +15,7 @@ async def _external(_endpoint: Host, _request: RunRequest) -> RunResponse:
 
 
 async def _recorded(_endpoint: Host, _request: RunRequest) -> RunResponse:
-    response = respond(Status.OK)
-    response.exit.result.output.CopyFrom(marshal(None))
-    return response
+    return exit_()
 
 
 RESERVED: Mapping[str, Callable[[Host, RunRequest], Awaitable[RunResponse]]] = {

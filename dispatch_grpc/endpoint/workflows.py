@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
-from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel
+from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel, failed_cancellation
 from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.endpoint.pending import Pending
@@ -49,9 +49,7 @@ class Workflow(Function[_P, _R]):
         super().__init__(endpoint, function, name, primitive=False)
         self._version, self._expiration = version, expiration
         self._max_journal_bytes = max_journal_bytes
-
-    def __repr__(self) -> str:
-        return f"<Workflow {self.name} of {self._endpoint.url}>"
+        self._warned = False  # that the endpoint has no client
 
     def call(self, *args: _P.args, **kwargs: _P.kwargs) -> Call:
         """Make a call of this workflow, without dispatching it: see `Function.call`.
@@ -75,9 +73,19 @@ class Workflow(Function[_P, _R]):
         call = describe_call(request, attempt, scheduled_time)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
-            return await executor.run(function, call, is_async=is_async)
+            result, error = await executor.run(function, call, is_async=is_async)
+            if isinstance(error, Pending):
+                error = WorkflowError("a step cannot raise Pending: await workflow.external()")
+            return result, error
 
         resumed = request.poll_result if request.HasField("poll_result") else None
+        if failed := failed_cancellation(request.poll_result):
+            logger.warning(
+                "cannot cancel calls of the workflow %s (call %s), so they continue: %s",
+                self.name,
+                request.dispatch_id,
+                shorten(failed, 500),
+            )
         try:
             journal = self._journal(request, resumed)
             before = journal.ByteSize()
@@ -93,9 +101,10 @@ class Workflow(Function[_P, _R]):
             return self._failure(error)
         cancellation: Call | None = None
         if (ids := activation.cancelled_calls()) and mode.get().has_service:
-            cancellation = (
-                call_to_cancel(self._endpoint, ids) if can_cancel(self._endpoint) else None
-            )
+            if can_cancel(self._endpoint):
+                cancellation = call_to_cancel(self._endpoint, ids)
+            else:
+                self._warn_without_client(request.dispatch_id, len(ids))
         if before < journals.WARN_BYTES <= activation.journal_bytes:
             logger.warning(
                 "the journal of workflow %s (call %s) has %d bytes, which are sent each time that "
@@ -111,6 +120,18 @@ class Workflow(Function[_P, _R]):
         except NotRunError as error:
             return failure(self.name, error.cause)
         return response if raised is None else self._failure(raised)
+
+    def _warn_without_client(self, dispatch_id: str, count: int) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "cannot cancel %d calls of the workflow %s (call %s), so they continue: the "
+                "endpoint has no client; set DISPATCH_API_KEY and DISPATCH_API_URL, or pass a "
+                "client to the Endpoint as client=. This is logged once",
+                count,
+                self.name,
+                dispatch_id,
+            )
 
     def _journal(self, request: RunRequest, resumed: PollResult | None) -> Journal:
         if resumed is not None:

@@ -15,14 +15,14 @@ class Completions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._results: dict[str, tuple[Status, CallResult]] = {}
-        self._waiting: dict[str, Callable[[], object]] = {}
+        self._waiting: list[tuple[Sequence[str], Callable[[], object]]] = []
 
     def add(self, name: str, status: Status, result: CallResult) -> None:
         """Keep the first result of a call, and wake the run that waits for it."""
         with self._lock:
             self._results.setdefault(name, (status, result))
-            wake = self._waiting.get(name)
-        if wake is not None:
+            wakes = [wake for names, wake in self._waiting if name in names]
+        for wake in wakes:
             wake()
 
     def find(self, names: Sequence[str]) -> tuple[Status, CallResult] | None:
@@ -34,11 +34,11 @@ class Completions:
     def waiting(self, names: Sequence[str], wake: Callable[[], object]) -> Iterator[None]:
         """Call `wake` on this event loop when the call is completed."""
         loop = asyncio.get_running_loop()
+        waiting = names, lambda: loop.call_soon_threadsafe(wake)
         with self._lock:
-            self._waiting.update(dict.fromkeys(names, lambda: loop.call_soon_threadsafe(wake)))
+            self._waiting.append(waiting)
         try:
             yield
         finally:
             with self._lock:
-                for name in names:
-                    del self._waiting[name]
+                self._waiting.remove(waiting)

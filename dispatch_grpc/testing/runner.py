@@ -136,10 +136,10 @@ class Runner:
                     response = _failed(TimeoutError("the call expired before it ran"))
                 else:
                     response = await self._respond(endpoint, request, attempts)
-                if is_pending(response.poll):
-                    await run.wait_for_completion(call)
-                    response = _failed(TimeoutError("the call is pending, and nobody completed it"))
-                if (completed := self._completions.find(run.names)) is not None:
+                completed = self._completions.find(run.names)
+                if completed is None and is_pending(response.poll):
+                    completed = await run.completion(call)
+                if completed is not None:
                     return completed
                 status = Status(response.status)
                 if status.retryable and attempts < self._max_attempts:
@@ -280,13 +280,17 @@ class _Run:
         except OverflowError:
             return datetime.max.replace(tzinfo=UTC)
 
-    async def wait_for_completion(self, call: Call) -> None:
+    async def completion(self, call: Call) -> tuple[Status, CallResult]:
         """Wait until the call is completed, or expires."""
         expires = self._expires(call) or self._clock.datetime() + WORKFLOW_EXPIRATION
         waiter = asyncio.get_running_loop().create_future()
         with self._completions.waiting(self.names, partial(self._clock.wake, waiter)):
             if self._completions.find(self.names) is None:
                 await self._clock.wait(waiter, expires.timestamp())
+        if (found := self._completions.find(self.names)) is not None:
+            return found
+        expired = _failed(TimeoutError("the call is pending, and nobody completed it"))
+        return Status.TIMEOUT, _result(self.dispatch_id, Status.TIMEOUT, expired)
 
     async def resume(self, call: Call, response: RunResponse) -> RunRequest:
         """Wait as a Poll asks, and return the request that resumes the function."""

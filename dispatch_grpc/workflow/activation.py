@@ -1,11 +1,11 @@
 """One activation of a workflow: replay its journal, feed it what is new, answer.
 
-No I/O and no clock: whoever drives it says the time, runs the steps, and sends the answer. What is
-new goes through the same code as what is replayed, after it was written down.
+It has no I/O and no clock: its driver passes the time, runs the steps, and sends the answer. A new
+entry is first appended to the journal, and then handled by the same code as a replayed one.
 
-It is long because whoever drives a workflow and the code of the workflow meet here, over the same
-few fields. What can stand alone has files of its own: the journal's comparison (`replay`), outcomes
-(`outcomes`), the Poll (`suspension`), the loop (`loop`).
+It is long because the driver's methods and those for the workflow's code share a few fields. Other
+parts have modules of their own: the comparison with the journal (`replay`), outcomes (`outcomes`),
+the Poll (`suspension`), the loop (`loop`).
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def current(operation: str) -> "Activation":
 
     Raises:
         WorkflowError: No workflow runs here.
-        SuspendedError: The workflow is of the past.
+        SuspendedError: The workflow is suspended, and its code is being cleaned up.
     """
     loop = asyncio._get_running_loop()
     if not isinstance(loop, WorkflowLoop):
@@ -161,7 +161,7 @@ class Activation:
             self._record(entry)
 
     def abandon(self) -> None:
-        """Stop as soon as possible, and clean up: at once, or in the thread that drives this."""
+        """Stop as soon as possible, and clean up: now, or in the thread that drives this."""
         self.loop.closed = self.loop.stopped = True
         if not self.driven:
             self.discard()
@@ -221,7 +221,7 @@ class Activation:
     def cancelled_calls(self) -> set[int]:
         """Return the ids of dispatched calls whose tasks this activation has cancelled.
 
-        None of a workflow that cannot go on.
+        There are none if the workflow cannot continue.
         """
         if self._problem is not None:
             return set()
@@ -258,8 +258,8 @@ class Activation:
 
         Args:
             now_us: The time, in microseconds since 1970.
-            cancellation: A call that the workflow does not know of: it cancels others. A workflow
-                that has come to its end waits for it alone.
+            cancellation: A call that cancels others, and whose result the workflow does not see.
+                A workflow that has ended waits for it alone.
 
         Raises:
             WorkflowError: It waits for nothing that could ever come.

@@ -167,8 +167,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if limit is not None and when > limit and _is_sleep(callback):
             raise WorkflowError(
                 f"asyncio.sleep: the sleep would end {when - limit:.0f} s after the call expires: "
-                f"set a longer expiration, by @endpoint.workflow(expiration=...) or "
-                f"with_options(expiration=...)"
+                f"call the workflow with a longer expiration, by with_options(expiration=...), "
+                f"new_call(..., expiration=...) or 'dispatch-grpc call --expiration 30d'"
             )
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timer_count += 1

@@ -76,9 +76,9 @@ class Replay:
         if self.size <= self._max_bytes:
             return None
         return WorkflowError(
-            f"the journal of the workflow has grown over {self._max_bytes} bytes "
-            f"(max_journal_bytes): end the run before by 'raise workflow.ContinueAsNew("
-            f"...)', or have functions keep large values and return where they are"
+            f"the journal of the workflow has more than {self._max_bytes} bytes "
+            f"(max_journal_bytes): start again before that with 'raise workflow.ContinueAsNew("
+            f"...)', or keep large values in a store and pass references to them"
         )
 
     def _differs(self, before: Command | None, now: Command | None) -> Exception:

@@ -37,7 +37,7 @@ def make_poll(
         open_: The commands that have not ended.
         wait_us: Time until the next timer, in microseconds; None without one.
         code: That of the coroutine that does nothing but wait for a call.
-        cancellation: A call to send besides, whose result the workflow does not know of.
+        cancellation: One more call, whose result the workflow does not see.
 
     Raises:
         WorkflowError: The workflow waits for nothing that could ever come.

@@ -55,7 +55,7 @@ async def chain(count: int) -> int:
 
 @endpoint.workflow
 async def fan_out(count: int) -> int:
-    """So many calls at once."""
+    """So many calls at the same time."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(effect.run(str(number))) for number in range(count)]
     return sum(task.result() == f"call-{number}" for number, task in enumerate(tasks))

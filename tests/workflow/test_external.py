@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from dispatch_grpc import CallError, Endpoint, Pending, Status, current_call, marshal, workflow
-from dispatch_grpc.primitives import RunRequest, RunResponse, pending
+from dispatch_grpc import (
+    CallError,
+    Endpoint,
+    Pending,
+    Status,
+    UnmarshalError,
+    current_call,
+    marshal,
+    unmarshal,
+    workflow,
+)
+from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, pending, poll
 from dispatch_grpc.schema import CallResult, PollResult
 from dispatch_grpc.testing import Runner
 from tests.workflow.scheduler import Scheduler
@@ -22,7 +32,7 @@ def endpoint() -> Endpoint:
 
 
 def test_a_result_from_outside(endpoint: Endpoint):
-    """Completed at once, by a step, or a week later, by a function."""
+    """Completed immediately, by a step, or a week later, by a function."""
     runner = Runner(endpoint, replay_every_step=True)
 
     @endpoint.function
@@ -100,13 +110,108 @@ def test_a_pending_function(endpoint: Endpoint):
         runner.run(review.call(False))
 
 
-def test_a_workflow_does_not_raise_pending(endpoint: Endpoint):
-    @endpoint.workflow
-    async def wrong() -> None:
+def test_a_pending_call_that_expired_is_not_run_again(endpoint: Endpoint):
+    runs: list[str] = []
+
+    @endpoint.function
+    def review() -> None:
+        runs.append(current_call().dispatch_id)
         raise Pending
 
-    with pytest.raises(CallError, match=r"await workflow\.external\(\)"):
-        Runner(endpoint).run(wrong.call())
+    with pytest.raises(CallError, match="nobody completed it") as caught:
+        Runner(endpoint, max_attempts=3).run(review.call())
+    assert caught.value.status is Status.TIMEOUT
+    assert len(runs) == 1
+
+
+def test_pending_calls_of_one_correlation_id(endpoint: Endpoint):
+    """A primitive need not number its calls."""
+    runner = Runner(endpoint)
+    ids: list[str] = []
+
+    @endpoint.function
+    async def review() -> str:
+        ids.append(current_call().dispatch_id)
+        if len(ids) == 2:
+            await asyncio.sleep(0.1)  # the other one waits by now
+            for id in ids:
+                runner.complete(id, "fine")
+        raise Pending
+
+    @endpoint.primitive
+    def both(request: RunRequest) -> RunResponse:
+        if request.HasField("poll_result"):
+            return exit_([unmarshal(one.output) for one in request.poll_result.results])
+        return poll(calls=[review.call(), review.call()], min_results=2)
+
+    assert runner.run(both.call()) == ["fine", "fine"]
+
+
+def test_a_workflow_does_not_raise_pending(endpoint: Endpoint):
+    @endpoint.workflow
+    async def wrong(in_step: bool) -> None:
+        def wait() -> None:
+            raise Pending
+
+        if in_step:
+            await workflow.step(wait)
+        raise Pending
+
+    for in_step in (False, True):
+        with pytest.raises(CallError, match=r"await workflow\.external\(\)"):
+            Runner(endpoint).run(wrong.call(in_step))
+
+
+@pytest.mark.parametrize("expiration", [60, timedelta(seconds=-1)])
+def test_an_expiration_that_is_none(endpoint: Endpoint, expiration: Any):
+    @endpoint.workflow
+    async def approve() -> None:
+        await workflow.external(expiration=expiration)
+
+    with pytest.raises(CallError, match="expiration: a timedelta of zero or more is required"):
+        Runner(endpoint).run(approve.call())
+
+
+@pytest.mark.parametrize("shielded", [True, False])
+def test_waiting_again_after_a_timeout(endpoint: Endpoint, shielded: bool):
+    runner = Runner(endpoint, replay_every_step=True)
+
+    @endpoint.workflow
+    async def approve(shielded: bool) -> str:
+        approval = await workflow.external(str)
+        try:
+            async with asyncio.timeout(3600):
+                await (asyncio.shield(approval) if shielded else approval)
+        except TimeoutError:
+            await workflow.step(runner.complete, approval.id, "fine")
+        return await approval
+
+    if shielded:
+        assert runner.run(approve.call(shielded)) == "fine"
+    else:
+        with pytest.raises(CallError, match=r"cannot be awaited again.*asyncio\.shield"):
+            runner.run(approve.call(shielded))
+
+
+def test_a_result_of_another_type(endpoint: Endpoint):
+    """The workflow is told where it waits, and can ask again."""
+    runner = Runner(endpoint)
+
+    @endpoint.workflow
+    async def approve() -> list[str | bool]:
+        found: list[str | bool] = []
+        for answer in ("yes", True):
+            approval = await workflow.external(bool)
+            await workflow.step(runner.complete, approval.id, answer)
+            try:
+                found.append(await approval)
+            except UnmarshalError as error:
+                found.append(str(error))
+        return found
+
+    wrong, right = runner.run(approve.call())
+    assert "bool" in wrong
+    assert right is True
 
 
 def test_a_service_without_complete_call_is_told_of(endpoint: Endpoint):
@@ -150,6 +255,22 @@ def test_the_id_is_known_once_the_call_is_recorded(endpoint: Endpoint):
         request = RunRequest(function="approve", poll_result=resumed, dispatch_id="w")
         asyncio.run(endpoint.run(request))
     assert told == [f"w.{again.calls[0].correlation_id:016x}"] * 2
+
+
+def test_a_service_that_does_not_accept_it(endpoint: Endpoint):
+    @endpoint.workflow
+    async def approve() -> str:
+        try:
+            await workflow.external()
+        except CallError as error:
+            return error.message
+        return ""
+
+    first = asyncio.run(endpoint.run(RunRequest(function="approve", input=marshal(None)))).poll
+    refused = PollResult(typed_coroutine_state=first.typed_coroutine_state)
+    refused.error.type, refused.error.message = "ResourceExhausted", "the queue is full"
+    response = asyncio.run(endpoint.run(RunRequest(function="approve", poll_result=refused)))
+    assert unmarshal(response.exit.result.output) == "the queue is full"
 
 
 def test_a_workflow_that_is_cancelled_while_it_asks():

@@ -1,6 +1,7 @@
 """The journal: its way through a service, and what is refused."""
 
 import asyncio
+import base64
 import contextlib
 import random
 import zlib
@@ -11,8 +12,8 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatch_grpc import CallError, Endpoint, marshal, new_call, workflow
-from dispatch_grpc.schema import Journal, PollResult, RunRequest, State
+from dispatch_grpc import CallError, Endpoint, marshal, new_call, unmarshal, workflow
+from dispatch_grpc.schema import CallResult, Journal, PollResult, RunRequest, State
 from dispatch_grpc.testing import Runner
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
@@ -32,6 +33,49 @@ def test_there_and_back(size: int):
     state = journals.encode(journal(size))
     assert journals.decode(state) == journal(size)
     assert len(state.value) < 2_000  # compressed when it is large
+
+
+EARLIER = (
+    "CAES+QMKEJZAKEtLAcE8ZJsF/9wVuwwSNAoudHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucHJvdG9idWYuSW50Nj"
+    "RWYWx1ZRICCAMaBgiA4s+qBiolCWkhgjtub3MaGhoIARIGZG91YmxlIeNqboEHVvMSKgMwLjEwASolCSsIi3kle1Tg"
+    "GhoIARIGZG91YmxlIZR2atlPX2B0KgMwLjIwASoZCfLzVR9lGrzfGg4IAhIDaW50KgMwLjMwASpBCfLzVR9lGrzfIj"
+    "YKNAoudHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucHJvdG9idWYuSW50NjRWYWx1ZRICCAUqRAlpIYI7bm9zGhDo"
+    "ByI2CjQKLnR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnByb3RvYnVmLkludDY0VmFsdWUSAggGKkQJKwiLeSV7VO"
+    "AQ6AciNgo0Ci50eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5wcm90b2J1Zi5JbnQ2NFZhbHVlEgIICCojCf/oPYtg"
+    "NkgMGhgIARIGZG91YmxlIfz0iysRHBi7KgEwMAEqBhDpkHoqACoTCTYRisyPdNdJGggIAxIEbGF0ZSojCUXYO2Nh5p"
+    "ciGhgIARIGZG91YmxlIWON6aoI4KJKKgEwMAI6CEXYO2Nh5pciIPkDLXTHJ7E="
+)
+"""A journal that was written before the function `dispatch.cancel` came, and its last call's id."""
+EARLIER_ID = 2_492_714_224_723_941_445
+
+
+def test_a_journal_of_an_earlier_version_goes_on():
+    """Ids, lanes, hashes and random numbers are as they were; also after a task was cancelled."""
+    endpoint = Endpoint("http://one.example.com", env={})
+
+    @endpoint.function
+    def double(number: int) -> int:
+        return 2 * number
+
+    @endpoint.workflow
+    async def work(number: int) -> list[Any]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(double.run(number + i)) for i in range(2)]
+            step = group.create_task(workflow.step(int, "5"))
+        found = [task.result() for task in tasks] + [step.result(), str(workflow.uuid4())]
+        try:
+            async with asyncio.timeout(2):
+                await double.run(7)
+        except TimeoutError:
+            found.append(workflow.patched("late"))
+        return [*found, await double.run(100)]
+
+    state = AnyProto(type_url=journals.STATE_URL, value=base64.b64decode(EARLIER))
+    result = CallResult(correlation_id=EARLIER_ID, output=marshal(200))
+    resumed = PollResult(typed_coroutine_state=state, results=[result])
+    response = asyncio.run(endpoint.run(RunRequest(function="work", poll_result=resumed)))
+    wanted = [6, 8, 5, "de0da288-f7fe-40a0-af6b-e1917b31eda4", True, 200]
+    assert unmarshal(response.exit.result.output) == wanted
 
 
 def refused(state: AnyProto) -> str:
@@ -144,7 +188,7 @@ def test_a_journal_over_its_bound_ends_the_workflow():
         for number in range(10):
             await large.run(number)
 
-    with pytest.raises(CallError, match=r"over 50000 bytes.*ContinueAsNew") as caught:
+    with pytest.raises(CallError, match=r"more than 50000 bytes.*ContinueAsNew") as caught:
         Runner(endpoint).run(greedy.call())
     assert caught.value.status.name == "PERMANENT_ERROR"
 

@@ -13,7 +13,7 @@ import pytest
 
 from dispatch_grpc import CallError, CallState, Client, Endpoint, Status, workflow
 from dispatch_grpc.endpoint.cancelling import CANCEL
-from dispatch_grpc.schema import RunRequest, RunResponse
+from dispatch_grpc.schema import CallResult, PollResult, RunRequest, RunResponse
 from dispatch_grpc.testing import serve_app
 from dispatch_grpc.values import marshal, unmarshal
 from tests.conftest import data_dir, run_service
@@ -138,6 +138,33 @@ def run(endpoint: Endpoint, request: RunRequest) -> RunResponse:
 def test_what_is_no_list_of_calls_cancels_nothing(input: Any):
     response = run(Endpoint(URL, env={}), RunRequest(function=CANCEL, input=marshal(input)))
     assert Status(response.status) is Status.INVALID_ARGUMENT
+
+
+def test_a_process_without_a_client_says_that_it_cancels_nothing(caplog: pytest.LogCaptureFixture):
+    """Another process of the endpoint has one, and asked for it."""
+    request = RunRequest(function=CANCEL, input=marshal(["1" * 16]), parent_dispatch_id="w")
+    response = run(Endpoint(URL, env={}), request)
+    assert Status(response.status) is Status.OK
+    assert "cannot cancel 1 calls of the workflow's call w" in caplog.text
+    assert "DISPATCH_API_KEY" in caplog.text
+
+
+def test_a_cancellation_that_failed_is_logged(caplog: pytest.LogCaptureFixture):
+    """It waited too long, or came to a process of an older version."""
+    endpoint = Endpoint(URL, env={})
+
+    @endpoint.workflow
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    first = run(endpoint, RunRequest(function="waits", input=marshal(None))).poll
+    failed = CallResult()
+    failed.error.type, failed.error.message = "TimeoutError", "the call expired"
+    resumed = PollResult(typed_coroutine_state=first.typed_coroutine_state, results=[failed])
+    request = RunRequest(function="waits", dispatch_id="w", poll_result=resumed)
+    assert run(endpoint, request).HasField("poll")
+    assert "cannot cancel calls of the workflow waits (call w)" in caplog.text
+    assert "dispatch.cancel: TimeoutError: the call expired" in caplog.text
 
 
 def test_only_the_call_that_made_it_has_its_calls_cancelled():

@@ -134,12 +134,18 @@ def test_calls_are_cancelled_by_a_sync_client_too(
 
 
 def test_without_a_client_a_cancelled_call_goes_on(client: Client, tmp_path: Path):
-    with endpoint(tmp_path / "log", env={"DISPATCH_API_KEY": ""}) as hosted:
-        id = client.dispatch(new_call(hosted.url, "cancels"))
-        assert client.wait(id, timeout=None) == "done"
-        (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
-    assert call.state is not CallState.FINISHED
-    client.cancel(call.dispatch_id)
+    """The log says so, once."""
+    stderr = tmp_path / "stderr"
+    with endpoint(tmp_path / "log", env={"DISPATCH_API_KEY": ""}, stderr=stderr) as hosted:
+        for _ in range(2):
+            id = client.dispatch(new_call(hosted.url, "cancels"))
+            assert client.wait(id, timeout=None) == "done"
+            (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
+            assert call.state is not CallState.FINISHED
+            client.cancel(call.dispatch_id)
+    lines = [line for line in stderr.read_text().splitlines() if "cannot cancel" in line]
+    assert len(lines) == 1, lines
+    assert "the endpoint has no client" in lines[0]
 
 
 def test_a_service_that_cannot_be_reached_cancels_nothing(client: Client, tmp_path: Path):
@@ -155,7 +161,7 @@ def test_a_service_that_cannot_be_reached_cancels_nothing(client: Client, tmp_pa
 
 
 def test_a_sleep_holds_nothing(client: Client, hosted: Process):
-    """500 sleep at once, with far fewer slots, and wake in time."""
+    """500 sleep at the same time, with far fewer slots, and wake in time."""
     batch = client.batch()
     batch.add(*(new_call(hosted.url, "patient", 3) for _ in range(500)))
     begin = time.monotonic()

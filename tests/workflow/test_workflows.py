@@ -42,6 +42,15 @@ def test_awaits_one_after_the_other(endpoint: Endpoint):
     assert run(endpoint, checkout.call(30)) == "7: 30"
 
 
+def test_the_repr_hides_the_credentials_of_a_url():
+    endpoint = Endpoint("http://user:secret@one.example.com", env={})
+
+    @endpoint.workflow
+    async def checkout() -> None: ...
+
+    assert repr(checkout) == "<Workflow checkout of http://********@one.example.com>"
+
+
 # asyncio's own tools
 
 
