@@ -65,7 +65,7 @@ async def find(
             conditions.append(f"{_FILTERS[name]} ${len(values)}")
     looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
     labels = [f"{key}={value}" for key, value in sorted(filters.get("labels", {}).items())]
-    if labels and "parent_id" not in filters:
+    if labels and "parent_id" not in filters and not filters.get("dead"):
         values.append(labels.pop())
         # Calls that were deleted may have labels left.
         conditions.append("created_at IS NOT NULL")

@@ -186,6 +186,25 @@ def test_dead_letters_are_failures_that_nobody_has_dealt_with(failing: Functions
     assert client.list(dead=True, parent=ids[2]) == []
 
 
+def test_dead_letters_are_found_by_their_labels(failing: Functions, client: Client):
+    calls = {}
+    for labels in ({"order": "o1"}, {"order": "o2"}, {"order": "o1", "shop": "s"}, {}):
+        id = client.dispatch(failing.call("charge", 1), labels=labels)
+        with pytest.raises(CallError):
+            client.wait(id, timeout=PATIENCE)
+        calls[id] = labels
+
+    def dead(**labels: str) -> list[str]:
+        return [one.dispatch_id for one in client.list(dead=True, labels=labels)]
+
+    first, second, third, _ = calls
+    assert dead(order="o1") == [third, first]
+    assert dead(order="o1", shop="s") == [third]
+    client.rerun(third, idempotency_key=third)
+    assert third not in dead(order="o1")
+    assert dead(order="o2") == [second]
+
+
 def test_dead_letters_are_run_again_by_a_filter(
     driver: Driver, service: RunningService, failing: Functions, client: Client
 ):
