@@ -327,6 +327,16 @@ def test_a_time_that_there_is_not(client: Client, name: str):
         client.rerun_calls(**{name: datetime(2026, 1, 1)})
 
 
+def test_the_first_time_and_the_last(failing: Functions, client: Client):
+    id = failed(client, failing, "charge", "edge")
+    ever: Any = {
+        "created_after": datetime.min.replace(tzinfo=UTC),
+        "created_before": datetime.max.replace(tzinfo=UTC),
+    }
+    assert id in [one.dispatch_id for one in client.list(**ever, limit=1000)]
+    assert client.rerun_calls(**ever, dry_run=True) > 0
+
+
 @pytest.mark.parametrize("expected", [-1, "3", 1.5])
 def test_an_expectation_that_is_no_number(client: Client, expected: Any):
     with pytest.raises(ConfigurationError, match="expected: an int of 0 or more is required; got"):
