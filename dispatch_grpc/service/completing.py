@@ -18,6 +18,7 @@ from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.machine import Finish, shortened
+from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.text import quoted
 
 _CHILD = re.compile(r"([^.]+)\.([0-9a-f]{16})")
@@ -30,11 +31,13 @@ class Completing:
     Args:
         database: Where the calls are.
         worker: Told what follows.
+        metrics: Counts the calls that finish.
     """
 
-    def __init__(self, database: Database, worker: Worker) -> None:
+    def __init__(self, database: Database, worker: Worker, metrics: Metrics) -> None:
         self._database = database
         self._worker = worker
+        self._metrics = metrics
 
     async def complete_call(self, request: CompleteCallRequest) -> CompleteCallResponse:
         """Finish a call with a result."""
@@ -45,6 +48,8 @@ class Completing:
                 Code.FAILED_PRECONDITION,
                 f"the call {id} has finished already, with {_described(found.result)}",
             )
+        if found.is_new:
+            self._metrics.finished_calls.labels(finish.status.name).inc()
         self._worker.expect(found.lanes)
         self._worker.notices.tell(notices.FINISHED, [id.hex])
         return CompleteCallResponse(call=info)

@@ -90,7 +90,7 @@ class Process:
             database, worker, settings.worker, self._metrics, max_backlog=settings.max_backlog
         )
         pausing = Pausing(database, worker.pauses)
-        completing = Completing(database, worker)
+        completing = Completing(database, worker, self._metrics)
         return Application(
             accepting,
             _methods_of_calls(self._watching, completing, rerunning, pausing),
