@@ -13,7 +13,6 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
@@ -25,17 +24,6 @@ from dispatch_grpc.serving.dispatch_service import (
     idempotency_key,
 )
 from dispatch_grpc.serving.grpc_rules import GRPCRules
-
-_SCHEDULE_METHODS = (
-    "create_schedule",
-    "get_schedule",
-    "list_schedules",
-    "update_schedule",
-    "pause_schedule",
-    "resume_schedule",
-    "trigger_schedule",
-    "delete_schedule",
-)
 
 Method = Callable[[Any, str | None], Awaitable[Any]]
 """A method of a service: takes the request and its idempotency key."""
@@ -72,13 +60,25 @@ def _translated(method: Method, keys: KeyRing) -> Callable[[Any, Any], Any]:
 
 
 class Application:
-    """Leads each request to the one that it is for."""
+    """Leads each request to the one that it is for.
+
+    Args:
+        accepting: Dispatch and Submit.
+        calls: The other methods of CallService, by their names.
+        schedules: The methods of ScheduleService, by their names.
+        metrics: What `/metrics` shows.
+        keys: The API keys.
+        max_request_bytes: Largest request to read.
+        is_ready: Whether `/readyz` says so.
+        is_alive: Whether `/healthz` says so.
+        page: The page at `/`.
+    """
 
     def __init__(
         self,
         accepting: Accepting,
-        methods: Mapping[str, Method],
-        schedules: Schedules,
+        calls: Mapping[str, Method],
+        schedules: Mapping[str, Method],
         metrics: Metrics,
         *,
         keys: KeyRing,
@@ -89,15 +89,11 @@ class Application:
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
         self._services: dict[str, ASGIApplication] = {}
-        calls: Any = _Translated(methods, keys)
-        calls.submit = answering(accepting.submit, keys)
-        ticks: dict[str, Method] = {
-            name.title().replace("_", ""): unkeyed(getattr(schedules, name))
-            for name in _SCHEDULE_METHODS
-        }
+        call_service: Any = _Translated(calls, keys)
+        call_service.submit = answering(accepting.submit, keys)
         for cls, service, names in (
-            (CallServiceASGIApplication, calls, ("Submit", *methods)),
-            (ScheduleServiceASGIApplication, _Translated(ticks, keys), tuple(ticks)),
+            (CallServiceASGIApplication, call_service, ("Submit", *calls)),
+            (ScheduleServiceASGIApplication, _Translated(schedules, keys), tuple(schedules)),
         ):
             make: Any = cls
             found = make(

@@ -140,10 +140,11 @@ class Pace:
         return int(self._tokens)
 
     def seconds_to_next(self, now: float) -> float:
-        """Return in how many seconds the next call may be begun."""
+        """Return in how many seconds the next call may be begun; 0 when it may be now."""
         wait = max(self._pause_until - now, 0)
-        if self.rate is not None and self._tokens < 1:
-            wait = max(wait, (1 - self._tokens) / self.rate)
+        if self.rate is not None:
+            missing = 1 - self._tokens - (now - self._filled_at) * self.rate
+            wait = max(wait, missing / self.rate)
         return wait
 
     def begun(self) -> None:

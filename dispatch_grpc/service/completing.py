@@ -15,13 +15,12 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import notices, reads, store_complete
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.machine import Finish, shortened
+from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.text import quoted
 
 _CHILD = re.compile(r"([^.]+)\.([0-9a-f]{16})")
-_ATTEMPTS = 10
 
 
 class Completing:
@@ -30,39 +29,35 @@ class Completing:
     Args:
         database: Where the calls are.
         worker: Told what follows.
+        metrics: Counts the calls that finish.
     """
 
-    def __init__(self, database: Database, worker: Worker) -> None:
+    def __init__(self, database: Database, worker: Worker, metrics: Metrics) -> None:
         self._database = database
         self._worker = worker
+        self._metrics = metrics
 
     async def complete_call(self, request: CompleteCallRequest) -> CompleteCallResponse:
         """Finish a call with a result."""
         finish = _finish(request)
-        id, found, info = await self._write(request.dispatch_id, finish)
+
+        async def complete(
+            connection: Any,
+        ) -> tuple[UUID, store_complete.Completed, CallInfo | None]:
+            id, found = await self._complete(connection, request.dispatch_id, finish)
+            return id, found, await reads.get(connection, id)
+
+        id, found, info = await self._database.write(complete)
         if not found.is_new and not _is_same(found.result, finish.result):
             raise rpc_error(
                 Code.FAILED_PRECONDITION,
                 f"the call {id} has finished already, with {_described(found.result)}",
             )
+        if found.is_new:
+            self._metrics.finished_calls.labels(finish.status.name).inc()
         self._worker.expect(found.lanes)
         self._worker.notices.tell(notices.FINISHED, [id.hex])
         return CompleteCallResponse(call=info)
-
-    async def _write(
-        self, text: str, finish: Finish
-    ) -> tuple[UUID, store_complete.Completed, CallInfo | None]:
-        attempt = 1
-        while True:
-            try:
-                async with self._database.transaction() as connection:
-                    id, found = await self._complete(connection, text, finish)
-                    return id, found, await reads.get(connection, id)
-            except Exception as error:
-                # It met others that lock the same calls, in another order.
-                if classify(error) is not Fault.CONFLICT or attempt == _ATTEMPTS:
-                    raise
-            attempt += 1
 
     async def _complete(
         self, connection: Any, text: str, finish: Finish

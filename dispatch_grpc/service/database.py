@@ -26,6 +26,7 @@ COMMAND_SECONDS = 10.0  # a connection that does not answer for so long is given
 _CLOSE_SECONDS = 5.0
 
 
+_CONFLICTS = 10  # of a transaction with others, in a row
 _LOOKS = 4  # connections
 _LOOK_TIMEOUT = "5s"
 
@@ -274,6 +275,25 @@ class Database:
         """A connection in a transaction, which is on disk once it is committed."""
         async with self.durable.acquire() as connection, connection.transaction():
             yield connection
+
+    async def write(self, act: Callable[[Any], Awaitable[_T]]) -> _T:
+        """Do something in a transaction, anew when it met others that lock the same rows.
+
+        Args:
+            act: What to do, given the connection.
+
+        Raises:
+            Exception: Whatever `act` raises; a conflict only if there was one each time.
+        """
+        attempt = 1
+        while True:
+            try:
+                async with self.transaction() as connection:
+                    return await act(connection)
+            except Exception as error:
+                if classify(error) is not Fault.CONFLICT or attempt == _CONFLICTS:
+                    raise
+            attempt += 1
 
     def terminate(self) -> None:
         """Cut off the connections, whatever they are used for; `persist` gives up."""

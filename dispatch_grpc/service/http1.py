@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 4.0
 # A host that has crashed, or a NAT that has forgotten a connection, is found out by these.
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+_STALL_SECONDS = 30.0  # a large answer holds memory: as for a request, by TCP_USER_TIMEOUT
 _PIECE = 2**16  # what is larger is sent in pieces
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's, for each content-encoding
 
@@ -232,7 +233,7 @@ class Client:
             raise TooLargeError
         if known > FREE_BYTES:
             await held.take(self._limit if coding else known)
-        while part := await response.content.readany():
+        while part := await _more(response, held):
             parts.append(part)
             size += len(part)
             if size > self._limit:
@@ -291,6 +292,16 @@ class Client:
             if hasattr(socket, name):
                 made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return made
+
+
+async def _more(response: aiohttp.ClientResponse, held: Held) -> bytes:
+    """Return more of an answer, nothing at its end; no memory is held for one that stalls."""
+    try:
+        async with asyncio.timeout(_STALL_SECONDS if held.size else None):
+            return await response.content.readany()
+    except TimeoutError as error:
+        text = f"no more of the answer came within {_STALL_SECONDS:g} s"
+        raise ConnectionError(text) from error
 
 
 class _Request(CheckedRequest):

@@ -5,6 +5,9 @@ import time
 from datetime import datetime
 from uuid import UUID
 
+_CLOCKS_SECONDS = 3600.0  # by which the clocks of processes and of the database may differ
+_LAST = UUID(int=2**128 - 1)
+
 
 def new_id() -> UUID:
     """Make an id."""
@@ -15,7 +18,22 @@ def new_id() -> UUID:
 
 def id_at(time: datetime) -> UUID:
     """Return the first id of a time."""
-    milliseconds = max(int(time.timestamp() * 1000), 0)
+    return _id_at(time.timestamp())
+
+
+def id_span(after: datetime | None, before: datetime | None) -> tuple[UUID, UUID]:
+    """Return the first id of calls that were recorded in a time, and the one after the last.
+
+    The process that records a call makes its id by its own clock; the time of the call is the
+    database's.
+    """
+    low = UUID(int=0) if after is None else _id_at(after.timestamp() - _CLOCKS_SECONDS)
+    high = _LAST if before is None else _id_at(before.timestamp() + _CLOCKS_SECONDS)
+    return low, high
+
+
+def _id_at(seconds: float) -> UUID:
+    milliseconds = max(int(seconds * 1000), 0)
     return UUID(int=min(milliseconds, 2**48 - 1) << 80)
 
 

@@ -17,12 +17,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import CallFilter, PurgeCallsRequest, RerunCallsRequest
-from dispatch_grpc.service.ids import id_at
+from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.text import quoted
 
 MAX_PAGE_SIZE = 1000
 LOOKED_AT = 50_000
-_CLOCKS = timedelta(hours=1)  # by which they may differ
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -84,14 +83,10 @@ def selection_of(request: RerunCallsRequest | PurgeCallsRequest, now: datetime) 
     as_of, after = times["finished_before"] or now, UUID(int=0)
     if request.page_token:
         as_of, after = _from_token(request.page_token)
-    low, high = UUID(int=0), UUID(int=2**128 - 1)
     found = Selection(
         as_of,
         after,
-        (
-            low if times["created_after"] is None else id_at(times["created_after"] - _CLOCKS),
-            high if times["created_before"] is None else id_at(times["created_before"] + _CLOCKS),
-        ),
+        id_span(times["created_after"], times["created_before"]),
         request.validate_only,
         expected,
         LOOKED_AT if request.validate_only else size,

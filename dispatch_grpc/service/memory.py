@@ -143,6 +143,7 @@ class Held:
 
     Attributes:
         waiting: Makes the context in which it waits for memory.
+        size: Number of bytes that it holds.
     """
 
     def __init__(self, host: str, parts: tuple[Part, Part]) -> None:
@@ -150,26 +151,26 @@ class Held:
         self._host = host
         self._medium, self._large = parts
         self._part: Part | None = None
-        self._size = 0
+        self.size: int = 0
 
     async def take(self, size: int) -> None:
         """Have so many bytes at least; wait until there are enough."""
-        if size <= max(self._size, FREE_BYTES):
+        if size <= max(self.size, FREE_BYTES):
             return
         self.give_back()  # who waits holds nothing
         part = self._medium if size <= _MEDIUM_BYTES else self._large
         with self.waiting():
             await part.take(self._host, size)
-        self._part, self._size = part, size
+        self._part, self.size = part, size
 
     def keep(self, size: int) -> None:
         """Give back what is more than the value has."""
-        if self._part is not None and size < self._size:
-            self._part.give_back(self._host, self._size - size)
-            self._size = size
+        if self._part is not None and size < self.size:
+            self._part.give_back(self._host, self.size - size)
+            self.size = size
 
     def give_back(self) -> None:
         """Give back all that is held."""
         if self._part is not None:
-            self._part.give_back(self._host, self._size)
-        self._part, self._size = None, 0
+            self._part.give_back(self._host, self.size)
+        self._part, self.size = None, 0

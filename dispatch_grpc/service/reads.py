@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallInfo, CallState
-from dispatch_grpc.service.ids import id_at
+from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.service.store import unsigned
 
 _COLUMNS = (
@@ -24,8 +24,6 @@ _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
 
 _FILTERED = "id, state, status, function, endpoint, created_at, schedule, dead"
 LOOKED_AT = 20_000
-_LAST_ID = UUID(int=2**128 - 1)
-_CLOCKS = timedelta(hours=1)  # by which they may differ
 
 
 async def get(connection: Any, id: UUID) -> CallInfo | None:
@@ -65,7 +63,7 @@ async def find(
             conditions.append(f"{_FILTERS[name]} ${len(values)}")
     looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
     labels = [f"{key}={value}" for key, value in sorted(filters.get("labels", {}).items())]
-    if labels and "parent_id" not in filters:
+    if labels and "parent_id" not in filters and not filters.get("dead"):
         values.append(labels.pop())
         # Calls that were deleted may have labels left.
         conditions.append("created_at IS NOT NULL")
@@ -110,13 +108,8 @@ async def find(
 
 def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
     """Return the first id that is looked at, and the one after the last."""
-    low, high = UUID(int=0), filters.get("before", _LAST_ID)
-    # The id is made by the clock of a process, and the time is the database's.
-    if (after := filters.get("created_after")) is not None:
-        low = max(low, id_at(after - _CLOCKS))
-    if (before := filters.get("created_before")) is not None:
-        high = min(high, id_at(before + _CLOCKS))
-    return low, high
+    low, high = id_span(filters.get("created_after"), filters.get("created_before"))
+    return low, min(high, filters.get("before", high))
 
 
 async def recent(

@@ -1,8 +1,7 @@
 """CallService: finished calls are rerun and purged."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.codes import Code
@@ -19,16 +18,11 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import matching, store_rerun
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.matching import Selection
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.text import quoted
-
-_T = TypeVar("_T")
-
-_ATTEMPTS = 10
 
 
 class Rerunning:
@@ -82,7 +76,7 @@ class Rerunning:
             now = self._database.clock.now()
             return await store_rerun.rerun(connection, id, now, self._limits, key=digest, body=body)
 
-        new, lanes = await self._write(rerun)
+        new, lanes = await self._database.write(rerun)
         if lanes:
             logger.info("the call %s is rerun as %s", id, new)
         self._recorded(lanes)
@@ -100,7 +94,7 @@ class Rerunning:
             now = self._database.clock.now()
             return await store_rerun.rerun_page(connection, selection, now, self._limits)
 
-        found, count, lanes = await self._write(rerun)
+        found, count, lanes = await self._database.write(rerun)
         if count:
             logger.info("%d calls are rerun", count)
         self._recorded(lanes)
@@ -122,7 +116,7 @@ class Rerunning:
         async def purge(connection: Any) -> tuple[matching.Matches, int]:
             return await store_rerun.purge_page(connection, selection)
 
-        found, count = await self._write(purge)
+        found, count = await self._database.write(purge)
         if count:
             logger.info("%d finished calls are deleted", count)
         return PurgeCallsResponse(**matching.page_of(selection, found, count))
@@ -131,18 +125,6 @@ class Rerunning:
         async with self._database.looks.acquire() as connection:
             found = await matching.match(connection, selection, base)
         return matching.page_of(selection, found, len(found.ids))
-
-    async def _write(self, act: Callable[[Any], Awaitable[_T]]) -> _T:
-        """Do something in a transaction, again when it met others that lock the same calls."""
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                async with self._database.transaction() as connection:
-                    return await act(connection)
-            except Exception as error:
-                if classify(error) is not Fault.CONFLICT:
-                    raise
-        async with self._database.transaction() as connection:
-            return await act(connection)
 
     def _check_backlog(self, number: int) -> None:
         waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)

@@ -60,8 +60,11 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
     text = ""
     if status is not None:
         fields["status"] = status.name
-        message = " ".join(shorten(error.message, _MAX_MESSAGE).split())
-        text = f": {status.name}: {shorten(error.type, _MAX_MESSAGE)}: {message}"
+        # The endpoint wrote them: each stays on the line.
+        kind, message = (
+            " ".join(shorten(part, _MAX_MESSAGE).split()) for part in (error.type, error.message)
+        )
+        text = f": {status.name}: {kind}: {message}"
     logger.info(
         "attempt %d of the call %s (%s on %s) %s%s",
         fields["attempt"],

@@ -98,9 +98,9 @@ def _complete_ticks(schedule: Schedule) -> None:
                 raise _invalid("schedule.start_time: it is for every only; got it with cron")
             schedule.time_zone = schedule.time_zone or "UTC"
             try:
-                _cron(schedule.cron, _zone(schedule.time_zone))
+                ticks_of(schedule)
             except ValueError as error:
-                raise _invalid(f"schedule.cron: {error}") from error
+                raise _invalid(f"schedule.{error}") from error
         case _:
             raise _invalid("schedule: one of cron and every is required; got none")
 
@@ -137,10 +137,15 @@ def ticks_of(schedule: Schedule) -> Ticks:
     """Return the ticks of a schedule that is complete.
 
     Raises:
-        ValueError: Its time zone is not known here.
+        ValueError: Its time zone is not known here, or its cron expression is not valid; the
+            message names the field.
     """
     if schedule.WhichOneof("ticks") == "cron":
-        return _cron(schedule.cron, _zone(schedule.time_zone))
+        zone = _zone(schedule.time_zone)
+        try:
+            return _cron(schedule.cron, zone)
+        except ValueError as error:
+            raise ValueError(f"cron: {error}") from error
     return Every(schedule.every.ToTimedelta(), schedule.start_time.ToDatetime(tzinfo=UTC))
 
 
@@ -151,8 +156,8 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
-        raise _invalid(
-            f"schedule.time_zone: the IANA name of a zone, such as Europe/Berlin, is required; "
+        raise ValueError(
+            f"time_zone: the IANA name of a zone, such as Europe/Berlin, is required; "
             f"got {quoted(name)}"
         ) from error
 

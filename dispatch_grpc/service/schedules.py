@@ -155,7 +155,13 @@ class Schedules:
         async with self._database.transaction() as connection:
             stored = _found(await store_schedules.get(connection, name, lock=True), name)
             if stored.paused:
-                await store_schedules.resume(connection, stored)
+                try:
+                    await store_schedules.resume(connection, stored)
+                except ValueError as error:
+                    raise rpc_error(
+                        Code.FAILED_PRECONDITION,
+                        f"the schedule {name} cannot be resumed: {error}: update it first",
+                    ) from error
         return ResumeScheduleResponse(schedule=await self._told(name))
 
     async def trigger_schedule(self, request: TriggerScheduleRequest) -> TriggerScheduleResponse:

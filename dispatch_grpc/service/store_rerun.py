@@ -1,8 +1,11 @@
 """Rerun finished calls, and purge them.
 
-A rerun is a new call without a parent. It and the call that it is a rerun of name each other.
+A rerun is a new call without a parent. It and the call that it is a rerun of name each other. It
+has the labels of that call, by which it is found, and its schedule and tick, for which a function
+may ask.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -22,7 +25,7 @@ from dispatch_grpc.service.store_accept import accept, lanes_of, record
 
 _COLUMNS = (
     "id, parent_id, correlation_id, endpoint, function, version, input, created_at, expires_at, "
-    "finished_at"
+    "finished_at, starts_at, labels, schedule, scheduled_at"
 )
 _STATES = {1: "queued", 2: "running", 3: "waiting for the calls that it made"}
 
@@ -73,7 +76,7 @@ async def rerun(
     new = _again(row, now, limits)
     ids, lanes = await accept(connection, [new], now, key=key, body=body)
     if lanes:
-        await _link(connection, [id], ids)
+        await _link(connection, [row], ids)
     return ids[0], lanes
 
 
@@ -106,7 +109,7 @@ async def rerun_page(
     calls = [_again(row, now, limits) for row in rows]
     if calls:
         await record(connection, calls, now)
-        await _link(connection, [row["id"] for row in rows], [new.id for new in calls])
+        await _link(connection, rows, [new.id for new in calls])
     return found, len(calls), lanes_of(calls)
 
 
@@ -127,18 +130,28 @@ def _again(row: Any, now: datetime, limits: Limits) -> New:
         # The parent knew the call by it, and does not get the result of the rerun.
         correlation_id=0 if row["parent_id"] else unsigned(row["correlation_id"]),
     )
-    length = min(row["expires_at"] - row["created_at"], limits.max_expiration)
-    return New(new_id(), call, now + length)
+    # It begins at once, and has as long as the call had from its start.
+    length = row["expires_at"] - (row["starts_at"] or row["created_at"])
+    labels = None if row["labels"] is None else json.loads(row["labels"])
+    return New(new_id(), call, now + min(length, limits.max_expiration), labels=labels)
 
 
-async def _link(connection: Any, olds: Sequence[UUID], news: Sequence[UUID]) -> None:
-    """Have calls and their reruns name each other."""
-    pairs = "FROM unnest($1::uuid[], $2::uuid[]) AS pair (old, new)"
+async def _link(connection: Any, rows: Sequence[Any], news: Sequence[UUID]) -> None:
+    """Have calls and their reruns name each other, and give the reruns the ticks of the calls."""
+    olds = [row["id"] for row in rows]
     await connection.execute(
-        f"UPDATE calls SET rerun_of = old {pairs} WHERE id = new",  # noqa: S608
+        """
+        UPDATE calls SET rerun_of = old, schedule = old_schedule, scheduled_at = tick
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[])
+            AS pair (old, new, old_schedule, tick)
+        WHERE id = new
+        """,
         olds,
         news,
+        [row["schedule"] for row in rows],
+        [row["scheduled_at"] for row in rows],
     )
+    pairs = "FROM unnest($1::uuid[], $2::uuid[]) AS pair (old, new)"
     for table in ("calls", "finished"):
         await connection.execute(
             f"UPDATE {table} SET rerun_as = new, dead = false {pairs} WHERE id = old",  # noqa: S608

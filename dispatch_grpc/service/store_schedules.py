@@ -8,6 +8,7 @@ a tick that a restored row has again is not fired twice.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,9 +78,10 @@ class Stored:
         if self.buffered_at is not None:
             found.buffered_time.FromDatetime(self.buffered_at.astimezone(UTC))
         at = self.next_at
-        while at is not None and len(found.next_times) < next_times:
-            found.next_times.add().FromDatetime(at.astimezone(UTC))
-            at = ticks_of(self.schedule).after(at) if next_times > 1 else None
+        with suppress(ValueError):  # its time zone is not known here
+            while at is not None and len(found.next_times) < next_times:
+                found.next_times.add().FromDatetime(at.astimezone(UTC))
+                at = ticks_of(self.schedule).after(at) if next_times > 1 else None
         for tick, id in self.recent:
             firing = found.firings.add(dispatch_id=str(id))
             firing.scheduled_time.FromDatetime(tick.astimezone(UTC))
@@ -211,7 +213,11 @@ async def pause(connection: Any, stored: Stored, note: str) -> None:
 
 
 async def resume(connection: Any, stored: Stored) -> None:
-    """Have a paused schedule go on with the first tick after now."""
+    """Have a paused schedule go on with the first tick after now.
+
+    Raises:
+        ValueError: Its ticks are not known here: see `ticks_of`.
+    """
     await connection.execute(
         "UPDATE schedules SET paused = false, note = '', next_at = $2 WHERE id = $1",
         stored.id,

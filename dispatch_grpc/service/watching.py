@@ -26,7 +26,6 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import notices, reads, store_cancel
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.text import quoted
@@ -34,7 +33,6 @@ from dispatch_grpc.text import quoted
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
 _PAGE_SIZE = 100
-_CANCEL_ATTEMPTS = 10
 
 
 class Watching:
@@ -147,16 +145,10 @@ class Watching:
         """Finish a call and those that it made."""
         id = _id(request.dispatch_id)
 
-        number = None
-        for attempt in range(_CANCEL_ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    number = await store_cancel.cancel(connection, id, self._database.clock.now())
-                break
-            except Exception as error:
-                # It met others that lock the same calls, in another order.
-                if classify(error) is not Fault.CONFLICT or attempt == _CANCEL_ATTEMPTS - 1:
-                    raise
+        async def cancel(connection: Any) -> int | None:
+            return await store_cancel.cancel(connection, id, self._database.clock.now())
+
+        number = await self._database.write(cancel)
         if number is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
         if number == 0:

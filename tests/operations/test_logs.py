@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatch_grpc import Client, new_call
+from dispatch_grpc import Client, Status, new_call
+from dispatch_grpc.primitives import RunRequest, RunResponse
 from dispatch_grpc.service import run_log
 from dispatch_grpc.service.breaker import FAILURES
 from tests.cli.test_cli_service import serve
@@ -36,6 +37,24 @@ def test_an_attempt_that_fails_for_good_is_a_line(
     )
     fields = (record.function, record.host, record.attempt, record.status)  # type: ignore[attr-defined]
     assert fields == ("charge", host, 1, "PERMANENT_ERROR")
+
+
+def test_an_endpoint_cannot_add_lines(
+    functions: Functions, client: Client, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "dispatch_grpc.service")
+
+    @functions.endpoint.primitive
+    def forger(_: RunRequest) -> RunResponse:
+        response = RunResponse(status=Status.PERMANENT_ERROR.value)
+        response.exit.result.error.type = "E\nINFO:a line"
+        response.exit.result.error.message = "m\r\nINFO:another"
+        return response
+
+    id = failed(client, functions, "forger", None)
+    until(lambda: lines_of(caplog, id))
+    (record,) = lines_of(caplog, id)
+    assert record.getMessage().endswith(": E INFO:a line: m INFO:another")
 
 
 def test_an_attempt_that_succeeds_is_no_line(

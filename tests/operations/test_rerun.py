@@ -30,6 +30,8 @@ from dispatch_grpc.service import (
     matching,
     reads,
     schema,
+    store_accept,
+    store_attempts,
     store_complete,
     store_rerun,
     store_upkeep,
@@ -38,6 +40,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schema import MIGRATIONS
+from dispatch_grpc.service.store import Job, New
 from tests.conftest import Driver, RunningService
 from tests.operations.conftest import Functions
 from tests.service.conftest import Bench
@@ -186,6 +189,25 @@ def test_dead_letters_are_failures_that_nobody_has_dealt_with(failing: Functions
     assert client.list(dead=True, parent=ids[2]) == []
 
 
+def test_dead_letters_are_found_by_their_labels(failing: Functions, client: Client):
+    calls = {}
+    for labels in ({"order": "o1"}, {"order": "o2"}, {"order": "o1", "shop": "s"}, {}):
+        id = client.dispatch(failing.call("charge", 1), labels=labels)
+        with pytest.raises(CallError):
+            client.wait(id, timeout=PATIENCE)
+        calls[id] = labels
+
+    def dead(**labels: str) -> list[str]:
+        return [one.dispatch_id for one in client.list(dead=True, labels=labels)]
+
+    first, second, third, _ = calls
+    assert dead(order="o1") == [third, first]
+    assert dead(order="o1", shop="s") == [third]
+    client.rerun(third, idempotency_key=third)
+    assert third not in dead(order="o1")
+    assert dead(order="o2") == [second]
+
+
 def test_dead_letters_are_run_again_by_a_filter(
     driver: Driver, service: RunningService, failing: Functions, client: Client
 ):
@@ -306,6 +328,16 @@ def test_a_time_that_there_is_not(client: Client, name: str):
         client._call("RerunCalls", request, 10)
     with pytest.raises(ConfigurationError, match=f"{name}: a datetime with a time zone"):
         client.rerun_calls(**{name: datetime(2026, 1, 1)})
+
+
+def test_the_first_time_and_the_last(failing: Functions, client: Client):
+    id = failed(client, failing, "charge", "edge")
+    ever: Any = {
+        "created_after": datetime.min.replace(tzinfo=UTC),
+        "created_before": datetime.max.replace(tzinfo=UTC),
+    }
+    assert id in [one.dispatch_id for one in client.list(**ever, limit=1000)]
+    assert client.rerun_calls(**ever, dry_run=True) > 0
 
 
 @pytest.mark.parametrize("expected", [-1, "3", 1.5])
@@ -444,6 +476,35 @@ def test_a_child_that_waits_for_its_parent_is_run_again(bench: Bench):
     (again,) = take(bench)
     assert (again.running.id, again.running.correlation_id) == (new, 0)
     assert row(bench, id)["ready"] == 1
+
+
+@pytest.mark.parametrize("by", ["id", "filter"])
+def test_a_rerun_is_found_as_its_original_is(bench: Bench, by: str):
+    """By its labels and its schedule; and it begins at once, with the time from the start."""
+    start = datetime.now(UTC) + timedelta(days=9)
+    labels = {"order": "o1", "b": "ü = 2"}
+    new = New(new_id(), CALL, start + timedelta(hours=1), starts_at=start, labels=labels)
+    bench.run(lambda c: store_accept.accept(c, [new], datetime.now(UTC)))
+    tick = datetime(2026, 3, 1, 2, tzinfo=UTC)
+    bench.run(lambda c: c.execute("UPDATE calls SET schedule = 'nightly', scheduled_at = $1", tick))
+    loaded = bench.run(lambda c: store_attempts.load(c, [Job(new.id, 0)]))[Job(new.id, 0)]
+    answer(bench, loaded, exit_(error=RuntimeError("no"), status=Status.PERMANENT_ERROR))
+    bench.run(lambda c: c.execute("DELETE FROM pgqueuer"))
+    if by == "id":
+        bench.run(lambda c: store_rerun.rerun(c, new.id, datetime.now(UTC), Limits()))
+    else:
+        assert pages(bench, RerunCallsRequest(expected_count=1), rerun_page) == [1]
+    id = row(bench, new.id)["rerun_as"]
+    (again,) = take(bench)
+    assert (again.running.id, again.scheduled_at) == (id, tick)
+    info = bench.run(lambda c: reads.get(c, id))
+    assert (dict(info.labels), info.schedule) == (labels, "nightly")
+    assert not info.HasField("start_time")
+    had = row(bench, id)["expires_at"] - row(bench, id)["created_at"]
+    assert had == timedelta(hours=1)
+    for filters in ({"labels": {"order": "o1"}}, {"schedule": "nightly"}):
+        found, _ = bench.run(lambda c: reads.find(c, filters, 9))  # noqa: B023
+        assert {one.dispatch_id for one in found} == {str(id), str(new.id)}
 
 
 def test_an_expiration_beyond_the_limit_is_shortened(bench: Bench):

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from dispatch_grpc import AsyncClient, Client, RPCError, new_call
+from dispatch_grpc import AsyncClient, Client, Code, RPCError, new_call
 from dispatch_grpc.schema import Schedule
 from dispatch_grpc.service import store_schedules
 from dispatch_grpc.service.machine import Limits
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 SECOND = timedelta(seconds=1)
 LIMITS = Limits()
+CALL = new_call("http://here.example", "f")
 MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 CUT = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {MINE}"
 
@@ -236,12 +237,40 @@ def test_a_cut_off_connection_delays_no_tick_for_long(
 
 def create(bench: Bench, **fields: Any) -> Schedule:
     """A schedule that is due."""
-    schedule = Schedule(name="s", call=new_call("http://here.example", "f"), **fields)
+    schedule = Schedule(name="s", call=CALL, **fields)
     schedule.every.FromTimedelta(SECOND)
     full = completed(schedule, LIMITS, allow_metadata=False)
     bench.run(lambda c: store_schedules.create(c, full, 10))
     sql(bench, "UPDATE schedules SET next_at = date_trunc('second', now()) - $1::interval", SECOND)
     return full
+
+
+def test_a_schedule_that_is_not_valid_any_more_stops_no_other(bench: Bench, tmp_path: Path):
+    """Its time zone is not known on this machine, or no longer."""
+    create(bench, overlap=3)
+    broken = Schedule(name="broken", call=CALL, cron="* * * * *", time_zone="Europe/Berlin")
+    full = completed(broken, LIMITS, allow_metadata=False)
+    bench.run(lambda c: store_schedules.create(c, full, 10))
+    full.time_zone = "Europe/Atlantis"
+    full.call.ClearField("input")
+    statement = (
+        "UPDATE schedules SET next_at = now() - $2::interval, definition = $1 WHERE name = $3"
+    )
+    sql(bench, statement, full.SerializeToString(), 5 * SECOND, "broken")
+    with (
+        service(tmp_path / "one", database=bench.url()) as one,
+        Client(KEY, api_url=one.url, env={}) as client,
+    ):
+        until(lambda: client.schedules.get("s").fired >= 2)
+        until(lambda: client.schedules.get("broken").paused)
+        info = client.schedules.get("broken")
+        assert (info.fired, info.next_times) == (0, ())
+        assert "paused by the service: time_zone: the IANA name of a zone" in (info.note or "")
+        with pytest.raises(RPCError, match=r"cannot be resumed: time_zone: .* update it") as caught:
+            client.schedules.resume("broken")
+        assert caught.value.code is Code.FAILED_PRECONDITION
+        client.schedules.update("broken", time_zone="Europe/Paris")
+        assert client.schedules.resume("broken").next_times
 
 
 def test_a_session_that_ends_in_a_firing_leaves_it_to_another(bench: Bench):

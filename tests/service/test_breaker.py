@@ -188,6 +188,16 @@ def test_a_host_that_takes_some_is_not_stopped():
     assert pace.allowance(102) == 1
 
 
+def test_a_host_that_no_call_waits_for_changes_nothing_by_itself():
+    """Or else the loop would turn for it, again and again."""
+    hosts = Hosts()
+    hosts.refused(HOST, 0, 0)
+    wait = hosts.next_change(0)
+    assert wait
+    assert hosts.next_change(wait / 2) == wait / 2
+    assert hosts.next_change(2 * wait) is None
+
+
 def test_what_is_well_is_forgotten():
     hosts = Hosts()
     hosts.refused(HOST, 0, 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -192,6 +193,21 @@ def test_a_completion_that_is_sent_again(client: Client):
         client.fail(id, "no", type="Never")
     with pytest.raises(CallError, match="no"):
         client.wait(id, timeout=10)
+
+
+def test_calls_that_are_completed_are_counted_once(service: RunningService, client: Client):
+    def failures() -> float:
+        with urllib.request.urlopen(f"{service.url}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        name = r'^dispatch_calls_finished_total\{status="PERMANENT_ERROR"\} (.+)$'
+        found = re.search(name, text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = failures()
+    id = client.dispatch(review.call("e"))
+    for _ in range(3):
+        client.fail(id, "no")
+    assert failures() == before + 1
 
 
 def test_a_cancelled_call_cannot_be_completed(client: Client):

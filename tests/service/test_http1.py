@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dispatch_grpc.service import http1
 from dispatch_grpc.service.http1 import Client, Request, Target, target_of
 from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.urls import ForbiddenAddressError
@@ -100,6 +101,44 @@ def test_a_request_is_sent_as_it_was_signed():
 def test_a_large_request_is_sent_whole():
     body = bytes(range(256)) * 50_000
     assert sent("http://127.0.0.1:{port}", body).partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize("head", ["content-length: 500000", "transfer-encoding: chunked"])
+def test_a_large_answer_that_stalls_holds_no_memory(head: str, monkeypatch: pytest.MonkeyPatch):
+    """Or else an endpoint that sends a part of it would have all others wait for an attempt."""
+    monkeypatch.setattr(http1, "_STALL_SECONDS", 0.3)
+
+    async def main() -> None:
+        stalled = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            chunk = b"" if "length" in head else b"%x\r\n" % 200_000
+            writer.write(f"HTTP/1.1 200 X\r\n{head}\r\n\r\n".encode() + chunk + bytes(100_000))
+            await stalled.wait()
+            writer.close()
+
+        async def make() -> Request:
+            return Request({}, b"")
+
+        memory = Memory(1_000_000)
+        one = Client(check=lambda *_: None, max_response_bytes=500_000, connect_seconds=10)
+        share, other = memory.share("stalls"), memory.share("other")
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            target = target_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            attempt = asyncio.create_task(one.post(target, make, share))
+            while not share.answer.size:
+                await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(other.answer.take(500_000))
+            with pytest.raises(ConnectionError, match=r"no more of the answer came within 0\.3 s"):
+                await attempt
+            assert not waiting.done()
+            share.give_back()
+            await waiting
+            stalled.set()
+            await one.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("url", ["http://h/a b", "http://h/ä", "http://a..b/", "http://h\x01/"])
