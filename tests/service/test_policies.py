@@ -1,7 +1,6 @@
 """Policies: the most specific one counts, in all processes, within seconds."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dispatch_grpc.service.store_policies import Policy
 from tests.cli.test_cli import Done
 from tests.cli.test_cli_service import run
 from tests.service.conftest import Bench
-from tests.service.processes import Process, endpoint, service
+from tests.service.processes import Process, service
 from tests.service.test_faults import client, dispatch
 from tests.waiting import until
 
@@ -64,12 +63,6 @@ def test_policies_are_changed_and_go_when_they_set_nothing(bench: Bench):
     assert change("f", None) is None
     assert bench.run(store_policies.read) == [Policy(HOST, "", seconds(3))]
     bench.run(lambda c: c.execute("TRUNCATE policies"))
-
-
-@pytest.fixture
-def hosted(tmp_path: Path) -> Iterator[Process]:
-    with endpoint(tmp_path / "runs") as process:
-        yield process
 
 
 def policy(data: Path, *args: str) -> Done:
