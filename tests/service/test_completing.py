@@ -29,8 +29,10 @@ from dispatch_grpc import (
     workflow,
 )
 from dispatch_grpc.primitives import RunRequest, RunResponse, pending
+from dispatch_grpc.schema import CompleteCallRequest
 from dispatch_grpc.testing import serve_app
-from tests.conftest import Driver, RunningService
+from tests.conftest import KEY, Driver, RunningService, data_dir
+from tests.service.processes import service as started
 from tests.waiting import until
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
@@ -173,6 +175,26 @@ def test_a_call_that_is_failed_from_outside(client: Client):
     assert error.status is Status.PERMANENT_ERROR
 
 
+def test_an_error_without_a_type(client: Client):
+    """As another client may send it."""
+    id = client.dispatch(review.call("m"))
+    request = CompleteCallRequest(dispatch_id=id)
+    request.error.message = "no"
+    client._call("CompleteCall", request, 10)
+    with pytest.raises(CallError, match="no") as caught:
+        client.wait(id, timeout=10)
+    assert caught.value.type == "Error"
+
+
+def test_an_error_that_is_long_is_shortened(client: Client):
+    id = client.dispatch(review.call("n"))
+    for _ in range(2):  # and is the same when it is sent again
+        client.fail(id, "x" * 1_000_000)
+    with pytest.raises(CallError, match="xxx") as caught:
+        client.wait(id, timeout=10)
+    assert len(caught.value.message) < 100_000
+
+
 def test_a_completion_that_is_sent_again(client: Client):
     """Its answer may have been lost. Another one is refused, and changes nothing."""
     id = client.dispatch(review.call("e"))
@@ -266,6 +288,20 @@ def test_a_workflow_waits_for_results_from_outside(client: Client):
     client.complete(ids["h 1"], False)  # also once it is filed
     with pytest.raises(RPCError, match="another output"):
         client.complete(ids["h 1"], True)
+
+
+def test_the_parent_learns_of_the_result_by_a_notice():
+    """The queue is scanned as the service starts, and then after an hour."""
+    with (
+        data_dir() as folder,
+        started(folder, look_seconds=3600) as process,
+        Client(KEY, api_url=process.url, env={}) as client,
+    ):
+        id = client.dispatch(refused.call("p"))
+        until(lambda: "p" in ids)
+        until(lambda: waiting(client, id))
+        client.fail(ids["p"], RefusedError("no"))
+        assert client.wait(id, timeout=30) == ["no"]
 
 
 def test_a_workflow_that_waits_no_more(client: Client):
