@@ -32,13 +32,15 @@ def test_the_most_specific_policy_that_sets_something_counts():
         Policy(host=HOST, run_timeout=seconds(3)),
         Policy(host=HOST, function="f", run_timeout=seconds(4)),
         Policy(host=HOST, function="g"),
+        Policy(function="g", run_timeout=seconds(5)),
     ]
     found = Policies(policies)
     assert found.run_timeout(HOST, "f") == seconds(4)
-    assert found.run_timeout(HOST, "g") == seconds(3)
+    assert found.run_timeout(HOST, "g") == seconds(3)  # a host goes before a function
     assert found.run_timeout(HOST, "h") == seconds(3)
     assert found.run_timeout("http://other", "f") == seconds(2)
-    assert found.run_timeout("http://other", "g") == seconds(1)
+    assert found.run_timeout("http://other", "g") == seconds(5)
+    assert found.run_timeout("http://other", "h") == seconds(1)
     assert Policies().run_timeout(HOST, "f") is None
 
 
