@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -25,15 +26,20 @@ from dispatch_grpc import (
     RPCError,
     Status,
     current_call,
+    marshal,
     new_call,
     workflow,
 )
-from dispatch_grpc.primitives import RunRequest, RunResponse, pending
+from dispatch_grpc.primitives import RunRequest, RunResponse, pending, poll
 from dispatch_grpc.schema import CompleteCallRequest
+from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.testing import serve_app
 from tests.conftest import KEY, Driver, RunningService, data_dir
+from tests.service.conftest import Bench
 from tests.service.processes import service as started
-from tests.waiting import until
+from tests.service.test_store import CALL, accept, answer, take
+from tests.service.test_worker import worker
+from tests.waiting import async_until, until
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
 
@@ -148,6 +154,46 @@ def test_each_kind_of_function_can_be_completed(client: Client, function: Any):
     until(lambda: client.get(id).state in {CallState.WAITING, CallState.RUNNING})
     client.complete(id)
     assert client.wait(id, timeout=10) is None
+
+
+def test_a_call_that_is_completed_holds_no_slot(service: RunningService, client: Client):
+    """Its function may go on for a minute."""
+
+    def running() -> float:
+        with urllib.request.urlopen(f"{service.url}/metrics", timeout=30) as answer:
+            found = re.search(
+                r"^dispatch_calls_running (\S+)$", answer.read().decode(), re.MULTILINE
+            )
+        assert found
+        return float(found[1])
+
+    id = client.dispatch(hasty.call("o"))
+    until(running)
+    client.complete(id)
+    until(lambda: running() == 0, 30)
+
+
+def test_a_completion_that_meets_another_transaction_is_tried_again(bench: Bench):
+    """They lock the call and its parent in other orders: the database ends one of them."""
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([CALL]))
+    (child,) = take(bench)
+    request = CompleteCallRequest(dispatch_id=str(child.running.id), output=marshal(1))
+    lock = "SELECT FROM calls WHERE id = $1 FOR UPDATE"
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    async def main() -> None:
+        async with bench.database.transaction() as other:
+            await other.execute("SET LOCAL deadlock_timeout = '1min'")  # it is not the one
+            await other.execute(lock, parent.running.id)
+            completing = Completing(bench.database, worker(bench))
+            task = asyncio.create_task(completing.complete_call(request))
+            await async_until(lambda: other.fetchval(waits))
+            await other.execute(lock, child.running.id)
+        assert (await task).call.dispatch_id == str(child.running.id)
+
+    bench.runner.run(main())
 
 
 def test_a_queued_call_can_be_completed(client: Client):
