@@ -218,11 +218,10 @@ def test_dead_letters_are_run_again_by_a_filter(
 
 
 def test_calls_that_succeeded_are_run_again_by_a_filter(functions: Functions, client: Client):
-    """Neither those that were rerun before, nor a child, whose parent has its result."""
+    """But not those that were rerun before."""
     since = moment()
     ids = [client.dispatch(functions.call("charge", number)) for number in range(2)]
-    parent = client.dispatch(functions.call("parent", None))
-    client.wait_all([*ids, parent], timeout=PATIENCE)
+    client.wait_all(ids, timeout=PATIENCE)
     filters: Any = {"status": Status.OK, "function": "charge", "created_after": since}
     assert client.rerun_calls(**filters, dry_run=True) == 2
     assert client.rerun_calls(**filters) == 2
@@ -484,6 +483,20 @@ def test_a_child_that_waits_for_its_parent_is_run_again(bench: Bench):
     (again,) = take(bench)
     assert (again.running.id, again.running.correlation_id) == (new, 0)
     assert row(bench, id)["ready"] == 1
+
+
+def test_a_child_that_succeeded_is_run_again_by_no_filter(bench: Bench):
+    """Its parent has its result."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([CALL]))
+    for _ in range(2):  # the child, and the parent
+        (loaded,) = take(bench)
+        answer(bench, loaded, exit_(1))
+    bench.run(store_upkeep.file)
+    request = RerunCallsRequest(expected_count=9, filter=CallFilter(status=Status.OK.value))
+    assert pages(bench, request, rerun_page) == [1]
+    assert row(bench, id)["rerun_as"]
 
 
 def test_an_expiration_beyond_the_limit_is_shortened(bench: Bench):
