@@ -75,16 +75,16 @@ async def measure(folder: Path, later: int) -> str:
     with started(sys.executable, "service_ours", url, KEY) as service:
         lane = lane_of(host_of(endpoint), "f")
 
-        async def fill(first: int, number: int, rate: float, begin: float) -> None:
-            for start in range(first, number, CHUNK):
+        async def fill(number: int, rate: float, begin: float) -> None:
+            for start in range(0, number, CHUNK):
                 some = start, min(start + CHUNK, number)
                 arguments = (*some, begin, rate, endpoint, lane, _PREFIX)
                 await connection.fetch(_FILL, *arguments, timeout=600)
 
-        await fill(0, later, later / 80_000 or 1, time.time() + 3600)
+        await fill(later, later / 80_000 or 1, time.time() + 3600)
         await connection.execute("VACUUM ANALYZE", timeout=600)
         begin = time.time() + LEAD
-        await fill(0, RATE * SECONDS, RATE, begin)
+        await fill(RATE * SECONDS, RATE, begin)
         await asyncio.sleep(max(begin - time.time(), 0))
         scanned, used = await connection.fetchval(_SCANNED), cpu_seconds(service.pid)
         deadline = time.time() + 2 * SECONDS

@@ -33,6 +33,7 @@ SLOW_FILES = {
     "service/test_embedded_sharing.py",
     "service/test_faults.py",
     "service/test_host_faults.py",
+    "service/test_outages.py",
     "transport/test_silent.py",
     "workflow/test_through_service.py",
     "service/test_wire.py",

@@ -1,7 +1,8 @@
 """Waiting for what happens in other threads and processes."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 
@@ -23,3 +24,21 @@ def until(
         assert time.monotonic() < deadline, problem()
         time.sleep(0.01)
     return found
+
+
+async def async_until(
+    condition: Callable[[], Any | Awaitable[Any]],
+    seconds: float = 60,
+    *,
+    problem: Callable[[], Any] = lambda: "it takes too long",
+) -> Any:
+    """Do what `until` does, while the event loop goes on; the condition may be async."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, problem()
+        await asyncio.sleep(0.01)

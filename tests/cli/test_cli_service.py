@@ -54,7 +54,9 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.signature import new_key_pair
 from dispatch_grpc.testing import serve_app
 from tests.cli.test_cli import Done, says
+from tests.conftest import RunningService
 from tests.nested import host_nested
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to be caught")
 
@@ -82,6 +84,12 @@ def run(*arguments: str, **added: str) -> Done:
         timeout=SECONDS,
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_on(service: RunningService, *arguments: str) -> Done:
+    """Run a command that uses a service."""
+    added = {"DISPATCH_API_URL": service.url, "DISPATCH_API_KEY": service.api_key}
+    return run(*arguments, **added)
 
 
 class Serving:
@@ -115,11 +123,12 @@ class Serving:
         return self._err.read_text()
 
     def until(self, condition: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert self.process.poll() is None, self.err
-            assert time.monotonic() < deadline, self.err
-            time.sleep(0.02)
+        def holds() -> Any:
+            found = condition()
+            assert found or self.process.poll() is None, self.err
+            return found
+
+        until(holds, SECONDS, problem=lambda: self.err)
 
     def stop(self, sign: int = signal.SIGTERM) -> int:
         """Stop it; returns its exit code. It prints no more."""

@@ -1,21 +1,17 @@
 """`dispatch-grpc complete`: a call is finished from outside."""
 
 import json
-import sys
 
 import pytest
 
 from dispatch_grpc import CallError, Client, new_call
 from tests.cli.test_cli import Done, says
-from tests.cli.test_cli_service import run
+from tests.cli.test_cli_service import run_on
 from tests.conftest import RunningService
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="as the other commands' tests")
 
 
 def complete(service: RunningService, *arguments: str) -> Done:
-    added = {"DISPATCH_API_URL": service.url, "DISPATCH_API_KEY": service.api_key}
-    return run("complete", *arguments, **added)
+    return run_on(service, "complete", *arguments)
 
 
 def test_completing_calls(service: RunningService):

@@ -2,19 +2,19 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from dispatch_grpc import Client
 from tests.cli.test_cli import Done, says
-from tests.cli.test_cli_service import COMMAND, run, variables
+from tests.cli.test_cli_service import COMMAND, run_on, variables
 from tests.conftest import RunningService
 from tests.operations.conftest import Functions
 from tests.operations.test_rerun import UNKNOWN, failed
@@ -26,12 +26,7 @@ Command = Callable[..., Done]
 @pytest.fixture
 def command(service: RunningService) -> Command:
     """Run a command that uses the service."""
-
-    def run_it(*arguments: str) -> Done:
-        added = {"DISPATCH_API_URL": service.url, "DISPATCH_API_KEY": service.api_key}
-        return run(*arguments, **added)
-
-    return run_it
+    return partial(run_on, service)
 
 
 @pytest.fixture
@@ -115,7 +110,7 @@ def test_what_makes_no_sense(command: Command, arguments: list[str], problem: st
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_a_person_is_asked(service: RunningService, client: Client, dead: list[str], answer: str):
-    controller, terminal = pty.openpty()
+    controller, terminal = os.openpty()
     added = {"DISPATCH_API_URL": service.url, "DISPATCH_API_KEY": service.api_key, "TERM": "dumb"}
     process = subprocess.Popen(
         [*COMMAND, "rerun", "--dead"],

@@ -35,8 +35,8 @@ def test_an_attempt_that_fails_for_good_is_a_line(
         f"attempt 1 of the call {id} (charge on {host}) failed, and is not tried again: "
         f"PERMANENT_ERROR: dispatch_grpc.errors.PermanentError: declined: x"
     )
-    fields = (record.function, record.host, record.attempt, record.status)  # type: ignore[attr-defined]
-    assert fields == ("charge", host, 1, "PERMANENT_ERROR")
+    fields = [vars(record)[name] for name in ("function", "host", "attempt", "status")]
+    assert fields == ["charge", host, 1, "PERMANENT_ERROR"]
 
 
 def test_an_endpoint_cannot_add_lines(

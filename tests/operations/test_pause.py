@@ -35,7 +35,9 @@ def resumed(request: pytest.FixtureRequest) -> Iterator[None]:
     """Nothing stays paused after a test."""
     yield
     if "client" in request.fixturenames:
-        request.getfixturevalue("client").resume(everything=True)
+        client = request.getfixturevalue("client")
+        client.resume(everything=True)
+        settle(client)  # or the next test would take the pauses of this one for its own
 
 
 def settle(*clients: Client) -> None:

@@ -19,6 +19,7 @@ from dispatch_grpc import (
     ConfigurationError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceExhaustedError,
     RPCError,
     Status,
     new_call,
@@ -41,10 +42,11 @@ from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import Job, New
-from tests.conftest import Driver, RunningService
+from tests.conftest import Driver, RunningService, data_dir, run_service
 from tests.operations.conftest import Functions
 from tests.service.conftest import Bench
 from tests.service.test_store import CALL, accept, answer, prune, row, take
+from tests.waiting import until
 
 UNKNOWN = "01a205dd-56fd-74e0-ad8a-5903b5ee80d5"
 PATIENCE = timedelta(seconds=60)
@@ -229,11 +231,47 @@ def test_dead_letters_are_run_again_by_a_filter(
     new = [client.get(id).rerun_as for id in ids]
     for id, order in zip(new, range(3), strict=True):
         assert client.wait(str(id), str, timeout=PATIENCE) == f"charged {order}"
+    assert driver.run(lambda: api.rerun_calls(**filters, dry_run=True)) == 0
     assert driver.run(lambda: api.rerun_calls(**filters)) == 0
     assert client.get(other).rerun_as is None
     assert client.rerun_calls(status=Status.OK, **filters, dry_run=True) == 3  # the reruns
     assert client.rerun_calls(status=Status.TIMEOUT, **filters, dry_run=True) == 0
     assert client.rerun_calls(endpoint="http://elsewhere", dry_run=True) == 0
+
+
+def test_calls_that_succeeded_are_run_again_by_a_filter(functions: Functions, client: Client):
+    """But not those that were rerun before."""
+    since = moment()
+    ids = [client.dispatch(functions.call("charge", number)) for number in range(2)]
+    client.wait_all(ids, timeout=PATIENCE)
+    filters: Any = {"status": Status.OK, "function": "charge", "created_after": since}
+    assert client.rerun_calls(**filters, dry_run=True) == 2
+    assert client.rerun_calls(**filters) == 2
+    client.wait_all([str(client.get(id).rerun_as) for id in ids], timeout=PATIENCE)
+    assert client.rerun_calls(**filters, dry_run=True) == 2  # the reruns
+
+
+def test_a_full_queue_takes_no_reruns(functions: Functions):
+    with data_dir() as folder, run_service(folder, max_backlog=2) as service:
+        with Client(service.api_key, api_url=service.url, retry=None, env={}) as client:
+            ids = []
+            for number in range(3):
+                ids.append(client.dispatch(functions.call("other", number)))
+                client.wait(ids[-1], timeout=PATIENCE)
+            with pytest.raises(ResourceExhaustedError, match="at most 2 may; try again"):
+                client.rerun_calls(status=Status.OK, expected=3)
+            assert all(client.get(id).rerun_as is None for id in ids)
+            for _ in range(2):
+                client.dispatch(functions.call("other", 0), delay=3600)
+
+            def is_refused() -> bool:
+                try:
+                    client.rerun(ids[0], idempotency_key="once")
+                except ResourceExhaustedError as error:
+                    return "at most 2 may; try again" in str(error)
+                return False
+
+            until(is_refused)  # the service counts every few seconds
 
 
 def test_a_call_that_fails_after_the_count_is_not_run_again(failing: Functions, client: Client):
@@ -242,7 +280,7 @@ def test_a_call_that_fails_after_the_count_is_not_run_again(failing: Functions, 
     counted = client.get(id).finish_time
     assert counted is not None
     later = failed(client, failing, "charge", 2)
-    filters: Any = {"created_after": since, "finished_before": counted + timedelta(milliseconds=1)}
+    filters: Any = {"created_after": since, "finished_before": counted + timedelta(microseconds=1)}
     assert client.rerun_calls(**filters) == 1
     assert client.get(later).rerun_as is None
 
@@ -277,12 +315,13 @@ def test_finished_calls_are_deleted_by_a_filter(
 def test_dead_letters_are_deleted(failing: Functions, client: Client):
     since = moment()
     dead, rerun = failed(client, failing, "charge", 1), failed(client, failing, "charge", 2)
-    client.rerun(rerun, idempotency_key="x")
-    filters: Any = {"created_after": since, "created_before": client.get(rerun).creation_time}
-    assert client.purge_calls(dead=True, **filters) == 1
+    failing.fails.clear()
+    fine = client.rerun(rerun)
+    client.wait(fine, timeout=PATIENCE)
+    assert client.purge_calls(dead=True, created_after=since) == 1
     with pytest.raises(NotFoundError):
         client.get(dead)
-    assert client.get(rerun).rerun_as
+    assert client.get(rerun).rerun_as == client.get(fine).dispatch_id
 
 
 def test_an_empty_filter_deletes_nothing(client: Client):
@@ -505,6 +544,20 @@ def test_a_rerun_is_found_as_its_original_is(bench: Bench, by: str):
     for filters in ({"labels": {"order": "o1"}}, {"schedule": "nightly"}):
         found, _ = bench.run(lambda c: reads.find(c, filters, 9))  # noqa: B023
         assert {one.dispatch_id for one in found} == {str(id), str(new.id)}
+
+
+def test_a_child_that_succeeded_is_run_again_by_no_filter(bench: Bench):
+    """Its parent has its result."""
+    (id,) = accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([CALL]))
+    for _ in range(2):  # the child, and the parent
+        (loaded,) = take(bench)
+        answer(bench, loaded, exit_(1))
+    bench.run(store_upkeep.file)
+    request = RerunCallsRequest(expected_count=9, filter=CallFilter(status=Status.OK.value))
+    assert pages(bench, request, rerun_page) == [1]
+    assert row(bench, id)["rerun_as"]
 
 
 def test_an_expiration_beyond_the_limit_is_shortened(bench: Bench):

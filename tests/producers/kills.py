@@ -10,7 +10,6 @@ import os
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.hostile import unused_port
 from tests.producers.application import CREATE
 from tests.producers.conftest import execute, fetch
 from tests.service.processes import KEY, Restarted, service_command
+from tests.waiting import async_until
 
 WAYS = ("sql", "outbox")
 RELAYS = 2
@@ -121,12 +121,13 @@ class Application(Restarted):
 
 
 async def _until_empty(url: str) -> None:
-    end = time.monotonic() + FINISH_SECONDS
-    while (rows := await fetch(url, f"SELECT error FROM {DEFAULT_TABLE} LIMIT 5")) and (
-        time.monotonic() < end
-    ):
-        await asyncio.sleep(0.2)
-    assert not rows, rows
+    rows: list[Any] = []
+
+    async def is_empty() -> bool:
+        rows[:] = await fetch(url, f"SELECT error FROM {DEFAULT_TABLE} LIMIT 5")
+        return not rows
+
+    await async_until(is_empty, FINISH_SECONDS, problem=lambda: rows)
 
 
 async def _report(application: str, service: str) -> Report:

@@ -16,6 +16,7 @@ from dispatch_grpc.testing import serve_app
 from tests.conftest import data_dir, run_service
 from tests.producers.conftest import execute, fetch, new_database
 from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
+from tests.waiting import async_until, until
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/producing.md").read_text(encoding="utf-8")
@@ -65,11 +66,6 @@ def run(code: str, name: str, database: str, url: str, names: dict[str, Any]) ->
     exec(compile(moved, name, "exec"), names)
 
 
-async def until_greeted(number: int) -> None:
-    while len(greeted) < number:
-        await asyncio.sleep(0.02)
-
-
 def test_the_page(shop: tuple[str, str, Client], capsys: pytest.CaptureFixture[str]):
     database, url, _ = shop
     assert main(["migrate", "--database", database, "--producer"]) == 0
@@ -87,7 +83,7 @@ def test_the_page(shop: tuple[str, str, Client], capsys: pytest.CaptureFixture[s
 
     async def lifespan() -> None:
         async with names["lifespan"](None):
-            await until_greeted(8)
+            await async_until(lambda: len(greeted) >= 8)
 
     asyncio.run(lifespan())
     names["engine"].dispose()
@@ -114,6 +110,6 @@ def test_the_transaction_of_the_readme(shop: tuple[str, str, Client]):
     from dispatch_grpc import new_call, sql
 
     run(code, "README", database, url, {"engine": engine, "new_call": new_call, "sql": sql})
-    asyncio.run(until_greeted(1))
+    until(lambda: greeted)
     assert greeted == ["World"]
     assert len(asyncio.run(fetch(database, "SELECT * FROM orders"))) == 1

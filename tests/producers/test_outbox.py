@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server
 from tests.conftest import KEY
 from tests.producers.conftest import execute, fetch
 from tests.producers.drivers import DRIVERS, FailedError, django_connection, transact
+from tests.waiting import async_until
 
 CALL = new_call("http://here", "f", 23)
 FAR = timedelta(hours=1)
@@ -38,15 +39,6 @@ def table(application: str, capsys: pytest.CaptureFixture[str]) -> Iterator[str]
 
 def rows(url: str, columns: str = "*") -> list[Any]:
     return asyncio.run(fetch(url, f"SELECT {columns} FROM dispatch_outbox ORDER BY id"))
-
-
-async def until(check: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until something holds; the test's timeout is the bound."""
-    while True:
-        found = check()
-        if found if isinstance(found, bool) else await found:
-            return
-        await asyncio.sleep(0.02)
 
 
 async def is_empty(url: str) -> bool:
@@ -80,7 +72,7 @@ def test_a_call_is_sent_if_and_only_if_the_transaction_commits(
 
     async def send() -> None:
         async with relay(table, dispatch_server):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(send())
     assert rows(table) == []
@@ -123,7 +115,7 @@ def test_a_notice_wakes_the_relay(table: str, dispatch_server: Server):
             await asyncio.sleep(0.3)  # its first look
             for _ in range(3):
                 await asyncio.to_thread(add, table, CALL)
-                await until(lambda: is_empty(table))
+                await async_until(lambda: is_empty(table))
 
     asyncio.run(main())
 
@@ -134,7 +126,7 @@ def test_without_notices_the_relay_looks_every_few_seconds(table: str, dispatch_
             await asyncio.sleep(0.5)
             silent = Outbox(notify=False)
             await asyncio.to_thread(transact, "psycopg", table, lambda c: silent.add(c, CALL))
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main())
 
@@ -147,7 +139,7 @@ def test_rows_go_together_within_bounds(
 
     async def main() -> None:
         async with relay(table, dispatch_server, batch_size=10):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main())
     assert [len(one.calls) for one in dispatch_recorder.requests] == [2, 10, 10, 6]
@@ -166,7 +158,7 @@ def test_several_relays_share_an_outbox(
             relay(table, dispatch_server, batch_size=7),
             relay(table, dispatch_server, batch_size=7),
         ):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main())
     assert sorted(call.input.value for call in dispatch_recorder.calls) == sorted(
@@ -181,7 +173,7 @@ async def outage(
     recorder.fail_next(Code.UNAVAILABLE, times=10**4)
     async with AsyncClient(KEY, api_url=server.url, env={}, retry=None) as client:
         gone = await Relay(table, client, lease=lease).__aenter__()
-        await until(lambda: bool(recorder.refused))
+        await async_until(lambda: bool(recorder.refused))
         assert gone._task is not None
         gone._task.cancel()
         await asyncio.wait({gone._task})
@@ -201,7 +193,7 @@ def test_a_batch_whose_relay_is_gone_is_sent_again_as_it_was(
         lost = await outage(table, dispatch_recorder, dispatch_server, second)
         await asyncio.to_thread(add, table, *[CALL] * 2)
         async with relay(table, dispatch_server, lease=second, poll_interval=second / 5):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
         return lost
 
     lost = asyncio.run(main())
@@ -226,7 +218,7 @@ def test_a_batch_that_is_older_than_the_memory_of_keys_is_not_sent_again(
         await asyncio.to_thread(add, table, CALL)
         settings = {"lease": second, "poll_interval": second / 5, "key_retention": FAR}
         async with relay(table, dispatch_server, **settings):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main())
     assert dispatch_recorder.calls == [CALL]
@@ -258,7 +250,7 @@ def test_a_refused_call_does_not_hold_up_the_others(
 
     async def main_() -> None:
         async with relay(table, dispatch_server):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     dispatch_recorder.fail_next(Code.INVALID_ARGUMENT, "calls[0].x: told so", times=1)
     asyncio.run(main_())
@@ -281,7 +273,7 @@ def test_a_batch_that_the_service_refuses_is_split(
 
     async def main_() -> None:
         async with relay(table, dispatch_server):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main_())
     requests = [*dispatch_recorder.refused, *dispatch_recorder.requests]
@@ -313,10 +305,10 @@ def test_a_relay_that_stops_gives_its_batch_to_the_next(
 
     async def main_() -> None:
         async with relay(table, dispatch_server):
-            await until(lambda: bool(dispatch_recorder.refused))
+            await async_until(lambda: bool(dispatch_recorder.refused))
         dispatch_recorder.clear()
         async with relay(table, dispatch_server):  # its lease has not run out
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main_())
     assert dispatch_recorder.calls == [CALL]
@@ -340,7 +332,7 @@ def test_a_relay_goes_on_after_an_outage_of_the_database_and_of_the_service(
                 await fetch(table, end)
             dispatch_recorder.fail_next(Code.UNAVAILABLE, "away", times=3)
             await asyncio.to_thread(add, table, CALL)
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main_())
     assert dispatch_recorder.calls == [CALL]
@@ -359,7 +351,7 @@ def test_a_missing_table_is_named(
     async def main_() -> None:
         async with AsyncClient(KEY, api_url="http://127.0.0.1:1", env={}) as client:
             async with Relay(application, client):
-                await until(lambda: wanted in caplog.text)
+                await async_until(lambda: wanted in caplog.text)
 
     asyncio.run(main_())
 
@@ -375,7 +367,7 @@ def test_the_command_relays_until_it_is_stopped(
         text=True,
     )
     add(table, CALL)
-    asyncio.run(until(lambda: is_empty(table)))
+    asyncio.run(async_until(lambda: is_empty(table)))
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
@@ -397,7 +389,7 @@ def test_a_relay_stops_while_the_service_is_silent(table: str, signals: int):
         async def is_taken() -> bool:
             return bool(await fetch(table, taken))
 
-        asyncio.run(until(is_taken))
+        asyncio.run(async_until(is_taken))
         for _ in range(signals):
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)

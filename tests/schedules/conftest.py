@@ -1,14 +1,13 @@
 """The embedded database, as the tests of the service have it, and empty of schedules."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunningService, data_dir, run_service
-from tests.service.conftest import Bench, embedded, end_databases
+from tests.service.conftest import Bench, embedded, end_databases, hosted, log
 
-__all__ = ["bench", "embedded", "end_databases", "served"]
+__all__ = ["bench", "embedded", "end_databases", "hosted", "log", "served"]
 
 
 @pytest.fixture
@@ -27,9 +26,3 @@ def served() -> Iterator[RunningService]:
 
     with data_dir() as folder, run_service(folder, worker=Settings(max_schedules=20)) as running:
         yield running
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """Where an endpoint notes what it ran."""
-    return tmp_path / "runs"

@@ -4,25 +4,15 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dispatch_grpc import Client, cli, new_call
+from tests.cli.test_cli import Done
 from tests.conftest import RunningService
 from tests.waiting import until
-
-
-@dataclass
-class Done:
-    """What a command has done."""
-
-    code: int
-    out: str
-    err: str
-
 
 Run = Callable[..., Done]
 
@@ -37,8 +27,7 @@ def run(
 
     def run(*arguments: str) -> Done:
         code = cli.main(["schedules", *arguments])
-        out, err = capsys.readouterr()
-        return Done(code, out, err)
+        return Done(code, *capsys.readouterr())
 
     yield run
     with Client(served.api_key, api_url=served.url, env={}) as client:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,14 +18,7 @@ from dispatch_grpc.service import store_schedules
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schedule_rules import completed
 from tests.service.conftest import Bench
-from tests.service.processes import (
-    KEY,
-    Process,
-    Restarted,
-    endpoint,
-    service,
-    service_command,
-)
+from tests.service.processes import KEY, MINE, Process, Restarted, service, service_command
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -34,14 +26,7 @@ pytestmark = pytest.mark.slow
 SECOND = timedelta(seconds=1)
 LIMITS = Limits()
 CALL = new_call("http://here.example", "f")
-MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 CUT = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {MINE}"
-
-
-@pytest.fixture
-def hosted(log: Path) -> Iterator[Process]:
-    with endpoint(log) as process:
-        yield process
 
 
 def sql(bench: Bench, statement: str, *arguments: Any) -> list[Any]:
@@ -51,12 +36,12 @@ def sql(bench: Bench, statement: str, *arguments: Any) -> list[Any]:
         connection = await asyncpg.connect(bench.url())
         try:
             await connection.execute("SET search_path TO dispatch_grpc")
-            found: list[Any] = await connection.fetch(statement, *arguments)
-            return found
+            return list(await connection.fetch(statement, *arguments))
         finally:
             await connection.close()
 
-    return bench.runner.run(main())  # type: ignore[no-any-return]
+    found: list[Any] = bench.runner.run(main())
+    return found
 
 
 def ticks(bench: Bench) -> dict[str, Counter[datetime]]:
@@ -122,8 +107,7 @@ def test_each_tick_is_fired_once_whatever_is_killed(
         disturbed = Disturbed(tmp_path, bench, seed=23)
         try:
             await asyncio.gather(*(one.start() for one in disturbed.processes))
-            url = disturbed.processes[0]._process.url  # type: ignore[union-attr]
-            async with AsyncClient(KEY, api_url=url, env={}) as client:
+            async with AsyncClient(KEY, api_url=disturbed.processes[0].url, env={}) as client:
                 for name in names:
                     created = await client.schedules.create(
                         name, new_call(hosted.url, "ticked", 0), every=SECOND, overlap="allow"

@@ -144,6 +144,12 @@ class Restarted:
         self._starts = 0
         self._lock = asyncio.Lock()
 
+    @property
+    def url(self) -> str:
+        """The URL that it tells; while it runs."""
+        assert self._process is not None
+        return self._process.url
+
     async def start(self) -> None:
         """Start it, again and again while the database does not let it."""
         async with self._lock:

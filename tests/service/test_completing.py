@@ -26,13 +26,20 @@ from dispatch_grpc import (
     RPCError,
     Status,
     current_call,
+    marshal,
     new_call,
     workflow,
 )
-from dispatch_grpc.primitives import RunRequest, RunResponse, pending
+from dispatch_grpc.primitives import RunRequest, RunResponse, pending, poll
+from dispatch_grpc.schema import CompleteCallRequest
+from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.testing import serve_app
-from tests.conftest import Driver, RunningService
-from tests.waiting import until
+from tests.conftest import KEY, Driver, RunningService, data_dir
+from tests.service.conftest import Bench
+from tests.service.processes import service as started
+from tests.service.test_store import CALL, accept, answer, take
+from tests.service.test_worker import worker
+from tests.waiting import async_until, until
 
 UNKNOWN = "01900000-0000-7000-8000-000000000000"
 
@@ -149,6 +156,46 @@ def test_each_kind_of_function_can_be_completed(client: Client, function: Any):
     assert client.wait(id, timeout=10) is None
 
 
+def test_a_call_that_is_completed_holds_no_slot(service: RunningService, client: Client):
+    """Its function may go on for a minute."""
+
+    def running() -> float:
+        with urllib.request.urlopen(f"{service.url}/metrics", timeout=30) as answer:
+            found = re.search(
+                r"^dispatch_calls_running (\S+)$", answer.read().decode(), re.MULTILINE
+            )
+        assert found
+        return float(found[1])
+
+    id = client.dispatch(hasty.call("o"))
+    until(running)
+    client.complete(id)
+    until(lambda: running() == 0, 30)
+
+
+def test_a_completion_that_meets_another_transaction_is_tried_again(bench: Bench):
+    """They lock the call and its parent in other orders: the database ends one of them."""
+    accept(bench, CALL)
+    (parent,) = take(bench)
+    answer(bench, parent, poll([CALL]))
+    (child,) = take(bench)
+    request = CompleteCallRequest(dispatch_id=str(child.running.id), output=marshal(1))
+    lock = "SELECT FROM calls WHERE id = $1 FOR UPDATE"
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    async def main() -> None:
+        async with bench.database.transaction() as other:
+            await other.execute("SET LOCAL deadlock_timeout = '1min'")  # it is not the one
+            await other.execute(lock, parent.running.id)
+            completing = Completing(bench.database, worker(bench))
+            task = asyncio.create_task(completing.complete_call(request))
+            await async_until(lambda: other.fetchval(waits))
+            await other.execute(lock, child.running.id)
+        assert (await task).call.dispatch_id == str(child.running.id)
+
+    bench.runner.run(main())
+
+
 def test_a_queued_call_can_be_completed(client: Client):
     """Its host is away, or it is tried again later."""
     id = client.dispatch(new_call("http://127.0.0.1:9", "away"))
@@ -172,6 +219,26 @@ def test_a_call_that_is_failed_from_outside(client: Client):
     error = caught.value
     assert (error.type, error.message) == (f"{__name__}.RefusedError", "no")
     assert error.status is Status.PERMANENT_ERROR
+
+
+def test_an_error_without_a_type(client: Client):
+    """As another client may send it."""
+    id = client.dispatch(review.call("m"))
+    request = CompleteCallRequest(dispatch_id=id)
+    request.error.message = "no"
+    client._call("CompleteCall", request, 10)
+    with pytest.raises(CallError, match="no") as caught:
+        client.wait(id, timeout=10)
+    assert caught.value.type == "Error"
+
+
+def test_an_error_that_is_long_is_shortened(client: Client):
+    id = client.dispatch(review.call("n"))
+    for _ in range(2):  # and is the same when it is sent again
+        client.fail(id, "x" * 1_000_000)
+    with pytest.raises(CallError, match="xxx") as caught:
+        client.wait(id, timeout=10)
+    assert len(caught.value.message) < 100_000
 
 
 def test_a_completion_that_is_sent_again(client: Client):
@@ -282,6 +349,20 @@ def test_a_workflow_waits_for_results_from_outside(client: Client):
     client.complete(ids["h 1"], False)  # also once it is filed
     with pytest.raises(RPCError, match="another output"):
         client.complete(ids["h 1"], True)
+
+
+def test_the_parent_learns_of_the_result_by_a_notice():
+    """The queue is scanned as the service starts, and then after an hour."""
+    with (
+        data_dir() as folder,
+        started(folder, look_seconds=3600) as process,
+        Client(KEY, api_url=process.url, env={}) as client,
+    ):
+        id = client.dispatch(refused.call("p"))
+        until(lambda: "p" in ids)
+        until(lambda: waiting(client, id))
+        client.fail(ids["p"], RefusedError("no"))
+        assert client.wait(id, timeout=30) == ["no"]
 
 
 def test_a_workflow_that_waits_no_more(client: Client):

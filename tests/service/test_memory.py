@@ -13,6 +13,7 @@ from dispatch_grpc import Call, Client, new_call
 from dispatch_grpc.schema import DispatchRequest
 from tests.conftest import KEY, data_dir
 from tests.service.processes import Process, endpoint, service
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -118,8 +119,7 @@ def test_small_calls_pass_large_ones(hosted: Process):
         Client(KEY, api_url=process.url) as client,
     ):
         large = client.dispatch(new_call(hosted.url, "fan_out", [40, 4_000_000]))
-        while not client.list(parent=large):
-            pass
+        until(lambda: client.list(parent=large))
         ids = [client.dispatch(new_call(hosted.url, "square", number)) for number in range(20)]
         assert [client.wait(id, timeout=None) for id in ids] == [n * n for n in range(20)]
         assert client.get(large).state != "finished"

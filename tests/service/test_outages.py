@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from dispatch_grpc import new_call
 from tests.service.conftest import Bench
 from tests.service.faulty_proxy import FaultyProxy
-from tests.service.processes import Process, endpoint, service
+from tests.service.processes import Process, service
 from tests.service.test_faults import client, dispatch, results, runs
 from tests.waiting import until
 
@@ -57,17 +55,6 @@ class Way:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def hosted(log: Path) -> Iterator[Process]:
-    with endpoint(log) as process:
-        yield process
 
 
 @contextmanager

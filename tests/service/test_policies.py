@@ -1,7 +1,6 @@
 """Policies: the most specific one counts, in all processes, within seconds."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dispatch_grpc.service.store_policies import Policy
 from tests.cli.test_cli import Done
 from tests.cli.test_cli_service import run
 from tests.service.conftest import Bench
-from tests.service.processes import Process, endpoint, service
+from tests.service.processes import Process, service
 from tests.service.test_faults import client, dispatch
 from tests.waiting import until
 
@@ -33,13 +32,15 @@ def test_the_most_specific_policy_that_sets_something_counts():
         Policy(host=HOST, run_timeout=seconds(3)),
         Policy(host=HOST, function="f", run_timeout=seconds(4)),
         Policy(host=HOST, function="g"),
+        Policy(function="g", run_timeout=seconds(5)),
     ]
     found = Policies(policies)
     assert found.run_timeout(HOST, "f") == seconds(4)
-    assert found.run_timeout(HOST, "g") == seconds(3)
+    assert found.run_timeout(HOST, "g") == seconds(3)  # a host goes before a function
     assert found.run_timeout(HOST, "h") == seconds(3)
     assert found.run_timeout("http://other", "f") == seconds(2)
-    assert found.run_timeout("http://other", "g") == seconds(1)
+    assert found.run_timeout("http://other", "g") == seconds(5)
+    assert found.run_timeout("http://other", "h") == seconds(1)
     assert Policies().run_timeout(HOST, "f") is None
 
 
@@ -64,12 +65,6 @@ def test_policies_are_changed_and_go_when_they_set_nothing(bench: Bench):
     assert change("f", None) is None
     assert bench.run(store_policies.read) == [Policy(HOST, "", seconds(3))]
     bench.run(lambda c: c.execute("TRUNCATE policies"))
-
-
-@pytest.fixture
-def hosted(tmp_path: Path) -> Iterator[Process]:
-    with endpoint(tmp_path / "runs") as process:
-        yield process
 
 
 def policy(data: Path, *args: str) -> Done:

@@ -161,8 +161,7 @@ def test_a_key_answers_the_same_ids_and_is_of_one_method(stub: Any):
             "ALREADY_EXISTS",
             "the idempotency key was used for other calls before",
         )
-    # Also when their bytes are the same.
-    assert stub("Dispatch", DispatchRequest(), key).dispatch_ids == []
+    assert stub("Dispatch", DispatchRequest(), key).dispatch_ids == []  # it records nothing
 
 
 def test_too_many_submissions(stub: Any):
@@ -191,15 +190,25 @@ def test_a_delayed_call_begins_at_its_time(service: RunningService):
             client.dispatch(note.call("at"), at=start, labels={"kind": "late"}),
             client.dispatch(note.call("now"), at=datetime(2000, 1, 1, tzinfo=UTC)),
         ]
-        info = client.get(ids[1])
-        assert (info.state, info.start_time, info.next_time) == (CallState.QUEUED, start, start)
-        assert info.labels == {"kind": "late"}
         assert client.get(ids[2]).start_time is None
         assert client.wait_all(ids, str, timeout=60) == ["delay", "at", "now"]
-        info = client.get(ids[1])
+        delayed, info = client.get(ids[0]), client.get(ids[1])
         assert (info.start_time, info.next_time, info.labels) == (start, None, {"kind": "late"})
-    assert begun["now"] < start.timestamp() <= begun["at"]
-    assert start.timestamp() <= begun["delay"] + 0.001  # dispatched after `start` was taken
+    assert start.timestamp() <= begun["at"]
+    assert delayed.start_time is not None
+    assert delayed.creation_time is not None
+    assert delayed.start_time - delayed.creation_time == timedelta(seconds=1.5)
+    assert delayed.start_time.timestamp() <= begun["delay"]
+
+
+def test_a_call_waits_in_the_queue_for_its_start(service: RunningService):
+    start = datetime.now(UTC) + HOUR
+    with Client(service.api_key, api_url=service.url) as client:
+        id = client.dispatch(CALL, at=start, labels={"kind": "late"})
+        info = client.get(id)
+        assert (info.state, info.start_time, info.next_time) == (CallState.QUEUED, start, start)
+        assert info.labels == {"kind": "late"}
+        client.cancel(id)
 
 
 def test_a_delayed_call_can_be_cancelled(service: RunningService):
@@ -270,8 +279,9 @@ def test_a_finished_call_keeps_its_labels_and_start(bench: Bench):
 
 def test_labels_of_deleted_calls_are_deleted(bench: Bench):
     ids = sorted(submit(bench, *[{"a": "1", "b": "2"}] * 5))
-    bench.run(lambda c: c.execute("DELETE FROM calls WHERE id = ANY($1)", ids[:3]))
-    assert found(bench, {"a": "1"}, 1) == ids[:2:-1]
+    bench.run(lambda c: c.execute("DELETE FROM calls WHERE id = ANY($1)", ids[2:]))
+    # The newest come first: those that are deleted do not fill the first page.
+    assert found(bench, {"a": "1"}, 1) == ids[1::-1]
 
     async def prune(connection: Any) -> None:
         after: UUID | None = store_upkeep.FIRST_ID
@@ -282,7 +292,7 @@ def test_labels_of_deleted_calls_are_deleted(bench: Bench):
     assert bench.run(lambda c: c.fetchval("SELECT count(*) FROM labels")) == 10
     bench.run(prune)
     left = bench.run(lambda c: c.fetch("SELECT DISTINCT id FROM labels ORDER BY id"))
-    assert [row["id"] for row in left] == ids[3:]
+    assert [row["id"] for row in left] == ids[:2]
 
 
 def test_labels_are_found_by_an_index(bench: Bench):
