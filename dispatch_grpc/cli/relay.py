@@ -101,10 +101,8 @@ def relay(
                 ):
                     signals.started = True
                     await signals.stop.wait()
-            except asyncio.CancelledError:
-                if len(signals.numbers) < 2:
-                    raise
-                return 128 + signals.numbers[1]
+            except asyncio.CancelledError as cancelled:
+                return signals.exit_code(cancelled)
         return 0
 
     return asyncio.run(run())
