@@ -180,13 +180,20 @@ def resume(*, name: str, **options: Any) -> None:
 
 @schedules.command()
 @click.argument("name")
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="The service fires the schedule once for the same key (default: a new key).",
+)
 @connection_options
 @timeout_option
 @json_option('Print {"dispatch_id": …}.')
-def trigger(*, name: str, as_json: bool, **settings: Any) -> None:
+def trigger(*, name: str, idempotency_key: str | None, as_json: bool, **settings: Any) -> None:
     """Fire a schedule now, and print the id of the call. Its ticks stay as they are."""
     client = make_client(settings)
-    id = with_client(client, lambda: client.schedules.trigger(name))
+    id = with_client(
+        client, lambda: client.schedules.trigger(name, idempotency_key=idempotency_key)
+    )
     print_lines([json.dumps({"dispatch_id": id}) if as_json else id])
 
 
