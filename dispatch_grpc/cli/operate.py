@@ -105,7 +105,9 @@ def rerun(
     if not filters and not dead:
         raise click.UsageError("give IDs, or options that select calls, such as --dead")
     if idempotency_key is not None:
-        raise click.UsageError("--idempotency-key is for one ID; no call is rerun twice without")
+        raise click.UsageError(
+            "--idempotency-key is for one ID; options select no call that was rerun"
+        )
     client = make_client(settings)
     _confirmed(
         client.rerun_calls, client, filters, "rerun", dry_run=dry_run, yes=yes, as_json=as_json
@@ -232,9 +234,13 @@ def _calls(count: int) -> str:
 
 
 _target_options = add_options(
-    click.option("--function", metavar="NAME", help="The calls of this function."),
-    click.option("--host", metavar="URL", help="The calls of this host: a URL of its endpoint."),
-    click.option("--all", "everything", is_flag=True, help="All calls, or all pauses."),
+    click.option("--function", metavar="NAME", help="Calls of this function."),
+    click.option(
+        "--host", metavar="URL", help="Calls to this host, given as the URL of an endpoint."
+    ),
+    click.option(
+        "--all", "everything", is_flag=True, help="Everything: pause all calls, or end all pauses."
+    ),
 )
 
 
@@ -263,10 +269,10 @@ def pause(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Have no calls begin until they are resumed.
+    """Keep calls from beginning until they are resumed.
 
-    Calls are still recorded, and wait; they expire as if they were not paused. Functions that run
-    are not stopped. A pause survives restarts, and is of all processes of the service.
+    Calls are still recorded, and wait; they expire as if they were not paused. Running functions
+    are not stopped. A pause holds for all processes of the service, and survives restarts.
     """
     _check_target(function, host, everything=everything)
     client = make_client(settings)
@@ -299,7 +305,7 @@ def resume(
 @timeout_option
 @json_option("Print each pause as JSON on a line.")
 def pauses(*, as_json: bool, **settings: Any) -> None:
-    """Print what is paused, since when, and why."""
+    """List the pauses: what is paused, since when, and why."""
     client = make_client(settings)
     _print_pauses(with_client(client, client.pauses), "", as_json=as_json)
 

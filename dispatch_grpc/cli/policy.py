@@ -18,7 +18,7 @@ from dispatch_grpc.cli.input import (
     duration_option,
     json_option,
 )
-from dispatch_grpc.cli.output import print_lines
+from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.errors import missing_extra
 
 if TYPE_CHECKING:
@@ -102,7 +102,10 @@ def list_policies(*, as_json: bool, database: str | None, data_dir: Path) -> Non
     from dispatch_grpc.service.store_policies import read
 
     found = _with_connection(database, data_dir, read)
-    print_lines([_json(one) if as_json else _text(one) for one in found] or ["no policies"])
+    if not found:
+        complain("no policies found", 0)
+    else:
+        print_lines([_json(one) if as_json else _text(one) for one in found])
 
 
 @policy.command("set")

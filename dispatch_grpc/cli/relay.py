@@ -110,7 +110,7 @@ def relay(
 
 @click.group()
 def outbox() -> None:
-    """Print the migration of an outbox, or rows that are not sent."""
+    """Print the migration of an outbox, or its refused rows."""
 
 
 def _migration_command(form: str, text: str) -> click.Command:

@@ -108,7 +108,7 @@ def create(*, name: str, url: str, function: str, **options: Any) -> None:
     Creating the same schedule again changes nothing.
     """
     if (options["cron"] is None) == (options["every"] is None):
-        raise click.UsageError("one of --cron and --every is required")
+        raise click.UsageError("one of --cron and --every is required, and not both")
     call = make_call(url, function, **_popped(options, _CALL))
     _one(options, lambda client: client.schedules.create(name, call, **_popped(options, _TICKS)))
 
@@ -157,7 +157,10 @@ def list_(*, limit: int | None, as_json: bool, **settings: Any) -> None:
 @click.argument("name")
 @_connection
 def get(*, name: str, **options: Any) -> None:
-    """Print a schedule: its next ticks and last firings. It counts skipped and missed ticks."""
+    """Print a schedule: its next ticks and its last firings.
+
+    The numbers of skipped and missed ticks follow if there are any.
+    """
     _one(options, lambda client: client.schedules.get(name))
 
 
@@ -166,7 +169,7 @@ def get(*, name: str, **options: Any) -> None:
 @click.option("--note", default="", metavar="TEXT", help="Why it is paused.")
 @_connection
 def pause(*, name: str, note: str, **options: Any) -> None:
-    """Keep a schedule from firing. Calls that run go on."""
+    """Keep a schedule from firing. Its calls are not affected."""
     _one(options, lambda client: client.schedules.pause(name, note=note))
 
 
@@ -203,7 +206,7 @@ def trigger(*, name: str, idempotency_key: str | None, as_json: bool, **settings
 @timeout_option
 @json_option('Print {"deleted": NAME}.')
 def delete(*, name: str, as_json: bool, **settings: Any) -> None:
-    """Delete a schedule. Calls that run go on."""
+    """Delete a schedule. Its calls are not affected."""
     client = make_client(settings)
     with_client(client, lambda: client.schedules.delete(name))
     print_lines([json.dumps({"deleted": name}) if as_json else f"deleted {printable(name)}"])

@@ -1,8 +1,8 @@
 """Run several processes of the service on one port: `dispatch-grpc serve --processes N`.
 
 The kernel spreads connections over the processes, by SO_REUSEPORT of Linux. The supervisor holds
-the port, starts processes that end unexpectedly again, and tells all when to stop. It tells them
-over pipes: if the supervisor itself is killed, the pipes close, and the processes stop gracefully.
+the port, replaces processes that end unexpectedly, and tells all when to stop. It tells them over
+pipes: if the supervisor itself is killed, the pipes close, and the processes stop gracefully.
 A signal to all of them while a process starts waits until the process can heed it.
 """
 

@@ -290,7 +290,7 @@ class _Schedules(ABC, Generic[_One, _All, _ID, _Nothing]):
         return self._one("UpdateSchedule", request, timeout)
 
     def pause(self, name: str, *, note: str = "", timeout: Timeout = NOT_GIVEN) -> _One:
-        """Keep a schedule from firing until `resume`. Calls that run go on.
+        """Keep a schedule from firing until `resume`. Its calls are not affected.
 
         Args:
             name: The name of the schedule.
@@ -343,7 +343,7 @@ class _Schedules(ABC, Generic[_One, _All, _ID, _Nothing]):
         return self._trigger(request, timeout)
 
     def delete(self, name: str, *, timeout: Timeout = NOT_GIVEN) -> _Nothing:
-        """Delete a schedule. Calls that run go on.
+        """Delete a schedule. Its calls are not affected.
 
         Args:
             name: The name of the schedule.

@@ -204,10 +204,10 @@ class Operations(BaseClient["grpc.Channel"]):
         reason: str = "",
         timeout: Timeout = NOT_GIVEN,
     ) -> "Pause":
-        """Have no calls begin until they are resumed: of a function, a host, or all.
+        """Keep the calls of a function, of a host, or all from beginning until `resume`.
 
-        Calls are still recorded, and wait; they expire as if they were not paused. Functions that
-        run are not stopped.
+        Calls are still recorded, and wait; they expire as if they were not paused. Running
+        functions are not stopped.
 
         Args:
             function: Name of the function; with a host, only there.
