@@ -28,6 +28,7 @@ from dispatch_grpc import (
     PermanentError,
     RetryPolicy,
     RPCError,
+    ScheduleInfo,
     Status,
     TLSCredentials,
     marshal,
@@ -64,6 +65,9 @@ def sync(channel: grpc.Channel) -> None:
     assert_type(client.wait_all(iter(["id"])), list[Any])
     assert_type(client.wait_all([typed], return_exceptions=True), list[Any])
     assert_type(client.get("id"), CallInfo)
+    assert_type(client.schedules.create("s", call, every=timedelta(1)), ScheduleInfo)
+    assert_type(client.schedules.list(), list[ScheduleInfo])
+    assert_type(client.schedules.trigger("s"), str)
     assert_type(client.list(state="queued", status=Status.TIMEOUT), list[CallInfo])
     client.list(function="f", endpoint="http://x", parent="id", created_after=datetime.now(UTC))
     assert_type(client.cancel("id"), int)
@@ -94,6 +98,9 @@ async def asynchronous(channel: grpc.aio.Channel) -> None:
         assert_type(await client.wait_all([typed, typed]), list[bytes])
         assert_type(await client.wait_all(["id"], list[int]), list[list[int]])
         assert_type(await client.get("id"), CallInfo)
+        assert_type(await client.schedules.get("s"), ScheduleInfo)
+        assert_type(await client.schedules.list(limit=5), list[ScheduleInfo])
+        assert_type(await client.schedules.trigger("s"), str)
         assert_type(await client.list(limit=5, created_before=datetime.now(UTC)), list[CallInfo])
         assert_type(await client.cancel("id"), int)
 

@@ -11,7 +11,13 @@ import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import AsyncClient, CallError, CallState, DispatchError, Status, TLSCredentials
-from dispatch_grpc.cli.input import duration_option, labels_option, since_option
+from dispatch_grpc.cli.input import (
+    add_options,
+    duration_option,
+    json_option,
+    labels_option,
+    since_option,
+)
 from dispatch_grpc.cli.output import (
     complain,
     details,
@@ -25,7 +31,6 @@ from dispatch_grpc.cli.tree import fetch_tree, tree_lines
 from dispatch_grpc.client.following import progress_of
 
 _T = TypeVar("_T")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 MAX_TIMEOUT_DAYS = 365
 WAIT_TIMEOUT = timedelta(seconds=60)
@@ -37,68 +42,54 @@ STATUSES = [status.name.lower() for status in Status if status is not Status.UNS
 # Clients
 
 
-def connection_options(command: _Command) -> _Command:
-    """Add the options for the connection to the service."""
-    options = [
-        click.option(
-            "--api-key",
-            metavar="KEY",
-            help="API key. Prefer DISPATCH_API_KEY: other users of this machine can read command "
-            "lines.",
-        ),
-        click.option(
-            "--api-url",
-            metavar="URL",
-            help="URL of the service, as 'serve' prints it (default: DISPATCH_API_URL).",
-        ),
-        click.option(
-            "--protocol",
-            type=click.Choice(["grpc", "connect", "connect+json"]),
-            metavar="NAME",
-            help="Protocol: grpc, connect or connect+json (default: DISPATCH_PROTOCOL, else grpc).",
-        ),
-        click.option(
-            "--allow-plaintext",
-            is_flag=True,
-            help="Send the API key unencrypted to an http:// service on another machine.",
-        ),
-        click.option(
-            "--cacert",
-            metavar="FILE",
-            type=click.File("rb"),
-            help="PEM file with the certificate authorities to trust (default: the system's).",
-        ),
-        click.option(
-            "--cert",
-            metavar="FILE",
-            type=click.File("rb"),
-            help="PEM file with the client certificate; it may hold the key too.",
-        ),
-        click.option(
-            "--key",
-            metavar="FILE",
-            type=click.File("rb"),
-            help="PEM file with the key of the client certificate.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def timeout_option(command: _Command) -> _Command:
-    """Add the option for the timeout of a request."""
-    return click.option(
-        "--timeout",
-        metavar="DURATION",
-        callback=duration_option(MAX_TIMEOUT_DAYS),
-        help="Time limit for the request and its retries (default: 10s).",
-    )(command)
-
-
-def json_option(help: str) -> Callable[[_Command], _Command]:
-    """Return what adds the option to print JSON."""
-    return click.option("--json", "as_json", is_flag=True, help=help)
+connection_options = add_options(
+    click.option(
+        "--api-key",
+        metavar="KEY",
+        help="API key. Prefer DISPATCH_API_KEY: other users of this machine can read command "
+        "lines.",
+    ),
+    click.option(
+        "--api-url",
+        metavar="URL",
+        help="URL of the service, as 'serve' prints it (default: DISPATCH_API_URL).",
+    ),
+    click.option(
+        "--protocol",
+        type=click.Choice(["grpc", "connect", "connect+json"]),
+        metavar="NAME",
+        help="Protocol: grpc, connect or connect+json (default: DISPATCH_PROTOCOL, else grpc).",
+    ),
+    click.option(
+        "--allow-plaintext",
+        is_flag=True,
+        help="Send the API key unencrypted to an http:// service on another machine.",
+    ),
+    click.option(
+        "--cacert",
+        metavar="FILE",
+        type=click.File("rb"),
+        help="PEM file with the certificate authorities to trust (default: the system's).",
+    ),
+    click.option(
+        "--cert",
+        metavar="FILE",
+        type=click.File("rb"),
+        help="PEM file with the client certificate; it may hold the key too.",
+    ),
+    click.option(
+        "--key",
+        metavar="FILE",
+        type=click.File("rb"),
+        help="PEM file with the key of the client certificate.",
+    ),
+)
+timeout_option = click.option(
+    "--timeout",
+    metavar="DURATION",
+    callback=duration_option(MAX_TIMEOUT_DAYS),
+    help="Time limit for the request and its retries (default: 10s).",
+)
 
 
 def make_client(settings: dict[str, Any]) -> AsyncClient:

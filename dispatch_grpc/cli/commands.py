@@ -8,8 +8,8 @@ code  meaning
       did not finish in time; an extra is missing, or the output could not be
       written
 2     invalid options, settings, JSON, calls or modules; nothing was sent
-130   interrupted by Ctrl-C (which stops `run` and `serve` with 0; a second
-      Ctrl-C ends `serve` immediately, with 130 or 143)
+130   interrupted by Ctrl-C (which stops `run`, `serve` and `relay` with 0; a
+      second one ends `serve` and `relay` immediately, with 130 or 143)
 141   done, but the reader closed the output early
 ====  ==========================================================================
 
@@ -22,9 +22,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import click
 
@@ -35,7 +35,6 @@ from dispatch_grpc import (
     DispatchError,
     InvalidCallError,
     RPCError,
-    new_call,
 )
 from dispatch_grpc.cli import operate
 from dispatch_grpc.cli.calls import (
@@ -52,11 +51,14 @@ from dispatch_grpc.cli.complete import complete
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
+    add_options,
     at_option,
     duration_option,
+    input_options,
+    json_option,
     labels_option,
     lines,
-    parse,
+    make_call,
     read_call,
 )
 from dispatch_grpc.cli.migrate import migrate
@@ -66,8 +68,6 @@ from dispatch_grpc.cli.relay import outbox, relay
 from dispatch_grpc.cli.run import run
 from dispatch_grpc.cli.schedules import schedules
 from dispatch_grpc.cli.serve import serve
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -122,27 +122,22 @@ def _print_ids(ids: Sequence[str], *, as_json: bool) -> None:
     print_lines([json.dumps({"dispatch_id": one}) for one in ids] if as_json else ids)
 
 
-def _client_options(command: _Command) -> _Command:
-    """Add the options that `call` and `batch` share."""
-    options = [
-        connection_options,
-        timeout_option,
-        click.option(
-            "--idempotency-key",
-            metavar="KEY",
-            help="The service records requests with the same key only once (default: a new key).",
-        ),
-        click.option(
-            "--max-request-bytes",
-            type=click.IntRange(1, 2**30 - 1),
-            metavar="N",
-            help="Largest request to send (default: 4194304, the usual limit of services).",
-        ),
-        click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": …}.'),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+_client_options = add_options(
+    connection_options,
+    timeout_option,
+    click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="The service records requests with the same key only once (default: a new key).",
+    ),
+    click.option(
+        "--max-request-bytes",
+        type=click.IntRange(1, 2**30 - 1),
+        metavar="N",
+        help="Largest request to send (default: 4194304, the usual limit of services).",
+    ),
+    json_option('Print {"dispatch_id": …}.'),
+)
 
 
 @click.group(
@@ -174,14 +169,7 @@ Example:
 )
 @click.argument("url")
 @click.argument("function")
-@click.option("--input", "text", metavar="JSON", help="Input of the function (default: null).")
-@click.option(
-    "--input-file",
-    "file",
-    type=click.File("rb"),
-    metavar="FILE",
-    help="File with the input as JSON; - is stdin.",
-)
+@input_options
 @click.option(
     "--expiration",
     metavar="DURATION",
@@ -239,20 +227,7 @@ def call(
     URL is the endpoint that hosts FUNCTION: http://, https://, bridge:// or arn:aws:lambda.
     A DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
-    if text is not None and file is not None:
-        raise click.UsageError("--input and --input-file cannot be used together")
-    input = None
-    try:
-        if text is not None:
-            input = parse(text.encode("utf-8", "surrogateescape"))
-        elif file is not None:
-            input = parse(file.read())
-        new = new_call(url, function, input, expiration=expiration, version=version)
-    except InvalidCallError:
-        raise
-    except ValueError as error:
-        source = "--input" if file is None else f"--input-file {file.name}"
-        raise MistakeError(f"{source}: {error}") from error
+    new = make_call(url, function, text=text, file=file, expiration=expiration, version=version)
     client = _client(settings)
     calls = client.batch()
     calls.add(new, delay=delay, at=at, labels=labels)

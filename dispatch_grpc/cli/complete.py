@@ -7,7 +7,7 @@ import click
 
 from dispatch_grpc import MarshalError
 from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
-from dispatch_grpc.cli.input import MistakeError, parse
+from dispatch_grpc.cli.input import MistakeError, json_option, parse
 from dispatch_grpc.cli.output import print_lines
 
 
@@ -25,7 +25,7 @@ Examples:
 )
 @connection_options
 @timeout_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": …}.')
+@json_option('Print {"dispatch_id": …}.')
 def complete(
     *,
     dispatch_id: str,

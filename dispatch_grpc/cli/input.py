@@ -1,4 +1,4 @@
-"""The input of the command line: durations, times, JSON, the lines of a batch."""
+"""The input of the command line: options, durations, times, JSON, the lines of a batch."""
 
 import json
 import math
@@ -16,6 +16,7 @@ from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.text import quoted, shorten
 
 _T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms"))
 _FIELDS = ("endpoint", "function", "input", "expiration", "version", "delay", "at", "labels")
@@ -26,6 +27,67 @@ class MistakeError(click.ClickException):
     """A mistake in the input, which `--help` would not explain."""
 
     exit_code = 2
+
+
+def add_options(*added: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds options to a command; its help shows them in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return add
+
+
+def json_option(help: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds the option to print JSON."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+log_level_option = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    metavar="LEVEL",
+    default="info",
+    help="Level of the log on stderr: debug, info, warning or error (default: info).",
+)
+input_options = add_options(
+    click.option("--input", "text", metavar="JSON", help="Input of the function (default: null)."),
+    click.option(
+        "--input-file",
+        "file",
+        type=click.File("rb"),
+        metavar="FILE",
+        help="File with the input as JSON; - is stdin.",
+    ),
+)
+
+
+def make_call(
+    url: str,
+    function: str,
+    *,
+    text: str | None,
+    file: BinaryIO | None,
+    expiration: timedelta | None,
+    version: str,
+) -> Call:
+    """Make a call with the input that `input_options` gives."""
+    if text is not None and file is not None:
+        raise click.UsageError("--input and --input-file cannot be used together")
+    input = None
+    try:
+        if text is not None:
+            input = parse(text.encode("utf-8", "surrogateescape"))
+        elif file is not None:
+            input = parse(file.read())
+        return new_call(url, function, input, expiration=expiration, version=version)
+    except InvalidCallError:
+        raise
+    except ValueError as error:
+        source = "--input" if file is None else f"--input-file {file.name}"
+        raise MistakeError(f"{source}: {error}") from error
 
 
 def duration(text: str) -> timedelta:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -14,51 +14,42 @@ from dispatch_grpc import AsyncClient, Status
 from dispatch_grpc.cli.calls import (
     STATUSES,
     connection_options,
-    json_option,
     make_client,
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import Progress, since_option
+from dispatch_grpc.cli.input import Progress, add_options, json_option, since_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.client.operations import Pause
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _filter_options(command: _Command) -> _Command:
-    """Add the options that select finished calls, and those that confirm."""
-    options = [
-        click.option(
-            "--status",
-            type=click.Choice(STATUSES, case_sensitive=False),
-            metavar="STATUS",
-            help="Only calls that ended with this status: ok, permanent_error, ….",
-        ),
-        click.option("--function", metavar="NAME", help="Only calls of this function."),
-        click.option("--endpoint", metavar="URL", help="Only calls of this endpoint."),
-        click.option(
-            "--since",
-            metavar="TIME",
-            callback=since_option,
-            help="Only calls recorded since this time (ISO 8601), or within a duration such as 1h.",
-        ),
-        click.option(
-            "--before",
-            metavar="TIME",
-            callback=since_option,
-            help="Only calls recorded before this time, or longer ago than a duration.",
-        ),
-        click.option("--dry-run", is_flag=True, help="Count the calls, and change nothing."),
-        click.option(
-            "--yes",
-            is_flag=True,
-            help="Do not ask for a confirmation; required where there is no terminal to ask on.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+_filter_options = add_options(
+    click.option(
+        "--status",
+        type=click.Choice(STATUSES, case_sensitive=False),
+        metavar="STATUS",
+        help="Only calls that ended with this status: ok, permanent_error, ….",
+    ),
+    click.option("--function", metavar="NAME", help="Only calls of this function."),
+    click.option("--endpoint", metavar="URL", help="Only calls of this endpoint."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        callback=since_option,
+        help="Only calls recorded since this time (ISO 8601), or within a duration such as 1h.",
+    ),
+    click.option(
+        "--before",
+        metavar="TIME",
+        callback=since_option,
+        help="Only calls recorded before this time, or longer ago than a duration.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Count the calls, and change nothing."),
+    click.option(
+        "--yes",
+        is_flag=True,
+        help="Do not ask for a confirmation; required where there is no terminal to ask on.",
+    ),
+)
 
 
 @click.command(
@@ -114,7 +105,9 @@ def rerun(
     if not filters and not dead:
         raise click.UsageError("give IDs, or options that select calls, such as --dead")
     if idempotency_key is not None:
-        raise click.UsageError("--idempotency-key is for one ID; no call is rerun twice without")
+        raise click.UsageError(
+            "--idempotency-key is for one ID; options select no call that was rerun"
+        )
     client = make_client(settings)
     _confirmed(
         client.rerun_calls, client, filters, "rerun", dry_run=dry_run, yes=yes, as_json=as_json
@@ -240,18 +233,15 @@ def _calls(count: int) -> str:
     return f"{count:,} call{'s'[: count != 1]}"
 
 
-def _target_options(command: _Command) -> _Command:
-    """Add the options that say what is paused."""
-    options = [
-        click.option("--function", metavar="NAME", help="The calls of this function."),
-        click.option(
-            "--host", metavar="URL", help="The calls of this host: a URL of its endpoint."
-        ),
-        click.option("--all", "everything", is_flag=True, help="All calls, or all pauses."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+_target_options = add_options(
+    click.option("--function", metavar="NAME", help="Calls of this function."),
+    click.option(
+        "--host", metavar="URL", help="Calls to this host, given as the URL of an endpoint."
+    ),
+    click.option(
+        "--all", "everything", is_flag=True, help="Everything: pause all calls, or end all pauses."
+    ),
+)
 
 
 def _check_target(function: str | None, host: str | None, *, everything: bool) -> None:
@@ -279,10 +269,10 @@ def pause(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Have no calls begin until they are resumed.
+    """Keep calls from beginning until they are resumed.
 
-    Calls are still recorded, and wait; they expire as if they were not paused. Functions that run
-    are not stopped. A pause survives restarts, and is of all processes of the service.
+    Calls are still recorded, and wait; they expire as if they were not paused. Running functions
+    are not stopped. A pause holds for all processes of the service, and survives restarts.
     """
     _check_target(function, host, everything=everything)
     client = make_client(settings)
@@ -315,7 +305,7 @@ def resume(
 @timeout_option
 @json_option("Print each pause as JSON on a line.")
 def pauses(*, as_json: bool, **settings: Any) -> None:
-    """Print what is paused, since when, and why."""
+    """List the pauses: what is paused, since when, and why."""
     client = make_client(settings)
     _print_pauses(with_client(client, client.pauses), "", as_json=as_json)
 

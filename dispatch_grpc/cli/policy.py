@@ -6,64 +6,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from dispatch_grpc import new_call
-from dispatch_grpc.cli.input import MistakeError, duration_option
-from dispatch_grpc.cli.output import print_lines
+from dispatch_grpc.cli.input import (
+    MistakeError,
+    add_options,
+    duration_option,
+    json_option,
+)
+from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.errors import missing_extra
 
 if TYPE_CHECKING:
     from dispatch_grpc.service.store_policies import Policy
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 _MAX_DAYS = 366
-
-
-def _options(*, with_policy: bool) -> Callable[[_Command], _Command]:
-    options = [
-        click.option(
-            "--database",
-            envvar="DISPATCH_DATABASE_URL",
-            metavar="URL",
-            help="URL of the PostgreSQL (default: DISPATCH_DATABASE_URL, else the embedded one).",
-        ),
-        click.option(
-            "--data-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            metavar="DIR",
-            default=".dispatch",
-            help="Folder of the embedded database (default: .dispatch).",
-        ),
-    ]
-    if with_policy:
-        options += [
-            click.option(
-                "--host",
-                metavar="URL",
-                default="",
-                callback=_host,
-                help="Scheme, host and port of endpoints (default: any).",
-            ),
-            click.option(
-                "--function",
-                metavar="NAME",
-                default="",
-                callback=_function,
-                help="Name of a function (default: any).",
-            ),
-        ]
-
-    def decorate(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def _host(_: click.Context, __: click.Parameter, text: str) -> str:
@@ -89,6 +50,40 @@ def _function(_: click.Context, __: click.Parameter, text: str) -> str:
     return text
 
 
+_database_options = add_options(
+    click.option(
+        "--database",
+        envvar="DISPATCH_DATABASE_URL",
+        metavar="URL",
+        help="URL of the PostgreSQL (default: DISPATCH_DATABASE_URL, else the embedded one).",
+    ),
+    click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        default=".dispatch",
+        help="Folder of the embedded database (default: .dispatch).",
+    ),
+)
+_scope_options = add_options(
+    _database_options,
+    click.option(
+        "--host",
+        metavar="URL",
+        default="",
+        callback=_host,
+        help="Scheme, host and port of endpoints (default: any).",
+    ),
+    click.option(
+        "--function",
+        metavar="NAME",
+        default="",
+        callback=_function,
+        help="Name of a function (default: any).",
+    ),
+)
+
+
 @click.group()
 def policy() -> None:
     """Set how the calls of a host or a function run.
@@ -100,14 +95,17 @@ def policy() -> None:
 
 
 @policy.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print each policy as a JSON object.")
-@_options(with_policy=False)
+@json_option("Print each policy as a JSON object.")
+@_database_options
 def list_policies(*, as_json: bool, database: str | None, data_dir: Path) -> None:
     """List the policies."""
     from dispatch_grpc.service.store_policies import read
 
     found = _with_connection(database, data_dir, read)
-    print_lines([_json(one) if as_json else _text(one) for one in found] or ["no policies"])
+    if not found:
+        complain("no policies found", 0)
+    else:
+        print_lines([_json(one) if as_json else _text(one) for one in found])
 
 
 @policy.command("set")
@@ -117,7 +115,7 @@ def list_policies(*, as_json: bool, database: str | None, data_dir: Path) -> Non
     callback=duration_option(_MAX_DAYS),
     help="Longest time of one attempt of a call, such as 30s or 20m.",
 )
-@_options(with_policy=True)
+@_scope_options
 def set_policy(
     *, host: str, function: str, database: str | None, data_dir: Path, **settings: Any
 ) -> None:
@@ -130,7 +128,7 @@ def set_policy(
 
 @policy.command("unset")
 @click.option("--run-timeout", is_flag=True, help="Unset the longest time of an attempt.")
-@_options(with_policy=True)
+@_scope_options
 def unset_policy(
     *, host: str, function: str, database: str | None, data_dir: Path, **settings: bool
 ) -> None:

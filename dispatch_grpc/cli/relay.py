@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from dispatch_grpc import Call
 from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.calls import connection_options, make_client
-from dispatch_grpc.cli.input import duration_option
+from dispatch_grpc.cli.input import duration_option, json_option, log_level_option
 from dispatch_grpc.cli.output import print_lines, printable
 from dispatch_grpc.cli.service_process import Signals, log
 
@@ -65,13 +65,7 @@ Example:
     "that had no answer are not sent again after that (default: 1d).",
 )
 @connection_options
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help="Level of the log on stderr: debug, info, warning or error (default: info).",
-)
+@log_level_option
 def relay(
     *,
     database: str,
@@ -107,10 +101,8 @@ def relay(
                 ):
                     signals.started = True
                     await signals.stop.wait()
-            except asyncio.CancelledError:
-                if len(signals.numbers) < 2:
-                    raise
-                return 128 + signals.numbers[1]
+            except asyncio.CancelledError as cancelled:
+                return signals.exit_code(cancelled)
         return 0
 
     return asyncio.run(run())
@@ -118,7 +110,7 @@ def relay(
 
 @click.group()
 def outbox() -> None:
-    """Print the migration of an outbox, or rows that are not sent."""
+    """Print the migration of an outbox, or its refused rows."""
 
 
 def _migration_command(form: str, text: str) -> click.Command:
@@ -146,7 +138,7 @@ outbox.add_command(_migration_command("django", "Print the migration as one of D
     default=100,
     help="Largest number of rows to print (default: 100).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a row as JSON on each line.")
+@json_option("Print a row as JSON on each line.")
 def list_(*, database: str, table: str, limit: int, as_json: bool) -> None:
     """Print the rows that are kept with an error, the oldest first.
 

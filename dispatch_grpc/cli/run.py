@@ -9,7 +9,7 @@ import traceback
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.input import MistakeError, log_level_option
 
 
 @click.command(
@@ -23,13 +23,7 @@ Example, if app.py contains endpoint = Endpoint("https://example.com"):
     metavar="HOST:PORT",
     help="Address to listen on (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000).",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help="Level of the log on stderr: debug, info, warning or error (default: info).",
-)
+@log_level_option
 def run(*, target: str, address: str | None, log_level: str) -> None:
     """Serve the functions of an endpoint until Ctrl-C or SIGTERM.
 

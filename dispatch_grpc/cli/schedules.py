@@ -2,112 +2,80 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO, TypeVar
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 
-from dispatch_grpc import AsyncClient, Call, InvalidCallError, ScheduleInfo, new_call
+from dispatch_grpc import AsyncClient, ScheduleInfo
 from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
-from dispatch_grpc.cli.input import MistakeError, duration_option, parse
+from dispatch_grpc.cli.input import (
+    add_options,
+    at_option,
+    duration_option,
+    input_options,
+    json_option,
+    make_call,
+)
 from dispatch_grpc.cli.output import complain, print_lines, printable, relative, time_text
-from dispatch_grpc.text import quoted, rounded
+from dispatch_grpc.text import rounded
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _time_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    """Read an option that is a time."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)  # without an offset it is local
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"a time such as 2026-01-31T12:00:00+01:00 is required; got {quoted(text)}"
-        ) from error
-
-
-def _options(options: Sequence[Callable[[Any], Any]]) -> Callable[[_Command], _Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_tick_options = _options(
-    [
-        click.option(
-            "--cron",
-            metavar="EXPRESSION",
-            help="Five fields: minute, hour, day of the month, month, day of the week; or @daily, "
-            "@hourly, @weekly, @monthly, @yearly.",
-        ),
-        click.option(
-            "--time-zone",
-            metavar="NAME",
-            help="Time zone of the expression, such as Europe/Berlin (default: UTC).",
-        ),
-        click.option(
-            "--every",
-            metavar="DURATION",
-            callback=duration_option(366),
-            help="Time between two ticks, instead of --cron: at least 1s.",
-        ),
-        click.option(
-            "--start",
-            metavar="TIME",
-            callback=_time_option,
-            help="First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h is "
-            "each full hour of UTC).",
-        ),
-        click.option(
-            "--overlap",
-            type=click.Choice(["skip", "buffer_one", "allow"]),
-            metavar="RULE",
-            help="What happens at a tick while an earlier call has not finished: skip, buffer_one "
-            "or allow (default: skip).",
-        ),
-        click.option(
-            "--catch-up",
-            metavar="DURATION",
-            callback=duration_option(366),
-            help="How late a tick may be fired after an outage, at least 10s (default: 1d).",
-        ),
-    ]
+_tick_options = add_options(
+    click.option(
+        "--cron",
+        metavar="EXPRESSION",
+        help="Five fields: minute, hour, day of the month, month, day of the week; or @daily, "
+        "@hourly, @weekly, @monthly, @yearly.",
+    ),
+    click.option(
+        "--time-zone",
+        metavar="NAME",
+        help="Time zone of the expression, such as Europe/Berlin (default: UTC).",
+    ),
+    click.option(
+        "--every",
+        metavar="DURATION",
+        callback=duration_option(366),
+        help="Time between two ticks, instead of --cron: at least 1s.",
+    ),
+    click.option(
+        "--start",
+        metavar="TIME",
+        callback=at_option,
+        help="First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h is "
+        "each full hour of UTC).",
+    ),
+    click.option(
+        "--overlap",
+        type=click.Choice(["skip", "buffer_one", "allow"]),
+        metavar="RULE",
+        help="What happens at a tick while an earlier call has not finished: skip, buffer_one "
+        "or allow (default: skip).",
+    ),
+    click.option(
+        "--catch-up",
+        metavar="DURATION",
+        callback=duration_option(366),
+        help="How late a tick may be fired after an outage, at least 10s (default: 1d).",
+    ),
 )
-_call_options = _options(
-    [
-        click.option(
-            "--input", "text", metavar="JSON", help="Input of the function (default: null)."
-        ),
-        click.option(
-            "--input-file",
-            "file",
-            type=click.File("rb"),
-            metavar="FILE",
-            help="File with the input as JSON; - is stdin.",
-        ),
-        click.option(
-            "--expiration",
-            metavar="DURATION",
-            callback=duration_option(),
-            help="Longest time for each call (default: set by the service).",
-        ),
-        click.option("--version", default="", help="Version of the application to run the calls."),
-    ]
+_call_options = add_options(
+    input_options,
+    click.option(
+        "--expiration",
+        metavar="DURATION",
+        callback=duration_option(),
+        help="Longest time for each call (default: set by the service).",
+    ),
+    click.option(
+        "--version", default="", help="Version of the application that the calls are meant for."
+    ),
 )
-_connection = _options(
-    [
-        connection_options,
-        timeout_option,
-        click.option(
-            "--json", "as_json", is_flag=True, help="Print JSON (the message ScheduleInfo)."
-        ),
-    ]
+_connection = add_options(
+    connection_options,
+    timeout_option,
+    json_option("Print JSON (the message ScheduleInfo)."),
 )
 
 
@@ -140,9 +108,9 @@ def create(*, name: str, url: str, function: str, **options: Any) -> None:
     Creating the same schedule again changes nothing.
     """
     if (options["cron"] is None) == (options["every"] is None):
-        raise click.UsageError("one of --cron and --every is required")
-    call = _call(url, function, options)
-    _one(options, lambda client: client.schedules.create(name, call, **_ticks(options)))
+        raise click.UsageError("one of --cron and --every is required, and not both")
+    call = make_call(url, function, **_popped(options, _CALL))
+    _one(options, lambda client: client.schedules.create(name, call, **_popped(options, _TICKS)))
 
 
 @schedules.command()
@@ -161,13 +129,15 @@ def update(*, name: str, endpoint: str | None, function: str | None, **options: 
         raise click.UsageError("--cron and --every cannot be used together")
     call = None
     if endpoint is not None and function is not None:
-        call = _call(endpoint, function, options)
-    elif endpoint or function or any(_popped(options)):
+        call = make_call(endpoint, function, **_popped(options, _CALL))
+    elif endpoint or function or any(_popped(options, _CALL).values()):
         raise click.UsageError(
             "--endpoint, --function, --input, --input-file, --expiration and --version are for a "
             "new call, which needs both --endpoint and --function"
         )
-    _one(options, lambda client: client.schedules.update(name, call=call, **_ticks(options)))
+    _one(
+        options, lambda client: client.schedules.update(name, call=call, **_popped(options, _TICKS))
+    )
 
 
 @schedules.command("list")
@@ -187,7 +157,10 @@ def list_(*, limit: int | None, as_json: bool, **settings: Any) -> None:
 @click.argument("name")
 @_connection
 def get(*, name: str, **options: Any) -> None:
-    """Print a schedule: its next ticks and last firings. It counts skipped and missed ticks."""
+    """Print a schedule: its next ticks and its last firings.
+
+    The numbers of skipped and missed ticks follow if there are any.
+    """
     _one(options, lambda client: client.schedules.get(name))
 
 
@@ -196,7 +169,7 @@ def get(*, name: str, **options: Any) -> None:
 @click.option("--note", default="", metavar="TEXT", help="Why it is paused.")
 @_connection
 def pause(*, name: str, note: str, **options: Any) -> None:
-    """Keep a schedule from firing. Calls that run go on."""
+    """Keep a schedule from firing. Its calls are not affected."""
     _one(options, lambda client: client.schedules.pause(name, note=note))
 
 
@@ -210,13 +183,20 @@ def resume(*, name: str, **options: Any) -> None:
 
 @schedules.command()
 @click.argument("name")
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="The service fires the schedule once for the same key (default: a new key).",
+)
 @connection_options
 @timeout_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"dispatch_id": …}.')
-def trigger(*, name: str, as_json: bool, **settings: Any) -> None:
+@json_option('Print {"dispatch_id": …}.')
+def trigger(*, name: str, idempotency_key: str | None, as_json: bool, **settings: Any) -> None:
     """Fire a schedule now, and print the id of the call. Its ticks stay as they are."""
     client = make_client(settings)
-    id = with_client(client, lambda: client.schedules.trigger(name))
+    id = with_client(
+        client, lambda: client.schedules.trigger(name, idempotency_key=idempotency_key)
+    )
     print_lines([json.dumps({"dispatch_id": id}) if as_json else id])
 
 
@@ -224,9 +204,9 @@ def trigger(*, name: str, as_json: bool, **settings: Any) -> None:
 @click.argument("name")
 @connection_options
 @timeout_option
-@click.option("--json", "as_json", is_flag=True, help='Print {"deleted": NAME}.')
+@json_option('Print {"deleted": NAME}.')
 def delete(*, name: str, as_json: bool, **settings: Any) -> None:
-    """Delete a schedule. Calls that run go on."""
+    """Delete a schedule. Its calls are not affected."""
     client = make_client(settings)
     with_client(client, lambda: client.schedules.delete(name))
     print_lines([json.dumps({"deleted": name}) if as_json else f"deleted {printable(name)}"])
@@ -235,34 +215,12 @@ def delete(*, name: str, as_json: bool, **settings: Any) -> None:
 # Input
 
 
-def _popped(options: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the options of a call, and remove them."""
-    return tuple(options.pop(name) for name in ("text", "file", "expiration", "version"))
+_CALL = ("text", "file", "expiration", "version")
+_TICKS = ("cron", "time_zone", "every", "start", "overlap", "catch_up")
 
 
-def _call(url: str, function: str, options: dict[str, Any]) -> Call:
-    text: str | None
-    file: BinaryIO | None
-    expiration: timedelta | None
-    text, file, expiration, version = _popped(options)
-    if text is not None and file is not None:
-        raise click.UsageError("--input and --input-file cannot be used together")
-    input = None
-    try:
-        if text is not None:
-            input = parse(text.encode("utf-8", "surrogateescape"))
-        elif file is not None:
-            input = parse(file.read())
-        return new_call(url, function, input, expiration=expiration, version=version)
-    except InvalidCallError:
-        raise
-    except ValueError as error:
-        source = "--input" if file is None else f"--input-file {file.name}"
-        raise MistakeError(f"{source}: {error}") from error
-
-
-def _ticks(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("cron", "time_zone", "every", "start", "overlap", "catch_up")
+def _popped(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return some of the options, and remove them."""
     return {name: options.pop(name) for name in names}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import MistakeError, duration_option
+from dispatch_grpc.cli.input import MistakeError, duration_option, log_level_option
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import (
     OR_SERVICE,
@@ -189,13 +189,7 @@ Examples:
     256,
 )
 @_duration("--shutdown-timeout", "30s", "Time for running calls to finish when the service stops")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help="Level of the log on stderr: debug, info, warning or error (default: info).",
-)
+@log_level_option
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"], case_sensitive=False),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from dispatch_grpc.service import Service, ServiceSettings
 
+SIGNALS = {signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])}
+"""The signals that the service heeds; Windows has no SIGHUP."""
 OR_SERVICE = ", or 'dispatch-grpc[service]' for a PostgreSQL of your own"
 
 
@@ -62,10 +64,8 @@ async def run_service(
                 announce(service)
                 await signals.stop.wait()
                 logger.info("stopping")
-        except asyncio.CancelledError:
-            if not signals.numbers:
-                raise
-            return 0 if len(signals.numbers) == 1 else 128 + signals.numbers[1]
+        except asyncio.CancelledError as cancelled:
+            return signals.exit_code(cancelled)
         except (ConfigurationError, OSError, ImportError, click.exceptions.Exit):
             raise  # known to `main`
         except Exception as error:
@@ -126,6 +126,12 @@ class Signals:
                 signal.signal(one, signal.SIG_DFL)
         self._loop.call_soon_threadsafe(self._end)
 
+    def exit_code(self, cancelled: asyncio.CancelledError) -> int:
+        """Return the exit code after a cancellation; raise it again if no signal was the cause."""
+        if not self.numbers:
+            raise cancelled
+        return 0 if len(self.numbers) == 1 else 128 + self.numbers[1]
+
     def reload_by(self, reload: Callable[[], None]) -> None:
         """Call a function on SIGHUP; call it now if SIGHUP arrived during the start."""
         self._reload = reload
@@ -155,6 +161,7 @@ class Signals:
                 self._handle(signal.SIGTERM, None)
 
         self._loop.add_reader(supervisor.fileno(), hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the supervisor blocked them
 
     def _end(self) -> None:
         self.stop.set()

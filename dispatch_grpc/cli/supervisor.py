@@ -1,8 +1,9 @@
 """Run several processes of the service on one port: `dispatch-grpc serve --processes N`.
 
 The kernel spreads connections over the processes, by SO_REUSEPORT of Linux. The supervisor holds
-the port, starts processes that end unexpectedly again, and tells all when to stop. It tells them
-over pipes: if the supervisor itself is killed, the pipes close, and the processes stop gracefully.
+the port, replaces processes that end unexpectedly, and tells all when to stop. It tells them over
+pipes: if the supervisor itself is killed, the pipes close, and the processes stop gracefully.
+A signal to all of them while a process starts waits until the process can heed it.
 """
 
 import asyncio
@@ -11,9 +12,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ import click
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.service_process import (
+    SIGNALS,
     Signals,
     announcement,
     in_format,
@@ -68,10 +71,8 @@ async def supervise(
 
         try:
             return await supervisor.run(count, announce, signals.stop)
-        except asyncio.CancelledError:
-            if not signals.numbers:
-                raise
-            return 0 if len(signals.numbers) == 1 else 128 + signals.numbers[1]
+        except asyncio.CancelledError as cancelled:
+            return signals.exit_code(cancelled)
 
 
 class _Supervisor:
@@ -124,22 +125,26 @@ class _Supervisor:
         backoff = _FIRST_BACKOFF
         while not self._stop.is_set():
             began = loop.time()
-            process = await self._run(number, ready)
-            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+            try:
+                process = await self._run(number, ready)
+            except OSError as error:
+                code, what = 0, f"a process cannot start: {error}"
+            else:
+                mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+                code = process.exitcode or 0
+                when = "unexpectedly" if ready.is_set() else "before it had started"
+                what = f"the process {process.pid} ended {when} ({_how(code)})"
             if self._stop.is_set():
                 break
-            if not ready.is_set():  # it has said why
+            if not ready.is_set():
+                if code <= 0:  # else it has said why
+                    logger.error(what)
                 self._failed = True
                 ready.set()
                 break
             if loop.time() - began > _MAX_BACKOFF:
                 backoff = _FIRST_BACKOFF
-            logger.warning(
-                "the process %d ended unexpectedly (%s); another one starts in %g s",
-                process.pid,
-                _how(process.exitcode),
-                backoff,
-            )
+            logger.warning("%s; another one starts in %g s", what, backoff)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), backoff)
             backoff = min(2 * backoff, _MAX_BACKOFF)
@@ -150,8 +155,8 @@ class _Supervisor:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(self._settings, self._log_options, theirs))
-        process.start()
-        theirs.close()
+        with theirs, _held_back():
+            process.start()
         ended = asyncio.Event()
 
         def hear() -> None:
@@ -176,8 +181,19 @@ class _Supervisor:
         return process
 
 
-def _how(code: int | None) -> str:
-    if code is not None and code < 0:
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Block signals: a process that starts here inherits that, and `Signals.obey` ends it there."""
+    resource_tracker.ensure_running()  # a process of its own, whose start unblocks some of them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _how(code: int) -> str:
+    if code < 0:
         with suppress(ValueError):
             return f"by {signal.Signals(-code).name}"
     return f"with the exit code {code}"

@@ -474,6 +474,9 @@ class AsyncClient(AsyncOperations):
             return await transport.call(method, request, pairs, seconds)
         except RPCError as error:
             raise explain.explain_call(own, error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = explain.key_of(request, key)
+            raise
 
     def _start(self) -> AsyncTransport:
         """Open the connection; from now on the client belongs to the running event loop."""

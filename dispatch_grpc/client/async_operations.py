@@ -102,7 +102,8 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
                 timeout; None means no limit.
 
         Returns:
-            Number of calls that were rerun, or counted.
+            Number of calls that were rerun, or counted. If an answer of the service was lost, so
+            that a request was sent again, the calls of the first one are not in it.
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
@@ -164,7 +165,8 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
             timeout: As for `rerun_calls`.
 
         Returns:
-            Number of calls that were deleted, or counted.
+            Number of calls that were deleted, or counted; after a lost answer as for
+            `rerun_calls`.
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
@@ -202,10 +204,10 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
         reason: str = "",
         timeout: Timeout = NOT_GIVEN,
     ) -> "Pause":
-        """Have no calls begin until they are resumed: of a function, a host, or all.
+        """Keep the calls of a function, of a host, or all from beginning until `resume`.
 
-        Calls are still recorded, and wait; they expire as if they were not paused. Functions that
-        run are not stopped.
+        Calls are still recorded, and wait; they expire as if they were not paused. Running
+        functions are not stopped.
 
         Args:
             function: Name of the function; with a host, only there.
@@ -249,7 +251,8 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
-            NotFoundError: There is no such pause.
+            NotFoundError: There is no such pause, perhaps because an earlier attempt of this
+                request ended it.
             RPCError: Other failures, as for `dispatch`.
         """
         from dispatch_grpc.client import operations

@@ -86,17 +86,14 @@ def explain_call(
     client: ClientSettings, error: RPCError, request: Message, key: str | None = None
 ) -> RPCError:
     """Add context to the error of a CallService request; return the error to raise."""
-    error.idempotency_key = key
+    error.idempotency_key = key_of(request, key)
     url, dispatch_id = client.target.url, getattr(request, "dispatch_id", "")
-    if error.code is Code.UNIMPLEMENTED and "Schedule" in type(request).__name__:
+    if error.code is Code.UNIMPLEMENTED:
+        method = type(request).__name__.removesuffix("Request")
+        service = "ScheduleService" if "Schedule" in method else "CallService"
         error.message = (
-            f"{url} has no ScheduleService, which schedules need; "
-            f"the service that 'dispatch-grpc serve' runs has it"
-        )
-    elif error.code is Code.UNIMPLEMENTED:
-        error.message = (
-            f"{url} has no CallService, which wait, get, list and cancel need; "
-            f"the service that 'dispatch-grpc serve' runs has it"
+            f"{url} does not have {service}.{method}: it is older than this library, or not the "
+            f"service that 'dispatch-grpc serve' runs"
         )
     elif error.code is Code.NOT_FOUND and dispatch_id:
         error.message = (
@@ -118,6 +115,11 @@ def explain_call(
         _add_url(client, error)
     logger.debug("%s failed: %s", type(request).__name__, error)
     return error
+
+
+def key_of(request: Message, key: str | None) -> str | None:
+    """Return the idempotency key of a CallService request: that of its metadata, or its own."""
+    return key or getattr(request, "idempotency_key", None)
 
 
 def _add_url(client: ClientSettings, error: RPCError) -> None:

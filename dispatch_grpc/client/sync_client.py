@@ -458,6 +458,9 @@ class Client(Operations):
             return self._transport.call(method, request, pairs, seconds)
         except RPCError as error:
             raise explain.explain_call(own, error, request, key) from error.__cause__
+        except ClientStateError as error:
+            error.idempotency_key = explain.key_of(request, key)
+            raise
 
     def _recover(self) -> None:
         """Open another connection after a fork, unless the client is closed."""

@@ -53,6 +53,9 @@ _PATIENCE = 0.125  # of the time of a request
 _MIN_PATIENCE_SECONDS, _MAX_PATIENCE_SECONDS = 1.0, 10.0
 _BYTES_PER_SECOND = 1_000_000  # that a server under load decodes and records at least
 _MAX_TIMEOUT_MS = 9_999_999_999  # Connect-Timeout-Ms has ten digits at most
+# WaitCall is slow by design, and `Waiting` bounds it. The others would find less a second time, or
+# nothing, and their answers would say so.
+_ASKED_ONCE = {"WaitCall", "RerunCalls", "PurgeCalls", "ResumeCalls", "DeleteSchedule"}
 _CODES = {code.name.lower(): code for code in Code} | {"canceled": Code.CANCELLED}
 
 
@@ -150,12 +153,7 @@ class ConnectMethod:
         }
         if self._json:
             schema.load_all()
-        # WaitCall is slow by design, and `Waiting` bounds it. A second DeleteSchedule would find
-        # none.
-        self._sends_again = settings.retry is not None and method not in {
-            "WaitCall",
-            "DeleteSchedule",
-        }
+        self._sends_again = settings.retry is not None and method not in _ASKED_ONCE
 
     def exchange(self, timeout: float | None) -> Exchange:
         """Make the exchange for a request with a timeout in seconds; None is no limit."""

@@ -527,7 +527,7 @@ def test_calls_that_there_are_not(serving: Serving, name: str):
 
 def test_a_service_without_calls(dispatch_server):
     added = {"DISPATCH_API_URL": dispatch_server.url, "DISPATCH_API_KEY": "any"}
-    says(run("list", **added), 1, "has no CallService", "dispatch-grpc serve")
+    says(run("list", **added), 1, "does not have CallService.ListCalls", "dispatch-grpc serve")
 
 
 def test_a_key_that_is_rejected(serving: Serving):

@@ -10,8 +10,8 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import pytest
 from dispatch_grpc import Client, Endpoint, RPCError, new_call
 from dispatch_grpc.cli.commands import main
 from dispatch_grpc.testing import serve_app
-from tests.cli.test_cli_service import KEY, SECONDS, Serving, folder, run, serve
+from tests.cli.test_cli_service import COMMAND, KEY, SECONDS, Serving, folder, run, serve
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the port is shared by Linux")
@@ -245,6 +245,45 @@ def test_a_start_that_fails_says_why_and_ends(folder: Path):
     assert "127.0.0.1:1" in done.err
     assert "Traceback" not in done.err
     assert not done.out
+
+
+@contextmanager
+def starting(folder: Path, *options: str, command: Sequence[str] = COMMAND) -> Iterator[Serving]:
+    """A service that begins to start."""
+    serving = Serving(folder, "--api-key", KEY, *options, command=command)
+    with serving.process:
+        try:
+            yield serving
+        finally:
+            serving.process.kill()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_all_processes_while_they_start(folder: Path, sign: signal.Signals):
+    """As Ctrl-C in a terminal sends it: no process has handlers of signals yet."""
+    with starting(folder, "--processes", "2") as serving:
+        serving.until(lambda: processes(serving))
+        for pid in processes(serving):
+            os.kill(pid, sign)
+        assert serving.stop(sign) == 0
+    assert not re.search("Traceback|Error|ended", serving.err), serving.err
+
+
+def test_a_process_that_is_killed_while_it_starts_ends_the_start(folder: Path):
+    with starting(folder, "--processes", "2") as serving:
+        serving.until(lambda: processes(serving))
+        victim = min(processes(serving))
+        os.kill(victim, signal.SIGKILL)
+        assert serving.process.wait(SECONDS) == 1
+    assert f"the process {victim} ended before it had started (by SIGKILL)" in serving.err
+    assert "Traceback" not in serving.err
+
+
+def test_a_start_with_too_few_files_ends(folder: Path):
+    limited = ["sh", "-c", 'ulimit -n 24; exec "$@"', "sh", *COMMAND]
+    with starting(folder, "--processes", "16", command=limited) as serving:
+        assert serving.process.wait(SECONDS) == 1
+    assert "a process cannot start: [Errno 24] Too many open files" in serving.err
 
 
 def test_a_port_that_others_use_is_refused(folder: Path):

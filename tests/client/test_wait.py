@@ -964,19 +964,31 @@ def test_cancel_a_finished_call(api: API, functions: Functions):
 
 def test_a_service_without_call_service(driver: Driver, dispatch_server: Server):
     api = API(driver, dispatch_server.url)
-    for use in (api.list, *(lambda m=m: m("id") for m in (api.wait, api.get, api.cancel))):
+    client = driver.client(dispatch_server.url)
+    uses: dict[str, Callable[[], Any]] = {
+        "WaitCall": lambda: api.wait("id"),
+        "GetCall": lambda: api.get("id"),
+        "ListCalls": api.list,
+        "CancelCall": lambda: api.cancel("id"),
+        "CompleteCall": lambda: driver.run(lambda: client.complete("id", 1)),
+        "RerunCall": lambda: driver.run(lambda: client.rerun("id")),
+        "PauseCalls": lambda: driver.run(lambda: client.pause(everything=True)),
+    }
+    for method, use in uses.items():
         with pytest.raises(NotFoundError) as caught:
             use()
         assert caught.value.message == (
-            f"{dispatch_server.url} has no CallService, which wait, get, list and cancel need; "
-            f"the service that 'dispatch-grpc serve' runs has it"
+            f"{dispatch_server.url} does not have CallService.{method}: it is older than this "
+            f"library, or not the service that 'dispatch-grpc serve' runs"
         )
         assert caught.value.code is Code.UNIMPLEMENTED
 
 
 def test_a_web_server_without_call_service(driver: Driver):
     with hostile.serving(hostile.plain(404, b"<!doctype html>", "text/html")) as server:
-        with pytest.raises(NotFoundError, match=f"^{server.url} has no CallService, "):
+        with pytest.raises(
+            NotFoundError, match=f"^{server.url} does not have CallService.GetCall: "
+        ):
             API(driver, server.url).get("id")
     with hostile.serving(hostile.plain(200, b"<!doctype html>", "text/html")) as server:
         with pytest.raises(ProtocolError, match="check the API URL"):

@@ -96,7 +96,7 @@ def test_calls_are_deleted_by_a_filter(command: Command, client: Client, dead: l
         (["rerun", UNKNOWN, "--dead"], "IDs cannot be combined with options that select calls"),
         (["rerun", UNKNOWN, "--dry-run"], "IDs cannot be combined with options that select calls"),
         (["rerun", UNKNOWN, UNKNOWN, "--idempotency-key", "k"], "--idempotency-key is for one ID"),
-        (["rerun", "--dead", "--idempotency-key", "k"], "no call is rerun twice without"),
+        (["rerun", "--dead", "--idempotency-key", "k"], "options select no call that was rerun"),
         (["pause"], "give --function, --host or both, or else --all"),
         (["resume", "--all", "--function", "f"], "give --function, --host or both, or else --all"),
         (["purge"], "give options that select calls, such as --function"),

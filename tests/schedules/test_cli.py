@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -140,6 +141,18 @@ def test_both_inputs(run: Run, tmp_path: Path):
     inputs = ("--input", "1", "--input-file", str(tmp_path / "input"))
     done = run("create", "s", URL, "f", "--every", "1h", *inputs)
     assert "--input and --input-file cannot be used together" in done.err
+
+
+def test_a_trigger_that_had_no_answer_is_tried_again_by_its_key(run: Run):
+    run("create", "s", URL, "f", "--every", "1h", "--overlap", "allow")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = run("trigger", "s", "--api-url", url, "--timeout", "300ms")
+    assert done.code == 1
+    (again,) = re.findall("retry with (--idempotency-key) ([0-9a-f]{32})", done.err)
+    ids = {run("trigger", "s", *again).out for _ in range(2)}
+    assert len(ids) == 1
+    assert fields(run("get", "s").out)["fired"] == "1"
 
 
 def test_calls_of_a_schedule(run: Run, capsys: pytest.CaptureFixture[str]):

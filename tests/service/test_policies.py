@@ -88,7 +88,9 @@ def test_a_policy_holds_in_all_processes_without_a_restart(tmp_path: Path, hoste
 def test_the_commands(tmp_path: Path):
     data = tmp_path / "data"
     with service(data):
-        assert policy(data, "list").out == "no policies\n"
+        for options in ((), ("--json",)):
+            done = policy(data, "list", *options)
+            assert (done.out, done.err) == ("", "dispatch-grpc: no policies found\n")
         host = ("--host", "HTTPS://Example.com:8443/")
         assert policy(data, "set", *host, "--run-timeout", "90s").out == (
             "host https://example.com:8443: run timeout 90s\n"

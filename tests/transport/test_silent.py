@@ -16,10 +16,11 @@ from typing import Any
 
 import grpc
 import pytest
+from dispatch.calls.v1.calls_connect import CallService, CallServiceASGIApplication
 from dispatch.sdk.v1 import dispatch_pb2_grpc
 
 from dispatch_grpc import Batch, CallError, Client, Code, Endpoint, RPCError, new_call
-from dispatch_grpc.schema import DispatchResponse
+from dispatch_grpc.schema import DispatchResponse, PurgeCallsResponse, RerunCallsResponse
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.testing import CallRecorder, Server, serve_app
 from tests import hostile
@@ -165,6 +166,31 @@ def test_a_slow_server_is_not_asked_three_times(
             assert driver.dispatch(client, new_call("http://example.com", "f"))
         assert len(asked) - used <= (1 if driver.protocol == "grpc" else 2)
     assert len(recorded(dispatch_recorder)) == 1 + used
+
+
+def test_reruns_and_purges_that_are_slow_are_asked_for_once(driver: Driver):
+    """A second request would count only what the first has left."""
+
+    class Slow(CallService):
+        async def rerun_calls(self, request: Any, _: Any) -> RerunCallsResponse:
+            if request.validate_only:
+                return RerunCallsResponse(count=3)
+            asked.append(request)
+            await asyncio.sleep(2)
+            return RerunCallsResponse(count=3 if len(asked) == 1 else 0)
+
+        async def purge_calls(self, request: Any, context: Any) -> PurgeCallsResponse:
+            found = await self.rerun_calls(request, context)
+            return PurgeCallsResponse(count=found.count)
+
+    asked: list[Any] = []
+
+    with serve_app(CallServiceASGIApplication(Slow(), compressions=None)) as server:
+        client = driver.client(server.url, timeout=TIMEOUT)
+        assert driver.run(lambda: client.rerun_calls(function="f")) == 3
+        asked.clear()
+        assert driver.run(lambda: client.purge_calls(function="f")) == 3
+    assert len(asked) == 1
 
 
 CTRL_C = """
