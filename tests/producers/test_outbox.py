@@ -290,7 +290,7 @@ def test_a_batch_whose_key_the_service_knows_gets_no_other_key(
 
     async def main_() -> None:
         async with relay(table, dispatch_server):
-            await until(lambda: is_empty(table))
+            await async_until(lambda: is_empty(table))
 
     asyncio.run(main_())
     assert dispatch_recorder.calls == []

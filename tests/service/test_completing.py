@@ -33,6 +33,7 @@ from dispatch_grpc import (
 from dispatch_grpc.primitives import RunRequest, RunResponse, pending, poll
 from dispatch_grpc.schema import CompleteCallRequest
 from dispatch_grpc.service.completing import Completing
+from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.testing import serve_app
 from tests.conftest import KEY, Driver, RunningService, data_dir
 from tests.service.conftest import Bench
@@ -187,7 +188,7 @@ def test_a_completion_that_meets_another_transaction_is_tried_again(bench: Bench
         async with bench.database.transaction() as other:
             await other.execute("SET LOCAL deadlock_timeout = '1min'")  # it is not the one
             await other.execute(lock, parent.running.id)
-            completing = Completing(bench.database, worker(bench))
+            completing = Completing(bench.database, worker(bench), Metrics())
             task = asyncio.create_task(completing.complete_call(request))
             await async_until(lambda: other.fetchval(waits))
             await other.execute(lock, child.running.id)
