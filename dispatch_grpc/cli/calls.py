@@ -42,7 +42,7 @@ STATUSES = [status.name.lower() for status in Status if status is not Status.UNS
 # Clients
 
 
-connection_options = add_options(
+connection_options: Callable[[Any], Any] = add_options(
     click.option(
         "--api-key",
         metavar="KEY",
@@ -84,7 +84,7 @@ connection_options = add_options(
         help="PEM file with the key of the client certificate.",
     ),
 )
-timeout_option = click.option(
+timeout_option: Callable[[Any], Any] = click.option(
     "--timeout",
     metavar="DURATION",
     callback=duration_option(MAX_TIMEOUT_DAYS),

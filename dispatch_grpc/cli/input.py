@@ -45,14 +45,14 @@ def json_option(help: str) -> Callable[[_Command], _Command]:
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-log_level_option = click.option(
+log_level_option: Callable[[Any], Any] = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     metavar="LEVEL",
     default="info",
     help="Level of the log on stderr: debug, info, warning or error (default: info).",
 )
-input_options = add_options(
+input_options: Callable[[Any], Any] = add_options(
     click.option("--input", "text", metavar="JSON", help="Input of the function (default: null)."),
     click.option(
         "--input-file",
