@@ -47,4 +47,6 @@ def migrate(*, database: str, grant: str | None, producer: str | None) -> int:
         raise missing_extra(error, "the service", "service") from error
     asyncio.run(Database(database.strip(), Path()).prepare(grant, producer))
     print_lines(["The database is up to date."])
+    if producer is not None:
+        print_lines([f"The role {producer} may call the SQL function dispatch_grpc.dispatch."])
     return 0

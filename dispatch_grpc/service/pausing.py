@@ -3,7 +3,7 @@
 import re
 
 from dispatch_grpc import schema
-from dispatch_grpc.calls import FUNCTION, FUNCTION_RULE
+from dispatch_grpc.calls import FUNCTION, FUNCTION_RULE, mask_url
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import (
@@ -95,7 +95,7 @@ def _target(request: PauseCallsRequest | ResumeCallsRequest) -> tuple[str, str]:
             raise rpc_error(
                 Code.INVALID_ARGUMENT,
                 f"host: the URL of an endpoint is required, such as https://example.com:8000; "
-                f"got {quoted(host)}",
+                f"got {quoted(mask_url(host))}",
             )
         host = host_of(host)
     return host, function

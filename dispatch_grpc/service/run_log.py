@@ -64,7 +64,9 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
         kind, message = (
             " ".join(shorten(part, _MAX_MESSAGE).split()) for part in (error.type, error.message)
         )
-        text = f": {status.name}: {kind}: {message}"
+        # A failed connection has the status as its type.
+        kind = "" if kind.upper() == status.name else f"{kind}: "
+        text = f": {status.name}: {kind}{message}"
     logger.info(
         "attempt %d of the call %s (%s on %s) %s%s",
         fields["attempt"],

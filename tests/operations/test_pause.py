@@ -177,6 +177,7 @@ def test_a_target_that_is_not_clear(client: Client, options: Any):
     [
         ({"function": "no name"}, "function: a name that matches"),
         ({"host": "example.com"}, "host: the URL of an endpoint is required, such as https://"),
+        ({"host": "ftp://me:secret@h"}, r"such as https://\S+; got 'ftp://\*+@h'"),
         ({"host": "http://" + "x" * 3000}, "host: the URL of an endpoint is required"),
         ({"function": "f", "reason": "x" * 501}, "reason: a text of at most 500 characters"),
         ({"function": "f", "reason": "\0"}, "reason: a text of at most 500 characters"),
