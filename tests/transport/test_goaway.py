@@ -23,15 +23,21 @@ class Impatient:
     """A proxy for HTTP/2 that ends each connection with its 100th request.
 
     It passes that request on, withholds the next answer, and says ENHANCE_YOUR_CALM: so servers
-    act that bound the requests of a connection.
+    act that bound the requests of a connection, or its pings.
+
+    Args:
+        port: Port of the server.
+        reason: What it says beside the code, which clients of gRPC heed.
 
     Attributes:
         url: Its URL.
+        reason: As given.
         withheld: Number of answers that it withheld.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, reason: bytes) -> None:
         self._port = port
+        self.reason = reason
         self.withheld = 0
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(
@@ -60,7 +66,7 @@ class Impatient:
                 head, frame = await read_frame(there)
                 if requests >= 100 and head[3] == HEADERS:
                     self.withheld += 1
-                    goaway = last.to_bytes(4) + ENHANCE_YOUR_CALM.to_bytes(4)
+                    goaway = last.to_bytes(4) + ENHANCE_YOUR_CALM.to_bytes(4) + self.reason
                     writer.write(bytes([0, 0, len(goaway), GOAWAY, 0]) + bytes(4) + goaway)
                     return
                 writer.write(frame)
@@ -101,9 +107,9 @@ def stream_of(head: bytes) -> int:
     return int.from_bytes(head[5:9]) & 0x7FFFFFFF
 
 
-@pytest.fixture
-def impatient(service: RunningService) -> Iterator[Impatient]:
-    proxy = Impatient(int(service.url.rpartition(":")[2]))
+@pytest.fixture(params=["", "too_many_pings"], ids=["requests", "pings"])
+def impatient(service: RunningService, request: pytest.FixtureRequest) -> Iterator[Impatient]:
+    proxy = Impatient(int(service.url.rpartition(":")[2]), request.param.encode())
     yield proxy
     proxy.close()
 
@@ -113,7 +119,7 @@ def test_each_call_is_recorded_once_when_busy_connections_end(
     impatient: Impatient, service: RunningService, is_async: bool
 ):
     driver = Driver("grpc", is_async=is_async)
-    function = f"of_goaway_{is_async}"
+    function = f"of_goaway_{is_async}_{impatient.reason.decode()}"
     client = driver.client(impatient.url, service.api_key)
     call = new_call(f"http://127.0.0.1:{hostile.unused_port()}", function)
     try:

@@ -210,14 +210,14 @@ CTRL_C = """
 
 @pytest.mark.parametrize("protocol", ["grpc", "connect"])
 def test_ctrl_c_ends_a_wait_at_once(protocol: str, service: RunningService):
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(CTRL_C),
-        service.url,
-        service.api_key,
-        protocol,
-    ]
+    """The request that is under way would last three seconds more."""
+    assert min(seconds_to_interrupt(service, protocol) for _ in range(3)) < 0.5
+
+
+def seconds_to_interrupt(service: RunningService, protocol: str) -> float:
+    """Return how long a process that waits for a call goes on after Ctrl-C."""
+    command = [sys.executable, "-c", textwrap.dedent(CTRL_C)]
+    command += [service.url, service.api_key, protocol]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n"
@@ -225,7 +225,7 @@ def test_ctrl_c_ends_a_wait_at_once(protocol: str, service: RunningService):
         process.send_signal(signal.SIGINT)
         start = time.monotonic()
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - start < 3  # the wait itself takes 20 s
+        return time.monotonic() - start
 
 
 @pytest.mark.parametrize("count", [1, 50])
