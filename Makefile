@@ -22,7 +22,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format gen check-gen breaking release-schema vectors bench bench-service profile-service chaos lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format site gen check-gen breaking release-schema vectors bench bench-service profile-service chaos lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,11 @@ format: setup $(GEN)/.stamp ## format Python and proto files
 	$(BIN)/ruff format
 	$(GEN)/bin/buf format --write
 
+site: .venv-site/.stamp ## build the site of docs/ in .site, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --strict
+.venv-site/.stamp: $(REQ)/site.txt
+	$(call venv,.venv-site,-r $(REQ)/site.txt)
+
 gen: $(GEN)/.stamp ## write generated/ anew from proto/, in every language or in LANGS
 	@$(GEN)/bin/python -m tools.generate $(LANGS)
 
@@ -119,8 +124,9 @@ lock: setup ## pin the development requirements anew, at their newest versions
 	$(UV) --upgrade pyproject.toml --extra all --group dev --output-file $(REQ)/dev.txt
 	$(UV) --upgrade pyproject.toml --extra all --group test --resolution lowest-direct --output-file $(REQ)/lowest.txt
 	$(UV) --upgrade --group gen --output-file $(REQ)/gen.txt
+	$(UV) --upgrade --group site --output-file $(REQ)/site.txt
 
 clean: ## remove every venv and cache
-	rm -rf .venv .venv-* .gen .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-* .gen .site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	rm -rf examples/polyglot/*/target examples/polyglot/*/node_modules generated/java/target
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -132,8 +132,18 @@ def test_a_call_by_curl_as_in_the_guide(newcomer: Newcomer):
         assert client.wait(dispatch_id) == "Hello, Ada!"
 
 
-@pytest.mark.parametrize("page", [Path("README.md"), *sorted(Path("docs").glob("*.md"))], ids=str)
+@pytest.mark.parametrize("page", [Path("README.md"), *sorted(Path("docs").rglob("*.md"))], ids=str)
 def test_links_between_pages_lead_somewhere(page: Path):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (ROOT / page.parent / target).exists(), target
+
+
+def test_each_promise_has_a_test():
+    page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [A-Z].* \| (.*) \|$", page, re.MULTILINE)
+    assert len(rows) > 20
+    for row in rows:
+        named = re.fullmatch(r"`(tests/\S+\.py)::(test_\w+)`", row)
+        assert named is not None, row
+        assert f"def {named[2]}(" in (ROOT / named[1]).read_text(encoding="utf-8"), row

@@ -10,16 +10,17 @@ class DispatchID(str, Generic[_R_co]):  # noqa: SLOT000 (it holds a type)
 
     `Function.dispatch` returns a `DispatchID[R]`, and `wait` decodes the output into `R`. Other
     dispatches return a `str`, and so do copying and pickling.
-
-    Args:
-        dispatch_id: The id of the call.
-        T: Type of the result, as for `unmarshal`.
     """
 
     _type: Any
 
     def __new__(cls, dispatch_id: str, T: Any = None) -> "DispatchID[Any]":
-        """Make an id that remembers a type."""
+        """Make an id that remembers a type.
+
+        Args:
+            dispatch_id: The id of the call.
+            T: Type of the result, as for `unmarshal`.
+        """
         self = super().__new__(cls, dispatch_id)
         self._type = T
         return self
