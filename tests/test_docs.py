@@ -104,21 +104,45 @@ def test_testing_a_program_as_the_guide_does(newcomer: Newcomer, heading: str):
     assert "1 passed" in shown
 
 
-def test_following_calls_as_the_guide_does(newcomer: Newcomer):
-    dispatch = newcomer.moved(block(README, "Calling functions", "python"))
-    follow = "\n".join(
-        line
-        for line in block(CALLING, "Following calls", "python").splitlines()
-        if not line.startswith("client.cancel")  # the call has finished by then
-    )
-    newcomer.run(sys.executable, "-c", f"{dispatch}\n{follow}")
-
-
 def test_the_first_command_of_the_guide_prints_the_id_of_a_call(newcomer: Newcomer):
     command, _, _ = block(CALLING, "The command line", "").partition("   #")
     dispatch_id = newcomer.run(*shlex.split(newcomer.moved(command))).strip()
     shown = newcomer.run(*shlex.split(f"dispatch-grpc wait {dispatch_id}"))
     assert "Hello, World!" in shown
+
+
+# What the snippets of these pages take from the text around them.
+BEFORE = """
+from datetime import UTC, datetime, timedelta
+from app import greet
+from dispatch_grpc import Client, new_call
+client = Client()
+call = other = new_call("http://127.0.0.1:8000", "greet", "World")
+batch = client.batch()
+dispatch_id = client.dispatch(call)
+"""
+SNIPPETS = [
+    pytest.param(code, id=f"{page}{number}")
+    for page in ("calling", "operating", "schedules")
+    for number, code in enumerate(
+        re.findall(
+            r"^```python\n(.*?)^```$",
+            (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_each_snippet_runs(newcomer: Newcomer, snippet: str):
+    """The pages on hosting, workflows, producing and tests have tests of their own."""
+    code = "\n".join(
+        line
+        for line in snippet.splitlines()
+        if not line.startswith("client.cancel")  # the call has finished by then
+    )
+    newcomer.run(sys.executable, "-c", newcomer.moved(f"{BEFORE}\n{code}"))
 
 
 @pytest.mark.skipif(
