@@ -27,6 +27,7 @@ KEY = "sk-test-0123456789"
 # `make test-lowest` and `make test-newest` leave them out.
 SLOW_FILES = {
     "cli/test_serve_processes.py",
+    "operations/test_rolling_upgrade.py",
     "service/test_chaos.py",
     "service/test_database_faults.py",
     "service/test_embedded.py",

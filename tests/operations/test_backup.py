@@ -44,27 +44,37 @@ def load(url: str, hosted: str) -> Iterator[list[str]]:
         thread.join(60)
 
 
-def test_a_dump_of_the_embedded_database_is_restored_in_another(folder: Path, embedded: Bench):
+@pytest.mark.parametrize("kind", ["embedded", "external"])
+def test_a_dump_is_restored_in_another_database(folder: Path, embedded: Bench, kind: str):
     """By pg_dump and pg_restore, as docs/deploying.md says: also a way from one to the other."""
-    dump, sockets = folder / "calls.dump", folder / "data" / "postgres"
-    programs = Programs.find()
-    with endpoint(folder / "log") as hosted:
-        with service(folder / "data") as first, load(first.url, hosted.url) as ids:
-            acknowledged = list(ids)
-            subprocess.run(
-                [programs["pg_dump"], "--format", "custom", "--file", dump, "--host", sockets,
-                 "--username", "postgres", "postgres"],
-                check=True,
-                timeout=120,
-            )  # fmt: skip
+    dump, programs = folder / "calls.dump", Programs.find()
 
-        async def execute(statement: str) -> None:
-            connection = await asyncpg.connect(embedded.url())
-            await connection.execute(statement)
-            await connection.close()
+    async def execute(statement: str) -> None:
+        connection = await asyncpg.connect(embedded.url())
+        await connection.execute(statement)
+        await connection.close()
 
-        embedded.runner.run(execute("CREATE DATABASE restored"))
-        try:
+    names = ("source", "restored")
+    for name in names:
+        embedded.runner.run(execute(f"CREATE DATABASE {name}"))
+    if kind == "embedded":
+        settings: dict[str, str] = {}
+        where = ["--host", str(folder / "data" / "postgres"), "--username", "postgres", "postgres"]
+    else:
+        settings = {"database": embedded.url("source")}
+        where = ["--dbname", embedded.url("source")]
+    try:
+        with endpoint(folder / "log") as hosted:
+            with (
+                service(folder / "data", **settings) as first,
+                load(first.url, hosted.url) as ids,
+            ):
+                acknowledged = list(ids)
+                subprocess.run(
+                    [programs["pg_dump"], "--format", "custom", "--file", dump, *where],
+                    check=True,
+                    timeout=120,
+                )
             subprocess.run(
                 [programs["pg_restore"], "--exit-on-error", "--no-owner", "--dbname",
                  embedded.url("restored"), dump],
@@ -77,8 +87,9 @@ def test_a_dump_of_the_embedded_database_is_restored_in_another(folder: Path, em
             ):
                 results = client.wait_all(acknowledged, timeout=PATIENCE)
                 assert results == [n * n for n in range(len(acknowledged))]
-        finally:
-            embedded.runner.run(execute("DROP DATABASE restored WITH (FORCE)"))
+    finally:
+        for name in names:
+            embedded.runner.run(execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def test_a_base_backup_of_the_embedded_database_is_a_data_directory(folder: Path):
