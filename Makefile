@@ -99,9 +99,9 @@ breaking: $(GEN)/.stamp ## fail when the schema breaks readers of the released o
 release-schema: $(GEN)/.stamp ## record the schema as released: part of making a release
 	$(GEN)/bin/buf build --exclude-source-info --output $(RELEASED)
 
-vectors: setup ## write tests/vectors/ anew from what marshal writes
-	$(BIN)/python -m tests.value_vectors > tests/vectors/values.json.new
-	mv tests/vectors/values.json.new tests/vectors/values.json
+vectors: setup ## write the value vectors anew from what marshal writes
+	$(BIN)/python -m tests.value_vectors > dispatch_grpc/testing/values.json.new
+	mv dispatch_grpc/testing/values.json.new dispatch_grpc/testing/values.json
 
 bench: setup .venv-peer/.stamp ## measure against the raw stubs and against dispatch-py
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,6 @@
 """Value vectors: what `marshal` writes for every kind of value, for readers in any language.
 
-    python -m tests.value_vectors > tests/vectors/values.json
+    python -m tests.value_vectors > dispatch_grpc/testing/values.json
 
 The file holds for each value its name, the type URL and the bytes (in hex) of its `Any`, and
 the JSON form of that `Any`. `test_vectors.py` compares the file with what `marshal` writes;

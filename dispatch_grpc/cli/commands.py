@@ -48,6 +48,7 @@ from dispatch_grpc.cli.calls import (
     with_client,
 )
 from dispatch_grpc.cli.complete import complete
+from dispatch_grpc.cli.conformance import conformance
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
@@ -322,6 +323,6 @@ def keypair() -> None:
 
 for _command in (
     *(run, serve, migrate, policy, schedules, relay, outbox),
-    *(*COMMANDS, complete, *operate.COMMANDS),
+    *(*COMMANDS, complete, *operate.COMMANDS, conformance),
 ):
     commands.add_command(_command)

@@ -31,6 +31,7 @@ _OPTIONS = {
     "allow_plaintext=True": "--allow-plaintext",
     "by max_message_bytes=": "by --max-request-bytes",
     "pass root_certificates,": "pass --cacert,",
+    "root_certificates: not": "--cacert: not",
     "pass certificate_chain and private_key": "pass --cert and --key",
     "pass protocol='connect'": "pass --protocol connect",
     "idempotency_key:": "--idempotency-key:",

@@ -10,7 +10,7 @@ from dispatch_grpc.schema import load_all
 from tests.polyglot.languages import ROOT, Programs
 
 pytestmark = pytest.mark.timeout(600)
-TEXT = (ROOT / "tests/vectors/values.json").read_text(encoding="utf-8")
+TEXT = (ROOT / "dispatch_grpc/testing/values.json").read_text(encoding="utf-8")
 VECTORS = json.loads(TEXT)
 READ, PARSED, PRINTED = "the bytes written after reading bytes", "… JSON", "the JSON of the bytes"
 

@@ -11,13 +11,11 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
 
-from dispatch_grpc import marshal, unmarshal
+from dispatch_grpc import marshal, testing, unmarshal
 from dispatch_grpc.values import scalars
 from tests.value_vectors import VALUE, VECTORS, Vector, entry
 
-KEPT = json.loads(
-    (Path(__file__).parent.parent / "vectors/values.json").read_text(encoding="utf-8")
-)
+KEPT = json.loads((Path(testing.__file__).parent / "values.json").read_text(encoding="utf-8"))
 
 
 def test_there_is_one_for_each_value():
