@@ -64,9 +64,12 @@ def test_the_floors_are_those_of_the_generators():
     for module in ("google.golang.org/protobuf", "connectrpc.com/connect"):
         assert floors[module] == generators[module]
 
-    (generator,) = LANGUAGES["ts"].pinned().values()
-    assert read_json(GENERATED / "ts/package.json")["dependencies"] == {
-        "@bufbuild/protobuf": f"^{generator}"
+    pins, manifest = LANGUAGES["ts"].pinned(), read_json(GENERATED / "ts/package.json")
+    assert manifest["dependencies"] == {"@bufbuild/protobuf": f"^{pins['@bufbuild/protoc-gen-es']}"}
+    # The helpers are compiled with these.
+    assert manifest["dependencies"]["@bufbuild/protobuf"] == f"^{pins['@bufbuild/protobuf']}"
+    assert manifest["peerDependencies"] == {
+        "@connectrpc/connect": f"^{pins['@connectrpc/connect']}"
     }
 
     pins, floors = (

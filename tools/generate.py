@@ -89,6 +89,7 @@ def generate(language: Language, into: Path) -> Path:
             target = package / file.relative_to(by_hand)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(fill(file.read_text(), known))
+    language.finish(package)
     return package
 
 

@@ -120,6 +120,9 @@ class Language(ABC):
                     f"{version}: {remedy}"
                 )
 
+    def finish(self, package: Path) -> None:  # noqa: B027 (most languages need nothing)
+        """Build what is written by hand, in a package that is complete but for that."""
+
     @abstractmethod
     def install(self) -> None:
         """Install the generators, into `folder`."""
@@ -209,6 +212,17 @@ class TypeScript(Language):
         for pin in self.pins:
             shutil.copy(ROOT / pin, self.folder)
         run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], self.folder)
+
+    def finish(self, package: Path) -> None:
+        """Compile the helpers; the package holds their JavaScript and types only."""
+        modules = package / "node_modules"
+        modules.symlink_to(self.folder / "node_modules")
+        run([self.path / "tsc", "--project", package], package)
+        modules.unlink()
+        (package / "tsconfig.json").unlink()
+        for source in package.glob("*.ts"):
+            if not source.name.endswith(".d.ts"):
+                source.unlink()
 
     def pinned(self) -> dict[str, str]:
         found = json.loads((ROOT / self.pins[0]).read_text())["dependencies"]

@@ -70,7 +70,7 @@ def build_go() -> Programs:
     target = EXAMPLES / "go/target"
     target.mkdir(exist_ok=True)
     run("go", "build", "-o", target, "./...", cwd=EXAMPLES / "go")
-    names = ("dispatch", "endpoint", "values")
+    names = ("conformance", "dispatch", "endpoint", "values")
     return Programs("go", ("grpc", "connect"), {name: [str(target / name)] for name in names})
 
 
@@ -78,7 +78,7 @@ def build_ts() -> Programs:
     folder = EXAMPLES / "ts"
     run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
     run("npm", "run", "build", cwd=folder)
-    names = ("dispatch", "endpoint", "values")
+    names = ("conformance", "dispatch", "endpoint", "values")
     commands = {name: ["node", str(folder / f"target/{name}.js")] for name in names}
     return Programs("ts", ("grpc", "connect"), commands)
 

@@ -11,6 +11,8 @@ import pytest
 
 from dispatch_grpc import new_call
 from dispatch_grpc.testing import RecordedRequest
+from tests.conftest import data_dir, run_service
+from tests.hostile import unused_port
 from tests.polyglot.languages import EXAMPLES, ROOT, Programs, run
 from tests.polyglot.service import KEY, Service
 
@@ -26,8 +28,7 @@ import (
 	"net/http"
 	"os"
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
+	"MODULE/dispatch"
 	sdkv1 "MODULE/dispatch/sdk/v1"
 	"MODULE/dispatch/sdk/v1/sdkv1connect"
 )
@@ -65,30 +66,57 @@ def shell(commands: str, cwd: Path, **env: str) -> str:
     return run("bash", "-euo", "pipefail", "-c", commands, cwd=cwd, **{"PATH": path, **env})
 
 
+@pytest.mark.parametrize("programs", ["go", "ts"], indirect=True)
+def test_from_an_empty_project(programs: Programs, tmp_path: Path):
+    """By the commands and the program of the guide, with a service on this machine."""
+    heading, file = {"go": ("### Go", "main.go"), "ts": ("### TypeScript", "main.ts")}[
+        programs.language
+    ]
+    section = GUIDE.partition(f"\n{heading}\n")[2].partition("\n### ")[0]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", programs.language, "sh"]
+    before, program, after = (
+        code.replace(MODULE, NAMES["go"]["module"]).replace("127.0.0.1:8000", address)
+        for address in [f"127.0.0.1:{unused_port()}"]
+        for _, code in blocks
+    )
+    address = re.search(r"127\.0\.0\.1:\d+", program)
+    assert address is not None
+    (tmp_path / "dispatch-grpc").symlink_to(ROOT)
+    shell(before, tmp_path)
+    (tmp_path / file).write_text(program)
+    with data_dir() as folder, run_service(folder) as durable:
+        printed = shell(
+            after,
+            tmp_path,
+            DISPATCH_API_URL=durable.url,
+            DISPATCH_API_KEY=durable.api_key,
+            DISPATCH_ENDPOINT_ADDR=address[0],
+        )
+    language = {"go": "Go", "ts": "TypeScript"}[programs.language]
+    assert printed.splitlines()[-1] == f"Hello, Ada, from {language}"
+
+
 @pytest.mark.parametrize("programs", ["go", "ts", "java"], indirect=True)
-def test_a_new_project_dispatches_the_call_of_the_readme(
-    programs: Programs, service: Service, tmp_path: Path
-):
-    """By the commands of the guide, but for Java, whose command installs for the whole user."""
+def test_the_call_of_the_readme(programs: Programs, service: Service, tmp_path: Path):
+    """In a project that depends on the package, but for Java on its classes."""
     readme = (ROOT / "generated" / programs.language / "README.md").read_text(encoding="utf-8")
     code = block(readme).replace("https://api.dispatch.run", service.url)
-    (tmp_path / "dispatch-grpc").symlink_to(ROOT)
     if programs.language == "go":
-        (tmp_path / "main.go").write_text(GO.replace("CODE", code))
-        (tmp_path / "go.mod").write_text("module example\n\ngo 1.24.0\n")
-        shell(block(GUIDE, "### Go").replace(MODULE, NAMES["go"]["module"]), tmp_path)
-        command = ["go", "run", "."]
+        folder = EXAMPLES / "go/target/_readme"  # not a part of ./...
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "main.go").write_text(GO.replace("CODE", code))
+        command, cwd = ["go", "run", "./target/_readme"], EXAMPLES / "go"
     elif programs.language == "ts":
-        (tmp_path / "main.mjs").write_text(f"{code}\nconsole.log(dispatchIds);")
-        (tmp_path / "package.json").write_text("{}")
-        shell(block(GUIDE, "### TypeScript"), tmp_path)
-        command = ["node", "main.mjs"]
+        program = EXAMPLES / "ts/target/readme.js"
+        program.write_text(f"{code}\nconsole.log(dispatchIds);")
+        command, cwd = ["node", str(program)], tmp_path
     else:
         code = code.replace("api.dispatch.run:443", urlsplit(service.url).netloc)
         code = code.replace("TlsChannelCredentials", "InsecureChannelCredentials")
         (tmp_path / "Readme.java").write_text(JAVA.replace("CODE", code))
-        command = ["java", "-cp", f"{EXAMPLES}/java/target/lib/*", "Readme.java"]
-    printed = run(*command, cwd=tmp_path, **service.env)
+        command, cwd = ["java", "-cp", f"{EXAMPLES}/java/target/lib/*", "Readme.java"], tmp_path
+    printed = run(*command, cwd=cwd, **service.env)
 
     (request,) = service.requests
     assert request.calls == [new_call("http://example.com", "myFunction", 23)]

@@ -1,0 +1,219 @@
+// Endpoints that host functions, for the HTTP server of Node.js.
+import type { KeyObject } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+
+import { create, fromBinary, fromJsonString, type MessageInitShape, toBinary, toJsonString } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
+
+import type { Call } from "./dispatch/sdk/v1/call_pb.js";
+import { type RunRequest, RunRequestSchema, RunResponseSchema } from "./dispatch/sdk/v1/function_pb.js";
+import type { PollResult } from "./dispatch/sdk/v1/poll_pb.js";
+import { Status } from "./dispatch/sdk/v1/status_pb.js";
+import { parseVerificationKey, SignatureError, verifyRequest } from "./signature.js";
+import { marshal, registry, unmarshal } from "./values.js";
+
+export { Status } from "./dispatch/sdk/v1/status_pb.js";
+export { parseVerificationKey, SignatureError, verifyRequest } from "./signature.js";
+
+const PATH = "/dispatch.sdk.v1.FunctionService/Run";
+const MAX_REQUEST_BYTES = 16_000_000;
+const CODES: Record<number, string> = {
+  400: "invalid_argument",
+  401: "unauthenticated",
+  403: "permission_denied",
+  404: "not_found",
+  405: "unimplemented",
+  415: "unimplemented",
+  500: "internal",
+};
+
+/** The answer to a request to run a function. */
+export type Response = MessageInitShape<typeof RunResponseSchema>;
+/** Runs or resumes a function. */
+export type Handler = (request: RunRequest) => Response | Promise<Response>;
+
+/** An error with a status: statuses such as PERMANENT_ERROR are final. After others the call is retried. */
+export class Failure extends Error {
+  constructor(readonly status: Status, message: string) {
+    super(message);
+    this.name = Status[status] ?? "Failure";
+  }
+}
+
+/** The answer of a function that succeeded. */
+export function done(output: Any | undefined): Response {
+  return { status: Status.OK, directive: { case: "exit", value: { result: { output } } } };
+}
+
+/** The answer of a function that failed. */
+export function failed(problem: unknown): Response {
+  const status = problem instanceof Failure ? problem.status : Status.TEMPORARY_ERROR;
+  const { name: type, message } = problem instanceof Error ? problem : { name: "Error", message: String(problem) };
+  const error = { type, message: (message || type).toWellFormed() };
+  return { status, directive: { case: "exit", value: { result: { error } } } };
+}
+
+/** The answer of a function that suspends itself: it is resumed with the results of all calls, or after an hour. */
+export function poll(calls: Call[], state: Uint8Array = new Uint8Array()): Response {
+  const count = Math.max(calls.length, 1);
+  const value = { calls, minResults: count, maxResults: count, maxWait: { seconds: 3600n } };
+  return { status: Status.OK, directive: { case: "poll", value: { ...value, state: { case: "coroutineState", value: state } } } };
+}
+
+/** The output of the call that a function waited for; throws a final Failure if it failed. */
+export function result({ error, results: [first] }: PollResult): Any | undefined {
+  const problem = error ?? first?.error;
+  if (problem !== undefined) {
+    throw new Failure(Status.PERMANENT_ERROR, `${problem.type}: ${problem.message}`);
+  }
+  if (first === undefined) {
+    throw new Failure(Status.TIMEOUT, "the call did not finish in time");
+  }
+  return first.output;
+}
+
+/** Settings of an endpoint, where those of the environment are not meant. */
+export interface EndpointOptions {
+  /** The public key of the service (default: DISPATCH_VERIFICATION_KEY; without one, requests are not verified). */
+  verificationKey?: string;
+  /** The URL by which the service calls it, if a proxy changes the Host or the path (default: DISPATCH_ENDPOINT_URL). */
+  url?: string;
+}
+
+/** Functions that a Dispatch service calls. */
+export class Endpoint {
+  readonly #functions = new Map<string, Handler>();
+  readonly #key: KeyObject | undefined;
+  readonly #url: string | undefined;
+
+  constructor(options: EndpointOptions = {}) {
+    const key = options.verificationKey || process.env["DISPATCH_VERIFICATION_KEY"];
+    this.#key = key ? parseVerificationKey(key) : undefined;
+    this.#url = options.url || process.env["DISPATCH_ENDPOINT_URL"];
+  }
+
+  /** Host a function. Its input and output are converted by `unmarshal` and `marshal`; the type of the input is not checked. */
+  function<Input = any>(name: string, run: (input: Input) => unknown): this {
+    return this.handle(name, async ({ directive }) => {
+      if (directive.case !== "input") {
+        throw new Failure(Status.INCOMPATIBLE_STATE, `${name} was not suspended`);
+      }
+      const input = attempt(Status.INVALID_ARGUMENT, "the input", () => unmarshal(directive.value));
+      const output = await run(input as Input);
+      return done(attempt(Status.INVALID_RESPONSE, "the output", () => marshal(output)));
+    });
+  }
+
+  /** Host a function that answers requests itself, and so may suspend itself. */
+  handle(name: string, handler: Handler): this {
+    if (!/^[a-zA-Z_][a-zA-Z0-9_<>.]*$/.test(name) || this.#functions.has(name)) {
+      throw new TypeError(`the name of a function is not valid, or taken: ${JSON.stringify(name)}`);
+    }
+    this.#functions.set(name, handler);
+    return this;
+  }
+
+  /** Listen on an address (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000). */
+  async listen(address = process.env["DISPATCH_ENDPOINT_ADDR"] || "127.0.0.1:8000"): Promise<Server> {
+    if (this.#key === undefined) {
+      console.warn("dispatch: requests are not verified: set DISPATCH_VERIFICATION_KEY");
+    }
+    const { hostname, port } = new URL(`http://${address}`);
+    const server = createServer(this.handler);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(Number(port || 80), hostname.replace(/^\[|\]$/g, ""), resolve);
+    });
+    console.error(`dispatch: listening on http://${address}`);
+    return server;
+  }
+
+  /** Answer a request, for `createServer` of node:http. */
+  readonly handler = (request: IncomingMessage, response: ServerResponse): void => {
+    this.#answer(request).then(
+      ([type, body]) => send(response, 200, type, body),
+      (problem: unknown) => {
+        const [status, message] = problem instanceof HTTPError || problem instanceof SignatureError
+          ? [problem.status, problem.message] : [500, "the endpoint failed"];
+        if (status === 500) {
+          console.error(problem);
+        }
+        send(response, status, "application/json", JSON.stringify({ code: CODES[status], message }));
+      },
+    );
+  };
+
+  async #answer(request: IncomingMessage): Promise<[string, Uint8Array | string]> {
+    const body = await read(request);
+    if (this.#key !== undefined) {
+      verifyRequest(request, body, this.#key, { ownUrl: this.#url });
+    }
+    if (!new URL(request.url ?? "/", "http://localhost").pathname.endsWith(PATH)) {
+      throw new HTTPError(404, `there is no such method: the endpoint serves POST ${PATH}`);
+    }
+    if (request.method !== "POST") {
+      throw new HTTPError(405, `the endpoint serves POST ${PATH}`);
+    }
+    const type = (request.headers["content-type"] ?? "").split(";")[0]!.trim().toLowerCase();
+    const isJson = type === "application/json";
+    if (!(isJson || type === "application/proto") || (request.headers["content-encoding"] ?? "identity") !== "identity") {
+      throw new HTTPError(415, "application/proto or application/json is required, not compressed");
+    }
+    let message: RunRequest;
+    try {
+      message = isJson ? fromJsonString(RunRequestSchema, body.toString(), { registry, ignoreUnknownFields: true })
+        : fromBinary(RunRequestSchema, body);
+    } catch (problem) {
+      throw new HTTPError(400, `the body is malformed: ${String(problem)}`);
+    }
+    const answer = create(RunResponseSchema, await this.#run(message));
+    return [type, isJson ? toJsonString(RunResponseSchema, answer, { registry }) : toBinary(RunResponseSchema, answer)];
+  }
+
+  async #run(request: RunRequest): Promise<Response> {
+    const handler = this.#functions.get(request.function);
+    if (handler === undefined) {
+      throw new HTTPError(404, `there is no function ${JSON.stringify(request.function)}`);
+    }
+    try {
+      return await handler(request);
+    } catch (problem) {
+      if (!(problem instanceof Failure)) {
+        console.error(`dispatch: function ${request.function} failed:`, problem);
+      }
+      return failed(problem);
+    }
+  }
+}
+
+class HTTPError extends Error {
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+function attempt<T>(status: Status, what: string, convert: () => T): T {
+  try {
+    return convert();
+  } catch (problem) {
+    throw new Failure(status, `${what}: ${problem instanceof Error ? problem.message : String(problem)}`);
+  }
+}
+
+async function read(request: IncomingMessage): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of request as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > MAX_REQUEST_BYTES) {
+      throw new HTTPError(400, `the request has ${size} bytes or more; the endpoint accepts ${MAX_REQUEST_BYTES}`);
+    }
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+function send(response: ServerResponse, status: number, type: string, body: Uint8Array | string): void {
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body) });
+  response.end(body);
+}
