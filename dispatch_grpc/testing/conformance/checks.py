@@ -124,7 +124,7 @@ def _chunked(subject: Subject) -> Steps:
 
 
 def _json(subject: Subject) -> Steps:
-    body = json.dumps({"function": "echo", "input": _JSON_INPUT, "dispatchId": "conformance-1"})
+    body = json.dumps({"function": "echo", "input": _JSON_INPUT, "dispatchId": subject.dispatch_id})
     (answer,) = yield [subject.request(body.encode(), content_type="application/json")]
     if answer.status == 415:
         raise Inapplicable("the endpoint does not speak JSON")

@@ -56,7 +56,7 @@ def _resume(
         found = resumed.results.add()
         found.CopyFrom(result)
         found.correlation_id = response.poll.calls[0].correlation_id
-        found.dispatch_id = "conformance-2"
+        found.dispatch_id = f"{subject.dispatch_id}-child"
     request.poll_result.CopyFrom(resumed)
     (answer,) = yield [subject.request(request)]
     if ran(answer, expected).HasField("poll"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import SplitResult, urlsplit
+from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -107,7 +108,7 @@ def conformance(
 
 
 def _subject(url: str, key: Ed25519PrivateKey | None) -> Subject:
-    return Subject(url, key, Ed25519PrivateKey.generate(), datetime.now(UTC))
+    return Subject(url, key, Ed25519PrivateKey.generate(), datetime.now(UTC), str(uuid4()))
 
 
 def _run(prober: "_Prober", subject: Callable[[], Subject]) -> Iterator[Outcome]:

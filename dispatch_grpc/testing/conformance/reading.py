@@ -110,7 +110,7 @@ def shown(any: AnyProto) -> str:
         value = unmarshal(any)
     except UnmarshalError as error:
         return f"{name}, which cannot be read: {shorten(str(error), 60)}"
-    return f"{name} {shorten(repr(value), 60)}"
+    return f"{name} {shorten(' '.join(repr(value).split()), 60)}"
 
 
 def is_same(given: AnyProto, found: AnyProto) -> bool:

@@ -72,12 +72,14 @@ class Subject:
         key: The key that requests to it are signed with, or None.
         other_key: A key that it does not know.
         now: The time.
+        dispatch_id: Id of the call in its requests; each check has another.
     """
 
     url: str
     key: Ed25519PrivateKey | None
     other_key: Ed25519PrivateKey
     now: datetime
+    dispatch_id: str
 
     def request(
         self, message: RunRequest | bytes, *, content_type: str = "application/proto"
@@ -109,7 +111,7 @@ class Subject:
     def run(self, function: str, input: Any) -> RunRequest:
         """Make the first request of a call, for a function."""
         request = RunRequest(
-            function=function, dispatch_id="conformance-1", root_dispatch_id="conformance-1"
+            function=function, dispatch_id=self.dispatch_id, root_dispatch_id=self.dispatch_id
         )
         request.input.CopyFrom(marshal(input))
         request.creation_time.FromDatetime(self.now)
