@@ -30,8 +30,8 @@ KNOWN = {
     "signatures: a right one, beside one of another label": "Multiple signatures",
     "signatures: (none|only its input|a malformed one|one without a time)": "^HTTP 403",
     "signatures: one of another label only": "^STATUS_OK",
-    "signatures: one from 10 minutes ahead": "HTTP 403 .application/json, not an error",
-    "signatures: one that does not cover ": "^HTTP 401",
+    "signatures: one (from 10 minutes ahead|that has expired)": "^HTTP 403 .*not an error",
+    "signatures: one (that does not cover|of another keyid)": "^HTTP 401",
 }
 
 

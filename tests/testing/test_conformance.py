@@ -299,6 +299,10 @@ BROKEN: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: broken(hosting(), lenient("does not fit this request")),
         "signatures: (one by another key|a digest of another body|one of another path)",
     ),
+    "no parameters": (
+        lambda: broken(hosting(), lenient("parameter (keyid|alg) of the", "signature expired")),
+        "signatures: one (of another keyid|of another algorithm|that has expired)",
+    ),
     "no digest": (
         lambda: broken(hosting(), lenient("content-digest: ")),
         "signatures: one of another body",

@@ -125,6 +125,17 @@ def checks() -> list[Check]:
         ("one of another label only", _other_label, 401),
         ("one without a time", partial(_parameters, ';keyid="default"'), 401),
         ("one by another key", _wrong_key, 403),
+        ("one of another keyid", partial(_parameters, ';created=CREATED;keyid="other"'), 403),
+        (
+            "one of another algorithm",
+            partial(_parameters, ';created=CREATED;keyid="default";alg="rsa-v1_5-sha256"'),
+            403,
+        ),
+        (
+            "one that has expired",
+            partial(_parameters, ';created=CREATED;keyid="default";expires=1'),
+            403,
+        ),
         ("one that is 10 minutes old", partial(_aged, 10 * minute), 403),
         ("one from 10 minutes ahead", partial(_aged, -10 * minute), 403),
         ("one of another body", _other_body, 403),
