@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dispatch_grpc import new_call
-from dispatch_grpc.testing import RecordedRequest
+from dispatch_grpc import Endpoint, new_call
+from dispatch_grpc.testing import RecordedRequest, serve_app
 from tests.conftest import data_dir, run_service
 from tests.hostile import unused_port
 from tests.polyglot.languages import EXAMPLES, ROOT, Programs, run
@@ -66,35 +66,55 @@ def shell(commands: str, cwd: Path, **env: str) -> str:
     return run("bash", "-euo", "pipefail", "-c", commands, cwd=cwd, **{"PATH": path, **env})
 
 
-@pytest.mark.parametrize("programs", ["go", "ts"], indirect=True)
+HEADINGS = {"go": "Go", "ts": "TypeScript", "java": "Java"}
+FILES = {"go": "main.go", "ts": "main.ts", "xml": "pom.xml", "java": "src/main/java/Main.java"}
+
+
+@pytest.mark.parametrize("programs", ["go", "ts", "java"], indirect=True)
 def test_from_an_empty_project(programs: Programs, tmp_path: Path):
-    """By the commands and the program of the guide, with a service on this machine."""
-    heading, file = {"go": ("### Go", "main.go"), "ts": ("### TypeScript", "main.ts")}[
-        programs.language
-    ]
-    section = GUIDE.partition(f"\n{heading}\n")[2].partition("\n### ")[0]
+    """By the commands and the files of the guide, in their order, with a service on this machine.
+
+    What Java calls is hosted in Python.
+    """
+    heading = HEADINGS[programs.language]
+    section = GUIDE.partition(f"\n### {heading}\n")[2].partition("\n##")[0]
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", programs.language, "sh"]
-    before, program, after = (
-        code.replace(MODULE, NAMES["go"]["module"]).replace("127.0.0.1:8000", address)
-        for address in [f"127.0.0.1:{unused_port()}"]
-        for _, code in blocks
-    )
-    address = re.search(r"127\.0\.0\.1:\d+", program)
-    assert address is not None
+    ours = Endpoint("http://127.0.0.1:1", env={})
+
+    @ours.function
+    def greet(person: dict[str, str]) -> str:
+        return f"Hello, {person['name']}, from Java"
+
+    address, printed = f"127.0.0.1:{unused_port()}", ""
     (tmp_path / "dispatch-grpc").symlink_to(ROOT)
-    shell(before, tmp_path)
-    (tmp_path / file).write_text(program)
-    with data_dir() as folder, run_service(folder) as durable:
-        printed = shell(
-            after,
-            tmp_path,
-            DISPATCH_API_URL=durable.url,
-            DISPATCH_API_KEY=durable.api_key,
-            DISPATCH_ENDPOINT_ADDR=address[0],
-        )
-    language = {"go": "Go", "ts": "TypeScript"}[programs.language]
-    assert printed.splitlines()[-1] == f"Hello, Ada, from {language}"
+    with data_dir() as folder, run_service(folder) as durable, serve_app(ours.app) as server:
+        if programs.language == "java":
+            address = server.url.removeprefix("http://")
+        for kind, text in blocks:
+            code = text.replace(MODULE, NAMES["go"]["module"]).replace("127.0.0.1:8000", address)
+            if kind != "sh":
+                (tmp_path / FILES[kind]).write_text(code)
+                continue
+            printed = shell(
+                code,
+                tmp_path,
+                DISPATCH_API_URL=durable.url,
+                DISPATCH_API_KEY=durable.api_key,
+                DISPATCH_ENDPOINT_ADDR=address,
+                **own_repository(tmp_path, programs.language),
+            )
+    # Maven leaves an escape sequence before it.
+    assert printed.splitlines()[-1].endswith(f"Hello, Ada, from {heading}")
+
+
+def own_repository(folder: Path, language: str) -> dict[str, str]:
+    """Let Maven install into a copy of the user's repository."""
+    if language != "java":
+        return {}
+    copy = folder / "repository"
+    if not copy.exists():
+        shutil.copytree(Path.home() / ".m2/repository", copy)
+    return {"MAVEN_OPTS": f"-Dmaven.repo.local={copy}"}
 
 
 @pytest.mark.parametrize("programs", ["go", "ts", "java"], indirect=True)
