@@ -236,6 +236,23 @@ def test_a_url_of_its_own_may_be_signed_instead(programs: Programs):
             assert found == status
 
 
+@HELPERS
+def test_a_body_over_the_limit_is_refused(programs: Programs):
+    body = RunRequest(function="echo", input=marshal(bytes(17_000_000))).SerializeToString()
+    request_headers = {"content-type": "application/proto"}
+    env = {"DISPATCH_VERIFICATION_KEY": PAIR.verification_key}
+    with hosted(programs, "conformance", **env) as url:
+        request = urllib.request.Request(url + RUN, body, request_headers)
+        # Go closes the connection before all was sent, and the client may not see the answer.
+        with pytest.raises((urllib.error.URLError, ConnectionError)) as caught:
+            urllib.request.urlopen(request)
+        if programs.language == "ts" or isinstance(caught.value, urllib.error.HTTPError):
+            assert isinstance(caught.value, urllib.error.HTTPError)
+            assert caught.value.status == 400
+            caught.value.close()
+        assert failures(url, signed=True) == {}
+
+
 def test_the_examples_are_short():
     for name in ("go/conformance/main.go", "ts/src/conformance.ts"):
         assert len((EXAMPLES / name).read_text().splitlines()) <= 40

@@ -205,10 +205,14 @@ async function read(request: IncomingMessage): Promise<Buffer> {
   let size = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     size += part.length;
-    if (size > MAX_REQUEST_BYTES) {
-      throw new HTTPError(400, `the request has ${size} bytes or more; the endpoint accepts ${MAX_REQUEST_BYTES}`);
+    if (size <= MAX_REQUEST_BYTES) {
+      parts.push(part);
+    } else {
+      parts.length = 0; // the rest is read, or the client would not see the answer
     }
-    parts.push(part);
+  }
+  if (size > MAX_REQUEST_BYTES) {
+    throw new HTTPError(400, `the request has ${size} bytes; the endpoint accepts ${MAX_REQUEST_BYTES}`);
   }
   return Buffer.concat(parts);
 }
