@@ -5,7 +5,7 @@ code  meaning
 ====  ==========================================================================
 0     done
 1     the request failed, or is too large; a call that was waited for failed or
-      did not finish in time; an extra is missing, or
+      did not finish in time; `doctor` found something; an extra is missing, or
       the output could not be written
 2     invalid options, settings, JSON, calls or modules; nothing was sent
 130   interrupted by Ctrl-C (which stops `run`, `echo`, `serve`, `dev` and `relay`
@@ -48,6 +48,7 @@ from dispatch_grpc.cli.calls import (
     with_client,
 )
 from dispatch_grpc.cli.complete import complete
+from dispatch_grpc.cli.doctor import doctor
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
@@ -154,7 +155,8 @@ An error is one line on stderr.
 
 \b
 Completion of the shell, for bash (also zsh and fish):
-  eval "$(_DISPATCH_GRPC_COMPLETE=bash_source dispatch-grpc)"""",
+  eval "$(_DISPATCH_GRPC_COMPLETE=bash_source dispatch-grpc)"
+If nothing works: 'dispatch-grpc doctor'.""",
 )
 @click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
 def commands() -> None:
@@ -334,6 +336,6 @@ def keypair() -> None:
 
 for _command in (
     *(run, echo, serve, migrate, policy, schedules, relay, outbox),
-    *(*COMMANDS, complete, *operate.COMMANDS),
+    *(*COMMANDS, complete, *operate.COMMANDS, doctor),
 ):
     commands.add_command(_command)

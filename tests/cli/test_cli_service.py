@@ -795,8 +795,8 @@ def test_what_a_later_version_of_the_schema_has():
 def test_colours_on_a_terminal_only(serving: Serving, hosted: str):
     id = serving.dispatch(hosted, "greet", "--input", '"A"')
     serving("wait", id)
-    assert "\x1b" not in serving("list").out + serving("get", id).out
-    for arguments in (["list"], ["get", id]):
+    assert "\x1b" not in serving("list").out + serving("get", id).out + serving("doctor").out
+    for arguments in (["list"], ["get", id], ["doctor"]):
         for added, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)):
             ours, theirs = os.openpty()
             env = variables(
