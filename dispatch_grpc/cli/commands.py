@@ -48,6 +48,7 @@ from dispatch_grpc.cli.calls import (
     with_client,
 )
 from dispatch_grpc.cli.complete import complete
+from dispatch_grpc.cli.dev import dev
 from dispatch_grpc.cli.doctor import doctor
 from dispatch_grpc.cli.input import (
     MistakeError,
@@ -335,7 +336,7 @@ def keypair() -> None:
 
 
 for _command in (
-    *(run, echo, serve, migrate, policy, schedules, relay, outbox),
+    *(dev, run, echo, serve, migrate, policy, schedules, relay, outbox),
     *(*COMMANDS, complete, *operate.COMMANDS, doctor),
 ):
     commands.add_command(_command)
