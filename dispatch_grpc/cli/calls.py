@@ -269,8 +269,9 @@ def wait(
     stderr shows what has not finished. If a call fails or does not finish in time, the exit code
     is 1; --json prints a line for it too, with the status null if it is unknown.
     """
-    ids = list(_ids(dispatch_ids))
     client = make_client(settings)
+    if not (ids := list(_ids(dispatch_ids))):
+        raise MistakeError("<stdin>: there are no ids")
     end = time.monotonic() + (timeout or WAIT_TIMEOUT).total_seconds()
     gate = asyncio.Semaphore(WAITS_AT_ONCE)
 

@@ -36,6 +36,7 @@ from dispatch_grpc.cli.calls import (
 from dispatch_grpc.cli.input import duration_option, json_option
 from dispatch_grpc.cli.output import one_line, print_lines
 from dispatch_grpc.client.settings import (
+    DEFAULT_API_URL,
     APIKey,
     resolve_api_key,
     resolve_api_url,
@@ -52,6 +53,10 @@ _RUN = "/dispatch.sdk.v1.FunctionService/Run"
 _PROBE = "dispatch_grpc.doctor"  # a function that no endpoint has
 _SKEW_SECONDS = 6  # signatures allow 5 s, and a Date has whole seconds
 _MOST_BYTES = 64 * 1024
+_NO_URL = (
+    "set DISPATCH_API_URL to the URL of your service, as 'dispatch-grpc serve' prints it; the "
+    "default is out of service"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,10 @@ def check_service(
     except ConfigurationError as error:
         yield _key_finding(key)
         yield Finding("url", False, str(error))
+        return
+    if target.url == DEFAULT_API_URL:
+        yield _key_finding(key)
+        yield Finding("url", False, _NO_URL)
         return
     url, security, clock = _probe(target, proxy, credentials, seconds, env)
     if url.ok is False or security.ok is False or isinstance(key, ConfigurationError):

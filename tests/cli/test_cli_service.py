@@ -422,6 +422,7 @@ def test_waiting_for_the_calls_of_a_batch(serving: Serving, hosted: str, tmp_pat
         found = [json.loads(line) for line in done.out.splitlines()]
         outputs = [one["output"] for one in found] if options else found
         assert outputs == [f"Hello, {n}!" for n in range(150)]
+    says(serving("wait", "-", stdin="\n"), 2, "<stdin>: there are no ids")
     says(serving("wait", "-", stdin='{"id": 1}'), 2, "<stdin>:1: an id or {", "is required; got")
 
 

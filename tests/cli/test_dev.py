@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,11 @@ def greet(name: str) -> str:
     if name == "nobody":
         raise PermanentError("nobody is here")
     return f"Hello, {name}!"
+
+@endpoint.function
+def slow() -> None:
+    import time
+    time.sleep(60)
 
 if __name__ == "__main__":
     endpoint.serve()
@@ -202,6 +208,28 @@ def test_an_endpoint_that_does_not_end_is_killed_with_its_children(tmp_path: Pat
         return state.rpartition(")")[2].split()[0] == "Z"
 
     until(is_gone)
+
+
+def test_a_second_signal_ends_it_immediately():
+    with develop(sys.executable, "app.py") as dev:
+        with dev.client() as client:
+            client.wait(client.dispatch(new_call(dev.endpoint, "greet", "Ada")))
+            id = client.dispatch(new_call(dev.endpoint, "slow"))
+        line = rf"  running  slow  .*  {id}$"
+        dev.until(lambda: re.search(line, dev.shown, re.MULTILINE))
+        dev.process.send_signal(signal.SIGINT)
+        until(lambda: answers(dev.endpoint) and not dev.process.poll())
+        assert dev.stop() == 130
+        assert not answers(dev.endpoint)
+
+
+def answers(url: str) -> bool:
+    host, _, port = url.removeprefix("http://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_what_cannot_be_started():

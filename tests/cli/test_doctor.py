@@ -95,6 +95,22 @@ def test_a_url_that_is_none():
     assert "'ftp://x' (from DISPATCH_API_URL) must begin with https://" in messages["url"]
 
 
+def test_without_a_url():
+    found, messages = examined(DISPATCH_API_KEY=KEY)
+    assert (found["url"], found["key"]) == (False, None)
+    assert messages["url"].startswith("set DISPATCH_API_URL to the URL of your service, as 'disp")
+
+
+def test_the_key_of_this_folder_is_named(
+    service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".dispatch").mkdir()
+    (tmp_path / ".dispatch" / "api-key").touch()
+    monkeypatch.chdir(tmp_path)
+    _, messages = examined(**of(service, DISPATCH_API_KEY="sk-wrong-0123456789"))
+    assert messages["key"].endswith("has its key in .dispatch/api-key; set DISPATCH_API_KEY to it")
+
+
 def test_a_service_that_is_not_there():
     url = f"http://127.0.0.1:{hostile.unused_port()}"
     found, messages = examined(DISPATCH_API_URL=url, DISPATCH_API_KEY=KEY)
