@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -12,6 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import AsyncClient, CallError, CallState, DispatchError, Status, TLSCredentials
 from dispatch_grpc.cli.input import (
+    MistakeError,
     add_options,
     duration_option,
     json_option,
@@ -21,14 +24,15 @@ from dispatch_grpc.cli.input import (
 from dispatch_grpc.cli.output import (
     complain,
     details,
-    error_json,
-    output_json,
+    failure_json,
     print_lines,
     readable,
     table,
 )
 from dispatch_grpc.cli.tree import fetch_tree, tree_lines
-from dispatch_grpc.client.following import progress_of
+from dispatch_grpc.client.as_json import output_json
+from dispatch_grpc.client.following import WAITS_AT_ONCE, progress_of
+from dispatch_grpc.text import quoted
 
 _T = TypeVar("_T")
 
@@ -92,18 +96,23 @@ timeout_option: Callable[[Any], Any] = click.option(
 )
 
 
-def make_client(settings: dict[str, Any]) -> AsyncClient:
+def make_client(settings: dict[str, Any], **others: Any) -> AsyncClient:
     """Make a client with the given options; it accepts answers of any size."""
     given = {name: value for name, value in settings.items() if value}
+    if (found := take_credentials(given)) is not None:
+        given["credentials"] = found
+    return AsyncClient(max_response_bytes=2**30 - 1, **given, **others)
+
+
+def take_credentials(settings: dict[str, Any]) -> TLSCredentials | None:
+    """Replace the options for certificates by what is in their files."""
     cacert, cert, key = (
-        file.read() if (file := given.pop(name, None)) else None
+        file.read() if (file := settings.pop(name, None)) else None
         for name in ("cacert", "cert", "key")
     )
-    if cacert or cert or key:
-        given["credentials"] = TLSCredentials(
-            root_certificates=cacert, certificate_chain=cert, private_key=key or cert
-        )
-    return AsyncClient(max_response_bytes=2**30 - 1, **given)
+    if not (cacert or cert or key):
+        return None
+    return TLSCredentials(root_certificates=cacert, certificate_chain=cert, private_key=key or cert)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -123,7 +132,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @click.argument("dispatch_id", metavar="ID")
 @connection_options
 @timeout_option
-@json_option("Print the call as JSON (the message CallInfo).")
+@json_option("Print the call as JSON.")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
     """Print a call: its state, times, outcome and children.
 
@@ -188,7 +197,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 )
 @connection_options
 @timeout_option
-@json_option("Print each call as JSON on a line (the message CallInfo).")
+@json_option("Print each call as JSON on a line.")
 def list_(
     *,
     state: Literal["queued", "running", "waiting", "finished"] | None,
@@ -230,16 +239,22 @@ def list_(
         print_lines([json.dumps(call.to_dict()) for call in calls] if as_json else table(calls))
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Example:
+  dispatch-grpc batch calls.jsonl | dispatch-grpc wait - --timeout 10m"""
+)
 @click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True)
 @connection_options
 @click.option(
     "--timeout",
     metavar="DURATION",
     callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time limit for the wait (default: 60s).",
+    help="Time limit for the wait, for all calls together (default: 60s).",
 )
-@json_option('Print {"dispatch_id": …, "status": …, "output": …}, or with "error".')
+@json_option(
+    'Print {"dispatch_id": …, "status": …, "output": …} for each ID, with "error" if there is one.'
+)
 def wait(
     *,
     dispatch_ids: tuple[str, ...],
@@ -249,17 +264,27 @@ def wait(
 ) -> int:
     """Wait until calls have finished, and print their outputs.
 
-    Outputs are JSON, one on each line, in the order of the IDs; bytes are base64, times are ISO
-    8601. After a few seconds, stderr shows the state of a call that has not finished. If a call
-    fails or does not finish in time, the exit code is 1.
+    The ID - stands for the lines of stdin, as 'batch' prints them. Outputs are JSON, one on each
+    line, in the order of the IDs; bytes are base64, times are ISO 8601. After a few seconds,
+    stderr shows what has not finished. If a call fails or does not finish in time, the exit code
+    is 1; --json prints a line for it too, with the status null if it is unknown.
     """
     client = make_client(settings)
-    seconds = WAIT_TIMEOUT if timeout is None else timeout
+    if not (ids := list(_ids(dispatch_ids))):
+        raise MistakeError("<stdin>: there are no ids")
+    end = time.monotonic() + (timeout or WAIT_TIMEOUT).total_seconds()
+    gate = asyncio.Semaphore(WAITS_AT_ONCE)
+
+    async def one(id: str) -> Any:
+        async with gate:
+            left = timedelta(seconds=max(end - time.monotonic(), 0.001))
+            return await outcome(client, id, left, reports=len(ids) == 1)
 
     async def follow() -> int:
-        waits = [asyncio.create_task(outcome(client, id, seconds)) for id in dispatch_ids]
+        waits = [asyncio.create_task(one(id)) for id in ids]
+        counting = asyncio.create_task(_count(waits))
         failed = False
-        for id, waiting in zip(dispatch_ids, waits, strict=True):
+        for id, waiting in zip(ids, waits, strict=True):
             error = print_outcome(id, await waiting, as_json=as_json)
             if error is None:
                 continue
@@ -268,9 +293,39 @@ def wait(
             failed = True
             subject = f"the call {id} failed: " if isinstance(error, CallError) else ""
             complain(f"{subject}{error}", 1)
+        counting.cancel()
         return int(failed)
 
     return with_client(client, follow)
+
+
+def _ids(given: Sequence[str]) -> Iterator[str]:
+    """Yield the ids: for -, those on the lines of stdin, plain or as `batch --json` prints them."""
+    for id in given:
+        if id != "-":
+            yield id
+            continue
+        for number, line in enumerate(sys.stdin, 1):
+            try:
+                found = json.loads(line)["dispatch_id"] if line.startswith("{") else line.strip()
+            except (ValueError, KeyError) as error:
+                raise MistakeError(
+                    f'<stdin>:{number}: an id or {{"dispatch_id": …}} is required; '
+                    f"got {quoted(line.strip())}"
+                ) from error
+            if found:
+                yield str(found)
+
+
+async def _count(waits: Sequence["asyncio.Task[Any]"]) -> None:
+    """Print every few seconds how many of several calls have not finished, if it is new."""
+    told = 0
+    while len(waits) > 1:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        left = sum(not waiting.done() for waiting in waits)
+        if left not in {0, told}:
+            told = left
+            complain(f"waiting for {left:,} of {len(waits):,} calls", 0)
 
 
 @click.command()
@@ -291,15 +346,16 @@ def cancel(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
         print_lines([f"cancelled {number:,} call{'s'[: number != 1]}"])
 
 
-async def outcome(client: AsyncClient, id: str, timeout: timedelta) -> Any:
+async def outcome(client: AsyncClient, id: str, timeout: timedelta, *, reports: bool = True) -> Any:
     """Wait for a call; return its output as JSON, or the error."""
-    progress = asyncio.create_task(_report_progress(client, id))
+    progress = asyncio.create_task(_report_progress(client, id)) if reports else None
     try:
         return output_json(await client.wait(id, AnyProto, timeout=timeout))
     except DispatchError as error:
         return error
     finally:
-        progress.cancel()
+        if progress is not None:
+            progress.cancel()
 
 
 async def _report_progress(client: AsyncClient, id: str) -> None:
@@ -319,12 +375,12 @@ async def _report_progress(client: AsyncClient, id: str) -> None:
 def print_outcome(id: str, found: Any, *, as_json: bool) -> DispatchError | None:
     """Print the outcome of a call; return the error if there is one."""
     error = found if isinstance(found, DispatchError) else None
-    if isinstance(error, CallError):
+    if error is not None:
         if as_json:
-            print_lines([json.dumps({"dispatch_id": id, **error_json(error)})])
-    elif error is None and as_json:
+            print_lines([json.dumps(failure_json(id, error))])
+    elif as_json:
         print_lines([json.dumps({"dispatch_id": id, "status": "OK", "output": found})])
-    elif error is None:
+    else:
         print_lines([readable(found)])
     return error
 

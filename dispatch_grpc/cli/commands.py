@@ -5,16 +5,16 @@ code  meaning
 ====  ==========================================================================
 0     done
 1     the request failed, or is too large; a call that was waited for failed or
-      did not finish in time; an extra is missing, or the output could not be
-      written
+      did not finish in time; `doctor` found something; an extra is missing, or
+      the output could not be written
 2     invalid options, settings, JSON, calls or modules; nothing was sent
-130   interrupted by Ctrl-C (which stops `run`, `serve` and `relay` with 0; a
-      second one ends `serve` and `relay` immediately, with 130 or 143)
+130   interrupted by Ctrl-C (which stops `run`, `echo`, `serve`, `dev` and `relay`
+      with 0; a second one ends the last three immediately, with 130 or 143)
 141   done, but the reader closed the output early
 ====  ==========================================================================
 
-An error is one line on stderr. If the module of `run` cannot be imported, its traceback is shown
-too.
+An error is one line on stderr; `batch` prints one for each invalid line, and a summary. If the
+module of `run` cannot be imported, its traceback is shown too.
 """
 
 import contextlib
@@ -49,6 +49,8 @@ from dispatch_grpc.cli.calls import (
 )
 from dispatch_grpc.cli.complete import complete
 from dispatch_grpc.cli.conformance import conformance
+from dispatch_grpc.cli.dev import dev
+from dispatch_grpc.cli.doctor import doctor
 from dispatch_grpc.cli.input import (
     MistakeError,
     Progress,
@@ -66,7 +68,7 @@ from dispatch_grpc.cli.migrate import migrate
 from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.policy import policy
 from dispatch_grpc.cli.relay import outbox, relay
-from dispatch_grpc.cli.run import run
+from dispatch_grpc.cli.run import echo, run
 from dispatch_grpc.cli.schedules import schedules
 from dispatch_grpc.cli.serve import serve
 
@@ -151,7 +153,12 @@ Exit codes:
   2    invalid options or input; nothing was sent
   130  interrupted by Ctrl-C
   141  done, but the reader closed the output early
-An error is one line on stderr.""",
+An error is one line on stderr.
+
+\b
+Completion of the shell, for bash (also zsh and fish):
+  eval "$(_DISPATCH_GRPC_COMPLETE=bash_source dispatch-grpc)"
+If nothing works: 'dispatch-grpc doctor'.""",
 )
 @click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
 def commands() -> None:
@@ -276,19 +283,27 @@ def batch(
     """Dispatch all calls in FILE together, and print their ids.
 
     The service records all calls or none. Each line of FILE is a call as JSON; blank lines are
-    skipped, - is stdin. If a line is invalid, nothing is sent. A DURATION is written like 30s,
-    5m, 1h30m, 250ms or 2d.
+    skipped, - is stdin. If lines are invalid, all of them are reported, and nothing is sent. A
+    DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     client = _client(settings)
     calls = client.batch()
     shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    wrong = 0
     with contextlib.closing(Progress(shown=shown)) as line:
         for number, data in lines(file, line):
             try:
                 new, options = read_call(data)
                 calls.add(new, **options)
             except ValueError as error:
-                raise MistakeError(f"{file.name}:{number}: {error}") from error
+                line.close()
+                wrong += 1
+                complain(f"{file.name}:{number}: {error}", 2)
+            if wrong:  # nothing is sent: the other lines are only checked
+                calls.clear()
+        if wrong:
+            lines_are = "1 line is" if wrong == 1 else f"{wrong:,} lines are"
+            raise MistakeError(f"{file.name}: {lines_are} invalid; nothing was sent")
         if calls:
             line.show(f"sending {len(calls):,} calls")
         ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
@@ -322,7 +337,7 @@ def keypair() -> None:
 
 
 for _command in (
-    *(run, serve, migrate, policy, schedules, relay, outbox),
-    *(*COMMANDS, complete, *operate.COMMANDS, conformance),
+    *(dev, run, echo, serve, migrate, policy, schedules, relay, outbox),
+    *(*COMMANDS, complete, *operate.COMMANDS, conformance, doctor),
 ):
     commands.add_command(_command)

@@ -18,7 +18,7 @@ from dispatch_grpc.text import quoted, shorten
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms"))
+_DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms", "us"))
 _FIELDS = ("endpoint", "function", "input", "expiration", "version", "delay", "at", "labels")
 _PROGRESS_STEP = 256 * 1024
 
@@ -45,13 +45,18 @@ def json_option(help: str) -> Callable[[_Command], _Command]:
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-log_level_option: Callable[[Any], Any] = click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    metavar="LEVEL",
-    default="info",
-    help="Level of the log on stderr: debug, info, warning or error (default: info).",
-)
+def new_log_level_option(default: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds the option for the level of the log."""
+    return click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        metavar="LEVEL",
+        default=default,
+        help=f"Level of the log on stderr: debug, info, warning or error (default: {default}).",
+    )
+
+
+log_level_option: Callable[[Any], Any] = new_log_level_option("info")
 input_options: Callable[[Any], Any] = add_options(
     click.option("--input", "text", metavar="JSON", help="Input of the function (default: null)."),
     click.option(
@@ -95,12 +100,14 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(_DURATION, text)
     if not text or match is None:
         raise click.BadParameter(
-            f"a duration is required: whole numbers with the units d, h, m, s and ms, in this "
-            f"order, such as 30s, 1h30m or 250ms; got {quoted(text)}"
+            f"a duration is required: whole numbers with the units d, h, m, s, ms and us, in "
+            f"this order, such as 30s, 1h30m or 250ms; got {quoted(text)}"
         )
-    days, hours, minutes, seconds, milliseconds = (int(number or 0) for number in match.groups())
+    days, hours, minutes, seconds, milliseconds, microseconds = (
+        int(number or 0) for number in match.groups()
+    )
     try:
-        return timedelta(days, seconds, 0, milliseconds, minutes, hours)
+        return timedelta(days, seconds, microseconds, milliseconds, minutes, hours)
     except OverflowError as error:
         raise click.BadParameter(f"at most 999999999d is allowed; got {quoted(text)}") from error
 
@@ -275,6 +282,7 @@ class Progress:
         """Remove the line."""
         if self._width:
             click.echo(f"\r{' ' * self._width}\r", nl=False, err=True)
+            self._width = 0
 
 
 def lines(file: BinaryIO, progress: Progress) -> Iterator[tuple[int, bytes]]:

@@ -6,15 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from google.protobuf.any_pb2 import Any as AnyProto
 
-from dispatch_grpc import CallError, CallInfo, CallState, Status, UnmarshalError, unmarshal
+from dispatch_grpc import CallError, CallInfo, CallState, DispatchError, Status
 from dispatch_grpc.calls import mask_url, mask_urls
-from dispatch_grpc.client.call_info import message_to_dict, raw_output
+from dispatch_grpc.client.as_json import error_json, output_json, value_json
 
 if TYPE_CHECKING:
     from dispatch_grpc.schema import Error
@@ -43,11 +42,16 @@ _OPTIONS = {
 
 def complain(text: str, code: int) -> int:
     """Print an error as one line on stderr, without secrets or control characters."""
+    click.echo(f"dispatch-grpc: {one_line(text)}", err=True)
+    return code
+
+
+def one_line(text: str) -> str:
+    """Return a message of the library as a line, with the options of the command line."""
     text = mask_urls(text)
     for argument, option in _OPTIONS.items():
         text = text.replace(argument, option)
-    click.echo(f"dispatch-grpc: {printable(text)}", err=True)
-    return code
+    return printable(text)
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -70,47 +74,18 @@ def printable(text: str) -> str:
 # As JSON
 
 
-def error_json(error: CallError) -> dict[str, Any]:
-    """Return the error and the partial output of a failed call as JSON."""
-    found: dict[str, Any] = {"type": error.type, "message": error.message}
-    if error.traceback:
-        found["traceback"] = error.traceback
-    partial = {} if error.output is None else {"output": _plain(error.output)}
-    return {"status": error.status.name, "error": found, **partial}
-
-
-def output_json(output: AnyProto | None) -> Any:
-    """Return an output as JSON."""
-    if output is None:
-        return None
-    try:
-        return _plain(unmarshal(output))
-    except UnmarshalError:  # its type is unknown here
-        return raw_output(output)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON; nan and inf become strings, as in protobuf's JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes | timedelta):
-        from dispatch_grpc.values.models import to_text
-
-        return to_text(value)
-    if isinstance(value, AnyProto):
-        return raw_output(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    any = AnyProto()
-    any.Pack(value)
-    found = message_to_dict(value)
-    return raw_output(any) if found is None else found
+def failure_json(id: str, error: DispatchError) -> dict[str, Any]:
+    """Return as JSON why there is no output of a call, with the partial output of a failed one."""
+    if not isinstance(error, CallError):  # its outcome is unknown
+        found = {"type": type(error).__name__, "message": str(error)}
+        return {"dispatch_id": id, "status": None, "error": found}
+    partial = {} if error.output is None else {"output": value_json(error.output)}
+    return {
+        "dispatch_id": id,
+        "status": error.status.name,
+        "error": error_json(error),
+        **partial,
+    }
 
 
 def readable(value: Any) -> str:

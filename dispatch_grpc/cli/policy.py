@@ -19,6 +19,7 @@ from dispatch_grpc.cli.input import (
     json_option,
 )
 from dispatch_grpc.cli.output import complain, print_lines
+from dispatch_grpc.client.as_json import duration_text
 from dispatch_grpc.errors import missing_extra
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _with_connection(database: str | None, data_dir: Path, act: Callable[[Any], 
 def _json(one: "Policy") -> str:
     values = asdict(one)
     if one.run_timeout is not None:
-        values["run_timeout"] = one.run_timeout.total_seconds()
+        values["run_timeout"] = duration_text(one.run_timeout)
     return json.dumps({name: value for name, value in values.items() if value not in {None, ""}})
 
 

@@ -1,15 +1,23 @@
-"""The command that serves the functions of an endpoint."""
+"""The commands that serve the functions of an endpoint: run, echo."""
 
 import importlib
 import logging
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
 from dispatch_grpc import ConfigurationError
 from dispatch_grpc.cli.input import MistakeError, log_level_option
+from dispatch_grpc.client.settings import resolve_address
+
+_address_option = click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Address to listen on (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000).",
+)
 
 
 @click.command(
@@ -18,11 +26,7 @@ Example, if app.py contains endpoint = Endpoint("https://example.com"):
   dispatch-grpc run app:endpoint --address 0.0.0.0:8000"""
 )
 @click.argument("target", metavar="MODULE:ENDPOINT")
-@click.option(
-    "--address",
-    metavar="HOST:PORT",
-    help="Address to listen on (default: DISPATCH_ENDPOINT_ADDR, else 127.0.0.1:8000).",
-)
+@_address_option
 @log_level_option
 def run(*, target: str, address: str | None, log_level: str) -> None:
     """Serve the functions of an endpoint until Ctrl-C or SIGTERM.
@@ -32,9 +36,7 @@ def run(*, target: str, address: str | None, log_level: str) -> None:
     """
     from dispatch_grpc.endpoint.endpoint import Endpoint
 
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    _log(log_level)
     endpoint = _load(target)
     if not isinstance(endpoint, Endpoint):
         raise MistakeError(
@@ -42,6 +44,35 @@ def run(*, target: str, address: str | None, log_level: str) -> None:
             f"got {type(endpoint).__name__}"
         )
     endpoint.serve(address)
+
+
+@click.command()
+@_address_option
+@log_level_option
+def echo(*, address: str | None, log_level: str) -> None:
+    """Serve the function 'echo', to try a service.
+
+    The function returns its input. Its endpoint has the URL DISPATCH_ENDPOINT_URL, or else that
+    of the address, and runs until Ctrl-C or SIGTERM.
+    """
+    from dispatch_grpc.endpoint.endpoint import Endpoint
+
+    _log(log_level)
+    host, port = resolve_address(address, os.environ)
+    own = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    endpoint = Endpoint(os.environ.get("DISPATCH_ENDPOINT_URL", "").strip() or own)
+
+    @endpoint.function(name="echo")
+    def returned(value: Any = None) -> Any:
+        return value
+
+    endpoint.serve(address)
+
+
+def _log(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
 
 
 def _load(target: str) -> object:

@@ -75,7 +75,7 @@ _call_options = add_options(
 _connection = add_options(
     connection_options,
     timeout_option,
-    json_option("Print JSON (the message ScheduleInfo)."),
+    json_option("Print JSON."),
 )
 
 

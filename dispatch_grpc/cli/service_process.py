@@ -4,11 +4,13 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -172,12 +174,14 @@ class Signals:
 def announcement(
     settings: "ServiceSettings", url: str, source: str, made_key: str | None
 ) -> list[str]:
-    """Return the lines to print: the URL, the API key, and a command to try them."""
-    file = settings.data_dir / "api-key"
-    if source:
-        key, known = f"API key: from {source}", "…"
+    """Return the lines to print: the URL, the API key, and two commands to try them."""
+    file, known = settings.data_dir / "api-key", ""
+    if source:  # clients read DISPATCH_API_KEY as the service does
+        key = f"API key: from {source}"
+        if source != "DISPATCH_API_KEY":
+            key += "; set DISPATCH_API_KEY to it for clients"
     else:
-        key, known = f"API key: from {file}", f"$(cat {shlex.quote(str(file))})"
+        key, known = f"API key: from {file}", f" DISPATCH_API_KEY={key_command(file)}"
         # Only on a terminal: elsewhere the key would end up in logs.
         if made_key is not None and sys.stdout.isatty():
             key = f"API key (kept in {file}): {made_key}"
@@ -187,12 +191,19 @@ def announcement(
         tried = f"{parts.scheme}://localhost:{parts.port}"
     elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         option = " --allow-plaintext"
+    endpoint = os.environ.get("DISPATCH_ENDPOINT_URL", "").strip() or "http://127.0.0.1:8000"
     return [
         f"URL: {url}",
         key,
-        f"Try it: DISPATCH_API_URL={tried} DISPATCH_API_KEY={known} dispatch-grpc call{option} "
-        f"http://127.0.0.1:8000 greet --input '\"World\"' --wait",
+        "To try it, start an endpoint in another terminal: dispatch-grpc echo",
+        f"and call it from a third: DISPATCH_API_URL={tried}{known} dispatch-grpc call{option} "
+        f"{shlex.quote(endpoint)} echo --input '\"World\"' --wait",
     ]
+
+
+def key_command(file: Path) -> str:
+    """Return the words of a shell for the key in a file, from any folder."""
+    return f"$(cat {shlex.quote(str(file.resolve()))})"
 
 
 def in_format(lines: Sequence[str], format: str) -> Sequence[str]:

@@ -100,7 +100,7 @@ def tree_lines(branches: Sequence[Branch], *, more: bool) -> list[str]:
         word = click.style(
             call.status.name.lower() if is_finished else str(call.state), colour_of(call)
         )
-        time = _took(call, now)
+        time = took(call, now)
         lines.append(f"{indent}{word}  {printable(call.function)}  {time}  {call.dispatch_id}")
         if error := call.error or (None if is_finished else call.last_error):
             text = printable(f"{error.type}: {error.message}")
@@ -110,7 +110,7 @@ def tree_lines(branches: Sequence[Branch], *, more: bool) -> list[str]:
     return lines
 
 
-def _took(call: CallInfo, now: datetime) -> str:
+def took(call: CallInfo, now: datetime) -> str:
     """Format how long a call took, or how long ago it was recorded."""
     if call.creation_time is None:
         return "?"

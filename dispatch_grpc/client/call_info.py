@@ -1,6 +1,5 @@
 """A call as the service sees it: what `get` and `list` return."""
 
-import base64
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dispatch_grpc.calls import mask_url
+from dispatch_grpc.client.as_json import fields_json, output_json
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import CallError
-from dispatch_grpc.schema import load_all, time_of
+from dispatch_grpc.schema import time_of
 
 if TYPE_CHECKING:
-    from google.protobuf.any_pb2 import Any as AnyProto
-    from google.protobuf.message import Message
-
     from dispatch_grpc import schema
 
 
@@ -120,17 +117,15 @@ class CallInfo:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as protobuf's JSON, which `dispatch-grpc get --json` prints.
+        """Return the call as JSON, which `dispatch-grpc get --json` prints.
 
-        An output of an unknown type appears as its bytes, in base64.
+        The keys are the attributes; `output` is added once the call has a result with one. A
+        status is its name, a time ISO 8601. An output of an unknown type appears as its bytes, in
+        base64. For protobuf's JSON, pass `message` to `google.protobuf.json_format`.
         """
-        found = message_to_dict(self.message)
-        if found is None:
-            rest = type(self.message)()
-            rest.CopyFrom(self.message)
-            rest.result.ClearField("output")
-            found = message_to_dict(rest) or {}
-            found.setdefault("result", {})["output"] = raw_output(self.message.result.output)
+        found, result = fields_json(self), self.message.result
+        if result.HasField("output"):
+            found["output"] = output_json(result.output)
         return found
 
     def __repr__(self) -> str:
@@ -157,20 +152,3 @@ def call_error(error: "schema.Error", status: Status, output: Any = None) -> Cal
         traceback=error.traceback.decode(errors="replace"),
         output=output,
     )
-
-
-def message_to_dict(message: "Message") -> dict[str, Any] | None:
-    """Return a message as protobuf's JSON; None if it holds an Any of an unknown type."""
-    from google.protobuf.json_format import Error, MessageToDict
-    from google.protobuf.message import DecodeError
-
-    load_all()
-    try:
-        return MessageToDict(message)
-    except (Error, DecodeError, TypeError, ValueError):
-        return None
-
-
-def raw_output(output: "AnyProto") -> dict[str, str]:
-    """Return an Any of an unknown type as JSON."""
-    return {"@type": output.type_url, "value": base64.b64encode(output.value).decode()}

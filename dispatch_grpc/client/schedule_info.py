@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dispatch_grpc.client.call_info import message_to_dict, raw_output
+from dispatch_grpc.client.as_json import fields_json
 from dispatch_grpc.schema import Call, time_of
 
 if TYPE_CHECKING:
@@ -116,19 +116,12 @@ class ScheduleInfo:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as protobuf's JSON, which `dispatch-grpc schedules get --json` prints.
+        """Return the schedule as JSON, which `dispatch-grpc schedules get --json` prints.
 
-        An input of an unknown type appears as its bytes, in base64.
+        The keys are the attributes; durations are written like "1h30m", and `call` like a line of
+        `dispatch-grpc batch`. An input of an unknown type appears as its bytes, in base64.
         """
-        found = message_to_dict(self.message)
-        if found is None:
-            rest = type(self.message)()
-            rest.CopyFrom(self.message)
-            rest.schedule.call.ClearField("input")
-            found = message_to_dict(rest) or {}
-            input = raw_output(self.message.schedule.call.input)
-            found["schedule"].setdefault("call", {})["input"] = input
-        return found
+        return fields_json(self)
 
     def __repr__(self) -> str:
         ticks = repr(self.cron) if self.cron is not None else f"every {self.every}"

@@ -111,6 +111,14 @@ def _schedule_in(client: ClientSettings, response: Any) -> ScheduleInfo:
     return ScheduleInfo.of(response.schedule)
 
 
+def _id_in(client: ClientSettings, response: Any) -> str:
+    if not response.dispatch_id:
+        raise ProtocolError(
+            f"the answer of {client.target.url} has no id: check the API URL", code=Code.INTERNAL
+        )
+    return str(response.dispatch_id)
+
+
 class _Listing:
     """A list of schedules: the requests for its pages, and the schedules in them."""
 
@@ -374,7 +382,7 @@ class Schedules(_Schedules[ScheduleInfo, list[ScheduleInfo], str, None]):
         return listing.schedules
 
     def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
-        return str(self._send("TriggerSchedule", request, timeout).dispatch_id)
+        return _id_in(self._client, self._send("TriggerSchedule", request, timeout))
 
     def _delete(self, request: DeleteScheduleRequest, timeout: Timeout) -> None:
         self._send("DeleteSchedule", request, timeout)
@@ -404,7 +412,7 @@ class AsyncSchedules(
         return listing.schedules
 
     async def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
-        return str((await self._send("TriggerSchedule", request, timeout)).dispatch_id)
+        return _id_in(self._client, await self._send("TriggerSchedule", request, timeout))
 
     async def _delete(self, request: DeleteScheduleRequest, timeout: Timeout) -> None:
         await self._send("DeleteSchedule", request, timeout)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -281,7 +281,7 @@ def test_calls_and_settings_that_are_not_acceptable(
         ("5m", timedelta(minutes=5)),
         ("250ms", timedelta(milliseconds=250)),
         ("2d", timedelta(days=2)),
-        ("1d2h3m4s5ms", timedelta(1, 4, 0, 5, 3, 2)),
+        ("1d2h3m4s5ms6us", timedelta(1, 4, 6, 5, 3, 2)),
     ],
 )
 def test_durations(command, text, duration, dispatch_recorder: CallRecorder):
@@ -296,7 +296,7 @@ def test_durations(command, text, duration, dispatch_recorder: CallRecorder):
 @pytest.mark.parametrize("option", ["--expiration", "--timeout"])
 def test_durations_that_are_none(command, option, text, dispatch_recorder: CallRecorder):
     done = command("call", URL, "f", option, text)
-    says(done, 2, f"'{option}'", "units d, h, m, s and ms", "30s, 1h30m or 250ms; got '")
+    says(done, 2, f"'{option}'", "units d, h, m, s, ms and us", "30s, 1h30m or 250ms; got '")
     assert not dispatch_recorder.requests
 
 
@@ -458,7 +458,8 @@ def test_a_batch_from_stdin(shell, dispatch_recorder: CallRecorder):
     done = shell("batch", "-", stdin=f"{line('a')}\n{line('b')}\n".encode())
     assert done.code == 0
     assert [call.function for call in dispatch_recorder.calls] == ["a", "b"]
-    says(shell("batch", "-", stdin=f"{line('a')}\n[]".encode()), 2, "<stdin>:2: an object is ")
+    done = shell("batch", "-", stdin=f"{line('a')}\n[]".encode())
+    refuses(done, "<stdin>", (2, "an object is required, {…}; got a list"))
     assert len(dispatch_recorder.requests) == 1
 
 
@@ -504,13 +505,41 @@ def test_a_batch_without_calls(command, batch_file, text, dispatch_recorder: Cal
 )
 def test_a_line_that_is_no_call(command, batch_file, bad, problem, dispatch_recorder: CallRecorder):
     name = batch_file(f"{line('a')}\n\n{bad}\n{line('b')}\n")
-    says(command("batch", name, "--no-progress"), 2, f"dispatch-grpc: calls.jsonl:3: {problem}")
+    refuses(command("batch", name, "--no-progress"), name, (3, problem))
     assert not dispatch_recorder.requests
+
+
+def refuses(done: Done, file: str, *problems: tuple[int, str]) -> None:
+    """Assert that a batch was refused, with a line on stderr for each line that is invalid."""
+    assert (done.code, done.out) == (2, ""), done
+    *found, summary = done.err.splitlines()
+    for text, (number, problem) in zip(found, problems, strict=True):
+        assert text.startswith(f"dispatch-grpc: {file}:{number}: {problem}")
+    lines_are = "1 line is" if len(problems) == 1 else f"{len(problems):,} lines are"
+    assert summary == f"dispatch-grpc: {file}: {lines_are} invalid; nothing was sent"
+
+
+def test_all_lines_that_are_no_calls_are_reported(
+    command, batch_file, dispatch_recorder: CallRecorder
+):
+    both = line("f", at="2030-01-01", delay="1s")
+    lines = ["[", line("a"), "", both, line("b"), line("f g"), line("f", labels=[]), line("c")]
+    done = command("batch", batch_file("\n".join(lines)))
+    wanted = [
+        (1, "not valid JSON"),
+        (4, "delay and at cannot be used together"),
+        (6, "function: a name that matches"),
+        (7, "labels: a mapping of str to str is required"),
+    ]
+    refuses(done, "calls.jsonl", *wanted)
+    assert not dispatch_recorder.requests
+    done = command("batch", batch_file("[\n" * 1_500))
+    assert done.err.splitlines()[-1].endswith(": 1,500 lines are invalid; nothing was sent")
 
 
 def test_a_line_that_is_not_utf8(command, batch_file, dispatch_recorder: CallRecorder):
     name = batch_file(f'{line("a")}\n"é"', encoding="latin-1")
-    says(command("batch", name), 2, "calls.jsonl:2: not UTF-8: invalid continuation byte at byte 2")
+    refuses(command("batch", name), name, (2, "not UTF-8: invalid continuation byte at byte 2"))
     assert not dispatch_recorder.requests
 
 
@@ -834,11 +863,38 @@ def test_help(command, monkeypatch, path, one: click.Command):
     assert (done.code, done.err) == (0, "")
     assert all(len(text) <= 80 for text in done.out.splitlines())
     assert "\b" not in done.out
-    assert "..." not in re.sub(r"\[ARGS\]\.\.\.|ID\.\.\.", "", done.out)  # no summary is cut short
+    assert "..." not in re.sub(
+        r"(\[ARGS\]|ID|COMMAND)\.\.\.", "", done.out
+    )  # no summary is cut short
     for option in one.params:
         if isinstance(option, click.Option):
             assert option.help, option.name
     assert command(*path, "-h") == done
+
+
+def every_command(group: click.Group = commands, *path: str) -> Iterator[str]:
+    """The paths of the commands below a group."""
+    for name, one in group.commands.items():
+        if isinstance(one, click.Group):
+            yield from every_command(one, *path, name)
+        else:
+            yield " ".join([*path, name])
+
+
+# They serve, or use a database or an endpoint.
+WITHOUT_A_SERVICE = {"dev", "run", "echo", "serve", "migrate", "keypair", "conformance"}
+WITHOUT_A_SERVICE |= {"outbox list", "outbox sql", "outbox alembic", "outbox django"}
+WITHOUT_A_SERVICE |= {"policy list", "policy set", "policy unset", "policy apply"}
+
+
+@pytest.mark.parametrize("path", list(every_command()))
+def test_every_command_that_uses_a_service_has_the_options_of_a_connection(path: str):
+    one: Any = commands
+    for name in path.split():
+        one = one.commands[name]
+    options = {name for option in one.params for name in option.opts}
+    wanted = {"--api-key", "--api-url", "--protocol", "--cacert", "--cert", "--key"}
+    assert path in WITHOUT_A_SERVICE or options >= wanted
 
 
 def test_help_says_what_a_stranger_must_know(command):
@@ -847,6 +903,32 @@ def test_help_says_what_a_stranger_must_know(command):
     shown = " ".join(command("--help").out.split())
     for code in (0, 1, 2, 130, 141):
         assert f" {code} " in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no bash")
+def test_the_completion_of_the_shell(environment, tmp_path: Path):
+    """The line of the help, in a bash; then what bash asks when one presses the tab key."""
+    (line,) = re.findall(r"eval .*", click.unstyle(commands.get_help(click.Context(commands))))
+    bin = str(Path(sys.executable).parent)
+    environment["PATH"] = os.pathsep.join([bin, environment["PATH"]])
+    words = (
+        "COMPREPLY=(); COMP_WORDS=(dispatch-grpc {}); COMP_CWORD={}\n"
+        "_dispatch_grpc_completion dispatch-grpc\n"
+        'echo "${{COMPREPLY[*]}}"\n'
+    )
+    script = f"set -e\n{line}\ncomplete -p dispatch-grpc\n"
+    script += words.format("re", 1) + words.format("schedules t", 2) + words.format("list --sta", 2)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    _, *found = done.stdout.splitlines()
+    assert found == ["relay rerun resume", "trigger", "--state --status"]
 
 
 def test_help_brings_only_what_it_needs(environment):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import stat
@@ -55,6 +54,7 @@ from dispatch_grpc.signature import new_key_pair
 from dispatch_grpc.testing import serve_app
 from tests.cli.test_cli import Done, says
 from tests.conftest import RunningService
+from tests.hostile import unused_port
 from tests.nested import host_nested
 from tests.waiting import until
 
@@ -75,11 +75,12 @@ def variables(**added: str) -> dict[str, str]:
     return {**kept, **added}
 
 
-def run(*arguments: str, **added: str) -> Done:
+def run(*arguments: str, stdin: str = "", **added: str) -> Done:
     """Run a command to its end, in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=variables(**added),
+        input=stdin.encode(),
         capture_output=True,
         timeout=SECONDS,
     )
@@ -112,7 +113,7 @@ class Serving:
     def read(self, *, keep: bool = True) -> "Serving":
         """Read what it prints once it has started; `keep` says whether a key is kept."""
         assert self.process.stdout
-        self.lines = [self.process.stdout.readline() for _ in range(3)]
+        self.lines = [self.process.stdout.readline() for _ in range(4)]
         assert all(self.lines), self.err
         self.url = self.lines[0].removeprefix("URL: ").strip()
         self.key = (self.data / "api-key").read_text().strip() if keep else ""
@@ -191,7 +192,7 @@ OUTPUTS: dict[str, tuple[Any, Any]] = {
     "unknown": (UNKNOWN, {"@type": "type.googleapis.com/un.known", "value": "AQI="}),
     "message": (
         CallInfo(dispatch_id="x", creation_time=Timestamp(seconds=1)),
-        {"dispatchId": "x", "creationTime": "1970-01-01T00:00:01Z"},
+        {"dispatch_id": "x", "creation_time": "1970-01-01T00:00:01Z"},
     ),
     "message_with_unknown": (
         # A message whose JSON cannot be known.
@@ -275,8 +276,8 @@ def test_what_it_prints(serving: Serving, hosted: str):
     assert serving.key not in "".join(serving.lines) + serving.err
     assert len(serving.key) >= 40
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    tried = serving.lines[2].removeprefix("Try it: ")
-    assert f"DISPATCH_API_URL={serving.url} DISPATCH_API_KEY=$(cat {file}) " in tried
+    tried = serving.lines[3].removeprefix("and call it from a third: ")
+    assert tried.startswith(f"DISPATCH_API_URL={serving.url} DISPATCH_API_KEY=$(cat {file}) ")
     assert serving.key not in tried
     assert serving.key not in serving.err
     # Nothing of the libraries': no warning, no tale of the embedded database.
@@ -284,14 +285,38 @@ def test_what_it_prints(serving: Serving, hosted: str):
     assert all(" INFO dispatch_grpc.service: " in line for line in lines), serving.err
 
 
-def test_the_line_to_try_works(serving: Serving, hosted: str):
-    line = serving.lines[2].removeprefix("Try it: ")
-    line = line.replace("http://127.0.0.1:8000", hosted)
-    line = line.replace("dispatch-grpc", shlex.join(COMMAND))
-    done = subprocess.run(
-        ["sh", "-c", line], env=variables(), capture_output=True, text=True, timeout=SECONDS
+def test_the_lines_to_try_work_as_they_stand(folder: Path, tmp_path: Path):
+    """Copied literally, each into a terminal of its own, in other folders."""
+    address = f"127.0.0.1:{unused_port()}"
+    environment = variables(
+        DISPATCH_ENDPOINT_ADDR=address,
+        DISPATCH_ENDPOINT_URL=f"http://{address}",
+        PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     )
-    assert (done.returncode, done.stdout) == (0, '"Hello, World!"\n'), done
+    with serve(folder, DISPATCH_ENDPOINT_URL=f"http://{address}") as serving:
+        endpoint, call = (line.partition(": ")[2] for line in serving.lines[2:])
+        terminal: dict[str, Any] = {"env": environment, "cwd": tmp_path, "text": True}
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {endpoint}"], stderr=subprocess.PIPE, **terminal
+        ) as process:
+            done = subprocess.run(
+                ["sh", "-c", call], capture_output=True, timeout=SECONDS, **terminal
+            )
+            process.terminate()
+            _, err = process.communicate(timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (0, '"World"\n'), (done, err)
+    assert process.returncode == 0
+    assert f"serving 1 functions at http://{address} (echo)" in err
+
+
+def test_the_endpoint_to_try_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DISPATCH_ENDPOINT_URL", raising=False)
+    lines = service_process.announcement(ServiceSettings(), "http://127.0.0.1:1", "", None)
+    assert " dispatch-grpc call http://127.0.0.1:8000 echo " in lines[3]
+    key = Path(".dispatch/api-key").resolve()
+    assert f" DISPATCH_API_KEY=$(cat {key}) " in lines[3]
+    lines = service_process.announcement(ServiceSettings(), "http://x", "keys.txt", None)
+    assert lines[1] == "API key: from keys.txt; set DISPATCH_API_KEY to it for clients"
 
 
 # Calls
@@ -346,7 +371,13 @@ def test_a_call_that_does_not_finish_in_time(serving: Serving, hosted: str):
     assert complaint.endswith("[DEADLINE_EXCEEDED]")
     assert "idempotency" not in complaint
     done = serving("wait", id, "--timeout", "200ms", "--json")
-    says(done, 1, f"the call {id} did not finish within 0.2 s: its first attempt is running")
+    (complaint,) = done.err.splitlines()
+    problem = f"the call {id} did not finish within 0.2 s: its first attempt is running"
+    assert complaint.startswith(f"dispatch-grpc: {problem}")
+    found = json.loads(done.out)
+    assert (done.code, found["dispatch_id"], found["status"]) == (1, id, None)
+    assert found["error"]["type"] == "DeadlineExceededError"
+    assert found["error"]["message"].startswith(problem)
     assert serving("cancel", id) == (0, "cancelled 1 call\n", "")
     says(serving("wait", id), 1, "the call failed: CancelledError: the call was cancelled [PERM")
     says(serving("cancel", id), 1, f"the call {id} has finished already [FAILED_PRECONDITION]")
@@ -372,6 +403,37 @@ def test_waiting_for_several(serving: Serving, hosted: str):
     assert [one["status"] for one in found] == ["OK", "INVALID_ARGUMENT", "OK"]
     assert done.code == 1
     assert serving("wait", ids[0], ids[2]).code == 0
+    done = serving("wait", missing, ids[0], "--json")
+    unknown, slept = map(json.loads, done.out.splitlines())
+    assert (done.code, slept["output"]) == (1, "slept")
+    assert (unknown["dispatch_id"], unknown["status"]) == (missing, None)
+    assert unknown["error"]["type"] == "NotFoundError"
+
+
+def test_waiting_for_the_calls_of_a_batch(serving: Serving, hosted: str, tmp_path: Path):
+    """More ids than are waited for at once come from stdin, as either form of `batch` prints."""
+    calls = [{"endpoint": hosted, "function": "greet", "input": str(n)} for n in range(150)]
+    file = tmp_path / "calls.jsonl"
+    file.write_text("\n".join(map(json.dumps, calls)))
+    for options in ((), ("--json",)):
+        ids = serving("batch", str(file), *options).out
+        done = serving("wait", "-", *options, stdin=ids)
+        assert (done.code, done.err) == (0, "")
+        found = [json.loads(line) for line in done.out.splitlines()]
+        outputs = [one["output"] for one in found] if options else found
+        assert outputs == [f"Hello, {n}!" for n in range(150)]
+    says(serving("wait", "-", stdin="\n"), 2, "<stdin>: there are no ids")
+    says(serving("wait", "-", stdin='{"id": 1}'), 2, "<stdin>:1: an id or {", "is required; got")
+
+
+def test_a_wait_for_several_says_how_many_are_left(serving: Serving, hosted: str):
+    ids = [serving.dispatch(hosted, "slow", "--input", str(seconds)) for seconds in (0, 60, 60)]
+    done = serving("wait", *ids, "--timeout", "5s")
+    assert (done.code, done.out) == (1, '"slept"\n')
+    reports = [line for line in done.err.splitlines() if "waiting for" in line]
+    assert reports == ["dispatch-grpc: waiting for 2 of 3 calls"]
+    for id in ids[1:]:
+        serving("cancel", id)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -385,11 +447,8 @@ def test_outputs(serving: Serving, hosted: str, name: str):
     id = done.err.removeprefix("dispatch id: ").strip()
     assert json.loads(serving("wait", id, "--json").out)["output"] == OUTPUTS[name][1]
     found = json.loads(serving("get", id, "--json").out)
-    assert found["dispatchId"] == id
-    assert found["state"] == "CALL_STATE_FINISHED"
-    if name == "unknown":
-        assert found["result"]["output"] == OUTPUTS[name][1]
-        assert found["result"]["dispatchId"] == id
+    assert (found["dispatch_id"], found["state"], found["status"]) == (id, "finished", "OK")
+    assert found["output"] == OUTPUTS[name][1]
     shown = serving("get", id).out
     assert json.loads(shown.split("\noutput")[1].splitlines()[0]) == OUTPUTS[name][1]
 
@@ -464,7 +523,7 @@ def test_calls_that_begin_later_and_have_labels(serving: Serving, tmp_path: Path
     ids = serving("batch", str(tmp_path / "calls")).out.split()
     assert len(ids) == 2
     found = serving("list", "--label", "a=b", "--label", "c=", "--json").out.splitlines()
-    starts = {one["dispatchId"]: one.get("startTime") for one in map(json.loads, found)}
+    starts = {one["dispatch_id"]: one["start_time"] for one in map(json.loads, found)}
     assert starts.keys() == set(ids)
     assert starts[ids[0]] is None
     assert datetime.fromisoformat(starts[ids[1]]) == datetime.fromisoformat(at)
@@ -491,7 +550,7 @@ def test_get_of_a_workflow(serving: Serving, hosted: str, monkeypatch: pytest.Mo
     for line, pattern in zip(tree, wanted, strict=True):
         assert re.fullmatch(pattern, line), line
     assert "calls that it made" not in serving("get", tree[1].split()[-1]).out
-    assert json.loads(serving("get", "--json", id).out)["dispatchId"] == id
+    assert json.loads(serving("get", "--json", id).out)["dispatch_id"] == id
 
     async def bounded() -> tuple[list[cli_tree.Branch], bool]:
         async with AsyncClient(serving.key, api_url=serving.url, env={}) as client:
@@ -553,7 +612,7 @@ def test_ctrl_c_while_waiting(serving: Serving, hosted: str):
 
 def ids_of(done: Done) -> list[str]:
     assert done.code == 0, done
-    return [json.loads(line)["dispatchId"] for line in done.out.splitlines()]
+    return [json.loads(line)["dispatch_id"] for line in done.out.splitlines()]
 
 
 def test_filters(serving: Serving, hosted: str):
@@ -730,14 +789,15 @@ def test_what_a_later_version_of_the_schema_has():
     assert (found.state, found.status) == ("unknown", Status.PERMANENT_ERROR)
     assert " unknown " in click.unstyle(cli_output.table([found])[1])
     assert re.search("status +PERMANENT", click.unstyle("\n".join(cli_output.details(found))))
-    assert (found.to_dict()["state"], found.to_dict()["status"]) == (99, 98)
+    assert found.to_dict()["state"] == "unknown"
+    assert found.to_dict()["status"] == "PERMANENT_ERROR"
 
 
 def test_colours_on_a_terminal_only(serving: Serving, hosted: str):
     id = serving.dispatch(hosted, "greet", "--input", '"A"')
     serving("wait", id)
-    assert "\x1b" not in serving("list").out + serving("get", id).out
-    for arguments in (["list"], ["get", id]):
+    assert "\x1b" not in serving("list").out + serving("get", id).out + serving("doctor").out
+    for arguments in (["list"], ["get", id], ["doctor"]):
         for added, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)):
             ours, theirs = os.openpty()
             env = variables(
@@ -912,8 +972,8 @@ def test_where_keys_come_from(tmp_path: Path):
 @pytest.mark.parametrize(
     ("url", "line"),
     [
-        ("http://0.0.0.0:1", "DISPATCH_API_URL=http://localhost:1 DISPATCH_API_KEY=… "),
-        ("http://[::]:1", "DISPATCH_API_URL=http://localhost:1 DISPATCH_API_KEY=… "),
+        ("http://0.0.0.0:1", "DISPATCH_API_URL=http://localhost:1 dispatch-grpc call "),
+        ("http://[::]:1", "DISPATCH_API_URL=http://localhost:1 dispatch-grpc call "),
         ("https://0.0.0.0:1", "DISPATCH_API_URL=https://localhost:1 "),
         ("http://[::1]:1", " dispatch-grpc call http:"),
         ("http://192.0.2.1:1", " dispatch-grpc call --allow-plaintext http:"),
@@ -923,7 +983,7 @@ def test_where_keys_come_from(tmp_path: Path):
 def test_the_line_to_try_for_other_addresses(url, line):
     lines = service_process.announcement(ServiceSettings(), url, "DISPATCH_API_KEY", "sk-secret")
     assert lines[:2] == [f"URL: {url}", "API key: from DISPATCH_API_KEY"]
-    assert line in lines[2]
+    assert line in lines[3]
     assert "secret" not in "".join(lines)
 
 
@@ -984,7 +1044,8 @@ def test_a_service_that_is_stopped_and_started_again(folder: Path, hosted: str):
     (folder / "keys").write_text("sk-a\nsk-b\n")
     options = ["--api-key", KEY, "--api-key-file", str(folder / "keys")]
     with serve(folder, *options, DISPATCH_API_KEY="sk-env") as third:
-        assert third.lines[1] == f"API key: from --api-key and {folder / 'keys'}\n"
+        source = f"--api-key and {folder / 'keys'}"
+        assert third.lines[1] == f"API key: from {source}; set DISPATCH_API_KEY to it for clients\n"
         for one in (KEY, "sk-a", "sk-b"):
             assert third("wait", id, DISPATCH_API_KEY=one).code == 0
         for one in (key, "sk-env", "sk-c"):
@@ -1102,7 +1163,7 @@ def test_tls(folder: Path, hosted: str):
     with serve(folder, "--host", "0.0.0.0", *options) as serving:
         assert re.fullmatch("https://0.0.0.0:[0-9]+", serving.url)
         port = serving.url.rpartition(":")[2]
-        assert f"DISPATCH_API_URL=https://localhost:{port} " in serving.lines[2]
+        assert f"DISPATCH_API_URL=https://localhost:{port} " in serving.lines[3]
         serving.url = f"https://127.0.0.1:{port}"
         call = ["call", hosted, "greet", "--input", '"Ada"', "--wait"]
         trusting = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(folder / "ca")}
@@ -1130,7 +1191,7 @@ def test_plaintext_when_allowed(folder: Path):
         port = serving.url.rpartition(":")[2]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
             assert answer.read() == b"ok\n"
-        assert f"DISPATCH_API_URL=http://localhost:{port} " in serving.lines[2]
+        assert f"DISPATCH_API_URL=http://localhost:{port} " in serving.lines[3]
 
 
 def test_signed_requests_and_bounds(folder: Path):
@@ -1156,7 +1217,7 @@ def test_signed_requests_and_bounds(folder: Path):
             id = serving.dispatch(*call[1:], '"Ada"', *more)
             found = json.loads(serving("get", id, "--json").out)
             created, expires = (
-                datetime.fromisoformat(found[name]) for name in ("creationTime", "expirationTime")
+                datetime.fromisoformat(found[name]) for name in ("creation_time", "expiration_time")
             )
             assert expires - created == timedelta(hours=hours)
         done = serving("call", "http://169.254.169.254", "f")

@@ -126,7 +126,7 @@ def test_a_key_that_was_made_is_shown_on_a_terminal_only(folder: Path):
     ) as process:
         os.close(terminal)
         shown = b""
-        while b"Try it" not in shown:
+        while b"call it" not in shown:
             shown += os.read(screen, 4096)
         process.terminate()
         process.wait(60)

@@ -59,7 +59,7 @@ def test_calls_are_rerun_by_their_ids(command: Command, client: Client, dead: li
 
 def test_dead_letters_are_listed(command: Command, dead: list[str]):
     done = command("list", "--dead", "--json")
-    assert [json.loads(line)["dispatchId"] for line in done.out.splitlines()] == dead[::-1]
+    assert [json.loads(line)["dispatch_id"] for line in done.out.splitlines()] == dead[::-1]
 
 
 def test_calls_are_rerun_by_a_filter(command: Command, client: Client, dead: list[str]):

@@ -59,10 +59,9 @@ def test_the_life_of_a_schedule(run: Run):
     assert done.out.count("\nnext ") == 5
 
     done = run("update", "nightly", "--every", "90s", "--start", "2026-01-01T00:00:05Z", "--json")
-    found = json.loads(done.out)["schedule"]
-    assert (found["every"], found["startTime"]) == ("90s", "2026-01-01T00:00:05Z")
-    assert found["call"]["input"]["value"] == {"a": 1}
-    assert found["call"]["expiration"] == "300s"
+    found = json.loads(done.out)
+    assert (found["every"], found["start"]) == ("1m30s", "2026-01-01T00:00:05+00:00")
+    assert (found["call"]["input"], found["call"]["expiration"]) == ({"a": 1}, "5m")
     done = run("update", "nightly", "--endpoint", URL, "--function", "other", "--overlap", "allow")
     shown = fields(done.out)
     assert (shown["function"], shown["overlap"], shown["when"]) == ("other", "allow", "every 90 s")

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from dispatch.calls.v1.schedules_connect import ScheduleServiceASGIApplication
 from dispatch.calls.v1.schedules_pb2 import ScheduleInfo as ScheduleInfoMessage
+from dispatch.calls.v1.schedules_pb2 import TriggerScheduleResponse
 
 from dispatch_grpc import (
     AlreadyExistsError,
@@ -20,6 +22,7 @@ from dispatch_grpc import (
     InvalidCallError,
     NotFoundError,
     Overlap,
+    ProtocolError,
     ResourceExhaustedError,
     RPCError,
     ScheduleInfo,
@@ -254,6 +257,18 @@ def test_what_the_service_refuses(client: Client, options: dict[str, Any], probl
     if "time_zone" not in options or "cron" in options:
         with pytest.raises(InvalidArgumentError, match=problem):
             client.schedules.update("s", **options)
+
+
+def test_a_trigger_that_is_answered_without_an_id(driver: Driver):
+    class Foreign:
+        async def trigger_schedule(self, request: Any, ctx: Any) -> TriggerScheduleResponse:
+            return TriggerScheduleResponse()
+
+    service: Any = Foreign()
+    with serve_app(ScheduleServiceASGIApplication(service, compressions=None)) as server:
+        client = driver.client(server.url)
+        with pytest.raises(ProtocolError, match=r"has no id: check the API URL"):
+            driver.run(lambda: client.schedules.trigger("s"))
 
 
 @pytest.mark.parametrize("name", ["with space", "ä", "x" * 201, "a\nb", "a\0b"])

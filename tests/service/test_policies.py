@@ -102,8 +102,8 @@ def test_the_commands(tmp_path: Path):
         lines = policy(data, "list", "--json").out.splitlines()
         found: list[Any] = [json.loads(line) for line in lines]
         assert found == [
-            {"run_timeout": 1200.0},
-            {"host": "https://example.com:8443", "run_timeout": 90.0},
+            {"run_timeout": "20m"},
+            {"host": "https://example.com:8443", "run_timeout": "1m30s"},
         ]
         assert policy(data, "unset", *host).out == "no policy is left for it\n"
         assert policy(data, "list").out == "everything: run timeout 1200s\n"
