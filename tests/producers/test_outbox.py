@@ -341,6 +341,15 @@ def test_a_relay_goes_on_after_an_outage_of_the_database_and_of_the_service(
     assert "the relay of dispatch_outbox works again" in caplog.text
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_nothing_is_kept(table: str, capsys: pytest.CaptureFixture[str], options: list[str]):
+    add(table, CALL)
+    assert main(["outbox", "list", "--database", table, *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "dispatch-grpc: dispatch_outbox has no rows with an error\n"
+
+
 def test_a_missing_table_is_named(
     application: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
