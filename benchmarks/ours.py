@@ -9,7 +9,16 @@ from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 
 from benchmarks import activation, workload
-from benchmarks.workload import ENDPOINT, FUNCTION, INPUTS, KEY, Measurement, concurrently, timed
+from benchmarks.workload import (
+    ENDPOINT,
+    FUNCTION,
+    INPUTS,
+    KEY,
+    Measurement,
+    concurrently,
+    one_by_one,
+    timed,
+)
 from dispatch_grpc import AsyncClient, Client, marshal, new_call, unmarshal
 
 # The raw stubs are given for nothing what the client makes for each dispatch: the metadata,
@@ -55,6 +64,8 @@ def main(grpc_port: str, http_port: str) -> None:
         aio_stub = DispatchServiceStub(aio_channel)
         aio_client = AsyncClient(KEY, api_url=grpc_url, protocol="grpc")
         aio_connect = AsyncClient(KEY, api_url=http_url, protocol="connect")
+        together = AsyncClient(KEY, api_url=grpc_url, protocol="grpc", coalesce=True)
+        connect_together = AsyncClient(KEY, api_url=http_url, protocol="connect", coalesce=True)
 
         async def dispatch_aio_raw() -> str:
             request = DispatchRequest(calls=[call])
@@ -68,6 +79,10 @@ def main(grpc_port: str, http_port: str) -> None:
             "async raw": concurrently(runner, dispatch_aio_raw),
             "async": concurrently(runner, lambda: aio_client.dispatch(call)),
             "async connect": concurrently(runner, lambda: aio_connect.dispatch(call)),
+            "coalesced": concurrently(runner, lambda: together.dispatch(call)),
+            "coalesced connect": concurrently(runner, lambda: connect_together.dispatch(call)),
+            "async alone": one_by_one(runner, lambda: aio_client.dispatch(call)),
+            "coalesced alone": one_by_one(runner, lambda: together.dispatch(call)),
             "batch of values": timed(batch_of_values, per=len(INPUTS)),
             "batch of calls": timed(batch_of_calls, per=len(INPUTS)),
             **workload.conversions(marshal, unmarshal),
@@ -75,8 +90,8 @@ def main(grpc_port: str, http_port: str) -> None:
         }
         libraries = ["dispatch-grpc", "grpcio", "protobuf", "urllib3", "aiohttp", "uvicorn"]
         workload.obey(measurements, libraries)
-        runner.run(aio_client.close())
-        runner.run(aio_connect.close())
+        for one in (aio_client, aio_connect, together, connect_together):
+            runner.run(one.close())
         runner.run(aio_channel.close())
 
 

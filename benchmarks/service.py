@@ -3,7 +3,8 @@
 It takes about four minutes. With the argument `memory` it has 100,000 calls run instead, and
 tells the memory that the service's process has; with `neighbours`, how long single calls take
 beside endpoints that are dead or hang; with `profile`, it writes a flame graph of the service; with
-`singles` and `workflows`, it prints only the rows about single calls and workflows.
+`dispatches`, `singles` and `workflows`, it prints only the rows about single dispatches, single
+calls to completion, and workflows.
 
 There is one PostgreSQL, the embedded one, with a database for each system. Sides are measured in
 turns, as by `benchmarks`, and a ratio is the median of the rounds' ratios.
@@ -34,6 +35,7 @@ import uvloop
 from benchmarks import activation
 from benchmarks.__main__ import ROOT, Child, cpu, show, started
 from benchmarks.service_accepts import CONNECTIONS, Accepts
+from benchmarks.service_dispatches import TASKS, Dispatches
 from benchmarks.service_neighbours import (
     CALLS as NEIGHBOURS_CALLS,
 )
@@ -75,7 +77,7 @@ class Postgres:
         self._embedded = Embedded(folder)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._runner.run(self._embedded.open())
-        for name in ("ours", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
+        for name in ("ours", "grouped", "single", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
         self._runner.run(self._connection.execute("CREATE TABLE calls (id uuid, input bytea)"))
@@ -344,6 +346,7 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
         )
     report_accepts(server)
     report_singles(load)
+    report_dispatches(server, start)
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
@@ -466,6 +469,36 @@ def report_accepts(server: Postgres) -> None:
     theirs.close()
 
 
+def report_dispatches(server: Postgres, start: Callable[..., Child]) -> None:
+    """Print the rows about single dispatches. What they are compared with was the code before."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, ExitStack() as stack:
+
+        def side(database: str, *how: str, coalesce: Sequence[bool]) -> list[Dispatches]:
+            url = start(sys.executable, "service_ours", server.url(database), KEY, *how).hello[
+                "url"
+            ]
+            found = [
+                Dispatches(runner, url, KEY, server.url(database), coalesce=one) for one in coalesce
+            ]
+            for one in found:
+                stack.callback(one.close)
+            return found
+
+        together, each = side("grouped", coalesce=(True, False))
+        (before,) = side("single", "ungrouped", coalesce=(False,))
+        clients = {"together": together, "each": each, "before": before}
+        samples = measure(11, {name: one.at_once for name, one in clients.items()})
+        title = f"{TASKS} single dispatches at once, {{}} / a request and a transaction each"
+        for name, what, target in (("together", "coalesced", 3), ("each", "a request each", 1)):
+            times = samples[name], samples["before"]
+            row(title.format(what), *times, target, rate, at_most=False)
+        samples = measure(15, {name: one.alone for name, one in clients.items()})
+        title = "one dispatch alone, p50{} / a request and a transaction each"
+        for name, what in (("together", ", coalesced"), ("each", "")):
+            times = samples[name], samples["before"]
+            row(title.format(what), *times, 1.05, milliseconds, at_most=True)
+
+
 def neighbours(server: Postgres, start: Callable[..., Child]) -> None:
     """Measure single calls beside endpoints that are dead or hang; each beside an idle service."""
     port = start(sys.executable, "service_endpoint").hello
@@ -558,6 +591,7 @@ def profile(server: Postgres, start: Callable[..., Child]) -> None:
 
 def main() -> None:
     others = {
+        "dispatches": report_dispatches,
         "memory": memory,
         "neighbours": neighbours,
         "profile": profile,

@@ -101,6 +101,20 @@ def concurrently(runner: asyncio.Runner, operation: Callable[[], Awaitable[objec
     return lambda loops: runner.run(together(loops))
 
 
+def one_by_one(runner: asyncio.Runner, operation: Callable[[], Awaitable[object]]) -> Measurement:
+    """Time each operation by itself, of one task."""
+
+    async def measure(loops: int) -> list[float]:
+        samples = []
+        for _ in range(loops):
+            start = perf_counter()
+            await operation()
+            samples.append(perf_counter() - start)
+        return samples
+
+    return lambda loops: runner.run(measure(loops))
+
+
 def conversions(
     marshal: Callable[[Any], Any], unmarshal: Callable[[Any], Any]
 ) -> dict[str, Measurement]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CallInfo,
         CallState,
         Client,
+        Coalesce,
         DispatchID,
         Firing,
         Overlap,
@@ -73,6 +74,7 @@ __all__ = [
     "CertificateError",
     "Client",
     "ClientStateError",
+    "Coalesce",
     "Code",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -111,7 +113,7 @@ __all__ = [
 # Which room each name comes from; all others are errors.
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
-    **dict.fromkeys(("CallInfo", "CallState"), "client"),
+    **dict.fromkeys(("CallInfo", "CallState", "Coalesce"), "client"),
     **dict.fromkeys(("Firing", "Overlap", "ScheduleInfo"), "client"),
     **dict.fromkeys(("Endpoint", "Function", "Pending", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),

@@ -22,6 +22,7 @@ from dispatch_grpc import (
     CallError,
     CallInfo,
     Client,
+    Coalesce,
     Code,
     DispatchID,
     Endpoint,
@@ -84,7 +85,8 @@ def sync(channel: grpc.Channel) -> None:
 
 
 async def asynchronous(channel: grpc.aio.Channel) -> None:
-    AsyncClient(channel=channel)
+    AsyncClient(channel=channel, coalesce=True)
+    AsyncClient(coalesce=Coalesce(max_calls=10, max_bytes=1000, linger=timedelta(0)))
     async with AsyncClient(protocol="connect+json") as client:
         assert_type(client, AsyncClient)
         assert_type(await client.dispatch(new_call("http://x", "f")), str)

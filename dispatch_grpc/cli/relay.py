@@ -12,7 +12,7 @@ from dispatch_grpc import Call
 from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.calls import connection_options, make_client
 from dispatch_grpc.cli.input import duration_option, json_option, log_level_option
-from dispatch_grpc.cli.output import print_lines, printable
+from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.cli.service_process import Signals, log
 
 if TYPE_CHECKING:
@@ -148,9 +148,10 @@ def list_(*, database: str, table: str, limit: int, as_json: bool) -> None:
     from dispatch_grpc.outbox.relay import refused_rows
 
     rows = asyncio.run(refused_rows(database.strip(), table, limit))
-    lines = [json.dumps(_plain(row)) if as_json else _line(row) for row in rows]
-    if lines:
-        print_lines(lines)
+    if rows:
+        print_lines([json.dumps(_plain(row)) if as_json else _line(row) for row in rows])
+    else:
+        complain(f"{table} has no rows with an error", 0)
 
 
 def _plain(row: "Refused") -> dict[str, Any]:

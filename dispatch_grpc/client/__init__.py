@@ -4,6 +4,7 @@ from dispatch_grpc.client.async_client import AsyncClient
 from dispatch_grpc.client.batch import AsyncBatch, Batch
 from dispatch_grpc.client.call_info import CallInfo, CallState
 from dispatch_grpc.client.dispatch_id import DispatchID
+from dispatch_grpc.client.grouping import Coalesce
 from dispatch_grpc.client.schedule_info import Firing, Overlap, ScheduleInfo
 from dispatch_grpc.client.sync_client import Client
 
@@ -14,6 +15,7 @@ __all__ = [
     "CallInfo",
     "CallState",
     "Client",
+    "Coalesce",
     "DispatchID",
     "Firing",
     "Overlap",

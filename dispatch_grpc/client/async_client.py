@@ -1,7 +1,7 @@
 """The client for asyncio: the twin of `Client`.
 
-It is long because every method has its documentation here; the logic is in `following`, `explain`
-and `settings`.
+It is long because every method has its documentation here; the logic is in `following`, `explain`,
+`coalescing` and `settings`.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.async_operations import AsyncOperations
 from dispatch_grpc.client.batch import AsyncBatch
 from dispatch_grpc.client.dispatch_id import DispatchID
-from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
+from dispatch_grpc.client.grouping import Coalesce, GroupKey, coalesce_of
+from dispatch_grpc.client.settings import NOT_GIVEN, Protocol, Timeout
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -26,13 +27,17 @@ from dispatch_grpc.errors import (
     UnavailableError,
 )
 from dispatch_grpc.schema import Call, DispatchRequest
+from dispatch_grpc.transport import RetryPolicy, TLSCredentials
 from dispatch_grpc.transport.grpc import AsyncGRPCTransport
 from dispatch_grpc.transport.protocols import AsyncTransport, Method
 
 if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
+    import grpc.aio
+
     from dispatch_grpc.client.call_info import CallInfo
+    from dispatch_grpc.client.coalescing import Coalescer
     from dispatch_grpc.client.following import State, Waiting
     from dispatch_grpc.client.later import Delay
     from dispatch_grpc.client.schedules import AsyncSchedules
@@ -73,6 +78,11 @@ class AsyncClient(AsyncOperations):
         env: Variables to read instead of the process's environment.
         channel: A channel of `grpc.aio` to use, with its own options and retries. The client
             does not close it.
+        coalesce: Whether dispatches that are made while a request is under way leave together, as
+            the next request: True, or a `Coalesce` with its bounds. Each is recorded or refused by
+            itself. Batches, and dispatches with a delay, labels, metadata or an idempotency key of
+            their own, are requests of their own. The idempotency key in an error stands for all
+            calls of the request: pass the object on as it is, not a copy of its text.
 
     Raises:
         ConfigurationError: A setting is missing or invalid.
@@ -81,6 +91,48 @@ class AsyncClient(AsyncOperations):
 
     _loop: asyncio.AbstractEventLoop | None = None
     _transport: AsyncTransport | None = None
+    _coalescer: "Coalescer | None" = None
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        api_url: str | None = None,
+        protocol: Protocol | None = None,
+        timeout: Timeout = settings.DEFAULT_TIMEOUT,
+        metadata: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = settings.DEFAULT_RETRY,
+        credentials: TLSCredentials | None = None,
+        allow_plaintext: bool = False,
+        max_message_bytes: int = NOT_GIVEN,
+        max_response_bytes: int = NOT_GIVEN,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        env: Mapping[str, str] | None = None,
+        channel: "grpc.aio.Channel | None" = None,
+        coalesce: bool | Coalesce = False,
+    ) -> None:
+        rules = coalesce_of(coalesce)
+        super().__init__(
+            api_key,
+            api_url=api_url,
+            protocol=protocol,
+            timeout=timeout,
+            metadata=metadata,
+            retry=retry,
+            credentials=credentials,
+            allow_plaintext=allow_plaintext,
+            max_message_bytes=max_message_bytes,
+            max_response_bytes=max_response_bytes,
+            proxy=proxy,
+            trust_env=trust_env,
+            env=env,
+            channel=channel,
+        )
+        if rules is not None:
+            from dispatch_grpc.client.coalescing import Coalescer
+
+            self._coalescer = Coalescer(rules, self._settings, self._send)
 
     async def dispatch(
         self,
@@ -125,14 +177,22 @@ class AsyncClient(AsyncOperations):
                 nothing.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
-        request: explain.Request = self._request(call)
-        key = settings.idempotency_key(idempotency_key)
+        single = self._request(call)
+        request: explain.Request = single
         seconds = self._settings.seconds(timeout)
+        place = 0
         if not (delay is None and at is None and labels is None):
             from dispatch_grpc.client import later
 
             request = later.submit_request([call], {0: later.options_of(delay, at, labels)})
-        return (await self._send(request, seconds, metadata, key))[0]
+        elif isinstance(idempotency_key, GroupKey):
+            request, place = idempotency_key.request_for(call) or (single, 0)
+        elif self._coalescer is not None and metadata is None and idempotency_key is None:
+            if self._transport is None or self._loop is not asyncio.get_running_loop():
+                self._start()
+            return await self._coalescer.dispatch(single, seconds)
+        key = settings.idempotency_key(idempotency_key)
+        return (await self._send(request, seconds, metadata, key))[place]
 
     def batch(self) -> AsyncBatch:
         """Make an empty batch: its calls are recorded together, all or none.
@@ -506,6 +566,8 @@ class AsyncClient(AsyncOperations):
         self._closed = True
         transport, self._transport = self._transport, None
         if transport is not None:
+            if self._coalescer is not None:
+                await self._coalescer.close()
             await transport.close()
 
     async def __aenter__(self) -> Self:

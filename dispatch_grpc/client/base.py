@@ -113,7 +113,7 @@ class BaseClient(ABC, Generic[_Channel]):
         own = self._settings
         if request.ByteSize() > own.max_message_bytes:
             raise explain.too_large(own, request, key)
-        pairs = (*own.metadata, ("idempotency-key", key))
+        pairs = (*own.metadata, ("idempotency-key", str(key)))  # not a GroupKey
         return pairs if metadata is None else pairs + settings.check_metadata(metadata)
 
     def _ids(

@@ -47,6 +47,8 @@ class Client(Operations):
 
     Threads may share it. After `os.fork`, the child opens its own connection.
     Close it with `close`, or use it as a context manager.
+    Each dispatch is a request of its own: to send many calls together, use a batch, or an
+    `AsyncClient` with `coalesce`.
 
     Args:
         api_key: The API key; else `DISPATCH_API_KEY`.

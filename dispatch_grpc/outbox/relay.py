@@ -11,6 +11,7 @@ from uuid import uuid4
 from google.protobuf.message import DecodeError
 
 from dispatch_grpc.client import AsyncClient
+from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -36,7 +37,14 @@ _COMMAND_SECONDS = 10
 _STOP_SECONDS = 5
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 10.0
 _MAX_BYTES = 3_000_000  # of the calls of a batch: services take requests of up to 4 MiB
-_FINAL = (InvalidCallError, InvalidArgumentError, RequestTooLargeError, AlreadyExistsError)
+_FINAL = (
+    AlreadyExistsError,
+    ConfigurationError,  # of labels
+    DecodeError,
+    InvalidArgumentError,
+    InvalidCallError,
+    RequestTooLargeError,
+)
 
 
 class Relay:
@@ -172,10 +180,10 @@ class Relay:
                 return
             try:
                 await self._dispatch(batch)
-            except (*_FINAL, DecodeError) as error:
-                await self._refused(connection, batch, error)
-                return
-            except DispatchError as error:
+            except (DispatchError, DecodeError) as error:
+                if _is_final(error, batch):
+                    await self._refused(connection, batch, error)
+                    return
                 self._failed(f"the service does not take calls: {error}")
                 asked = error.retry_after if isinstance(error, RPCError) else None
                 await self._pause(max(backoff, min(asked or 0, _MAX_BACKOFF)))
@@ -192,7 +200,8 @@ class Relay:
 
     async def _dispatch(self, batch: Batch) -> None:
         calls = self._client.batch()
-        calls.add(*(Call.FromString(call) for _, call in batch.rows))
+        for row in batch.rows:
+            calls.add(Call.FromString(row.call), at=row.start_time, labels=row.labels)
         # Shorter than the lease: so no other relay sends it at the same time.
         await calls.dispatch(idempotency_key=str(batch.id), timeout=self._lease / 2)
 
@@ -209,7 +218,7 @@ class Relay:
 
     async def _refuse(self, connection: Any, batch: Batch, error: str) -> None:
         await self._store.refuse(connection, batch, error)
-        ids = [id for id, _ in batch.rows]
+        ids = [row.id for row in batch.rows]
         logger.error(
             "%s: %s, and kept with the error: %s",
             self._table,
@@ -293,6 +302,15 @@ async def refused_rows(database: str, table: str, limit: int) -> list[Refused]:
             return await store.refused(connection, table, limit)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise ConfigurationError(place.problem_of(error)) from error
+
+
+def _is_final(error: Exception, batch: Batch) -> bool:
+    """Whether sending the batch again would give the same error."""
+    # Without Submit, a service cannot start calls later. It takes those that begin at once.
+    lacks_submit = isinstance(error, RPCError) and error.code is Code.UNIMPLEMENTED
+    return isinstance(error, _FINAL) or (
+        lacks_submit and any(row.has_options for row in batch.rows)
+    )
 
 
 def _too_old(batch: Batch, key_retention: timedelta) -> str:

@@ -5,6 +5,7 @@ the batch is exactly these rows, whichever relay sends it. A batch belongs to on
 for some time; then another one may take it over.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,18 +14,40 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        id: Its id.
+        call: The serialized call.
+        start_time: When the call begins; None: at once.
+        labels: The labels of the call, None if it has none; not checked.
+    """
+
+    id: int
+    call: bytes
+    start_time: datetime | None
+    labels: Any
+
+    @property
+    def has_options(self) -> bool:
+        """Whether the call needs Submit."""
+        return not (self.start_time is None and self.labels is None)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that are sent together.
 
     Attributes:
         id: Its idempotency key.
-        rows: Ids and serialized calls, in the order of the ids.
+        rows: The rows, in the order of their ids.
         since: When it got its id.
         age: The time since then.
     """
 
     id: UUID
-    rows: Sequence[tuple[int, bytes]]
+    rows: Sequence[Row]
     since: datetime
     age: timedelta
 
@@ -76,7 +99,7 @@ class Store:
             )
             UPDATE {self._table} AS row SET owner = $1, owned_until = now() + $2 FROM gone
             WHERE row.batch_id = gone.batch_id AND owned_until < now() AND error IS NULL
-            RETURNING id, call, row.batch_id, batched_at, now() - batched_at AS age
+            RETURNING row.*, now() - batched_at AS age
             """,  # noqa: S608 (the name is checked)
             self._owner,
             self._lease,
@@ -96,7 +119,7 @@ class Store:
                 UPDATE {self._table} AS row
                 SET batch_id = batch.id, batched_at = now(), owner = $1, owned_until = now() + $2
                 FROM chosen, batch WHERE row.id = chosen.id AND (total <= $4 OR place = 1)
-                RETURNING row.id, call, batch_id, batched_at, interval '0' AS age
+                RETURNING row.*, interval '0' AS age
                 """,  # noqa: S608
                 self._owner,
                 self._lease,
@@ -133,7 +156,7 @@ class Store:
             UPDATE {self._table} SET batch_id = gen_random_uuid(), batched_at = now(),
                 owned_until = now() + $3
             WHERE batch_id = $1 AND owner = $2 AND owned_until > now() AND error IS NULL
-            RETURNING id, call, batch_id, batched_at, interval '0' AS age
+            RETURNING *, interval '0' AS age
             """,  # noqa: S608
             batch.id,
             self._owner,
@@ -176,9 +199,15 @@ def _batches(rows: Sequence[Any]) -> list[Batch]:
     return [
         Batch(
             id,
-            [(row["id"], row["call"]) for row in some],
+            [_row(row) for row in some],
             some[0]["batched_at"],
             some[0]["age"],
         )
         for id, some in found.items()
     ]
+
+
+def _row(found: Any) -> Row:
+    labels = json.loads(found.get("labels") or "{}")  # older tables lack the column
+    start_time = found.get("start_time")
+    return Row(found["id"], found["call"], start_time, None if labels == {} else labels)

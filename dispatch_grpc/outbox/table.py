@@ -3,10 +3,12 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from datetime import datetime
 from typing import Any, overload
 
 from dispatch_grpc.calls import check_call
+from dispatch_grpc.client.later import Delay, options_of
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.schema import Call
 from dispatch_grpc.sql.drivers import AsyncConnection, SyncConnection, execute
@@ -25,13 +27,17 @@ CREATE TABLE {table} (
     batched_at timestamptz,
     owner uuid,
     owned_until timestamptz,
-    error text
+    error text,
+    start_time timestamptz CHECK (start_time BETWEEN '0002-01-01' AND '9000-01-01'),
+    labels jsonb
 );
 COMMENT ON TABLE {table} IS 'calls for a Dispatch service, which dispatch-grpc relay sends';
 COMMENT ON COLUMN {table}.call IS 'a serialized dispatch.sdk.v1.Call';
 COMMENT ON COLUMN {table}.batch_id IS 'the idempotency key of the request that sends the row';
 COMMENT ON COLUMN {table}.batched_at IS 'before the row was sent for the first time';
 COMMENT ON COLUMN {table}.error IS 'why the row is not sent';
+COMMENT ON COLUMN {table}.start_time IS 'when the call begins; at once if it is NULL';
+COMMENT ON COLUMN {table}.labels IS 'labels of the call: an object of strings';
 CREATE INDEX {name}_batch ON {table} (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX {name}_owned ON {table} (owned_until) WHERE batch_id IS NOT NULL AND error IS NULL;
 """
@@ -39,14 +45,19 @@ CREATE INDEX {name}_owned ON {table} (owned_until) WHERE batch_id IS NOT NULL AN
 # Everything else may follow in the same transaction: the notice is delivered after its commit.
 _ADD = """
 WITH added AS (
-    INSERT INTO {table} (call)
-    SELECT decode(item, 'base64')
+    INSERT INTO {table} (call{columns})
+    SELECT decode(item, 'base64'){values}
     FROM jsonb_array_elements_text(CAST(CAST({{}} AS text) AS jsonb)) AS item
     RETURNING id
 )
-SELECT CAST(pg_notify('{name}', '') AS text) FROM added LIMIT 1
+SELECT {notice} FROM added LIMIT 1
 """
-_ADD_SILENTLY = _ADD.replace("CAST(pg_notify('{name}', '') AS text)", "''")
+# Only for calls that have them, since older tables lack these columns.
+_OPTION_COLUMNS = ", start_time, labels"
+_OPTION_VALUES = """,
+        coalesce(CAST(CAST({{}} AS text) AS timestamptz),
+            clock_timestamp() + CAST(CAST({{}} AS text) AS interval)),
+        CAST(CAST({{}} AS text) AS jsonb)"""
 
 
 def check_table(table: str) -> str:
@@ -82,26 +93,56 @@ class Outbox:
 
     def __init__(self, table: str = DEFAULT_TABLE, *, notify: bool = True) -> None:
         name = check_table(table)
-        self._statement = (_ADD if notify else _ADD_SILENTLY).format(table=table, name=name)
+        notice = f"CAST(pg_notify('{name}', '') AS text)" if notify else "''"
+        self._statement, self._statement_with_options = (
+            _ADD.format(table=table, columns=columns, values=values, notice=notice)
+            for columns, values in (("", ""), (_OPTION_COLUMNS, _OPTION_VALUES.format()))
+        )
 
     @overload
-    def add(self, connection: AsyncConnection, *calls: Call) -> Awaitable[None]: ...
+    def add(
+        self,
+        connection: AsyncConnection,
+        *calls: Call,
+        delay: Delay | None = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Awaitable[None]: ...
     @overload
-    def add(self, connection: SyncConnection, *calls: Call) -> None: ...
-    def add(self, connection: Any, *calls: Call) -> Awaitable[None] | None:
+    def add(
+        self,
+        connection: SyncConnection,
+        *calls: Call,
+        delay: Delay | None = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None: ...
+    def add(
+        self,
+        connection: Any,
+        *calls: Call,
+        delay: Delay | None = None,
+        at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Awaitable[None] | None:
         """Add calls in the transaction of a connection: they are sent if the transaction commits.
 
         Args:
             connection: A connection of asyncpg, psycopg 3, SQLAlchemy or Django, or a session of
                 SQLAlchemy. Without a transaction, or with autocommit, they are sent at once.
             calls: One call or more, as `new_call` makes them.
+            delay: How long after now, by the clock of this database, the calls begin: a timedelta
+                or a number of seconds.
+            at: When the calls begin instead, as for `Client.dispatch`.
+            labels: Labels of the calls, as for `Client.dispatch`.
 
         Returns:
             An awaitable for a connection whose statements are awaited.
 
         Raises:
             InvalidCallError: A call breaks a rule; nothing was added.
-            ConfigurationError: The connection is of no supported driver, or no call is given.
+            ConfigurationError: The connection is of no supported driver, no call is given, or an
+                option is invalid.
             Exception: An error of the driver.
         """
         if not calls:
@@ -109,4 +150,13 @@ class Outbox:
         for index, call in enumerate(calls):
             check_call(call, index)
         rows = json.dumps([b64encode(call.SerializeToString()).decode() for call in calls])
-        return execute(connection, self._statement, [rows], lambda _: None)
+        if delay is None and at is None and labels is None:
+            return execute(connection, self._statement, [rows], lambda _: None)
+        found = options_of(delay, at, labels)
+        values = (
+            found.start_time.ToJsonString() if at is not None else None,
+            f"{found.delay.ToMicroseconds()} us" if delay is not None else None,
+            json.dumps(dict(found.labels)),
+        )
+        statement = self._statement_with_options
+        return execute(connection, statement, [*values, rows], lambda _: None)

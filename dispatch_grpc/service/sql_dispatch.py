@@ -48,6 +48,32 @@ EXCEPTION
             quote_literal(left(given, 80)));
 END $body$;
 
+CREATE OR REPLACE FUNCTION read_base64(name text, given text) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
+BEGIN
+    RETURN decode(given, 'base64');
+EXCEPTION
+    WHEN invalid_parameter_value THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
+            '%s: a serialized google.protobuf.Any as base64 is required; got %s', name,
+            quote_literal(left(given, 80)));
+END $body$;
+
+-- The same bits as a signed integer: there is no other one of 64 bits.
+CREATE OR REPLACE FUNCTION read_uint64(name text, given text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
+BEGIN
+    IF given ~ '^-?[0-9]{1,20}$'
+        AND given::numeric BETWEEN -9223372036854775808 AND 18446744073709551615
+    THEN
+        RETURN given::numeric - CASE
+            WHEN given::numeric > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
+        '%s: an integer from 0 to 18446744073709551615 is required; got %s', name,
+        quote_literal(left(given, 80)));
+END $body$;
+
 -- A DispatchRequest with these calls, by which a repeated request is known.
 CREATE OR REPLACE FUNCTION pb_request(
     endpoints text[], functions text[], inputs bytea[], versions text[], expirations interval[],
@@ -253,14 +279,16 @@ BEGIN
     END IF;
     SELECT array_agg(call ->> 'endpoint' ORDER BY place) AS endpoints,
         array_agg(call ->> 'function' ORDER BY place) AS functions,
-        array_agg(CASE WHEN call ? 'any' THEN decode(call ->> 'any', 'base64')
+        array_agg(CASE WHEN call ? 'any'
+            THEN read_base64('calls[' || place - 1 || '].any', call ->> 'any')
             ELSE pb_any(call -> 'input') END ORDER BY place) AS inputs,
         array_agg(coalesce(call ->> 'version', '') ORDER BY place) AS versions,
         array_agg(read_interval('calls[' || place - 1 || '].expiration', call ->> 'expiration')
             ORDER BY place) AS expirations,
         array_agg(read_interval('calls[' || place - 1 || '].delay', call ->> 'delay')
             ORDER BY place) AS delays,
-        array_agg(coalesce(call ->> 'correlation_id', '0')::bigint ORDER BY place) AS correlations
+        array_agg(read_uint64('calls[' || place - 1 || '].correlation_id',
+            coalesce(call ->> 'correlation_id', '0')) ORDER BY place) AS correlations
     INTO columns FROM unnest(calls) WITH ORDINALITY AS one (call, place);
     RETURN dispatch_calls(columns.endpoints, columns.functions, columns.inputs, columns.versions,
         columns.expirations, columns.delays, columns.correlations, idempotency_key);

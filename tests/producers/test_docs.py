@@ -70,9 +70,10 @@ def test_the_page(shop: tuple[str, str, Client], capsys: pytest.CaptureFixture[s
     database, url, _ = shop
     assert main(["migrate", "--database", database, "--producer"]) == 0
     asyncio.run(execute(database, "CREATE ROLE shop"))
-    client, transaction, function, outbox, relay = blocks(PAGE, "python")
+    client, coalescing, transaction, function, outbox, relay = blocks(PAGE, "python")
     names: dict[str, Any] = {}
     run(client, "client", database, url, names)
+    run(coalescing, "coalescing", database, url, names)
     for statements in blocks(PAGE, "sql"):
         asyncio.run(execute(database, statements.replace("http://127.0.0.1:8000", url)))
     run(transaction, "transaction", database, url, names)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +11,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +21,14 @@ from dispatch_grpc import AsyncClient, Call, Code, ConfigurationError, InvalidCa
 from dispatch_grpc.cli.commands import main
 from dispatch_grpc.outbox import Outbox, Relay
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server
-from tests.conftest import KEY
+from tests.conftest import KEY, RunningService
 from tests.producers.conftest import execute, fetch
 from tests.producers.drivers import DRIVERS, FailedError, django_connection, transact
 from tests.waiting import async_until
 
 CALL = new_call("http://here", "f", 23)
 FAR = timedelta(hours=1)
+PRODUCING = (Path(__file__).parents[2] / "docs/producing.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -77,6 +80,109 @@ def test_a_call_is_sent_if_and_only_if_the_transaction_commits(
     asyncio.run(send())
     assert rows(table) == []
     assert dispatch_recorder.calls == [kept, CALL]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_call_with_a_start_and_labels(table: str, service: RunningService, driver: str):
+    """Also in a batch with calls that have none."""
+    outbox, by = Outbox(), {"by": driver}
+    at = datetime.now(UTC).replace(microsecond=0) + FAR
+    before = datetime.now(UTC)
+
+    def call(number: int) -> Call:
+        return new_call("http://127.0.0.1:9", f"f_{driver_name(driver)}", number)
+
+    transact(driver, table, lambda c: outbox.add(c, call(1), call(2), delay=3600.5, labels=by))
+    transact(driver, table, lambda c: outbox.add(c, call(3), at=at))
+    transact(driver, table, lambda c: outbox.add(c, call(4), labels=by))
+    transact(driver, table, lambda c: outbox.add(c, call(5), at=before - FAR))
+    transact(driver, table, lambda c: outbox.add(c, call(6)))
+
+    async def main_() -> list[Any]:
+        async with AsyncClient(service.api_key, api_url=service.url, env={}) as client:
+            async with Relay(table, client):
+                await async_until(lambda: is_empty(table))
+            return await client.list(function=f"f_{driver_name(driver)}")
+
+    infos = asyncio.run(main_())
+    assert rows(table) == []
+    starts = [info.start_time for info in infos if info.start_time is not None]
+    assert len(infos) == 6
+    assert min(starts) == at
+    for start in sorted(starts)[1:]:
+        assert timedelta(0) <= start - before - timedelta(seconds=3600.5) < timedelta(minutes=5)
+    assert len(starts) == 3
+    assert sorted(len(info.labels) for info in infos) == [0, 0, 0, 1, 1, 1]
+    assert {info.labels["by"] for info in infos if info.labels} == {driver}
+
+
+def driver_name(driver: str) -> str:
+    return re.sub(r"[^a-z0-9]", "_", driver.lower())
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"delay": -1}, "delay: a timedelta or a number of seconds, zero or more"),
+        ({"delay": 1, "at": datetime.now(UTC)}, "delay and at cannot be used together"),
+        ({"at": datetime(2030, 1, 1)}, "at: a datetime with a time zone is required"),
+        ({"labels": {"": "x"}}, "labels: a key of 1 to 63"),
+    ],
+)
+def test_options_are_checked_before_anything_is_added(options: Any, error: str):
+    nothing: Any = None
+    with pytest.raises(ConfigurationError, match=error):
+        Outbox().add(nothing, CALL, **options)
+
+
+def test_a_service_that_cannot_start_calls_later_gets_the_others(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    """Their rows are kept with the error; so are labels that are none."""
+    transact("psycopg", table, lambda c: Outbox().add(c, CALL, delay=FAR))
+    add(table, CALL, CALL)
+    labels = "INSERT INTO dispatch_outbox (call, labels) SELECT call, '{}' FROM dispatch_outbox"
+    for wrong in ('{"a": 1}', "[1]", '"text"'):
+        asyncio.run(execute(table, labels.format(wrong) + " ORDER BY id LIMIT 1"))
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await async_until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    assert dispatch_recorder.calls == [CALL, CALL]
+    errors = [row["error"] for row in rows(table)]
+    assert "NotFoundError" in errors[0]
+    assert "cannot delay or label calls" in errors[0]
+    assert all("ConfigurationError: labels" in error for error in errors[1:])
+
+
+def test_a_table_without_the_columns_for_options(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    """Of an earlier version: it goes on to work, and gets the columns while relays run."""
+    drop = "ALTER TABLE dispatch_outbox DROP COLUMN start_time, DROP COLUMN labels"
+    asyncio.run(execute(table, drop))
+    (alter,) = re.findall(r"```sql\n(ALTER TABLE dispatch_outbox\n.*?;)\n```", PRODUCING, re.DOTALL)
+
+    async def main_() -> None:
+        async with relay(table, dispatch_server):
+            await asyncio.to_thread(add, table, CALL)
+            await async_until(lambda: is_empty(table))
+            with pytest.raises(Exception, match=r'column "start_time" .* does not exist'):
+                await asyncio.to_thread(
+                    transact, "psycopg", table, lambda c: Outbox().add(c, CALL, delay=1)
+                )
+            await execute(table, alter, alter)
+            await asyncio.to_thread(
+                transact, "psycopg", table, lambda c: Outbox().add(c, CALL, delay=1)
+            )
+            await async_until(lambda: is_empty(table))
+
+    asyncio.run(main_())
+    assert dispatch_recorder.calls == [CALL]
+    (row,) = rows(table)
+    assert "cannot delay or label calls" in row["error"]
 
 
 def test_what_is_no_call_or_no_table_is_refused():
@@ -339,6 +445,15 @@ def test_a_relay_goes_on_after_an_outage_of_the_database_and_of_the_service(
     assert len({one.metadata["idempotency-key"] for one in dispatch_recorder.refused}) == 1
     assert "the relay of dispatch_outbox tries again: " in caplog.text
     assert "the relay of dispatch_outbox works again" in caplog.text
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_nothing_is_kept(table: str, capsys: pytest.CaptureFixture[str], options: list[str]):
+    add(table, CALL)
+    assert main(["outbox", "list", "--database", table, *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "dispatch-grpc: dispatch_outbox has no rows with an error\n"
 
 
 def test_a_missing_table_is_named(

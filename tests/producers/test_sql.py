@@ -251,6 +251,13 @@ def test_calls_by_rows_and_by_an_array(running: Running):
     assert running.client.wait_all(ids, int, timeout=60) == list(range(1, 1501))
 
 
+def test_correlation_ids_of_64_bits(database: str):
+    query = "SELECT dispatch_grpc.read_uint64('x', $1)"
+    for number in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
+        ((found,),) = asyncio.run(fetch(database, query, str(number)))
+        assert found % 2**64 == number
+
+
 def test_ids_are_uuids_of_version_7_made_now(running: Running):
     before = time.time_ns() // 10**6
     id = UUID(running.fetch("SELECT dispatch_grpc.dispatch($1, 'echo')", running.url))
@@ -378,6 +385,15 @@ REFUSED = {
     "and delay is required, all strings but the input",
     f'{D}_many(ARRAY[\'{ONE[:-1]}, "delay": "x"}}\']::jsonb[])': "calls[0].delay: an interval "
     "such as 30 s is required; got 'x'",
+    f"{D}_many(ARRAY['{ONE}', '{ONE[:-1]}, \"any\": \"a!\"}}']::jsonb[])": "calls[1].any: a "
+    "serialized google.protobuf.Any as base64 is required; got 'a!'",
+    f'{D}_many(ARRAY[\'{ONE[:-1]}, "any": "Zm9v"}}\']::jsonb[])': "input: the bytes are not a "
+    "serialized google.protobuf.Any",
+    **{
+        f'{D}_many(ARRAY[\'{ONE[:-1]}, "correlation_id": "{wrong}"}}\']::jsonb[])': "calls[0]."
+        f"correlation_id: an integer from 0 to 18446744073709551615 is required; got '{wrong}'"
+        for wrong in ("x", "1.5", "", "18446744073709551616", "-9223372036854775809", "9" * 70)
+    },
     f"{D}_many(array_fill('{ONE}'::jsonb, '{{2001}}'))": "calls: at most 2000 are allowed at once; "
     "got 2001",
     f"{D}('http://h', 'f', to_jsonb(repeat('x', 5000000)))": "input: at most 4194304 bytes are "

@@ -1,0 +1,317 @@
+"""Send the dispatches that are made while a request is under way together, as the next request.
+
+`grouping` decides which leave together, and `AsyncClient._send` sends them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
+from dataclasses import replace
+
+from dispatch_grpc.client import explain, settings
+from dispatch_grpc.client.grouping import Coalesce, GroupKey, Groups
+from dispatch_grpc.client.settings import ClientSettings
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import (
+    ClientStateError,
+    DeadlineExceededError,
+    RequestTooLargeError,
+    RPCError,
+)
+from dispatch_grpc.schema import DispatchRequest
+from dispatch_grpc.transport.protocols import CLOSED
+
+_SINGLES_AT_ONCE = 64
+# So long at most do others wait for a request.
+_PATIENCE_SECONDS = 1.0
+# What a service answers when it refuses one of the calls, and has recorded none.
+_REFUSALS = frozenset(
+    {
+        Code.INVALID_ARGUMENT,
+        Code.OUT_OF_RANGE,
+        Code.FAILED_PRECONDITION,
+        Code.NOT_FOUND,
+        Code.PERMISSION_DENIED,
+    }
+)
+
+Send = Callable[[DispatchRequest, float | None, None, str], Awaitable[list[str]]]
+"""Sends a request, in so many seconds, without metadata, by a key; returns its ids."""
+
+
+class _Dispatch:
+    """A dispatch of one call: its caller waits for the answer.
+
+    Attributes:
+        request: A request with its call alone.
+        deadline: When its time is over, by the clock of the event loop.
+        answer: Its id.
+        timer: Ends it at its deadline, while nothing else does.
+        flight: What it left with.
+        sent: The key and the request that it is sent by, and its place there.
+    """
+
+    __slots__ = ("answer", "deadline", "flight", "request", "sent", "timer")
+
+    def __init__(
+        self, request: DispatchRequest, deadline: float | None, answer: "asyncio.Future[str]"
+    ) -> None:
+        self.request = request
+        self.deadline = deadline
+        self.answer = answer
+        self.timer: asyncio.TimerHandle | None = None
+        self.flight: _Flight | None = None
+        self.sent: tuple[str, DispatchRequest, int] | None = None
+
+    @property
+    def key(self) -> str | None:
+        """The key by which it can be sent again; None if nothing was sent."""
+        if self.sent is None:
+            return None
+        key, request, place = self.sent
+        return key if len(request.calls) == 1 else GroupKey(key, request, place)
+
+    def unlimit(self) -> None:
+        """Leave its deadline to the transport."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def fail(self, error: Exception) -> None:
+        """Raise an error for its caller, unless it is answered."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Flight:
+    """Dispatches that left together, and the task that sends them.
+
+    Attributes:
+        group: The dispatches.
+        left: Number of those whose callers wait.
+        patience: Lets the next group leave, if this one takes long.
+        task: The task.
+    """
+
+    __slots__ = ("group", "left", "patience", "task")
+
+    def __init__(self) -> None:
+        self.group: Sequence[_Dispatch] = ()
+        self.left = 0
+        self.patience: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None]
+
+
+class Coalescer:
+    """The dispatches of a client that leave together; it belongs to one event loop.
+
+    Args:
+        rules: Which leave together.
+        client: The settings of the client.
+        send: Sends a request.
+    """
+
+    def __init__(self, rules: Coalesce, client: ClientSettings, send: Send) -> None:
+        bound = min(rules.max_bytes, client.max_message_bytes)
+        self._groups: Groups[_Dispatch] = Groups(replace(rules, max_bytes=bound))
+        self._lingers = bool(rules.linger)
+        self._client = client
+        self._send = send
+        self._flights: set[_Flight] = set()
+        self._current: _Flight | None = None  # the one that others wait for
+        self._full = asyncio.Event()
+
+    async def dispatch(self, request: DispatchRequest, seconds: float | None) -> str:
+        """Dispatch a call, perhaps with others.
+
+        Args:
+            request: A request with the call; it is not changed.
+            seconds: The time that it may take.
+
+        Returns:
+            The id of the call.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        one = _Dispatch(request, None if seconds is None else now + seconds, loop.create_future())
+        self._groups.add(one, request.ByteSize(), now)
+        if self._current is None:
+            self._fly()
+            if self._lingers:
+                self._limit(one)
+        else:
+            self._wait(self._current, one, now)
+        try:
+            return await one.answer
+        finally:
+            one.unlimit()
+            self._leave(one)
+
+    def _wait(self, flight: _Flight, one: _Dispatch, now: float) -> None:
+        """Have a dispatch wait for the next group, or for the current one to leave."""
+        self._limit(one)
+        if flight.group:
+            self._lose_patience(flight)
+        elif (self._groups.leaves_at() or 0.0) <= now:
+            self._full.set()
+
+    def _lose_patience(self, flight: _Flight) -> None:
+        """Have the next group leave after a while, although a request is under way."""
+        if flight.patience is None:
+            loop = asyncio.get_running_loop()
+            flight.patience = loop.call_later(_PATIENCE_SECONDS, self._landed, flight)
+
+    def _limit(self, one: _Dispatch) -> None:
+        """Have a dispatch end at its deadline."""
+        if one.deadline is not None and one.timer is None:
+            one.timer = asyncio.get_running_loop().call_at(one.deadline, self._expire, one)
+
+    def _leave(self, one: _Dispatch) -> None:
+        """Note that the caller of a dispatch no longer waits."""
+        self._groups.remove(one)
+        if one.answer.done() and not one.answer.cancelled():
+            one.answer.exception()  # its caller may have been cancelled at the same time
+        flight = one.flight
+        if flight is not None and not flight.task.done():
+            flight.left -= 1
+            if not flight.left and not flight.task.cancelling():
+                flight.task.cancel()
+
+    def _expire(self, one: _Dispatch) -> None:
+        """End a dispatch at its deadline."""
+        if one.sent is None:
+            text = "earlier requests of the client did not end in time; nothing was sent"
+            one.fail(DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED))
+            self._groups.remove(one)
+        else:
+            text = "the deadline has passed"
+            error = DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED)
+            key = one.key or ""
+            one.fail(explain.explain_dispatch(self._client, error, one.request, key))
+
+    def _fly(self) -> None:
+        """Have the next group leave."""
+        self._current = flight = _Flight()
+        self._flights.add(flight)
+        # Before it begins, all that is ready in this turn of the event loop is added.
+        flight.task = asyncio.get_running_loop().create_task(self._sent(flight))
+
+    async def _sent(self, flight: _Flight) -> None:
+        try:
+            if self._lingers:
+                await self._lingered()
+            # Of one that was cancelled just now, the caller has not run yet.
+            flight.group = [one for one in self._groups.take() if not one.answer.done()]
+            flight.left = len(flight.group)
+            for one in flight.group:
+                one.flight = flight
+            if self._groups:
+                self._lose_patience(flight)
+            if flight.group:
+                await self._request(flight.group)
+        finally:
+            if flight.patience is not None:
+                flight.patience.cancel()
+            for one in flight.group:
+                if not one.answer.done():  # the task was cancelled
+                    one.answer.cancel()
+            flight.group = ()
+            self._flights.discard(flight)
+            self._landed(flight)
+
+    async def _lingered(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (at := self._groups.leaves_at()) is not None and at > loop.time():
+            self._full.clear()
+            try:
+                async with asyncio.timeout_at(at):
+                    await self._full.wait()
+            except TimeoutError:
+                return
+
+    def _landed(self, flight: _Flight) -> None:
+        """Let the next group leave, if it waits for this one."""
+        if self._current is flight:
+            self._current = None
+            if self._groups:
+                self._fly()
+
+    async def _request(self, group: Sequence[_Dispatch]) -> None:
+        """Send dispatches by one request, and answer those who wait for them."""
+        key, request = settings.idempotency_key(None), group[0].request
+        if len(group) > 1:
+            request = DispatchRequest()
+            for one in group:
+                request.MergeFrom(one.request)
+        for place, one in enumerate(group):
+            one.sent = (key, request, place)
+        try:
+            ids = await self._send(request, self._seconds(group), None, key)
+        except Exception as error:  # noqa: BLE001 (it is for those who wait)
+            if len(group) > 1 and _is_refusal(error):
+                await self._request_each(group)
+                return
+            for one in group:
+                one.fail(_own(error, one.key) if len(group) > 1 else error)
+        else:
+            for one, id in zip(group, ids, strict=True):
+                if not one.answer.done():
+                    one.answer.set_result(id)
+
+    async def _request_each(self, group: Sequence[_Dispatch]) -> None:
+        """Send dispatches by a request each: nothing of them is recorded."""
+        gate = asyncio.Semaphore(_SINGLES_AT_ONCE)
+        for one in group:
+            one.sent = None
+            self._limit(one)
+
+        async def request(one: _Dispatch) -> None:
+            async with gate:
+                if not one.answer.done():  # or else it was cancelled, or its time is over
+                    await self._request([one])
+
+        await asyncio.gather(*map(request, group))
+
+    def _seconds(self, group: Sequence[_Dispatch]) -> float | None:
+        """Return the time for a request: until the last deadline, which the transport observes."""
+        deadlines = [one.deadline for one in group if one.deadline is not None]
+        last = max(deadlines) if len(deadlines) == len(group) else None
+        for one in group:
+            if one.deadline == last:
+                one.unlimit()
+            else:
+                self._limit(one)
+        return None if last is None else max(last - asyncio.get_running_loop().time(), 0.001)
+
+    async def close(self) -> None:
+        """End all dispatches: those that are under way with their keys."""
+        while group := self._groups.take():
+            for one in group:
+                one.fail(ClientStateError("the client was closed before the call was sent"))
+        flights, self._current = list(self._flights), None
+        for flight in flights:
+            for one in flight.group:
+                error = ClientStateError(CLOSED)
+                error.idempotency_key = one.key
+                one.fail(error)
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the service recorded nothing, perhaps because of one of the calls."""
+    # What was sent more than once may have been recorded before it was refused.
+    return (
+        isinstance(error, RPCError)
+        and not error.resent
+        and (isinstance(error, RequestTooLargeError) or error.code in _REFUSALS)
+    )
+
+
+def _own(error: Exception, key: str | None) -> Exception:
+    """Return a copy of an error: each caller raises one of its own."""
+    found = copy(error)
+    found.__cause__ = error.__cause__
+    if isinstance(found, RPCError | ClientStateError):
+        found.idempotency_key = key
+    return found
