@@ -101,6 +101,7 @@ class Process:
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not self._stopping.is_set() and worker.is_ready,
             is_alive=lambda: self._stopping.is_set() or worker.is_alive,
+            stopping=self._stopping,
             page=Page(database, self._metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
         )
 
