@@ -94,6 +94,32 @@ def test_the_legends_name_labels_of_their_queries():
             assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= by, panel["title"]
 
 
+@pytest.mark.slow
+def test_grafana_knows_each_field_of_the_dashboard():
+    """Its model of a dashboard, which leaves out what it does not know."""
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    plugins.register_default_plugins()
+    given = json.loads(DASHBOARD.read_text())
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(given)))
+
+    def compare(one: Any, other: Any, path: str) -> None:
+        if isinstance(one, dict):
+            assert one.keys() <= other.keys(), path
+            for name, value in one.items():
+                compare(value, other[name], f"{path}.{name}")
+        elif isinstance(one, list):
+            assert len(one) == len(other), path
+            for index, value in enumerate(one):
+                compare(value, other[index], f"{path}[{index}]")
+        else:
+            assert one == other, path
+
+    compare(given, kept, "$")
+
+
 def test_the_panels_do_not_overlap():
     taken: dict[tuple[int, int], str] = {}
     for panel in panels():
