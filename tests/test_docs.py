@@ -145,6 +145,11 @@ def test_each_snippet_runs(newcomer: Newcomer, snippet: str):
     newcomer.run(sys.executable, "-c", newcomer.moved(f"{BEFORE}\n{code}"))
 
 
+def test_the_details_of_an_error_as_in_the_guide(newcomer: Newcomer):
+    code = newcomer.moved(f"{BEFORE}\n{block(CALLING, 'Errors', 'python')}")
+    assert newcomer.run(sys.executable, "-c", code) == "['calls[0].endpoint']\n"
+
+
 @pytest.mark.skipif(
     shutil.which("curl") is None and "CI" not in os.environ, reason="curl is not installed"
 )

@@ -1,6 +1,7 @@
 """The output of the command line: error lines, and calls and outputs, as text or as JSON."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -14,6 +15,7 @@ import click
 from dispatch_grpc import CallError, CallInfo, CallState, DispatchError, Status
 from dispatch_grpc.calls import mask_url, mask_urls
 from dispatch_grpc.client.as_json import error_json, output_json, value_json
+from dispatch_grpc.log import service_logger
 
 if TYPE_CHECKING:
     from dispatch_grpc.schema import Error
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 _LEAST_COLUMNS, _PLAIN_COLUMNS, _LEAST_ENDPOINT = 80, 120, 10
 _DAY = 24 * 3600
 _UNITS = (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * _DAY), ("d", _DAY, math.inf))
+
+JSON_LOG = "dispatch-grpc-json"
+"""The name of the handler that logs JSON."""
 
 # Errors of the library name Python arguments; the command line has these options instead.
 _OPTIONS = {
@@ -41,8 +46,15 @@ _OPTIONS = {
 
 
 def complain(text: str, code: int) -> int:
-    """Print an error as one line on stderr, without secrets or control characters."""
-    click.echo(f"dispatch-grpc: {one_line(text)}", err=True)
+    """Print an error as one line on stderr, without secrets or control characters.
+
+    It is a line of the log where that is JSON.
+    """
+    text = one_line(text)
+    if any(handler.name == JSON_LOG for handler in logging.getLogger().handlers):
+        service_logger.error("%s", text)
+    else:
+        click.echo(f"dispatch-grpc: {text}", err=True)
     return code
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from dispatch_grpc import ConfigurationError
+from dispatch_grpc.cli.output import JSON_LOG
 from dispatch_grpc.errors import missing_extra
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.transport import is_loopback
@@ -222,6 +223,7 @@ def log(level: str, format: str) -> None:
             from pythonjsonlogger.json import JsonFormatter
         except ImportError as error:
             raise missing_extra(error, "the service", "embedded", OR_SERVICE) from error
+        handler.name = JSON_LOG
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
             JsonFormatter(
@@ -234,3 +236,4 @@ def log(level: str, format: str) -> None:
     libraries = "info" if level.lower() == "debug" else level
     logging.basicConfig(level=libraries.upper(), handlers=[handler], force=True)
     logging.getLogger("dispatch_grpc").setLevel(level.upper())
+    logging.captureWarnings(format == "json")  # so that these are lines of JSON, too

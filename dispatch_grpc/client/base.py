@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
-from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Protocol, Timeout
+from dispatch_grpc.client.settings import (
+    NOT_GIVEN,
+    ClientSettings,
+    LoadBalancing,
+    Protocol,
+    Timeout,
+)
 from dispatch_grpc.errors import ClientStateError, ConfigurationError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest, DispatchResponse
@@ -46,6 +52,7 @@ class BaseClient(ABC, Generic[_Channel]):
         proxy: str | None = None,
         trust_env: bool = True,
         env: Mapping[str, str] | None = None,
+        load_balancing: LoadBalancing | None = None,
         channel: _Channel | None = None,
     ) -> None:
         env = settings.environment(env)
@@ -58,12 +65,17 @@ class BaseClient(ABC, Generic[_Channel]):
         sending, reading = settings.message_bounds(max_message_bytes, max_response_bytes)
         settings.check_type("credentials", credentials, TLSCredentials)
         settings.check_type("retry", retry, RetryPolicy)
+        settings.check_load_balancing(load_balancing, chosen)
         if credentials is not None and not target.secure:
             raise ConfigurationError(f"credentials are for https, but the API URL is {target.url}")
         own = channel is None
         if not own and chosen != "grpc":
             raise ConfigurationError(f"channel cannot be used with protocol={chosen!r}")
-        for name, option in (("credentials", credentials), ("proxy", proxy)):
+        for name, option in (
+            ("credentials", credentials),
+            ("proxy", proxy),
+            ("load_balancing", load_balancing),
+        ):
             if option and not own:
                 raise ConfigurationError(f"{name} cannot be used with a channel, which has its own")
         roots = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE")[chosen != "grpc" :]
@@ -82,6 +94,7 @@ class BaseClient(ABC, Generic[_Channel]):
             max_response_bytes=reading,
             user_agent=f"dispatch-grpc/{__version__}",
             json=chosen == "connect+json",
+            load_balancing=load_balancing,
         )
         headers = (("authorization", f"Bearer {key.value}"), *settings.check_metadata(metadata))
         self._settings = ClientSettings(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from dispatch_grpc.calls import endpoint_problem, mask_url
 from dispatch_grpc.errors import ConfigurationError
@@ -39,6 +39,8 @@ Timeout: TypeAlias = timedelta | float | None
 
 Protocol = Literal["grpc", "connect", "connect+json"]
 _PROTOCOLS = ("grpc", "connect", "connect+json")
+
+LoadBalancing = Literal["pick_first", "round_robin"]
 
 
 class _NotGiven:
@@ -243,6 +245,19 @@ def check_type(name: str, value: object, cls: type) -> None:
         raise ConfigurationError(
             f"{name}: a {cls.__name__} or None is required; got {type(value).__name__}"
         )
+
+
+def check_load_balancing(value: str | None, protocol: str) -> None:
+    """Check how gRPC spreads requests; None is gRPC's own default."""
+    if value is None:
+        return
+    if value not in get_args(LoadBalancing):
+        raise ConfigurationError(
+            f"load_balancing: one of {', '.join(get_args(LoadBalancing))} or None is required; "
+            f"got {quoted(value)}"
+        )
+    if protocol != "grpc":
+        raise ConfigurationError(f"load_balancing cannot be used with protocol={protocol!r}")
 
 
 _RESERVED = {"authorization", "idempotency-key", "content-type", "content-length", "te", "host"}

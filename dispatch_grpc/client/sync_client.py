@@ -74,6 +74,8 @@ class Client(Operations):
             `no_proxy`. They never apply to loopback, and to `http` only with
             `allow_plaintext`.
         env: Variables to read instead of the process's environment.
+        load_balancing: How gRPC spreads requests over the addresses that DNS gives for the host:
+            `"round_robin"` over all of them; `"pick_first"`, the default of gRPC, keeps to one.
         channel: A channel of `grpc` to use, with its own options and retries. The client
             does not close it.
 

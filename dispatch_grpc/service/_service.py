@@ -1,5 +1,6 @@
 """The door to a process of the service: what it is set up with is checked, and it runs."""
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.api_keys import ApiKeys
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.metrics import check_folder
 from dispatch_grpc.service.process import Process
 from dispatch_grpc.service.settings import ServiceSettings
 from dispatch_grpc.serving import one_port
@@ -51,6 +53,7 @@ class Service:
             ConfigurationError: A setting is not acceptable, or the database cannot be used.
         """
         _check(settings)
+        check_folder(os.environ)
         source = ApiKeys(settings.api_keys, settings.api_key_file, settings.data_dir)
         keys = KeyRing(source.load())
         certificate = _certificate(settings)
@@ -69,11 +72,10 @@ class Service:
             )
         process = Process(settings, database, keys, signing_key)
         async with process.running(listener, certificate):
+            url = _url(settings, listener)
+            logger.info("listening on %s", url)
             yield Service(
-                _url(settings, listener),
-                list(keys),
-                source.made,
-                reload=partial(_reload, source, keys, certificate),
+                url, list(keys), source.made, reload=partial(_reload, source, keys, certificate)
             )
 
 

@@ -30,6 +30,7 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import New
 from dispatch_grpc.service.submissions import new_of
 from dispatch_grpc.service.urls import problem_of_call
+from dispatch_grpc.serving.details import RETRY_SECONDS, reason
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
 
@@ -124,13 +125,7 @@ class Accepting:
     ) -> Sequence[UUID]:
         if not calls:
             return []
-        waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)
-        if waiting + len(calls) > self._max_backlog:
-            raise rpc_error(
-                Code.RESOURCE_EXHAUSTED,
-                f"the queue is full: {waiting} calls wait, at most {self._max_backlog} may; "
-                f"try again in 1 s",
-            )
+        check_backlog(self._metrics, len(calls), self._max_backlog)
         digest, body = None, b""
         if key is not None:
             digest, body = _digest(key.encode()), _body(request)
@@ -179,4 +174,30 @@ def _away(error: BaseException) -> RPCError:
         recorded = (
             "the calls may have been recorded; retry with an idempotency key to avoid duplicates"
         )
-    return rpc_error(Code.UNAVAILABLE, f"the database is unavailable; {recorded}; try again in 1 s")
+    return rpc_error(
+        Code.UNAVAILABLE,
+        f"the database is unavailable; {recorded}; try again in 1 s",
+        [reason("DATABASE_UNAVAILABLE")],
+    )
+
+
+def check_backlog(metrics: Metrics, number: int, most: int) -> None:
+    """Check that more calls may wait.
+
+    Args:
+        metrics: They know how many calls wait.
+        number: Number of calls that would be added.
+        most: Largest number of calls that may wait.
+
+    Raises:
+        RPCError: There would be too many.
+    """
+    waiting = metrics.counts.get("queued", 0) + metrics.counts.get("delayed", 0)
+    if waiting + number > most:
+        error = rpc_error(
+            Code.RESOURCE_EXHAUSTED,
+            f"the queue is full: {waiting} calls wait, at most {most} may; try again in 1 s",
+            [reason("QUEUE_FULL", waiting=waiting, limit=most)],
+        )
+        error.retry_after = RETRY_SECONDS
+        raise error

@@ -1,5 +1,6 @@
 """The service as an ASGI application: its services, health, metrics, the page."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,9 +14,11 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.standard import standard_services
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
+from dispatch_grpc.serving.details import RETRY_SECONDS, reason
 from dispatch_grpc.serving.dispatch_service import (
     Authenticate,
     answering,
@@ -24,6 +27,8 @@ from dispatch_grpc.serving.dispatch_service import (
     idempotency_key,
 )
 from dispatch_grpc.serving.grpc_rules import GRPCRules
+
+_DISPATCH_SERVICE = "dispatch.sdk.v1.DispatchService"
 
 Method = Callable[[Any, str | None], Awaitable[Any]]
 """A method of a service: takes the request and its idempotency key."""
@@ -51,12 +56,21 @@ def _translated(method: Method, keys: KeyRing) -> Callable[[Any, Any], Any]:
             raise connect_error(error) from error
         except Exception as error:
             if is_transient(error):
-                away = rpc_error(Code.UNAVAILABLE, "the database is unavailable; try again in 1 s")
-                raise connect_error(away) from error
+                raise connect_error(_away()) from error
             logger.exception("a request failed")
             raise connect_error(rpc_error(Code.INTERNAL, "internal error")) from error
 
     return call
+
+
+def _away() -> RPCError:
+    message, details = (
+        "the database is unavailable; try again in 1 s",
+        [reason("DATABASE_UNAVAILABLE")],
+    )
+    error = rpc_error(Code.UNAVAILABLE, message, details)
+    error.retry_after = RETRY_SECONDS
+    return error
 
 
 class Application:
@@ -69,8 +83,9 @@ class Application:
         metrics: What `/metrics` shows.
         keys: The API keys.
         max_request_bytes: Largest request to read.
-        is_ready: Whether `/readyz` says so.
+        is_ready: Whether `/readyz` says so, and grpc.health.v1.Health.
         is_alive: Whether `/healthz` says so.
+        stopping: Set when the process stops.
         page: The page at `/`.
     """
 
@@ -85,6 +100,7 @@ class Application:
         max_request_bytes: int,
         is_ready: Callable[[], bool],
         is_alive: Callable[[], bool],
+        stopping: asyncio.Event,
         page: ASGIApplication,
     ) -> None:
         self._dispatch = dispatch_app(accepting, api_keys=keys, max_request_bytes=max_request_bytes)
@@ -106,6 +122,8 @@ class Application:
             self._services[found.path] = GRPCRules(
                 found, [f"{found.path}/{name}" for name in names]
             )
+        own = [_DISPATCH_SERVICE, *(path.removeprefix("/") for path in self._services)]
+        self._services |= standard_services(own, is_ready, stopping)
         self._metrics = metrics
         self._is_ready = is_ready
         self._is_alive = is_alive

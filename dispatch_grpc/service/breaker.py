@@ -248,6 +248,10 @@ class Hosts:
         breaker = self._breakers.get(host)
         return breaker if breaker is not None and breaker.until is not None else None
 
+    def all_resting(self) -> list[str]:
+        """Return the hosts that rest."""
+        return [host for host, one in self._breakers.items() if one.until is not None]
+
     def to_probe(self, now: float) -> list[str]:
         """Return the hosts whose rest is over."""
         return [host for host, one in self._breakers.items() if one.wants_probe(now)]

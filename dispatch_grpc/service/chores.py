@@ -150,8 +150,9 @@ class Chores:
             items, due, finished = await store_due.expire(
                 connection, self._database.clock.now(), self._settings.limits, _EXPIRED_AT_ONCE
             )
-        self._metrics.finished(items, set(finished))
-        run_log.outcomes(items, set(finished), self._database.clock.now())
+        now = self._database.clock.now()
+        self._metrics.finished(items, set(finished), now)
+        run_log.outcomes(items, set(finished), now)
         self._written(items, due, finished)
         return len(items)
 

@@ -11,6 +11,7 @@ from dispatch_grpc.schema import (
     CallResult,
     CompleteCallRequest,
     CompleteCallResponse,
+    time_of,
 )
 from dispatch_grpc.service import notices, reads, store_complete
 from dispatch_grpc.service.database import Database
@@ -54,7 +55,9 @@ class Completing:
                 f"the call {id} has finished already, with {_described(found.result)}",
             )
         if found.is_new:
-            self._metrics.finished_calls.labels(finish.status.name).inc()
+            now = self._database.clock.now()
+            since = info and (time_of(info, "start_time") or time_of(info, "creation_time"))
+            self._metrics.finished_one(finish.status, since or now, now)
         self._worker.expect(found.lanes)
         self._worker.notices.tell(notices.FINISHED, [id.hex])
         return CompleteCallResponse(call=info)

@@ -16,6 +16,7 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.faults import Fault, Health, classify
+from dispatch_grpc.service.pool import CLOSE_SECONDS, Connection, Pool, PoolUse
 from dispatch_grpc.service.schema import SCHEMA, prepare
 
 _T = TypeVar("_T")
@@ -23,7 +24,6 @@ _MUCH_SECONDS = 5.0  # by which two clocks may differ
 
 CONNECT_SECONDS = 10
 COMMAND_SECONDS = 10.0  # a connection that does not answer for so long is given up
-_CLOSE_SECONDS = 5.0
 
 
 _CONFLICTS = 10  # of a transaction with others, in a row
@@ -49,32 +49,6 @@ _INDEXES = {"enable_seqscan": "off"}
 
 
 _CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """A connection that is cut off when it does not close in time.
-
-    The pool closes those that have expired in the background, where an error would be logged.
-    """
-
-    async def close(self, *, timeout: float | None = None) -> None:
-        """Close the connection."""
-        with suppress(TimeoutError, OSError):
-            await super().close(timeout=timeout or _CLOSE_SECONDS)
-
-
-class _Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
-    """A pool that does not wait for ever for a connection that has fallen silent."""
-
-    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
-        """Take a connection back; cut it off when it cannot be made ready in time."""
-        # asyncpg shields this in the same way: if the caller is cancelled, nobody would see how
-        # it ends.
-        await asyncio.shield(self._release(connection, timeout or _CLOSE_SECONDS))
-
-    async def _release(self, connection: Any, timeout: float) -> None:
-        with suppress(TimeoutError):
-            await super().release(connection, timeout=timeout)
 
 
 _CLOCK_SAMPLES = 4
@@ -197,7 +171,7 @@ class Database:
             raise
 
     async def _pool(self, size: int, **settings: str) -> Any:
-        return await _Pool(
+        return await Pool(
             **self._connect,
             min_size=0,  # or asyncpg logs a traceback for each attempt to keep one open
             max_size=size,
@@ -206,12 +180,17 @@ class Database:
             init=_keep_alive,
             reset=_reset,
             loop=None,
-            connection_class=_Connection,
+            connection_class=Connection,
             record_class=asyncpg.Record,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             server_settings={**self._settings, **settings},
         )
+
+    def pools(self) -> list[PoolUse]:
+        """Return the use of each pool; none before `open`."""
+        pools = {"durable": self.durable, "relaxed": self.relaxed, "looks": self.looks}
+        return [pool.use(name) for name, pool in pools.items() if pool is not None]
 
     async def connect(self) -> Any:
         """Return a connection of its own, which nobody else uses."""
@@ -308,7 +287,7 @@ class Database:
             for pool in (self.durable, self.relaxed, self.looks):
                 if pool is not None:
                     with suppress(TimeoutError):  # after which its connections are cut off
-                        async with asyncio.timeout(_CLOSE_SECONDS):
+                        async with asyncio.timeout(CLOSE_SECONDS):
                             await pool.close()
         finally:
             if self._embedded is not None:

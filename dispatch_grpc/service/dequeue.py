@@ -57,8 +57,10 @@ class Worker:
         self.notices.listen(notices.LATER, self._have_later_jobs)
         self._database = database
         self._settings = settings
+        self._metrics = metrics
         self._policies = SharedPolicies(database, self.notices)
         self._hosts = SharedHosts(database, self.notices, self._wake_up)
+        metrics.resting = self._hosts.resting
         self.pauses: Pauses = Pauses(database, self.notices, metrics, self._paused)
         self._lanes = Lanes(
             settings.concurrency,
@@ -248,6 +250,7 @@ class Worker:
             await self._database.clock.set(connection)
         self._wrote_at = _now()
         self._database.health.worked()
+        self._metrics.taken_over(len(lanes))
         self.expect(lanes)
         return min(timeout.total_seconds() / 4, 2)
 
@@ -284,10 +287,16 @@ class Worker:
         async with self._database.relaxed.acquire() as connection:
             found = await queue.lanes(connection)
             await queue.claim(connection, self.me, {})  # whether jobs could be taken
-        self._claimed_at = _now()
+        self._note_claim()
+        self._metrics.queued(found)
         self._note(found)
         # With very many lanes a scan is slow: it may take a fiftieth of the time.
         self._look_at = _now() + max(_LOOK_SECONDS, 50 * (_now() - start))
+
+    def _note_claim(self) -> None:
+        """Note that the queue was asked for jobs, and answered."""
+        self._claimed_at = _now()
+        self._metrics.dequeued()
 
     def _note(self, lanes: dict[str, float]) -> None:
         """Note in how many seconds the first jobs of lanes are due."""
@@ -315,7 +324,7 @@ class Worker:
         except BaseException:
             self._lose_claim()
             raise
-        self._claimed_at = _now()
+        self._note_claim()
         found = dict.fromkeys(wanted, 0)
         for claim in claims:
             found[claim.lane] += 1

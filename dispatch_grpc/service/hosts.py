@@ -53,20 +53,25 @@ class SharedHosts:
     def answered(self, host: str, answer: Answer) -> None:
         """Learn from an answer."""
         asked = 0.0 if answer.retry_after is None else answer.retry_after.total_seconds()
+        was_open = self._hosts.resting(host) is not None
         if answer.host_failed:
             is_news = self._hosts.failed(host, _now(), asked)
-            if is_news and (breaker := self._hosts.resting(host)) and breaker.until is not None:
-                logger.info("%s rests for %.0f s: it fails", host, breaker.until - _now())
+            if is_news and not was_open:  # once for an outage, however often it is probed
+                _log(host, "opens: it does not answer, and its calls wait until it does")
         elif int(answer.response.status) == Status.THROTTLED.value:
             is_news = self._hosts.refused(host, _now(), asked)
         else:
             is_news = self._hosts.answered(host, _now())
-            if is_news:
-                logger.info("%s answers again", host)
+        if was_open and self._hosts.resting(host) is None:
+            _log(host, "closes: it answers again")
         if is_news:
             self._news.add(host)
             self._sooner.set()
             self._changed()
+
+    def resting(self) -> list[str]:
+        """Return the hosts that rest."""
+        return self._hosts.all_resting()
 
     def next_change(self) -> float | None:
         """Return in how many seconds an allowance changes by itself."""
@@ -147,6 +152,10 @@ class SharedHosts:
                 "DELETE FROM resting_hosts WHERE host = ANY($1)", list(news - resting.keys())
             )
         self._notices.tell(notices.HOSTS, sorted(news))
+
+
+def _log(host: str, what: str) -> None:
+    logger.info("the breaker of %s %s", host, what, extra={"host": host})
 
 
 def _now() -> float:

@@ -1,28 +1,68 @@
-"""What the service tells Prometheus."""
+"""What the service tells Prometheus. docs/operating.md lists the metrics."""
 
+import asyncio
+import heapq
 import os
-from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 from time import monotonic, time
 from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from dispatch_grpc.service.machine import Finish
+from dispatch_grpc.codes import Status
+from dispatch_grpc.errors import ConfigurationError
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.machine import Finish, Retry
 from dispatch_grpc.service.reads import Counted
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import Loaded, Written
+from dispatch_grpc.text import shorten
 
+MAX_FUNCTIONS = 100
+MAX_LANES = MAX_HOSTS = 20
+OTHER = "(other)"
+"""The label of what has no label of its own, so that their number is bounded. No function and no
+host is named so."""
+SAMPLE_SECONDS = 0.5
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_MAX_LABEL = 100  # characters
+_LAG_SECONDS = 0.05
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LONG_SECONDS = (*_SECONDS[2:], 900, 3600, 6 * 3600, 24 * 3600)
+
+
+def check_folder(env: Mapping[str, str]) -> None:
+    """Check the folder by which several processes share their metrics, if one is set.
+
+    Raises:
+        ConfigurationError: There is no such folder, or it is not writable.
+    """
+    folder = env.get(_FOLDER)
+    if folder is None or (folder and Path(folder).is_dir() and os.access(folder, os.W_OK)):
+        return
+    raise ConfigurationError(
+        f"{_FOLDER}: a folder that this process may write to is required; got {folder!r}. Make it, "
+        f"or unset the variable: 'dispatch-grpc serve --processes' sets it by itself"
+    )
 
 
 class Metrics:
     """The counters of one process.
 
     Where PROMETHEUS_MULTIPROC_DIR is set, as by `dispatch-grpc serve --processes`, they are kept
-    in files of that folder, and `render` returns the sums of all processes.
+    in files of that folder, and `render` returns those of all processes together. What all
+    processes know from the database is not in these files: the one that is asked tells it.
+
+    Attributes:
+        resting: Returns the hosts whose breakers are open.
     """
 
     def __init__(self) -> None:
@@ -39,20 +79,87 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._start_seconds: Histogram = Histogram(
+            "dispatch_accept_to_start_seconds",
+            "Time from the acceptance of a call, or from its start if that is later, until its "
+            "first attempt begins.",
+            buckets=_LONG_SECONDS,
+            registry=registry,
+        )
+        self._finish_seconds: Histogram = Histogram(
+            "dispatch_accept_to_finish_seconds",
+            "Time from the acceptance of a call, or from its start if that is later, until it "
+            "finishes.",
+            buckets=_LONG_SECONDS,
+            registry=registry,
+        )
         self.running: Gauge = Gauge(
             "dispatch_calls_running",
-            "Calls that run here.",
+            "Calls whose attempt is under way.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.run_seconds: Histogram = Histogram(
-            "dispatch_run_seconds", "Time of a run.", buckets=_SECONDS, registry=registry
+            "dispatch_run_seconds", "Time of an attempt.", buckets=_SECONDS, registry=registry
         )
         self.runs: Counter = Counter(
-            "dispatch_runs", "Runs, by what came of them.", ["outcome"], registry=registry
+            "dispatch_runs", "Attempts, by how their calls go on.", ["outcome"], registry=registry
         )
-        self.finished_calls: Counter = Counter(
-            "dispatch_calls_finished", "Calls that have ended.", ["status"], registry=registry
+        self._attempts: Counter = Counter(
+            "dispatch_attempts",
+            "Attempts that have ended, by function.",
+            ["function"],
+            registry=registry,
+        )
+        self._failures: Counter = Counter(
+            "dispatch_attempt_failures",
+            "Attempts that have failed, by function and status.",
+            ["function", "status"],
+            registry=registry,
+        )
+        self._finished_calls: Counter = Counter(
+            "dispatch_calls_finished",
+            "Calls that have ended, without those that were cancelled.",
+            ["status"],
+            registry=registry,
+        )
+        self._takeovers: Counter = Counter(
+            "dispatch_takeovers",
+            "Calls taken over from processes that were lost.",
+            registry=registry,
+        )
+        self._dequeued: Gauge = Gauge(
+            "dispatch_last_dequeue_timestamp_seconds",
+            "When the queue was last asked for calls, whether it had any or not; of several "
+            "processes, the earliest of their times.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._lag: Histogram = Histogram(
+            "dispatch_event_loop_lag_seconds",
+            "By how much the event loop was late, sampled twice a second.",
+            buckets=_SECONDS[:13],
+            registry=registry,
+        )
+        self._connections: Gauge = Gauge(
+            "dispatch_database_connections",
+            "Open connections to the database, by pool and by whether they are used or idle.",
+            ["pool", "state"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._most_connections: Gauge = Gauge(
+            "dispatch_database_connections_max",
+            "Largest number of connections to the database, by pool.",
+            ["pool"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._waits: Counter = Counter(
+            "dispatch_database_connection_waits",
+            "How often all connections of a pool were in use when another was needed.",
+            ["pool"],
+            registry=registry,
         )
         self._backlog: Gauge = Gauge(
             "dispatch_calls",
@@ -92,8 +199,15 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self._seen = CollectorRegistry()
+        self._seen.register(_Seen(self))
         self.counts: Mapping[str, int] = {}
         self._counted_at = 0.0
+        self.lanes: Mapping[str, float] = {}
+        self.resting: Callable[[], Collection[str]] = tuple
+        self._attempts_of: dict[str, Any] = {}
+        self._last_waits: dict[str, int] = {}
+        self.dequeued()  # or else it would be 1970 at first
 
     def backlog(self, counted: Counted) -> None:
         """Tell how many calls there are that have not ended, by their state."""
@@ -108,18 +222,134 @@ class Metrics:
         """How long ago the calls were counted; zero before they are."""
         return timedelta(seconds=monotonic() - self._counted_at if self.counts else 0)
 
-    def finished(self, items: Sequence[Written], ids: Collection[UUID]) -> None:
-        """Count what came of runs."""
+    def queued(self, lanes: Mapping[str, float]) -> None:
+        """Tell in how many seconds the first job of each lane is due; 0 or less: it is."""
+        self.lanes = lanes
+
+    def dequeued(self) -> None:
+        """Note that the queue was asked for jobs, and answered."""
+        self._dequeued.set_to_current_time()
+
+    def taken_over(self, number: int) -> None:
+        """Count calls that were taken over from processes that were lost."""
+        self._takeovers.inc(number)
+
+    def started(self, loaded: Loaded, now: datetime) -> None:
+        """Note that an attempt begins."""
+        if loaded.running.runs == 0 and loaded.running.pickups == 1:
+            self._start_seconds.observe(_seconds(loaded.starts_at or loaded.created_at, now))
+
+    def attempted(self, function: str, outcome: Any) -> None:
+        """Count an attempt that has ended, and what it comes to."""
+        attempts = self._attempts_of.get(function)
+        if attempts is None:
+            is_known = len(self._attempts_of) < MAX_FUNCTIONS
+            attempts = self._attempts.labels(shorten(function, _MAX_LABEL) if is_known else OTHER)
+            if is_known:
+                self._attempts_of[function] = attempts
+        attempts.inc()
+        if isinstance(outcome, Retry | Finish) and outcome.status is not Status.OK:
+            name = shorten(function, _MAX_LABEL) if function in self._attempts_of else OTHER
+            self._failures.labels(name, outcome.status.name).inc()
+
+    def finished(self, items: Sequence[Written], ids: Collection[UUID], now: datetime) -> None:
+        """Count how calls go on after attempts.
+
+        Args:
+            items: The outcomes, which were written.
+            ids: The calls that have finished.
+            now: The time.
+        """
+        outcomes: dict[type, int] = {}
+        statuses: dict[Status, int] = {}
         for item in items:
             outcome: Any = item.outcome
-            self.runs.labels(type(outcome).__name__.lower()).inc()
+            outcomes[type(outcome)] = outcomes.get(type(outcome), 0) + 1
             if isinstance(outcome, Finish) and item.loaded.running.id in ids:
-                self.finished_calls.labels(outcome.status.name).inc()
+                since = item.loaded.starts_at or item.loaded.created_at
+                self._finish_seconds.observe(_seconds(since, now))
+                statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
+        for kind, number in outcomes.items():
+            self.runs.labels(kind.__name__.lower()).inc(number)
+        for status, number in statuses.items():
+            self._finished_calls.labels(status.name).inc(number)
+
+    def finished_one(self, status: Status, since: datetime, now: datetime) -> None:
+        """Count a call that has finished.
+
+        Args:
+            status: Its status.
+            since: When it was accepted, or its start if that is later.
+            now: The time.
+        """
+        self._finished_calls.labels(status.name).inc()
+        self._finish_seconds.observe(_seconds(since, now))
+
+    async def sample(self, database: Database) -> None:
+        """Look at the event loop and at the connections to the database."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await asyncio.sleep(_LAG_SECONDS)
+        self._lag.observe(max(loop.time() - start - _LAG_SECONDS, 0))
+        for pool in database.pools():
+            self._connections.labels(pool.name, "used").set(pool.used)
+            self._connections.labels(pool.name, "idle").set(pool.idle)
+            self._most_connections.labels(pool.name).set(pool.most)
+            self._waits.labels(pool.name).inc(pool.waits - self._last_waits.get(pool.name, 0))
+            self._last_waits[pool.name] = pool.waits
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""
         registry = self._registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if _FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        return generate_latest(registry) + generate_latest(self._seen)
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    return max((now - since).total_seconds(), 0.0)
+
+
+class _Seen(Collector):
+    """What all processes see alike, with labels that come and go."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Make the metrics, which are asked for."""
+        ages = GaugeMetricFamily(
+            "dispatch_queue_age_seconds",
+            "How long the oldest call that waits for an attempt has been due, by host and "
+            f"function: of the {MAX_LANES} that have waited longest, and of all others.",
+            labels=["host", "function"],
+        )
+        for labels, age in _oldest(self._metrics.lanes).items():
+            ages.add_metric(labels, age)
+        yield ages
+        breakers = GaugeMetricFamily(
+            "dispatch_breaker_open",
+            f"1 for a host whose breaker is open: it does not answer, and its calls wait. The "
+            f"first {MAX_HOSTS} by their names; the number of the others.",
+            labels=["host"],
+        )
+        hosts = sorted({shorten(host, _MAX_LABEL) for host in self._metrics.resting()})
+        for host in hosts[:MAX_HOSTS]:
+            breakers.add_metric([host], 1)
+        if len(hosts) > MAX_HOSTS:
+            breakers.add_metric([OTHER], len(hosts) - MAX_HOSTS)
+        yield breakers
+
+
+def _oldest(lanes: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """Return the ages of the oldest jobs that are due, by host and function."""
+    due = ((-seconds, lane) for lane, seconds in lanes.items() if seconds <= 0)
+    found: dict[tuple[str, str], float] = {}
+    for index, (age, lane) in enumerate(heapq.nlargest(MAX_LANES + 1, due)):
+        labels = (OTHER, OTHER)
+        if index < MAX_LANES:
+            host, function = host_of_lane(lane), lane.partition(" ")[2]
+            labels = (shorten(host, _MAX_LABEL), shorten(function, _MAX_LABEL))
+        found[labels] = max(age, found.get(labels, 0.0))
+    return found

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dispatch_grpc.service.accepting import Accepting
@@ -12,7 +13,7 @@ from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
-from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.metrics import SAMPLE_SECONDS, Metrics
 from dispatch_grpc.service.page import CALLS, HOME, Page
 from dispatch_grpc.service.page_actions import Actions
 from dispatch_grpc.service.pausing import Pausing
@@ -71,6 +72,7 @@ class Process:
             max_bytes=settings.max_request_bytes,
         )
         self._worker.add_chore(producing.tell, SECONDS)
+        self._worker.add_chore(partial(self._metrics.sample, database), SAMPLE_SECONDS)
         self._schedules = Schedules(
             database,
             settings.worker,
@@ -99,6 +101,7 @@ class Process:
             max_request_bytes=settings.max_request_bytes,
             is_ready=lambda: not self._stopping.is_set() and worker.is_ready,
             is_alive=lambda: self._stopping.is_set() or worker.is_alive,
+            stopping=self._stopping,
             page=Page(database, self._metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
         )
 

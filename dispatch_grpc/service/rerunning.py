@@ -16,6 +16,7 @@ from dispatch_grpc.schema import (
     RerunCallsResponse,
 )
 from dispatch_grpc.service import matching, store_rerun
+from dispatch_grpc.service.accepting import check_backlog
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import parse_id
@@ -68,7 +69,7 @@ class Rerunning:
 
     async def rerun(self, id: UUID, key: str | None) -> UUID:
         """Record a finished call again. Returns the id of the rerun."""
-        self._check_backlog(1)
+        check_backlog(self._metrics, 1, self._max_backlog)
         digest = None if key is None else _digest(key.encode())
         body = _digest(b"RerunCall" + id.bytes)
 
@@ -88,7 +89,8 @@ class Rerunning:
         if selection.validate_only:
             base = store_rerun.rerun_base(selection)
             return RerunCallsResponse(**await self._count(selection, base))
-        self._check_backlog(min(selection.size, selection.expected or 0))
+        number = min(selection.size, selection.expected or 0)
+        check_backlog(self._metrics, number, self._max_backlog)
 
         async def rerun(connection: Any) -> tuple[matching.Matches, int, list[str]]:
             now = self._database.clock.now()
@@ -125,15 +127,6 @@ class Rerunning:
         async with self._database.looks.acquire() as connection:
             found = await matching.match(connection, selection, base)
         return matching.page_of(selection, found, len(found.ids))
-
-    def _check_backlog(self, number: int) -> None:
-        waiting = self._metrics.counts.get("queued", 0) + self._metrics.counts.get("delayed", 0)
-        if waiting + number > self._max_backlog:
-            raise rpc_error(
-                Code.RESOURCE_EXHAUSTED,
-                f"the queue is full: {waiting} calls wait, at most {self._max_backlog} may; "
-                f"try again in 1 s",
-            )
 
     def _recorded(self, lanes: list[str]) -> None:
         if lanes:

@@ -125,7 +125,7 @@ class Runs:
         if answer is None:
             return None if running.id in self._ended else Release()
         self._answered(host_of(running.endpoint), answer)
-        return machine.decide(
+        outcome = machine.decide(
             running,
             answer.response,
             self._database.clock.now(),
@@ -134,12 +134,15 @@ class Runs:
             passing=answer.passing,
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
+        self._metrics.attempted(loaded.function, outcome)
+        return outcome
 
     async def _run(self, loaded: Loaded, share: Share) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
         if self._released:
             return None
         start = perf_counter()
+        self._metrics.started(loaded, self._database.clock.now())
         id = loaded.running.id
         # A task of its own, so that to end the run is not to end what follows it.
         run = self._running[id] = asyncio.create_task(self._attempt(loaded, share))
@@ -231,8 +234,9 @@ class Runs:
                 return [error]
             await self._refuse(items[0], error)
             return [None]
-        self._metrics.finished(items, set(finished))
-        run_log.outcomes(items, set(finished), self._database.clock.now())
+        now = self._database.clock.now()
+        self._metrics.finished(items, set(finished), now)
+        run_log.outcomes(items, set(finished), now)
         self._written(items, due, finished)
         return [None] * len(items)
 
@@ -261,7 +265,7 @@ class Runs:
         )
         refused = [Written(item.loaded, finish)]
         due, finished = await self._write(refused)
-        self._metrics.finished(refused, set(finished))
+        self._metrics.finished(refused, set(finished), self._database.clock.now())
         self._written(refused, due, finished)
 
 

@@ -89,6 +89,7 @@ class Loaded:
     result_ids: list[UUID] = field(default_factory=list)
     size: int = 0
     scheduled_at: datetime | None = None
+    starts_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

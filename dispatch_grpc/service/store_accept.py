@@ -12,6 +12,7 @@ from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.store import Job, New, signed
 from dispatch_grpc.service.urls import host_of
+from dispatch_grpc.serving.details import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,11 @@ def _used(request: Request, row: Any) -> Accepted | RPCError:
     """Return the answer to a request whose key was used before."""
     if row["body"] == request.body:
         return Accepted(row["ids"], is_new=False)
-    return rpc_error(Code.ALREADY_EXISTS, "the idempotency key was used for other calls before")
+    return rpc_error(
+        Code.ALREADY_EXISTS,
+        "the idempotency key was used for other calls before",
+        [reason("IDEMPOTENCY_KEY_REUSED")],
+    )
 
 
 def lanes_of(calls: Sequence[New]) -> list[str]:

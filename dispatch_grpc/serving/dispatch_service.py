@@ -20,19 +20,17 @@ except ImportError as _error:
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
 from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import InvalidCallError, RPCError
+from dispatch_grpc.errors import InvalidCallError, RPCError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.codecs import LATE_CODECS, decoded
+from dispatch_grpc.serving.details import RETRY_SECONDS, details_of, reason
 from dispatch_grpc.serving.grpc_rules import GRPCRules
 
 KEY_NAME = "dispatch-api-key-name"
 """The metadata key of the name of the API key."""
-
-RETRY_SECONDS = 1
-"""Seconds that clients are asked to wait after RESOURCE_EXHAUSTED and UNAVAILABLE."""
 
 
 class Handler(Protocol):
@@ -98,10 +96,10 @@ class Authenticate:
         """Refuse the request unless it carries one of the keys."""
         given = ctx.request_headers.get("authorization", "")
         if _name_of(given, self._keys) is None:
-            raise ConnectError(
-                ConnectCode.UNAUTHENTICATED,
-                "the API key is invalid" if given else "the request has no API key",
-            )
+            message, name = "the request has no API key", "API_KEY_MISSING"
+            if given:
+                message, name = "the API key is invalid", "API_KEY_INVALID"
+            raise connect_error(rpc_error(Code.UNAUTHENTICATED, message, [reason(name)]))
 
     async def on_end(self, token: None, ctx: Any, error: Exception | None) -> None:
         """Do nothing."""
@@ -158,11 +156,13 @@ def answering(
         try:
             return await handle(request, metadata)
         except InvalidCallError as error:
-            raise ConnectError(ConnectCode.INVALID_ARGUMENT, str(error)) from error
+            raise connect_error(rpc_error(Code.INVALID_ARGUMENT, str(error))) from error
         except RPCError as error:
             if error.code in {Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE}:
                 ctx.response_headers["retry-after"] = str(RETRY_SECONDS)
                 ctx.response_trailers["grpc-retry-pushback-ms"] = str(RETRY_SECONDS * 1000)
+                if error.retry_after is None:
+                    error.retry_after = RETRY_SECONDS
             raise connect_error(error) from error
         except Exception as error:
             logger.exception("the handler failed")
@@ -172,8 +172,10 @@ def answering(
 
 
 def connect_error(error: RPCError) -> ConnectError:
-    """Convert an error to the one of connectrpc."""
+    """Convert an error to the one of connectrpc, with its details."""
     code = error.code
     return ConnectError(
-        ConnectCode["CANCELED" if code is Code.CANCELLED else code.name], error.message
+        ConnectCode["CANCELED" if code is Code.CANCELLED else code.name],
+        error.message,
+        details_of(error),
     )

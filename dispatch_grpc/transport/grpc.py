@@ -198,6 +198,7 @@ def _options(settings: ConnectionSettings) -> list[tuple[str, Any]]:
         ("grpc.http2.ping_timeout_ms", int(200 * timeout)),
         # Only `transport.proxy` decides on proxies.
         proxy or ("grpc.enable_http_proxy", 0),
+        ("grpc.lb_policy_name", settings.load_balancing or "pick_first"),
     ]
 
 

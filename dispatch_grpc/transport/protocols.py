@@ -59,6 +59,7 @@ class ConnectionSettings:
         max_response_bytes: Largest answer to read.
         user_agent: Name and version of this library.
         json: Whether Connect sends JSON.
+        load_balancing: gRPC's policy, by its name; None is its default.
     """
 
     target: Target
@@ -69,6 +70,7 @@ class ConnectionSettings:
     max_response_bytes: int
     user_agent: str
     json: bool
+    load_balancing: str | None = None
 
 
 class Transport(Protocol):

@@ -11,7 +11,7 @@ from dispatch_grpc import Client, Status, new_call
 from dispatch_grpc.primitives import RunRequest, RunResponse
 from dispatch_grpc.service import run_log
 from dispatch_grpc.service.breaker import FAILURES
-from tests.cli.test_cli_service import serve
+from tests.cli.test_cli_service import run, serve
 from tests.hostile import unused_port
 from tests.operations.conftest import Functions
 from tests.operations.test_rerun import PATIENCE, failed
@@ -85,7 +85,9 @@ def test_each_retry_is_a_line_of_json_and_so_is_the_banner(folder: Path):
     assert re.search(
         r"failed, and is tried again in \d+\.\d s: TCP_ERROR: (?!TCP_ERROR)", found[0]["message"]
     )
-    assert any(one["message"].startswith(f"{call.endpoint} rests for") for one in records)
+    (opened,) = (one for one in records if "breaker" in one["message"])
+    assert opened["message"].startswith(f"the breaker of {call.endpoint} opens: ")
+    assert opened["host"] == call.endpoint
     assert {one["level"] for one in banner} == {"INFO"}
 
 
@@ -117,3 +119,18 @@ def test_a_slow_attempt_is_a_line(
     client.wait(id, timeout=PATIENCE)
     (record,) = lines_of(caplog, id)
     assert re.search(r"was slow: it took \d+\.\d s$", record.getMessage())
+
+
+def test_an_error_of_the_start_is_a_line_of_json_too(folder: Path):
+    url = f"postgresql://127.0.0.1:{unused_port()}/x"
+    options = ("--database", url, "--data-dir", str(folder), "--log-format", "json")
+    done = run("serve", "--port", "0", *options)
+    assert done.code == 2
+    (record,) = [json.loads(line) for line in done.err.splitlines()]
+    assert record["level"] == "ERROR"
+    assert "nothing listens there" in record["message"]
+
+
+def test_the_service_logs_where_it_listens(folder: Path):
+    with serve(folder, DISPATCH_API_KEY=KEY, keep=False) as serving:
+        assert serving.err.endswith(f"listening on {serving.url}\n")

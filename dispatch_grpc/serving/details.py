@@ -1,0 +1,66 @@
+"""The details of errors, by messages of google.rpc: what programs can act on without the text.
+
+In `grpc-status-details-bin` for gRPC, in `details` for Connect.
+"""
+
+import re
+from collections.abc import Iterator
+
+from connectrpc.errors import ErrorDetail
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.message import Message
+from protobuf.wkt import Any as DetailAny
+
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import RPCError, missing_extra
+from dispatch_grpc.text import shorten
+
+try:
+    from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+except ImportError as _error:
+    raise missing_extra(_error, "serving", "endpoint") from _error
+
+DOMAIN = "dispatch-grpc"
+RETRY_SECONDS = 1
+"""Seconds that clients are asked to wait after RESOURCE_EXHAUSTED and UNAVAILABLE."""
+
+_MAX_DESCRIPTION = 1000  # characters: trailers have little room
+_STEP = r"[a-z_]+(?:\[[^\]]*\])?"
+# Every message about a field begins with its path.
+_FIELD = re.compile(rf"({_STEP}(?:\.{_STEP})*): (.+)", re.DOTALL)
+
+
+def reason(name: str, **metadata: object) -> ErrorInfo:
+    """Return why a request failed, as a name that does not change with the text.
+
+    Args:
+        name: The reason, in upper case.
+        metadata: What else programs may want to know.
+    """
+    return ErrorInfo(
+        reason=name, domain=DOMAIN, metadata={key: str(one) for key, one in metadata.items()}
+    )
+
+
+def details_of(error: RPCError) -> list[ErrorDetail]:
+    """Return the details of an error: its own, its field, and when to try again."""
+    return [_packed(message) for message in (*error.details, *_standard(error))]
+
+
+def _standard(error: RPCError) -> Iterator[Message]:
+    if error.code is Code.INVALID_ARGUMENT and (found := _FIELD.fullmatch(error.message)):
+        violation = BadRequest.FieldViolation(
+            field=found[1], description=shorten(found[2], _MAX_DESCRIPTION)
+        )
+        yield BadRequest(field_violations=[violation])
+    if error.retry_after is not None and error.retry_after >= 0:
+        info = RetryInfo()
+        info.retry_delay.FromMicroseconds(round(error.retry_after * 1e6))
+        yield info
+
+
+def _packed(message: Message) -> ErrorDetail:
+    packed = message if isinstance(message, AnyProto) else AnyProto()
+    if packed is not message:
+        packed.Pack(message)
+    return ErrorDetail(DetailAny(type_url=packed.type_url, value=packed.value))
