@@ -3,13 +3,13 @@
 import inspect
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
 from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel, failed_cancellation
-from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
+from dispatch_grpc.endpoint.executor import CurrentCall, Executor, NotRunError
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.endpoint.pending import Pending
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
@@ -66,11 +66,9 @@ class Workflow(Function[_P, _R]):
         self,
         request: RunRequest,
         executor: Executor,
-        attempt: int | None,
-        scheduled_time: datetime | None,
+        call: CurrentCall,
     ) -> RunResponse:
         """Run one activation, and return the answer."""
-        call = describe_call(request, attempt, scheduled_time)
 
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
             result, error = await executor.run(function, call, is_async=is_async)
