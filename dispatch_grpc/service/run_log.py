@@ -1,7 +1,8 @@
 """The log of attempts: a line for each that failed, was taken over, or was slow.
 
 An attempt that succeeded in time has no line. The fields of a line are attributes of its record as
-well, which JSON shows: `dispatch_id`, `function`, `host`, `attempt`, `status`.
+well, which JSON shows: `dispatch_id`, `function`, `host`, `attempt`, `status`, and
+`trace_id` if the call has a trace.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,6 +16,7 @@ from dispatch_grpc.service.machine import Finish, Retry
 from dispatch_grpc.service.store import Loaded, Written
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.text import shorten
+from dispatch_grpc.tracing import trace_id_of
 
 SLOW_SECONDS = 30.0
 _MAX_MESSAGE = 200
@@ -57,6 +59,8 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
         "host": host_of(running.endpoint),
         "attempt": running.runs + 1,
     }
+    if loaded.trace is not None:
+        fields["trace_id"] = trace_id_of(loaded.trace)
     text = ""
     if status is not None:
         fields["status"] = status.name

@@ -54,7 +54,7 @@ async def _load(
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             created_at, expires_at, failures, pickups, runs, poll_error, last_error,
-            passing_since, scheduled_at, poll IS NOT NULL AS is_resumed,
+            passing_since, scheduled_at, trace, poll IS NOT NULL AS is_resumed,
             octet_length(coalesce(poll, input)) AS size,
             CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
                 AS content
@@ -117,6 +117,7 @@ def _loaded(row: Any) -> Loaded:
         poll_error=_parse(Error, row["poll_error"]),
         size=row["size"] if row["content"] is None else 0,
         scheduled_at=row["scheduled_at"],
+        trace=row["trace"],
     )
 
 
