@@ -51,7 +51,18 @@ def slow(loaded: Loaded, seconds: float) -> None:
         _log(loaded, f"was slow: it took {seconds:.1f} s")
 
 
-def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = None) -> None:
+def refused(loaded: Loaded, error: Exception) -> None:
+    """Log that the database does not take the outcome of an attempt."""
+    fields = _fields(loaded)
+    logger.error(
+        "the outcome of the call %s cannot be written: %s",
+        fields["dispatch_id"],
+        error,
+        extra=fields,
+    )
+
+
+def _fields(loaded: Loaded) -> dict[str, Any]:
     running = loaded.running
     fields = {
         "dispatch_id": str(running.id),
@@ -61,6 +72,11 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
     }
     if loaded.trace is not None:
         fields["trace_id"] = trace_id_of(loaded.trace)
+    return fields
+
+
+def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = None) -> None:
+    fields = _fields(loaded)
     text = ""
     if status is not None:
         fields["status"] = status.name

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import machine, run_log, run_traces, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
@@ -256,9 +255,7 @@ class Runs:
 
     async def _refuse(self, item: Written, error: Exception) -> None:
         """End a call whose outcome the database does not take."""
-        logger.error(
-            "the outcome of the call %s cannot be written: %s", item.loaded.running.id, error
-        )
+        run_log.refused(item.loaded, error)
         finish = machine.fail(
             item.loaded.running,
             Status.INVALID_RESPONSE,

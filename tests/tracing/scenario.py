@@ -5,6 +5,7 @@ calls `charge` on another endpoint, which fails at first. `dispatch-grpc serve` 
 `opentelemetry-instrument`, with the SDK's console exporter.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -51,6 +52,11 @@ def traced_service(folder: Path) -> Iterator[tuple[str, Path]]:
     finally:
         process.kill()
         process.wait(10)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The log of the service, which is JSON."""
+    return [json.loads(line) for line in (folder / "service.err").read_text().splitlines()]
 
 
 def run(folder: Path, charges: str, ended: Callable[[list[Found]], bool]) -> tuple[Any, ...]:

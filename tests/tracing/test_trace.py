@@ -101,6 +101,13 @@ def test_an_order_is_one_trace_with_a_span_for_each_attempt(bare: Bare):
         id, output, spans = scenario.run(folder, bare.url, is_all)
         assert output == "paid"
         check_order(id, spans, [headers["traceparent"] for headers in bare.headers])
+        (line,) = (line for line in scenario.log_of(folder) if "dispatch_id" in line)
+    assert {name: line[name] for name in ("function", "host", "attempt", "trace_id")} == {
+        "function": "charge",
+        "host": bare.url,
+        "attempt": 1,
+        "trace_id": spans[0].trace,
+    }
 
 
 @pytest.fixture(scope="module")
