@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from dispatch_grpc import Client, new_call
+from dispatch_grpc.cli.output import details
 from dispatch_grpc.primitives import poll
 from tests.conftest import RunningService, data_dir
 from tests.tracing import scenario
@@ -131,6 +132,18 @@ def test_a_service_without_opentelemetry_passes_a_trace_on(client: Client, bare:
     assert {headers["traceparent"] for headers in found} == {PARENT}
     assert {headers["tracestate"] for headers in found} == {"a=1,b=2"}
     assert not any("dispatch-creation-traceparent" in headers for headers in found)
+
+
+def test_a_call_tells_its_trace(client: Client, bare: Bare):
+    call = new_call(bare.url, "told")
+    id = client.dispatch(call, metadata={"traceparent": PARENT, "tracestate": "a=1"})
+    client.wait(id, timeout=PATIENCE)
+    for info in (client.get(id), *client.list(function="told")):
+        assert (info.trace_id, info.message.traceparent) == (TRACE, PARENT)
+    assert f"trace     {TRACE}" in details(info)
+    other = client.get(client.dispatch(new_call(bare.url, "f")))
+    assert other.trace_id is None
+    assert not any(line.startswith("trace ") for line in details(other))
 
 
 def test_submitted_calls_have_a_trace_too(client: Client, bare: Bare):
