@@ -22,13 +22,13 @@ BIN = Path(sys.executable).parent
 
 
 @contextmanager
-def traced_service(folder: Path) -> Iterator[tuple[str, Path]]:
+def traced_service(folder: Path, *options: str) -> Iterator[tuple[str, Path]]:
     """The service as a team runs it; yields its URL, and the file with its spans."""
     command = [
         *(BIN / "opentelemetry-instrument", "--traces_exporter", "console"),
         *("--metrics_exporter", "none", "--logs_exporter", "none"),
         *(BIN / "dispatch-grpc", "serve", "--port", "0", "--data-dir", folder / "data"),
-        *("--log-format", "json"),
+        *("--log-format", "json", *options),
     ]
     environment = {
         **os.environ,
@@ -59,19 +59,22 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "service.err").read_text().splitlines()]
 
 
-def run(folder: Path, charges: str, ended: Callable[[list[Found]], bool]) -> tuple[Any, ...]:
+def run(
+    folder: Path, charges: str, ended: Callable[[list[Found]], bool], *options: str
+) -> tuple[Any, ...]:
     """Run an order.
 
     Args:
         folder: A folder for files.
         charges: URL of the endpoint with `charge`.
         ended: Whether these are all spans.
+        options: Options of the service.
 
     Returns:
         The output of the order, and the spans.
     """
     files = [folder / name for name in ("client", "endpoint")]
-    with traced_service(folder) as (url, third):
+    with traced_service(folder, *options) as (url, third):
         env = {"DISPATCH_API_URL": url, "DISPATCH_API_KEY": KEY}
         endpoint = Process(sys.executable, "-m", "tests.tracing.hosted", str(files[1]), env=env)
         try:

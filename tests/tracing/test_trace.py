@@ -96,10 +96,11 @@ def check_order(
 
 
 @pytest.mark.slow
-def test_an_order_is_one_trace_with_a_span_for_each_attempt(bare: Bare):
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "two"])
+def test_an_order_is_one_trace_with_a_span_for_each_attempt(bare: Bare, options: tuple[str, ...]):
     bare.answers = [None]
     with data_dir() as folder:
-        id, output, spans = scenario.run(folder, bare.url, is_all)
+        id, output, spans = scenario.run(folder, bare.url, is_all, *options)
         assert output == "paid"
         check_order(id, spans, [headers["traceparent"] for headers in bare.headers])
         (line,) = (line for line in scenario.log_of(folder) if "dispatch_id" in line)
