@@ -22,6 +22,7 @@ ROOMS = (
     "codes",
     "errors",
     "schema",
+    "tracing",
     "values",
     "calls",
     "database_url",
@@ -124,6 +125,7 @@ def test_each_library_is_known_to_few_rooms(name: str):
         "django": set(),
         "pgqueuer": {"service"},
         "click": {"cli"},
+        "opentelemetry": {"tracing"},
     }
     for library in libraries(name) & set(allowed):
         assert room_of(name) in allowed[library], library

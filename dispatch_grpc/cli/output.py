@@ -139,6 +139,7 @@ def details(call: CallInfo) -> list[str]:
         ("scheduled", time_text(call.scheduled_time, now)),
         ("rerun of", call.rerun_of or ""),
         ("rerun as", call.rerun_as or ""),
+        ("trace", call.trace_id or ""),
         ("output", readable(output_json(result.output)) if result.HasField("output") else ""),
     ]
     tracebacks: list[str] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from google.protobuf.message import Message
 
+from dispatch_grpc import tracing
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.async_operations import AsyncOperations
 from dispatch_grpc.client.batch import AsyncBatch
@@ -506,6 +507,20 @@ class AsyncClient(AsyncOperations):
         key: str,
     ) -> "builtins.list[str]":
         """Send a request and return its ids. Every dispatch of the client goes through here."""
+        if not tracing.is_imported():
+            return await self._record(request, seconds, metadata, key)
+        with self._span(request) as span:
+            ids = await self._record(request, seconds, self._traced(metadata, span), key)
+            span.dispatched(ids)
+            return ids
+
+    async def _record(
+        self,
+        request: explain.Request,
+        seconds: float | None,
+        metadata: Mapping[str, str] | None,
+        key: str,
+    ) -> "builtins.list[str]":
         pairs = self._metadata(request, metadata, key)
         transport = self._transport
         if transport is None or self._loop is not asyncio.get_running_loop():

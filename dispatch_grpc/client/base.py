@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dispatch_grpc import tracing
 from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.settings import (
@@ -28,7 +29,10 @@ from dispatch_grpc.transport import (
 from dispatch_grpc.version import __version__
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dispatch_grpc.schema import SubmitResponse
+    from dispatch_grpc.tracing.spans import Traced
 
 _Channel = TypeVar("_Channel")
 
@@ -118,6 +122,21 @@ class BaseClient(ABC, Generic[_Channel]):
         request = DispatchRequest()
         request.calls.add().CopyFrom(call)  # half the time of the constructor
         return request
+
+    def _span(self, request: explain.Request) -> "AbstractContextManager[Traced]":
+        """Begin the span of a dispatch."""
+        from dispatch_grpc.tracing import spans
+
+        calls = explain.calls_of(request)
+        functions = {call.function for call in calls}
+        return spans.dispatching(functions, len(calls), self._settings.target.url)
+
+    def _traced(self, metadata: Mapping[str, str] | None, span: "Traced") -> Mapping[str, str]:
+        """Add the context of a span to metadata, unless the caller has set one."""
+        given = metadata or {}
+        if "traceparent" in dict((*self._settings.metadata, *settings.check_metadata(given))):
+            return given
+        return {**given, **tracing.headers_of(span.context)}
 
     def _metadata(
         self, request: explain.Request, metadata: Mapping[str, str] | None, key: str

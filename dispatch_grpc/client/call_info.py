@@ -11,6 +11,7 @@ from dispatch_grpc.client.as_json import fields_json, output_json
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import CallError
 from dispatch_grpc.schema import time_of
+from dispatch_grpc.tracing import trace_id_of
 
 if TYPE_CHECKING:
     from dispatch_grpc import schema
@@ -62,6 +63,8 @@ class CallInfo:
         message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
         schedule: The name of the schedule that dispatched the call; None for other calls.
         scheduled_time: The tick of the schedule; None for other calls.
+        trace_id: The id of the trace that the call belongs to, 32 hexadecimal digits; None if there
+            is none.
     """
 
     dispatch_id: str
@@ -86,6 +89,7 @@ class CallInfo:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     schedule: str | None = None
     scheduled_time: datetime | None = None
+    trace_id: str | None = None
 
     @classmethod
     def of(cls, message: "schema.CallInfo") -> "CallInfo":
@@ -114,6 +118,7 @@ class CallInfo:
             dict(message.labels),
             message.schedule or None,
             time_of(message, "scheduled_time"),
+            trace_id_of(message.traceparent) or None,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Explain errors of the transport: add what only the client knows, such as its URL and key."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
@@ -19,7 +20,7 @@ from dispatch_grpc.errors import (
     UnavailableError,
 )
 from dispatch_grpc.log import logger
-from dispatch_grpc.schema import DispatchRequest, to_json
+from dispatch_grpc.schema import Call, DispatchRequest, to_json
 from dispatch_grpc.text import quoted
 
 if TYPE_CHECKING:
@@ -158,6 +159,13 @@ def _own_service(client: ClientSettings) -> str:
 def calls_in(request: Request) -> int:
     """Return the number of calls in a request."""
     return len(request.calls if isinstance(request, DispatchRequest) else request.submissions)
+
+
+def calls_of(request: Request) -> Sequence[Call]:
+    """Return the calls in a request."""
+    if isinstance(request, DispatchRequest):
+        return request.calls
+    return [submission.call for submission in request.submissions]
 
 
 def _calls(request: Request) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from google.protobuf.message import Message
 
+from dispatch_grpc import tracing
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.batch import Batch
 from dispatch_grpc.client.dispatch_id import DispatchID
@@ -434,6 +435,20 @@ class Client(Operations):
         key: str,
     ) -> "builtins.list[str]":
         """Send a request and return its ids. Every dispatch of the client goes through here."""
+        if not tracing.is_imported():
+            return self._record(request, seconds, metadata, key)
+        with self._span(request) as span:
+            ids = self._record(request, seconds, self._traced(metadata, span), key)
+            span.dispatched(ids)
+            return ids
+
+    def _record(
+        self,
+        request: explain.Request,
+        seconds: float | None,
+        metadata: Mapping[str, str] | None,
+        key: str,
+    ) -> "builtins.list[str]":
         pairs = self._metadata(request, metadata, key)
         if self._closed or self._pid != os.getpid():
             self._recover()

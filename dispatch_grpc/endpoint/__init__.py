@@ -12,6 +12,7 @@
 An endpoint is served by `Endpoint.serve`, or by any ASGI server: `Endpoint.app`.
 """
 
+from dispatch_grpc.endpoint.call_log import CallLogFilter
 from dispatch_grpc.endpoint.endpoint import Endpoint
 from dispatch_grpc.endpoint.executor import CurrentCall, current_call
 from dispatch_grpc.endpoint.function import Function
@@ -19,4 +20,13 @@ from dispatch_grpc.endpoint.pending import Pending
 from dispatch_grpc.endpoint.remote import Remote
 from dispatch_grpc.endpoint.workflows import Workflow
 
-__all__ = ["CurrentCall", "Endpoint", "Function", "Pending", "Remote", "Workflow", "current_call"]
+__all__ = [
+    "CallLogFilter",
+    "CurrentCall",
+    "Endpoint",
+    "Function",
+    "Pending",
+    "Remote",
+    "Workflow",
+    "current_call",
+]

@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from dispatch.sdk.v1.function_connect import FunctionServiceASGIApplication
 
+from dispatch_grpc import tracing
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, SignatureError, rpc_error
 from dispatch_grpc.log import logger
@@ -182,16 +184,37 @@ class _Service:
         self._endpoint = endpoint
 
     async def run(self, request: Any, ctx: Any) -> Any:
-        attempt = ctx.request_headers.get("dispatch-attempt", "")
-        number = int(attempt) if re.fullmatch("[1-9][0-9]{0,8}", attempt) else None
-        scheduled = _time_of(ctx.request_headers.get("dispatch-scheduled-time", ""))
+        request = await decoded(request)
         try:
-            response = await self._endpoint.run(
-                await decoded(request), attempt=number, scheduled_time=scheduled
-            )
+            response = await self._traced(request, ctx)
         except RPCError as error:
             raise connect_error(error) from error
         return await encoded(response, ctx)
+
+    async def _traced(self, request: RunRequest, ctx: Any) -> RunResponse:
+        """Run a function, in a span if the process uses OpenTelemetry."""
+        headers = ctx.request_headers
+        given = headers.get("dispatch-attempt", "")
+        attempt = int(given) if re.fullmatch("[1-9][0-9]{0,8}", given) else None
+        run = partial(
+            self._endpoint.run,
+            request,
+            attempt=attempt,
+            scheduled_time=_time_of(headers.get("dispatch-scheduled-time", "")),
+        )
+        if not tracing.is_imported():
+            return await run()
+        from dispatch_grpc.tracing import spans
+
+        with spans.running(
+            request.function, request.dispatch_id, request.root_dispatch_id, attempt, headers
+        ) as span:
+            response = await run()
+            span.answered(response)
+            if span.context is not None:
+                parent = tracing.headers_of(span.context)["traceparent"]
+                ctx.response_headers[tracing.RESPONSE] = parent
+            return response
 
 
 def _time_of(text: str) -> datetime | None:

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from dispatch_grpc.calls import function_problem, mask_urls
 from dispatch_grpc.client import AsyncClient, Client, settings
 from dispatch_grpc.codes import Code
-from dispatch_grpc.endpoint.executor import Executor
+from dispatch_grpc.endpoint.executor import (
+    CurrentCall,
+    Executor,
+    describe_call,
+    running_call,
+)
 from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
 from dispatch_grpc.endpoint.pending import refuse_to_resume
@@ -419,6 +424,14 @@ class Endpoint:
             NotFoundError: There is no such function.
             InvalidArgumentError: The request has neither an input nor a poll result.
         """
+        call = describe_call(request, attempt, scheduled_time)
+        token = running_call.set(call)  # also for what is logged before and after the function
+        try:
+            return await self._run(request, call)
+        finally:
+            running_call.reset(token)
+
+    async def _run(self, request: RunRequest, call: CurrentCall) -> RunResponse:
         function = self._functions.get(request.function)
         if function is None and request.function not in RESERVED:
             raise rpc_error(Code.NOT_FOUND, self._not_found(request.function))
@@ -431,7 +444,7 @@ class Endpoint:
             return refused
         if function is None:
             return await RESERVED[request.function](self, request)
-        return await function._run(request, self._executor, attempt, scheduled_time)
+        return await function._run(request, self._executor, call)
 
     def _not_found(self, name: str) -> str:
         import difflib

@@ -42,6 +42,7 @@ class CurrentCall:
         attempt: Number of this attempt, from 1; None if the service did not send it.
         scheduled_time: The tick of the schedule that dispatched the call, in UTC; None for other
             calls.
+        function: Name of the function.
     """
 
     dispatch_id: str
@@ -51,6 +52,7 @@ class CurrentCall:
     expiration_time: datetime | None
     attempt: int | None = None
     scheduled_time: datetime | None = None
+    function: str = ""
 
     @property
     def replaying(self) -> bool:
@@ -58,7 +60,8 @@ class CurrentCall:
         return is_replaying()
 
 
-_current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch_grpc_call")
+running_call: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("dispatch_grpc_call")
+"""The call whose request is handled."""
 
 
 def current_call() -> CurrentCall:
@@ -68,7 +71,7 @@ def current_call() -> CurrentCall:
         EndpointError: No function of an endpoint is running.
     """
     try:
-        return _current.get()
+        return running_call.get()
     except LookupError:
         raise EndpointError("current_call(): no function of an endpoint runs here") from None
 
@@ -85,6 +88,7 @@ def describe_call(
         time_of(request, "expiration_time"),
         attempt,
         scheduled_time,
+        request.function,
     )
 
 
@@ -167,7 +171,7 @@ class Executor:
             if seconds <= 0:
                 raise NotRunError(TimeoutError("the call expired before it ran"))
         context = contextvars.copy_context()
-        context.run(_current.set, call)
+        context.run(running_call.set, call)
         context.run(inside_function.set, True)
         run = _Run(context, self._tasks)
         if is_async:

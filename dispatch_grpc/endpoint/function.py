@@ -19,12 +19,7 @@ from dispatch_grpc.endpoint.answers import (
     respond,
     status_of,
 )
-from dispatch_grpc.endpoint.executor import (
-    Executor,
-    NotRunError,
-    describe_call,
-    outcome_of,
-)
+from dispatch_grpc.endpoint.executor import CurrentCall, Executor, NotRunError, outcome_of
 from dispatch_grpc.endpoint.parameters import Parameters
 from dispatch_grpc.endpoint.pending import Pending, pending
 from dispatch_grpc.errors import DispatchError, EndpointError, MarshalError, UnmarshalError
@@ -253,8 +248,7 @@ class Function(Generic[_P, _R_co]):
         self,
         request: RunRequest,
         executor: Executor,
-        attempt: int | None,
-        scheduled_time: datetime | None,
+        call: CurrentCall,
     ) -> RunResponse:
         """Run the function, and return the answer in every case."""
         args: tuple[Any, ...] = (request,)
@@ -274,7 +268,7 @@ class Function(Generic[_P, _R_co]):
         try:
             result, raised = await executor.run(
                 lambda: self._function(*args, **kwargs),
-                describe_call(request, attempt, scheduled_time),
+                call,
                 is_async=self._is_async,
             )
         except NotRunError as error:

@@ -3,13 +3,14 @@
 import inspect
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
+from dispatch_grpc import tracing
 from dispatch_grpc.codes import Status
 from dispatch_grpc.endpoint.answers import failure, refusal, respond
 from dispatch_grpc.endpoint.cancelling import call_to_cancel, can_cancel, failed_cancellation
-from dispatch_grpc.endpoint.executor import Executor, NotRunError, describe_call
+from dispatch_grpc.endpoint.executor import CurrentCall, Executor, NotRunError
 from dispatch_grpc.endpoint.function import Function, Host, is_kind
 from dispatch_grpc.endpoint.pending import Pending
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
@@ -20,6 +21,7 @@ from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
 from dispatch_grpc.workflow.driver import Driver, mode
 from dispatch_grpc.workflow.errors import ContinueAsNew, JournalError, WorkflowError
+from dispatch_grpc.workflow.operations import is_replaying
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -66,12 +68,19 @@ class Workflow(Function[_P, _R]):
         self,
         request: RunRequest,
         executor: Executor,
-        attempt: int | None,
-        scheduled_time: datetime | None,
+        call: CurrentCall,
     ) -> RunResponse:
         """Run one activation, and return the answer."""
-        call = describe_call(request, attempt, scheduled_time)
+        if not tracing.is_imported():
+            return await self._activate(request, executor, call)
+        from dispatch_grpc.tracing import spans
 
+        with spans.hidden_while(is_replaying):
+            return await self._activate(request, executor, call)
+
+    async def _activate(
+        self, request: RunRequest, executor: Executor, call: CurrentCall
+    ) -> RunResponse:
         async def execute(function: Callable[[], Any], *, is_async: bool) -> Any:
             result, error = await executor.run(function, call, is_async=is_async)
             if isinstance(error, Pending):

@@ -10,6 +10,7 @@ from uuid import UUID
 from asyncpg import PostgresConnectionError, PostgresError
 from google.protobuf.message import Message
 
+from dispatch_grpc import tracing
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.schema import (
@@ -67,7 +68,7 @@ class Accepting:
 
     async def _observed(
         self,
-        act: Callable[[Any, str | None], Awaitable[Sequence[UUID]]],
+        act: Callable[[Any, str | None, str | None], Awaitable[Sequence[UUID]]],
         request: Message,
         metadata: Mapping[str, str],
     ) -> list[str]:
@@ -76,27 +77,31 @@ class Accepting:
             key = metadata.get("idempotency-key")
             if key is not None and (name := metadata.get(KEY_NAME)):
                 key = f"{name}\0{key}"  # each name has idempotency keys of its own
-            ids = await act(request, key)
+            ids = await act(request, key, tracing.context_of(metadata))
         except RPCError as error:
             self._metrics.refused.labels(error.code.name).inc()
             raise
         self._metrics.accept_seconds.observe(perf_counter() - start)
         return [str(id) for id in ids]
 
-    async def _dispatch(self, request: DispatchRequest, key: str | None) -> Sequence[UUID]:
+    async def _dispatch(
+        self, request: DispatchRequest, key: str | None, trace: str | None
+    ) -> Sequence[UUID]:
         self._check_number("calls", len(request.calls))
         for index, call in enumerate(request.calls):
             self._check(f"calls[{index}]", call)
         now, expires_at = self._database.clock.now(), self._settings.limits.expires_at
-        calls = [New(new_id(), call, expires_at(call, now)) for call in request.calls]
+        calls = [New(new_id(), call, expires_at(call, now), trace=trace) for call in request.calls]
         return await self._record(calls, now, key, request)
 
-    async def _submit(self, request: SubmitRequest, key: str | None) -> Sequence[UUID]:
+    async def _submit(
+        self, request: SubmitRequest, key: str | None, trace: str | None
+    ) -> Sequence[UUID]:
         self._check_number("submissions", len(request.submissions))
         now, calls = self._database.clock.now(), []
         for index, submission in enumerate(request.submissions):
             self._check(f"submissions[{index}].call", submission.call)
-            found = new_of(submission, now, self._settings.limits)
+            found = new_of(submission, now, self._settings.limits, trace)
             if isinstance(found, str):
                 raise rpc_error(Code.INVALID_ARGUMENT, f"submissions[{index}].{found}")
             calls.append(found)

@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 import aiohttp
 from google.protobuf.message import DecodeError
 
+from dispatch_grpc import tracing
 from dispatch_grpc.calls import mask_urls
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.endpoint.answers import respond
@@ -112,6 +113,7 @@ class Caller:
         load: Callable[[], Awaitable[Loaded]] | None = None,
         *,
         run_timeout: timedelta | None = None,
+        trace: str | None = None,
     ) -> Answer:
         """Run a call. A failure to do so is returned like one of the function.
 
@@ -121,6 +123,7 @@ class Caller:
             begin: Awaited when the request is about to be sent.
             load: Loads what the request holds, if that is large.
             run_timeout: How long the attempt may take, if not as long as others.
+            trace: The context of the attempt, if it has one of its own.
         """
         most = self._run_seconds if run_timeout is None else run_timeout.total_seconds()
         seconds = self._seconds_of(loaded, most)
@@ -148,7 +151,13 @@ class Caller:
         try:
             async with clock.expiry:
                 return await self._post(
-                    endpoint, loaded, share, most=most, begin=begin_in_time, whole=whole
+                    endpoint,
+                    loaded,
+                    share,
+                    most=most,
+                    begin=begin_in_time,
+                    whole=whole,
+                    trace=trace,
                 )
         except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
@@ -209,6 +218,7 @@ class Caller:
         most: float,
         begin: Callable[[], Awaitable[None]],
         whole: Callable[[], Awaitable[Loaded]],
+        trace: str | None,
     ) -> Answer:
         url = endpoint.rstrip("/") + _PATH
 
@@ -218,6 +228,9 @@ class Caller:
             headers = dict(_HEADERS)
             headers["connect-timeout-ms"] = str(min(max(milliseconds, 1), 9_999_999_999))
             headers["dispatch-attempt"] = str(loaded.running.attempt)
+            headers |= tracing.headers_of(trace or loaded.trace)
+            if trace and loaded.trace:
+                headers[tracing.CREATION] = tracing.headers_of(loaded.trace)["traceparent"]
             if loaded.scheduled_at is not None:
                 headers["dispatch-scheduled-time"] = loaded.scheduled_at.astimezone(UTC).isoformat()
             if self._signing_key is not None:
@@ -300,7 +313,8 @@ def _answer(url: str, function: str, response: http1.Response) -> Answer:
             )
         try:
             found = RunResponse.FromString(response.body)
-            return Answer(found, passing=_is_unknown(function, found))
+            trace = tracing.context_of({"traceparent": headers.get(tracing.RESPONSE, "")})
+            return Answer(found, passing=_is_unknown(function, found), trace=trace)
         except DecodeError as error:
             return _failure(
                 Status.INVALID_RESPONSE, f"the answer of the endpoint is malformed: {error}"

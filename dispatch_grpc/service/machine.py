@@ -71,12 +71,14 @@ class Answer:
         passing: Whether a deploy or a key rotation may cause the failure: the call is tried again
             for a grace time.
         host_failed: Whether the host could not be reached, or says that it is not available.
+        trace: The context of the run, if the endpoint tells it.
     """
 
     response: RunResponse
     retry_after: timedelta | None = None
     passing: bool = False
     host_failed: bool = False
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dispatch_grpc.service.store import unsigned
 _COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
     "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels, "
-    "rerun_of, rerun_as"
+    "rerun_of, rerun_as, trace"
 )
 _FOUND = f"{_COLUMNS}, last_error"
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
@@ -145,6 +145,7 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
         schedule=row["schedule"] or "",
         rerun_of_dispatch_id=str(row["rerun_of"] or ""),
         rerun_as_dispatch_id=str(row["rerun_as"] or ""),
+        traceparent=(row["trace"] or "").partition(" ")[0],
     )
     info.status = row["status"]
     for field_name, column in (

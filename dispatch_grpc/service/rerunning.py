@@ -79,7 +79,7 @@ class Rerunning:
 
         new, lanes = await self._database.write(rerun)
         if lanes:
-            logger.info("the call %s is rerun as %s", id, new)
+            logger.info("the call %s is rerun as %s", id, new, extra={"dispatch_id": str(id)})
         self._recorded(lanes)
         return new
 

@@ -1,7 +1,8 @@
 """The log of attempts: a line for each that failed, was taken over, or was slow.
 
 An attempt that succeeded in time has no line. The fields of a line are attributes of its record as
-well, which JSON shows: `dispatch_id`, `function`, `host`, `attempt`, `status`.
+well, which JSON shows: `dispatch_id`, `function`, `host`, `attempt`, `status`, and
+`trace_id` if the call has a trace.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,6 +16,7 @@ from dispatch_grpc.service.machine import Finish, Retry
 from dispatch_grpc.service.store import Loaded, Written
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.text import shorten
+from dispatch_grpc.tracing import trace_id_of
 
 SLOW_SECONDS = 30.0
 _MAX_MESSAGE = 200
@@ -49,7 +51,18 @@ def slow(loaded: Loaded, seconds: float) -> None:
         _log(loaded, f"was slow: it took {seconds:.1f} s")
 
 
-def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = None) -> None:
+def refused(loaded: Loaded, error: Exception) -> None:
+    """Log that the database does not take the outcome of an attempt."""
+    fields = _fields(loaded)
+    logger.error(
+        "the outcome of the call %s cannot be written: %s",
+        fields["dispatch_id"],
+        error,
+        extra=fields,
+    )
+
+
+def _fields(loaded: Loaded) -> dict[str, Any]:
     running = loaded.running
     fields = {
         "dispatch_id": str(running.id),
@@ -57,6 +70,13 @@ def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = N
         "host": host_of(running.endpoint),
         "attempt": running.runs + 1,
     }
+    if loaded.trace is not None:
+        fields["trace_id"] = trace_id_of(loaded.trace)
+    return fields
+
+
+def _log(loaded: Loaded, what: str, status: Status | None = None, error: Any = None) -> None:
+    fields = _fields(loaded)
     text = ""
     if status is not None:
         fields["status"] = status.name

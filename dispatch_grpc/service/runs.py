@@ -8,8 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, run_log, store_attempts, store_outcomes
+from dispatch_grpc.service import machine, run_log, run_traces, store_attempts, store_outcomes
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.database import Database
@@ -88,12 +87,12 @@ class Runs:
         share = self._memory.share(host_of(loaded.running.endpoint))
         try:
             try:
-                outcome = await self._outcome(loaded, share)
+                written = await self._outcome(loaded, share)
             finally:
                 self._ended.discard(loaded.running.id)
                 give_back()
-            if outcome is not None:
-                error = await self._writes.submit(Written(loaded, outcome))
+            if written is not None:
+                error = await self._writes.submit(written)
                 if error is not None:
                     raise error
         finally:
@@ -113,17 +112,22 @@ class Runs:
                 self._ended.add(id)
                 run.cancel()
 
-    async def _outcome(self, loaded: Loaded, share: Share) -> machine.Outcome | Release | None:
+    async def _outcome(self, loaded: Loaded, share: Share) -> Written | None:
         running, limits = loaded.running, self._limits
         if running.pickups > 1:
             run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
-            return machine.park(running)
+            return Written(loaded, machine.park(running))
         if self._database.clock.now() >= running.expires_at:
-            return machine.expire(running)
-        answer = await self._run(loaded, share)
+            return Written(loaded, machine.expire(running))
+        if self._released:
+            return Written(loaded, Release())
+        with run_traces.attempt(loaded) as span:
+            trace = None if span is None else span.context
+            answer = await self._run(loaded, share, trace)
+            run_traces.note(span, answer)
         if answer is None:
-            return None if running.id in self._ended else Release()
+            return None if running.id in self._ended else Written(loaded, Release())
         self._answered(host_of(running.endpoint), answer)
         outcome = machine.decide(
             running,
@@ -135,17 +139,15 @@ class Runs:
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
-        return outcome
+        return Written(loaded, outcome, answer.trace or trace)
 
-    async def _run(self, loaded: Loaded, share: Share) -> machine.Answer | None:
+    async def _run(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
-        if self._released:
-            return None
         start = perf_counter()
         self._metrics.started(loaded, self._database.clock.now())
         id = loaded.running.id
         # A task of its own, so that to end the run is not to end what follows it.
-        run = self._running[id] = asyncio.create_task(self._attempt(loaded, share))
+        run = self._running[id] = asyncio.create_task(self._attempt(loaded, share, trace))
         self._metrics.running.inc()
         try:
             await asyncio.wait({run})
@@ -162,7 +164,7 @@ class Runs:
         answer: machine.Answer = run.result()
         return answer
 
-    async def _attempt(self, loaded: Loaded, share: Share) -> machine.Answer:
+    async def _attempt(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer:
         async def begin() -> None:
             await self._begin(loaded)
 
@@ -177,6 +179,7 @@ class Runs:
                 begin,
                 load if loaded.size else None,
                 run_timeout=self._run_timeout(host_of(loaded.running.endpoint), loaded.function),
+                trace=trace,
             )
         finally:
             share.request.give_back()
@@ -255,9 +258,7 @@ class Runs:
 
     async def _refuse(self, item: Written, error: Exception) -> None:
         """End a call whose outcome the database does not take."""
-        logger.error(
-            "the outcome of the call %s cannot be written: %s", item.loaded.running.id, error
-        )
+        run_log.refused(item.loaded, error)
         finish = machine.fail(
             item.loaded.running,
             Status.INVALID_RESPONSE,

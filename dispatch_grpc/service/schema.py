@@ -240,6 +240,12 @@ MIGRATIONS = (
     );
     COMMENT ON TABLE pauses IS 'calls that do not begin; an empty host or function is any';
     """,
+    """
+    ALTER TABLE calls ADD COLUMN trace text;
+    ALTER TABLE finished ADD COLUMN trace text;
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.trace IS 'traceparent, and after a space the tracestate; null: none';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so
@@ -288,7 +294,7 @@ CREATE OR REPLACE FUNCTION accept(
     keys bytea[], bodies bytea[], firsts int[], lasts int[], call_ids uuid[], parents uuid[],
     generations int[], roots uuid[], correlations bigint[], endpoints text[], functions text[],
     versions text[], inputs bytea[], expirations timestamptz[], times timestamptz[], hosts text[],
-    payloads bytea[], starts timestamptz[], labelled jsonb[]
+    payloads bytea[], starts timestamptz[], labelled jsonb[], traces text[]
 ) RETURNS TABLE (number int, body bytea, ids uuid[]) LANGUAGE plpgsql AS $body$
 #variable_conflict use_column
 DECLARE
@@ -322,13 +328,13 @@ BEGIN
             ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
-        function, version, input, expires_at, starts_at, labels, next_at, created_at)
+        function, version, input, expires_at, starts_at, labels, next_at, created_at, trace)
     SELECT id, parent, generation, root, correlation, endpoint, function, version, input,
-        expires_at, starts_at, labels, starts_at, created_at
+        expires_at, starts_at, labels, starts_at, created_at, trace
     FROM unnest(call_ids, parents, generations, roots, correlations, endpoints, functions, versions,
-            inputs, expirations, starts, labelled, times)
+            inputs, expirations, starts, labelled, times, traces)
         AS new (id, parent, generation, root, correlation, endpoint, function, version, input,
-            expires_at, starts_at, labels, created_at);
+            expires_at, starts_at, labels, created_at, trace);
     IF cardinality(labelled) > 0 THEN
         INSERT INTO labels SELECT key || '=' || value, id
             FROM unnest(call_ids, labelled) AS new (id, labels), jsonb_each_text(labels);
@@ -340,7 +346,11 @@ BEGIN
     PERFORM enqueue(array_fill(0, size), hosts, payloads, delays,
         array_fill(NULL::text, size), array_fill('null'::jsonb, size));
 END $body$;
-COMMENT ON FUNCTION accept IS
+-- By its arguments: the function of the version before, which has no traces, is there as well
+-- while processes of that version go on.
+COMMENT ON FUNCTION accept(bytea[], bytea[], int[], int[], uuid[], uuid[], int[], uuid[], bigint[],
+    text[], text[], text[], bytea[], timestamptz[], timestamptz[], text[], bytea[], timestamptz[],
+    jsonb[], text[]) IS
     'records requests and their jobs, unless it returns rows: keys used before or (null) in use';
 
 CREATE OR REPLACE FUNCTION tend_partitions(keep_finished interval, keep_requests interval)

@@ -65,6 +65,7 @@ class New:
     root_id: UUID | None = None
     starts_at: datetime | None = None
     labels: Mapping[str, str] | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Loaded:
     size: int = 0
     scheduled_at: datetime | None = None
     starts_at: datetime | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An attempt and its outcome, which `store_outcomes` writes."""
+    """An attempt and its outcome, which `store_outcomes` writes.
+
+    `trace` is the context of the attempt, if it has one of its own: that of the calls that it made.
+    """
 
     loaded: Loaded
     outcome: Outcome | Release
+    trace: str | None = None
 
 
 @dataclass(slots=True)

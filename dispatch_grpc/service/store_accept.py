@@ -141,7 +141,7 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
         lasts.append(last)
     rows: list[Any] = await connection.fetch(
         "SELECT * FROM accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-        "$16, $17, $18, $19)",
+        "$16, $17, $18, $19, $20)",
         [request.key for request in requests],
         [request.body for request in requests],
         firsts,
@@ -159,11 +159,12 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
         [request.time or now for request in requests for _ in request.calls],
         lanes_of(calls),
         [Job(new.id, 0).pack() for new in calls],
-        # Most requests have neither: an empty array stands for all of their calls.
+        # Most requests have none of these: an empty array stands for all of their calls.
         [new.starts_at for new in calls] if any(new.starts_at for new in calls) else [],
         [json.dumps(new.labels) if new.labels else None for new in calls]
         if any(new.labels for new in calls)
         else [],
+        [new.trace for new in calls] if any(new.trace for new in calls) else [],
     )
     return rows
 

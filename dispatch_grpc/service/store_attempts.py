@@ -54,7 +54,7 @@ async def _load(
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             created_at, expires_at, failures, pickups, runs, poll_error, last_error,
-            passing_since, scheduled_at, starts_at, poll IS NOT NULL AS is_resumed,
+            passing_since, scheduled_at, starts_at, trace, poll IS NOT NULL AS is_resumed,
             octet_length(coalesce(poll, input)) AS size,
             CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
                 AS content
@@ -118,6 +118,7 @@ def _loaded(row: Any) -> Loaded:
         size=row["size"] if row["content"] is None else 0,
         scheduled_at=row["scheduled_at"],
         starts_at=row["starts_at"],
+        trace=row["trace"],
     )
 
 

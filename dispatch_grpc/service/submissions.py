@@ -9,13 +9,16 @@ from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.store import New
 
 
-def new_of(submission: Submission, now: datetime, limits: Limits) -> New | str:
+def new_of(
+    submission: Submission, now: datetime, limits: Limits, trace: str | None = None
+) -> New | str:
     """Return the call to record, or the reason to reject the submission.
 
     Args:
         submission: A submission, whose call has been checked.
         now: The time.
         limits: The limits of calls.
+        trace: The context of the trace, if there is one.
     """
     if problem := labels_problem(submission.labels):
         return problem
@@ -38,7 +41,14 @@ def new_of(submission: Submission, now: datetime, limits: Limits) -> New | str:
                 f"{expires_at.isoformat()} (call.expiration, which counts from now): a later "
                 f"expiration or an earlier start is required"
             )
-    return New(new_id(), call, expires_at, starts_at=start, labels=dict(submission.labels) or None)
+    return New(
+        new_id(),
+        call,
+        expires_at,
+        starts_at=start,
+        labels=dict(submission.labels) or None,
+        trace=trace,
+    )
 
 
 def _start_of(submission: Submission, now: datetime) -> datetime | str | None:

@@ -148,8 +148,12 @@ type CallInfo struct {
 	RerunOfDispatchId string `protobuf:"bytes,21,opt,name=rerun_of_dispatch_id,json=rerunOfDispatchId,proto3" json:"rerun_of_dispatch_id,omitempty"`
 	// Id of the last rerun of this call. Empty when there is none.
 	RerunAsDispatchId string `protobuf:"bytes,22,opt,name=rerun_as_dispatch_id,json=rerunAsDispatchId,proto3" json:"rerun_as_dispatch_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The W3C traceparent to which the call belongs: the metadata traceparent of
+	// the request that recorded it, or what it inherited from the call that made
+	// it. Empty when there is none.
+	Traceparent   string `protobuf:"bytes,23,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallInfo) Reset() {
@@ -332,6 +336,13 @@ func (x *CallInfo) GetRerunOfDispatchId() string {
 func (x *CallInfo) GetRerunAsDispatchId() string {
 	if x != nil {
 		return x.RerunAsDispatchId
+	}
+	return ""
+}
+
+func (x *CallInfo) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2110,7 +2121,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\b\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\b\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -2138,7 +2149,8 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"start_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12?\n" +
 	"\x06labels\x18\x14 \x03(\v2'.dispatch.calls.v1.CallInfo.LabelsEntryR\x06labels\x12/\n" +
 	"\x14rerun_of_dispatch_id\x18\x15 \x01(\tR\x11rerunOfDispatchId\x12/\n" +
-	"\x14rerun_as_dispatch_id\x18\x16 \x01(\tR\x11rerunAsDispatchId\x1a9\n" +
+	"\x14rerun_as_dispatch_id\x18\x16 \x01(\tR\x11rerunAsDispatchId\x12 \n" +
+	"\vtraceparent\x18\x17 \x01(\tR\vtraceparent\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +

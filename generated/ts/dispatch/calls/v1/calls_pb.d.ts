@@ -186,6 +186,15 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: string rerun_as_dispatch_id = 22;
    */
   rerunAsDispatchId: string;
+
+  /**
+   * The W3C traceparent to which the call belongs: the metadata traceparent of
+   * the request that recorded it, or what it inherited from the call that made
+   * it. Empty when there is none.
+   *
+   * @generated from field: string traceparent = 23;
+   */
+  traceparent: string;
 };
 
 /**

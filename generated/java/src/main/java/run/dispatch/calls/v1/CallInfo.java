@@ -32,6 +32,7 @@ private static final long serialVersionUID = 0L;
     schedule_ = "";
     rerunOfDispatchId_ = "";
     rerunAsDispatchId_ = "";
+    traceparent_ = "";
   }
 
   @java.lang.Override
@@ -988,6 +989,57 @@ java.lang.String defaultValue) {
     }
   }
 
+  public static final int TRACEPARENT_FIELD_NUMBER = 23;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object traceparent_ = "";
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs: the metadata traceparent of
+   * the request that recorded it, or what it inherited from the call that made
+   * it. Empty when there is none.
+   * </pre>
+   *
+   * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+   * @return The traceparent.
+   */
+  @java.lang.Override
+  public java.lang.String getTraceparent() {
+    java.lang.Object ref = traceparent_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      traceparent_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs: the metadata traceparent of
+   * the request that recorded it, or what it inherited from the call that made
+   * it. Empty when there is none.
+   * </pre>
+   *
+   * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+   * @return The bytes for traceparent.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getTraceparentBytes() {
+    java.lang.Object ref = traceparent_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      traceparent_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -1070,6 +1122,9 @@ java.lang.String defaultValue) {
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunAsDispatchId_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 22, rerunAsDispatchId_);
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(traceparent_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 23, traceparent_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -1165,6 +1220,9 @@ java.lang.String defaultValue) {
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(rerunAsDispatchId_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(22, rerunAsDispatchId_);
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(traceparent_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(23, traceparent_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -1246,6 +1304,8 @@ java.lang.String defaultValue) {
         .equals(other.getRerunOfDispatchId())) return false;
     if (!getRerunAsDispatchId()
         .equals(other.getRerunAsDispatchId())) return false;
+    if (!getTraceparent()
+        .equals(other.getTraceparent())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -1320,6 +1380,8 @@ java.lang.String defaultValue) {
     hash = (53 * hash) + getRerunOfDispatchId().hashCode();
     hash = (37 * hash) + RERUN_AS_DISPATCH_ID_FIELD_NUMBER;
     hash = (53 * hash) + getRerunAsDispatchId().hashCode();
+    hash = (37 * hash) + TRACEPARENT_FIELD_NUMBER;
+    hash = (53 * hash) + getTraceparent().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1544,6 +1606,7 @@ java.lang.String defaultValue) {
       internalGetMutableLabels().clear();
       rerunOfDispatchId_ = "";
       rerunAsDispatchId_ = "";
+      traceparent_ = "";
       return this;
     }
 
@@ -1668,6 +1731,9 @@ java.lang.String defaultValue) {
       }
       if (((from_bitField0_ & 0x00200000) != 0)) {
         result.rerunAsDispatchId_ = rerunAsDispatchId_;
+      }
+      if (((from_bitField0_ & 0x00400000) != 0)) {
+        result.traceparent_ = traceparent_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1798,6 +1864,11 @@ java.lang.String defaultValue) {
       if (!other.getRerunAsDispatchId().isEmpty()) {
         rerunAsDispatchId_ = other.rerunAsDispatchId_;
         bitField0_ |= 0x00200000;
+        onChanged();
+      }
+      if (!other.getTraceparent().isEmpty()) {
+        traceparent_ = other.traceparent_;
+        bitField0_ |= 0x00400000;
         onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
@@ -1956,6 +2027,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00200000;
               break;
             } // case 178
+            case 186: {
+              traceparent_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00400000;
+              break;
+            } // case 186
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4491,6 +4567,108 @@ java.lang.String defaultValue) {
       checkByteStringIsUtf8(value);
       rerunAsDispatchId_ = value;
       bitField0_ |= 0x00200000;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object traceparent_ = "";
+    /**
+     * <pre>
+     * The W3C traceparent to which the call belongs: the metadata traceparent of
+     * the request that recorded it, or what it inherited from the call that made
+     * it. Empty when there is none.
+     * </pre>
+     *
+     * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+     * @return The traceparent.
+     */
+    public java.lang.String getTraceparent() {
+      java.lang.Object ref = traceparent_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        traceparent_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The W3C traceparent to which the call belongs: the metadata traceparent of
+     * the request that recorded it, or what it inherited from the call that made
+     * it. Empty when there is none.
+     * </pre>
+     *
+     * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+     * @return The bytes for traceparent.
+     */
+    public com.google.protobuf.ByteString
+        getTraceparentBytes() {
+      java.lang.Object ref = traceparent_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        traceparent_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The W3C traceparent to which the call belongs: the metadata traceparent of
+     * the request that recorded it, or what it inherited from the call that made
+     * it. Empty when there is none.
+     * </pre>
+     *
+     * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+     * @param value The traceparent to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTraceparent(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      traceparent_ = value;
+      bitField0_ |= 0x00400000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The W3C traceparent to which the call belongs: the metadata traceparent of
+     * the request that recorded it, or what it inherited from the call that made
+     * it. Empty when there is none.
+     * </pre>
+     *
+     * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearTraceparent() {
+      traceparent_ = getDefaultInstance().getTraceparent();
+      bitField0_ = (bitField0_ & ~0x00400000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The W3C traceparent to which the call belongs: the metadata traceparent of
+     * the request that recorded it, or what it inherited from the call that made
+     * it. Empty when there is none.
+     * </pre>
+     *
+     * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+     * @param value The bytes for traceparent to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTraceparentBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      traceparent_ = value;
+      bitField0_ |= 0x00400000;
       onChanged();
       return this;
     }

@@ -532,4 +532,28 @@ java.lang.String defaultValue);
    */
   com.google.protobuf.ByteString
       getRerunAsDispatchIdBytes();
+
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs: the metadata traceparent of
+   * the request that recorded it, or what it inherited from the call that made
+   * it. Empty when there is none.
+   * </pre>
+   *
+   * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+   * @return The traceparent.
+   */
+  java.lang.String getTraceparent();
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs: the metadata traceparent of
+   * the request that recorded it, or what it inherited from the call that made
+   * it. Empty when there is none.
+   * </pre>
+   *
+   * <code>string traceparent = 23 [json_name = "traceparent"];</code>
+   * @return The bytes for traceparent.
+   */
+  com.google.protobuf.ByteString
+      getTraceparentBytes();
 }

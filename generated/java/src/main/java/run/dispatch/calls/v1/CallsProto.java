@@ -189,7 +189,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\325\010\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\367\010\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -216,131 +216,132 @@ public final class CallsProto {
       "Info.LabelsEntryR\006labels\022/\n\024rerun_of_dis" +
       "patch_id\030\025 \001(\tR\021rerunOfDispatchId\022/\n\024rer" +
       "un_as_dispatch_id\030\026 \001(\tR\021rerunAsDispatch" +
-      "Id\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005v" +
-      "alue\030\002 \001(\tR\005value:\0028\001\"\256\002\n\nSubmission\022)\n\004" +
-      "call\030\001 \001(\0132\025.dispatch.sdk.v1.CallR\004call\022" +
-      "1\n\005delay\030\002 \001(\0132\031.google.protobuf.Duratio" +
-      "nH\000R\005delay\022;\n\nstart_time\030\003 \001(\0132\032.google." +
-      "protobuf.TimestampH\000R\tstartTime\022A\n\006label" +
-      "s\030\004 \003(\0132).dispatch.calls.v1.Submission.L" +
-      "abelsEntryR\006labels\0329\n\013LabelsEntry\022\020\n\003key" +
-      "\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n" +
-      "\005start\"P\n\rSubmitRequest\022?\n\013submissions\030\001" +
-      " \003(\0132\035.dispatch.calls.v1.SubmissionR\013sub" +
-      "missions\"3\n\016SubmitResponse\022!\n\014dispatch_i" +
-      "ds\030\001 \003(\tR\013dispatchIds\"1\n\016GetCallRequest\022" +
-      "\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetC" +
-      "allResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.cal" +
-      "ls.v1.CallInfoR\004call\"\321\004\n\020ListCallsReques" +
-      "t\0222\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.Cal" +
-      "lStateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch" +
-      ".sdk.v1.StatusR\006status\022\032\n\010function\030\003 \001(\t" +
-      "R\010function\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?" +
-      "\n\rcreated_after\030\005 \001(\0132\032.google.protobuf." +
-      "TimestampR\014createdAfter\022A\n\016created_befor" +
-      "e\030\006 \001(\0132\032.google.protobuf.TimestampR\rcre" +
-      "atedBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020" +
-      "parentDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pag" +
-      "eSize\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010" +
-      "schedule\030\n \001(\tR\010schedule\022G\n\006labels\030\013 \003(\013" +
-      "2/.dispatch.calls.v1.ListCallsRequest.La" +
-      "belsEntryR\006labels\022\022\n\004dead\030\025 \001(\010R\004dead\0329\n" +
-      "\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030" +
-      "\002 \001(\tR\005value:\0028\001\"n\n\021ListCallsResponse\0221\n" +
-      "\005calls\030\001 \003(\0132\033.dispatch.calls.v1.CallInf" +
-      "oR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rnextP" +
-      "ageToken\"h\n\017WaitCallRequest\022\037\n\013dispatch_" +
-      "id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\0132\031" +
-      ".google.protobuf.DurationR\007maxWait\"C\n\020Wa" +
-      "itCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch." +
-      "calls.v1.CallInfoR\004call\"4\n\021CancelCallReq" +
-      "uest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"c\n" +
-      "\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033.disp" +
-      "atch.calls.v1.CallInfoR\004call\022\034\n\tcancelle" +
-      "d\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Comple" +
-      "teCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndisp" +
-      "atchId\022.\n\006output\030\002 \001(\0132\024.google.protobuf" +
-      ".AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.dispatch" +
-      ".sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024Comp" +
-      "leteCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatc" +
-      "h.calls.v1.CallInfoR\004call\"3\n\020RerunCallRe" +
-      "quest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"4" +
-      "\n\021RerunCallResponse\022\037\n\013dispatch_id\030\001 \001(\t" +
-      "R\ndispatchId\"\322\002\n\nCallFilter\022/\n\006status\030\001 " +
-      "\001(\0162\027.dispatch.sdk.v1.StatusR\006status\022\032\n\010" +
-      "function\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003 \001" +
-      "(\tR\010endpoint\022?\n\rcreated_after\030\004 \001(\0132\032.go" +
-      "ogle.protobuf.TimestampR\014createdAfter\022A\n" +
-      "\016created_before\030\005 \001(\0132\032.google.protobuf." +
-      "TimestampR\rcreatedBefore\022C\n\017finished_bef" +
-      "ore\030\006 \001(\0132\032.google.protobuf.TimestampR\016f" +
-      "inishedBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021Re" +
-      "runCallsRequest\0225\n\006filter\030\001 \001(\0132\035.dispat" +
-      "ch.calls.v1.CallFilterR\006filter\022#\n\rvalida" +
-      "te_only\030\002 \001(\010R\014validateOnly\022*\n\016expected_" +
-      "count\030\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_" +
-      "size\030\004 \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\t" +
-      "R\tpageTokenB\021\n\017_expected_count\"\214\001\n\022Rerun" +
-      "CallsResponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017n" +
-      "ext_page_token\030\002 \001(\tR\rnextPageToken\0228\n\na" +
-      "s_of_time\030\003 \001(\0132\032.google.protobuf.Timest" +
-      "ampR\010asOfTime\"\352\001\n\021PurgeCallsRequest\0225\n\006f" +
-      "ilter\030\001 \001(\0132\035.dispatch.calls.v1.CallFilt" +
-      "erR\006filter\022#\n\rvalidate_only\030\002 \001(\010R\014valid" +
-      "ateOnly\022*\n\016expected_count\030\003 \001(\003H\000R\rexpec" +
-      "tedCount\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize" +
-      "\022\035\n\npage_token\030\005 \001(\tR\tpageTokenB\021\n\017_expe" +
-      "cted_count\"\214\001\n\022PurgeCallsResponse\022\024\n\005cou" +
-      "nt\030\001 \001(\003R\005count\022&\n\017next_page_token\030\002 \001(\t" +
-      "R\rnextPageToken\0228\n\nas_of_time\030\003 \001(\0132\032.go" +
-      "ogle.protobuf.TimestampR\010asOfTime\"\212\001\n\005Pa" +
-      "use\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(" +
-      "\tR\010function\0229\n\npause_time\030\003 \001(\0132\032.google" +
-      ".protobuf.TimestampR\tpauseTime\022\026\n\006reason" +
-      "\030\004 \001(\tR\006reason\"m\n\021PauseCallsRequest\022\022\n\004h" +
-      "ost\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010funct" +
-      "ion\022\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR\006r" +
-      "eason\"D\n\022PauseCallsResponse\022.\n\005pause\030\001 \001" +
-      "(\0132\030.dispatch.calls.v1.PauseR\005pause\"V\n\022R" +
-      "esumeCallsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n" +
-      "\010function\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003" +
-      "all\"G\n\023ResumeCallsResponse\0220\n\006pauses\030\001 \003" +
-      "(\0132\030.dispatch.calls.v1.PauseR\006pauses\"\023\n\021" +
-      "ListPausesRequest\"F\n\022ListPausesResponse\022" +
-      "0\n\006pauses\030\001 \003(\0132\030.dispatch.calls.v1.Paus" +
-      "eR\006pauses*\207\001\n\tCallState\022\032\n\026CALL_STATE_UN" +
-      "SPECIFIED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CA" +
-      "LL_STATE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITING" +
-      "\020\003\022\027\n\023CALL_STATE_FINISHED\020\0042\321\010\n\013CallServ" +
-      "ice\022O\n\006Submit\022 .dispatch.calls.v1.Submit" +
-      "Request\032!.dispatch.calls.v1.SubmitRespon" +
-      "se\"\000\022R\n\007GetCall\022!.dispatch.calls.v1.GetC" +
-      "allRequest\032\".dispatch.calls.v1.GetCallRe" +
-      "sponse\"\000\022X\n\tListCalls\022#.dispatch.calls.v" +
-      "1.ListCallsRequest\032$.dispatch.calls.v1.L" +
-      "istCallsResponse\"\000\022U\n\010WaitCall\022\".dispatc" +
-      "h.calls.v1.WaitCallRequest\032#.dispatch.ca" +
-      "lls.v1.WaitCallResponse\"\000\022[\n\nCancelCall\022" +
-      "$.dispatch.calls.v1.CancelCallRequest\032%." +
-      "dispatch.calls.v1.CancelCallResponse\"\000\022a" +
-      "\n\014CompleteCall\022&.dispatch.calls.v1.Compl" +
-      "eteCallRequest\032\'.dispatch.calls.v1.Compl" +
-      "eteCallResponse\"\000\022X\n\tRerunCall\022#.dispatc" +
-      "h.calls.v1.RerunCallRequest\032$.dispatch.c" +
-      "alls.v1.RerunCallResponse\"\000\022[\n\nRerunCall" +
-      "s\022$.dispatch.calls.v1.RerunCallsRequest\032" +
-      "%.dispatch.calls.v1.RerunCallsResponse\"\000" +
-      "\022[\n\nPurgeCalls\022$.dispatch.calls.v1.Purge" +
-      "CallsRequest\032%.dispatch.calls.v1.PurgeCa" +
-      "llsResponse\"\000\022[\n\nPauseCalls\022$.dispatch.c" +
-      "alls.v1.PauseCallsRequest\032%.dispatch.cal" +
-      "ls.v1.PauseCallsResponse\"\000\022^\n\013ResumeCall" +
-      "s\022%.dispatch.calls.v1.ResumeCallsRequest" +
-      "\032&.dispatch.calls.v1.ResumeCallsResponse" +
-      "\"\000\022[\n\nListPauses\022$.dispatch.calls.v1.Lis" +
-      "tPausesRequest\032%.dispatch.calls.v1.ListP" +
-      "ausesResponse\"\000B%\n\025run.dispatch.calls.v1" +
-      "B\nCallsProtoP\001b\006proto3"
+      "Id\022 \n\013traceparent\030\027 \001(\tR\013traceparent\0329\n\013" +
+      "LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002" +
+      " \001(\tR\005value:\0028\001\"\256\002\n\nSubmission\022)\n\004call\030\001" +
+      " \001(\0132\025.dispatch.sdk.v1.CallR\004call\0221\n\005del" +
+      "ay\030\002 \001(\0132\031.google.protobuf.DurationH\000R\005d" +
+      "elay\022;\n\nstart_time\030\003 \001(\0132\032.google.protob" +
+      "uf.TimestampH\000R\tstartTime\022A\n\006labels\030\004 \003(" +
+      "\0132).dispatch.calls.v1.Submission.LabelsE" +
+      "ntryR\006labels\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
+      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005start" +
+      "\"P\n\rSubmitRequest\022?\n\013submissions\030\001 \003(\0132\035" +
+      ".dispatch.calls.v1.SubmissionR\013submissio" +
+      "ns\"3\n\016SubmitResponse\022!\n\014dispatch_ids\030\001 \003" +
+      "(\tR\013dispatchIds\"1\n\016GetCallRequest\022\037\n\013dis" +
+      "patch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCallRes" +
+      "ponse\022/\n\004call\030\001 \001(\0132\033.dispatch.calls.v1." +
+      "CallInfoR\004call\"\321\004\n\020ListCallsRequest\0222\n\005s" +
+      "tate\030\001 \001(\0162\034.dispatch.calls.v1.CallState" +
+      "R\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sdk.v" +
+      "1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010func" +
+      "tion\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rcrea" +
+      "ted_after\030\005 \001(\0132\032.google.protobuf.Timest" +
+      "ampR\014createdAfter\022A\n\016created_before\030\006 \001(" +
+      "\0132\032.google.protobuf.TimestampR\rcreatedBe" +
+      "fore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020parent" +
+      "DispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSize\022" +
+      "\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010schedu" +
+      "le\030\n \001(\tR\010schedule\022G\n\006labels\030\013 \003(\0132/.dis" +
+      "patch.calls.v1.ListCallsRequest.LabelsEn" +
+      "tryR\006labels\022\022\n\004dead\030\025 \001(\010R\004dead\0329\n\013Label" +
+      "sEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR" +
+      "\005value:\0028\001\"n\n\021ListCallsResponse\0221\n\005calls" +
+      "\030\001 \003(\0132\033.dispatch.calls.v1.CallInfoR\005cal" +
+      "ls\022&\n\017next_page_token\030\002 \001(\tR\rnextPageTok" +
+      "en\"h\n\017WaitCallRequest\022\037\n\013dispatch_id\030\001 \001" +
+      "(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\0132\031.googl" +
+      "e.protobuf.DurationR\007maxWait\"C\n\020WaitCall" +
+      "Response\022/\n\004call\030\001 \001(\0132\033.dispatch.calls." +
+      "v1.CallInfoR\004call\"4\n\021CancelCallRequest\022\037" +
+      "\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"c\n\022Cance" +
+      "lCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.c" +
+      "alls.v1.CallInfoR\004call\022\034\n\tcancelled\030\002 \001(" +
+      "\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023CompleteCall" +
+      "Request\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId" +
+      "\022.\n\006output\030\002 \001(\0132\024.google.protobuf.AnyH\000" +
+      "R\006output\022.\n\005error\030\003 \001(\0132\026.dispatch.sdk.v" +
+      "1.ErrorH\000R\005errorB\010\n\006result\"G\n\024CompleteCa" +
+      "llResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.call" +
+      "s.v1.CallInfoR\004call\"3\n\020RerunCallRequest\022" +
+      "\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"4\n\021Reru" +
+      "nCallResponse\022\037\n\013dispatch_id\030\001 \001(\tR\ndisp" +
+      "atchId\"\322\002\n\nCallFilter\022/\n\006status\030\001 \001(\0162\027." +
+      "dispatch.sdk.v1.StatusR\006status\022\032\n\010functi" +
+      "on\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003 \001(\tR\010en" +
+      "dpoint\022?\n\rcreated_after\030\004 \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\014createdAfter\022A\n\016creat" +
+      "ed_before\030\005 \001(\0132\032.google.protobuf.Timest" +
+      "ampR\rcreatedBefore\022C\n\017finished_before\030\006 " +
+      "\001(\0132\032.google.protobuf.TimestampR\016finishe" +
+      "dBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021RerunCal" +
+      "lsRequest\0225\n\006filter\030\001 \001(\0132\035.dispatch.cal" +
+      "ls.v1.CallFilterR\006filter\022#\n\rvalidate_onl" +
+      "y\030\002 \001(\010R\014validateOnly\022*\n\016expected_count\030" +
+      "\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size\030\004" +
+      " \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpage" +
+      "TokenB\021\n\017_expected_count\"\214\001\n\022RerunCallsR" +
+      "esponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_pa" +
+      "ge_token\030\002 \001(\tR\rnextPageToken\0228\n\nas_of_t" +
+      "ime\030\003 \001(\0132\032.google.protobuf.TimestampR\010a" +
+      "sOfTime\"\352\001\n\021PurgeCallsRequest\0225\n\006filter\030" +
+      "\001 \001(\0132\035.dispatch.calls.v1.CallFilterR\006fi" +
+      "lter\022#\n\rvalidate_only\030\002 \001(\010R\014validateOnl" +
+      "y\022*\n\016expected_count\030\003 \001(\003H\000R\rexpectedCou" +
+      "nt\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\npa" +
+      "ge_token\030\005 \001(\tR\tpageTokenB\021\n\017_expected_c" +
+      "ount\"\214\001\n\022PurgeCallsResponse\022\024\n\005count\030\001 \001" +
+      "(\003R\005count\022&\n\017next_page_token\030\002 \001(\tR\rnext" +
+      "PageToken\0228\n\nas_of_time\030\003 \001(\0132\032.google.p" +
+      "rotobuf.TimestampR\010asOfTime\"\212\001\n\005Pause\022\022\n" +
+      "\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010fun" +
+      "ction\0229\n\npause_time\030\003 \001(\0132\032.google.proto" +
+      "buf.TimestampR\tpauseTime\022\026\n\006reason\030\004 \001(\t" +
+      "R\006reason\"m\n\021PauseCallsRequest\022\022\n\004host\030\001 " +
+      "\001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010function\022\020\n" +
+      "\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR\006reason\"" +
+      "D\n\022PauseCallsResponse\022.\n\005pause\030\001 \001(\0132\030.d" +
+      "ispatch.calls.v1.PauseR\005pause\"V\n\022ResumeC" +
+      "allsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010funct" +
+      "ion\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\"G\n" +
+      "\023ResumeCallsResponse\0220\n\006pauses\030\001 \003(\0132\030.d" +
+      "ispatch.calls.v1.PauseR\006pauses\"\023\n\021ListPa" +
+      "usesRequest\"F\n\022ListPausesResponse\0220\n\006pau" +
+      "ses\030\001 \003(\0132\030.dispatch.calls.v1.PauseR\006pau" +
+      "ses*\207\001\n\tCallState\022\032\n\026CALL_STATE_UNSPECIF" +
+      "IED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STA" +
+      "TE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023" +
+      "CALL_STATE_FINISHED\020\0042\321\010\n\013CallService\022O\n" +
+      "\006Submit\022 .dispatch.calls.v1.SubmitReques" +
+      "t\032!.dispatch.calls.v1.SubmitResponse\"\000\022R" +
+      "\n\007GetCall\022!.dispatch.calls.v1.GetCallReq" +
+      "uest\032\".dispatch.calls.v1.GetCallResponse" +
+      "\"\000\022X\n\tListCalls\022#.dispatch.calls.v1.List" +
+      "CallsRequest\032$.dispatch.calls.v1.ListCal" +
+      "lsResponse\"\000\022U\n\010WaitCall\022\".dispatch.call" +
+      "s.v1.WaitCallRequest\032#.dispatch.calls.v1" +
+      ".WaitCallResponse\"\000\022[\n\nCancelCall\022$.disp" +
+      "atch.calls.v1.CancelCallRequest\032%.dispat" +
+      "ch.calls.v1.CancelCallResponse\"\000\022a\n\014Comp" +
+      "leteCall\022&.dispatch.calls.v1.CompleteCal" +
+      "lRequest\032\'.dispatch.calls.v1.CompleteCal" +
+      "lResponse\"\000\022X\n\tRerunCall\022#.dispatch.call" +
+      "s.v1.RerunCallRequest\032$.dispatch.calls.v" +
+      "1.RerunCallResponse\"\000\022[\n\nRerunCalls\022$.di" +
+      "spatch.calls.v1.RerunCallsRequest\032%.disp" +
+      "atch.calls.v1.RerunCallsResponse\"\000\022[\n\nPu" +
+      "rgeCalls\022$.dispatch.calls.v1.PurgeCallsR" +
+      "equest\032%.dispatch.calls.v1.PurgeCallsRes" +
+      "ponse\"\000\022[\n\nPauseCalls\022$.dispatch.calls.v" +
+      "1.PauseCallsRequest\032%.dispatch.calls.v1." +
+      "PauseCallsResponse\"\000\022^\n\013ResumeCalls\022%.di" +
+      "spatch.calls.v1.ResumeCallsRequest\032&.dis" +
+      "patch.calls.v1.ResumeCallsResponse\"\000\022[\n\n" +
+      "ListPauses\022$.dispatch.calls.v1.ListPause" +
+      "sRequest\032%.dispatch.calls.v1.ListPausesR" +
+      "esponse\"\000B%\n\025run.dispatch.calls.v1B\nCall" +
+      "sProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -357,7 +358,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", "Traceparent", });
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor =
       internal_static_dispatch_calls_v1_CallInfo_descriptor.getNestedTypes().get(0);
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable = new
