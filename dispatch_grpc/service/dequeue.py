@@ -58,6 +58,7 @@ class Worker:
         self.notices: Notices = Notices(database, lost=self._look_again)
         self.notices.listen(notices.LANES, self._have_jobs)
         self.notices.listen(notices.LATER, self._have_later_jobs)
+        self.memory: Memory = Memory(settings.memory)
         self._database = database
         self._settings = settings
         self._policies = SharedPolicies(database, self.notices, self._look_again)
@@ -95,7 +96,7 @@ class Worker:
             answered=self._hosts.answered,
             written=self._written,
             handovers=self._handovers,
-            memory=Memory(settings.memory),
+            memory=self.memory,
             policies=self._policies,
         )
         self.notices.listen(notices.FINISHED, self._runs.end)
