@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from uuid import UUID
 
+from asyncpg import LockNotAvailableError
+
 from dispatch_grpc.service import notices, queue, store_policies
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.policies import SharedPolicies
-from dispatch_grpc.service.policy_rules import Scope, grant
+from dispatch_grpc.service.policy_rules import Policies, Scope, grant
 from dispatch_grpc.service.queue import Claim
 
 _MIN_WAIT_SECONDS = 0.02  # the tokens of so long are claimed together
+_BUSY_SECONDS = 2.0
 
 
 class Limited:
@@ -68,6 +71,15 @@ class Limited:
         """
         policies = self._policies.current
         scopes = sorted({scope for lane in turns for scope in policies.limiting(lane)})
+        try:
+            return await self._claim(owner, turns, policies, scopes)
+        except LockNotAvailableError:  # a process was frozen as it had the lock
+            self._full.update(dict.fromkeys(scopes, _now() + _BUSY_SECONDS))
+            return [], Counter()
+
+    async def _claim(
+        self, owner: UUID, turns: Sequence[str], policies: Policies, scopes: Sequence[Scope]
+    ) -> tuple[list[Claim], Counter[str]]:
         self._freed.clear()
         async with self._database.transaction() as connection:
             await store_policies.lock(connection, scopes)

@@ -76,10 +76,18 @@ async def lock(connection: Any, scopes: Sequence[Scope]) -> None:
     """Lock what policies limit, until the end of the transaction.
 
     By a statement of its own: those that follow see what the transaction before has committed.
+
+    Raises:
+        asyncpg.LockNotAvailableError: Another transaction has it for long.
     """
     keys = sorted({zlib.crc32("\0".join(scope).encode()) - 2**31 for scope in scopes})
     await connection.execute(
-        "SELECT pg_advisory_xact_lock($1, key) FROM unnest($2::int[]) AS key", _LOCKS, keys
+        """
+        WITH bound AS MATERIALIZED (SELECT set_config('lock_timeout', '1s', true))
+        SELECT pg_advisory_xact_lock($1, key) FROM bound, unnest($2::int[]) AS key
+        """,
+        _LOCKS,
+        keys,
     )
 
 

@@ -1,12 +1,20 @@
 """Limits of policies hold for all processes together, also when one is killed."""
 
+import asyncio
 import re
 import time
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+from uuid import uuid4
 
 from dispatch_grpc import new_call
+from dispatch_grpc.service import store_policies
+from dispatch_grpc.service.lanes import lane_of
+from dispatch_grpc.service.limited import Limited
+from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.policies import SharedPolicies
+from tests.service.conftest import Bench
 from tests.service.processes import Process, service
 from tests.service.test_faults import client, dispatch, results, runs
 from tests.service.test_policies import policy
@@ -111,3 +119,29 @@ def test_a_limit_that_is_lifted_lets_calls_begin(tmp_path: Path, hosted: Process
         until(lambda: log.exists() and runs(log))
         policy(data, "unset", "--function", "slow")
         results(c, ids)  # or it would take longer than `results` waits
+
+
+def test_a_lock_that_another_process_keeps_does_not_stop_the_loop(bench: Bench):
+    """A process that is frozen in its claim has it for up to 5 seconds."""
+    lane = lane_of("http://h", "f")
+
+    async def main() -> None:
+        told = Notices(bench.database)
+        policies = SharedPolicies(bench.database, told, lambda: None)
+        async with bench.database.transaction() as connection:
+            await store_policies.change(connection, "", "f", {"concurrency": 1})
+        await policies.read()
+        limited = Limited(bench.database, policies, told, lambda: None)
+        async with bench.database.transaction() as connection:
+            await store_policies.lock(connection, [("", "f")])
+            claims, granted = await asyncio.wait_for(limited.claim(uuid4(), [lane]), 9)
+        assert (claims, granted) == ([], {})
+        assert limited.is_full(lane)
+        assert limited.next_change() is not None
+        limited.look_again()
+        _, granted = await limited.claim(uuid4(), [lane])
+        assert granted == {lane: 1}
+        async with bench.database.transaction() as connection:
+            await store_policies.replace(connection, [])
+
+    bench.runner.run(main())
