@@ -17,6 +17,11 @@ def quoted(value: object, most: int = 80) -> str:
     return shorten(text, most)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts, such as 1 call or 1,234 calls."""
+    return f"{number:,} {noun}{'s'[: number != 1]}"
+
+
 def rounded(duration: timedelta) -> str:
     """Return a duration with its unit, such as 12 ms, 3.5 s or 5 min; 0 ms if it is negative."""
     seconds = max(duration.total_seconds(), 0)

@@ -21,6 +21,7 @@ from dispatch_grpc.cli.calls import (
 from dispatch_grpc.cli.input import Progress, add_options, json_option, since_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.client.operations import Pause
+from dispatch_grpc.text import counted
 
 _filter_options = add_options(
     click.option(
@@ -153,7 +154,8 @@ def purge(
     """Delete finished calls before their retention is over.
 
     The command prints the number of calls that the options select, and asks before it deletes
-    them. Calls whose results their parents have not been given yet are left.
+    them. Calls whose results their parents have not been given yet are left, and so are those that
+    have not finished: end these with 'dispatch-grpc cancel' first.
     """
     filters = _filters(status, function, endpoint, since, before)
     if dead:
@@ -216,21 +218,24 @@ def _confirmed(
     if as_json:
         print_lines([json.dumps({"count": count})])
     elif not count:
-        complain("no calls found", 0)
+        hint = "; 'dispatch-grpc cancel' ends calls that have not finished" * (verb == "delete")
+        complain(f"no finished calls found{hint}", 0)
     else:
-        print_lines([f"{_calls(count)} would be {done}" if dry_run else f"{done} {_calls(count)}"])
+        print_lines(
+            [
+                f"{counted(count, 'call')} would be {done}"
+                if dry_run
+                else f"{done} {counted(count, 'call')}"
+            ]
+        )
 
 
 def _ask(count: int, verb: str) -> None:
     """Ask for a confirmation; raises click.Abort without one."""
-    question = f"{verb} {_calls(count)}"
+    question = f"{verb} {counted(count, 'call')}"
     if not (sys.stdin and sys.stdin.isatty()):
         raise click.UsageError(f"{question}? There is no terminal to ask on: give --yes")
     click.confirm(f"{question.capitalize()}?", abort=True, err=True)
-
-
-def _calls(count: int) -> str:
-    return f"{count:,} call{'s'[: count != 1]}"
 
 
 _target_options = add_options(

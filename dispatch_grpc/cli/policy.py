@@ -2,54 +2,28 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
-from dispatch_grpc import new_call
-from dispatch_grpc.cli.input import (
-    MistakeError,
-    add_options,
-    duration_option,
-    json_option,
-)
+from dispatch_grpc.cli.input import MistakeError, add_options, json_option
 from dispatch_grpc.cli.output import complain, print_lines
-from dispatch_grpc.client.as_json import duration_text
+from dispatch_grpc.cli.policy_fields import (
+    FIELDS,
+    callback,
+    json_of,
+    read_file,
+    read_function,
+    read_host,
+    shown,
+    shown_scope,
+)
 from dispatch_grpc.errors import missing_extra
 
 if TYPE_CHECKING:
-    from dispatch_grpc.service.store_policies import Policy
-
-_MAX_DAYS = 366
-
-
-def _host(_: click.Context, __: click.Parameter, text: str) -> str:
-    if not text:
-        return ""
-    try:
-        parts = urlsplit(text)
-        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        fits = fits and not (parts.path.strip("/") or parts.query or parts.username)
-        host = f"{parts.scheme}://{parts.netloc.lower()}"
-    except ValueError:
-        fits, host = False, ""
-    if not fits:
-        raise click.BadParameter(
-            f"a scheme, host and port such as https://example.com:8443 are required; got {text!r}"
-        )
-    return host
-
-
-def _function(_: click.Context, __: click.Parameter, text: str) -> str:
-    if text:
-        new_call("http://localhost", text)  # raises for what is no name of a function
-    return text
-
+    from dispatch_grpc.service.policy_rules import Policy
 
 _database_options = add_options(
     click.option(
@@ -72,16 +46,33 @@ _scope_options = add_options(
         "--host",
         metavar="URL",
         default="",
-        callback=_host,
+        callback=callback(read_host),
         help="Scheme, host and port of endpoints (default: any).",
     ),
     click.option(
         "--function",
         metavar="NAME",
         default="",
-        callback=_function,
+        callback=callback(read_function),
         help="Name of a function (default: any).",
     ),
+)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+_setting_options = add_options(
+    *(
+        click.option(
+            _option(name), metavar=field.metavar, callback=callback(field.read), help=field.help
+        )
+        for name, field in FIELDS.items()
+    )
+)
+_unset_options = add_options(
+    *(click.option(_option(name), is_flag=True, help=f"Unset {_option(name)}.") for name in FIELDS)
 )
 
 
@@ -89,9 +80,10 @@ _scope_options = add_options(
 def policy() -> None:
     """Set how the calls of a host or a function run.
 
-    For a call, each setting comes from the most specific policy that sets it: that of the host
-    and the function, of the host, of the function, of everything. All processes of the service
-    learn of changes within seconds; attempts that have begun go on as they are.
+    --concurrency and --rate hold for all calls of the host and the function together, and each such
+    policy holds. Of the other settings, each comes from the most specific policy that sets it: that
+    of the host and the function, of the host, of the function, of everything. All processes of the
+    service learn of changes within seconds; attempts that have begun go on as they are.
     """
 
 
@@ -106,16 +98,11 @@ def list_policies(*, as_json: bool, database: str | None, data_dir: Path) -> Non
     if not found:
         complain("no policies found", 0)
     else:
-        print_lines([_json(one) if as_json else _text(one) for one in found])
+        print_lines([_json(one) if as_json else shown(one) for one in found])
 
 
 @policy.command("set")
-@click.option(
-    "--run-timeout",
-    metavar="DURATION",
-    callback=duration_option(_MAX_DAYS),
-    help="Longest time of one attempt of a call, such as 30s or 20m.",
-)
+@_setting_options
 @_scope_options
 def set_policy(
     *, host: str, function: str, database: str | None, data_dir: Path, **settings: Any
@@ -123,22 +110,73 @@ def set_policy(
     """Set settings of a policy; the others stay as they are."""
     given = {name: value for name, value in settings.items() if value is not None}
     if not given:
-        raise MistakeError("nothing to set: give --run-timeout")
-    print_lines([_text(_change(database, data_dir, host, function, given))])
+        options = ", ".join(_option(name) for name in FIELDS)
+        raise MistakeError(f"nothing to set: give one of {options}")
+    print_lines([shown(_change(database, data_dir, host, function, given))])
 
 
 @policy.command("unset")
-@click.option("--run-timeout", is_flag=True, help="Unset the longest time of an attempt.")
+@_unset_options
 @_scope_options
 def unset_policy(
     *, host: str, function: str, database: str | None, data_dir: Path, **settings: bool
 ) -> None:
     """Unset settings of a policy: all if none is given."""
-    from dispatch_grpc.service.store_policies import SETTINGS
-
-    names = [name for name, is_given in settings.items() if is_given] or SETTINGS
+    names: Sequence[str] = [name for name, is_given in settings.items() if is_given] or [*FIELDS]
     left = _change(database, data_dir, host, function, dict.fromkeys(names))
-    print_lines(["no policy is left for it" if left is None else _text(left)])
+    print_lines(["no policy is left for it" if left is None else shown(left)])
+
+
+@policy.command(
+    "apply",
+    epilog="""\b
+Example of a file:
+  [[policy]]
+  function = "charge"
+  concurrency = 10
+  run_timeout = "30s"
+""",
+)
+@click.argument(
+    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--dry-run", is_flag=True, help="Print the changes, and change nothing.")
+@_database_options
+def apply_policies(*, file: Path, dry_run: bool, database: str | None, data_dir: Path) -> None:
+    """Have the policies be those of a TOML file, and no others.
+
+    The file has a table [[policy]] for each policy, with host, function and settings, whose names
+    are those of the options of 'set', with underscores. All of it is applied, or nothing.
+    """
+    policies = read_file(file)
+
+    async def act(connection: Any) -> Any:
+        from dispatch_grpc.service.policy_rules import Policy
+        from dispatch_grpc.service.store_policies import replace
+
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            changed = await replace(connection, [Policy(**fields) for fields in policies])
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await (transaction.rollback() if dry_run else transaction.commit())
+        return changed
+
+    changed: Sequence[Any] = _with_connection(database, data_dir, act)
+    if not changed:
+        complain("the policies are those of the file already", 0)
+        return
+    prefix = "would be " if dry_run else ""
+    print_lines(
+        [
+            f"{prefix}removed: {shown_scope(*scope)}"
+            if one is None
+            else f"{prefix}set: {shown(one)}"
+            for scope, one in changed
+        ]
+    )
 
 
 def _change(
@@ -178,23 +216,4 @@ def _with_connection(database: str | None, data_dir: Path, act: Callable[[Any], 
 
 
 def _json(one: "Policy") -> str:
-    values = asdict(one)
-    if one.run_timeout is not None:
-        values["run_timeout"] = duration_text(one.run_timeout)
-    return json.dumps({name: value for name, value in values.items() if value not in {None, ""}})
-
-
-def _text(one: "Policy") -> str:
-    scope = [f"{name} {value}" for name in ("host", "function") if (value := getattr(one, name))]
-    return f"{' '.join(scope) or 'everything'}: {', '.join(_settings(one))}"
-
-
-def _settings(one: "Policy") -> list[str]:
-    found = []
-    if one.run_timeout is not None:
-        found.append(f"run timeout {_seconds(one.run_timeout)}")
-    return found
-
-
-def _seconds(duration: timedelta) -> str:
-    return f"{duration.total_seconds():g}s"
+    return json.dumps(json_of(one))

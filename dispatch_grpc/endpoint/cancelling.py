@@ -27,6 +27,7 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, PollResult, RunRequest, RunResponse
+from dispatch_grpc.text import counted
 from dispatch_grpc.values import unmarshal
 
 CANCEL = "dispatch.cancel"
@@ -109,8 +110,8 @@ async def cancel_calls(endpoint: Host, parent: str, correlation_ids: Collection[
         reason = error
     if left:
         logger.warning(
-            "cannot cancel %d calls of the workflow's call %s, so they continue: %s",
-            len(left),
+            "cannot cancel %s of the workflow's call %s, left to continue: %s",
+            counted(len(left), "call"),
             parent,
             reason,
         )

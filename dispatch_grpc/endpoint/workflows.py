@@ -16,7 +16,7 @@ from dispatch_grpc.endpoint.pending import Pending
 from dispatch_grpc.errors import CallError, DispatchError, EndpointError, UnmarshalError
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, Journal, PollResult, RunRequest, RunResponse
-from dispatch_grpc.text import shorten
+from dispatch_grpc.text import counted, shorten
 from dispatch_grpc.workflow import journal as journals
 from dispatch_grpc.workflow.activation import Activation
 from dispatch_grpc.workflow.driver import Driver, mode
@@ -134,10 +134,10 @@ class Workflow(Function[_P, _R]):
         if not self._warned:
             self._warned = True
             logger.warning(
-                "cannot cancel %d calls of the workflow %s (call %s), so they continue: the "
+                "cannot cancel %s of the workflow %s (call %s), left to continue: the "
                 "endpoint has no client; set DISPATCH_API_KEY and DISPATCH_API_URL, or pass a "
                 "client to the Endpoint as client=. This is logged once",
-                count,
+                counted(count, "call"),
                 self.name,
                 dispatch_id,
             )

@@ -5,6 +5,7 @@ way do not hold it up. It is long because the loop, its heartbeats and its end s
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -23,12 +24,14 @@ from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc.service.limited import Limited
 from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.pauses import Pauses
 from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.queue import Claim
+from dispatch_grpc.service.retention import SECONDS, Retention
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Loaded, Written
@@ -55,10 +58,12 @@ class Worker:
         self.notices: Notices = Notices(database, lost=self._look_again)
         self.notices.listen(notices.LANES, self._have_jobs)
         self.notices.listen(notices.LATER, self._have_later_jobs)
+        self.memory: Memory = Memory(settings.memory)
         self._database = database
         self._settings = settings
         self._metrics = metrics
-        self._policies = SharedPolicies(database, self.notices)
+        self._policies = SharedPolicies(database, self.notices, self._look_again)
+        self._limited = Limited(database, self._policies, self.notices, self._wake_up)
         self._hosts = SharedHosts(database, self.notices, self._wake_up)
         metrics.resting = self._hosts.resting
         self.pauses: Pauses = Pauses(database, self.notices, metrics, self._paused)
@@ -67,10 +72,15 @@ class Worker:
             settings.host_concurrency,
             self._hosts.allowance,
             self.pauses.is_paused,
+            is_limited=self._limited.is_limited,
+            is_full=self._limited.is_full,
+            priority=self._policies.priority,
         )
         self._chores = Chores(
             database, settings, metrics, expect=self.expect, written=self._written
         )
+        retention = Retention(database, lambda: self._policies.current, settings.retention)
+        self._chores.add(retention.prune, SECONDS)
         self._handovers = Handovers(
             self.me,
             self._lanes,
@@ -88,8 +98,8 @@ class Worker:
             answered=self._hosts.answered,
             written=self._written,
             handovers=self._handovers,
-            memory=Memory(settings.memory),
-            run_timeout=self._policies.run_timeout,
+            memory=self.memory,
+            policies=self._policies,
         )
         self.notices.listen(notices.FINISHED, self._runs.end)
         self._jobs: dict[int, asyncio.Task[None]] = {}
@@ -97,6 +107,7 @@ class Worker:
         self._due: dict[str, float] = {}  # when jobs of lanes are due next
         self._delayed: set[str] = set()  # lanes whose jobs came due, of which there may be more
         self._look_at = 0.0
+        self._look_after = ""  # the lane at which the next scan goes on
         self._lost_claim = False
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -252,6 +263,7 @@ class Worker:
         self._database.health.worked()
         self._metrics.taken_over(len(lanes))
         self.expect(lanes)
+        self._limited.ended(lanes)
         return min(timeout.total_seconds() / 4, 2)
 
     # A turn of the loop
@@ -270,24 +282,28 @@ class Worker:
         if self._look_at <= _now():
             await self._look()
         self._come_due()
+        self._limited.come_free()
         await self._hosts.probe(self._lanes.hosts())
         # Outcomes that wait to be written hold no slot: this bounds their number.
         most = min(self._settings.batch_size, 2 * self._settings.concurrency - len(self._jobs))
-        wanted = self._lanes.plan(most)
-        if wanted and await self._claim(wanted):
+        turns = self._lanes.turns(most)
+        if turns and await self._claim(turns):
             return 0
         soonest = min(self._due.values(), default=self._look_at)
         seconds = max(min(soonest, self._look_at) - _now(), 0)
-        change = self._hosts.next_change()
-        return seconds if change is None else min(seconds, max(change, 0.001))
+        for change in (self._hosts.next_change(), self._limited.next_change()):
+            if change is not None:
+                seconds = min(seconds, max(change, 0.001))
+        return seconds
 
     async def _look(self) -> None:
         """Scan the whole queue for lanes."""
         start = _now()
         async with self._database.relaxed.acquire() as connection:
-            found = await queue.lanes(connection)
+            found, self._look_after = await queue.lanes(connection, self._look_after)
             await queue.claim(connection, self.me, {})  # whether jobs could be taken
         self._note_claim()
+        self._limited.look_again()
         self._metrics.queued(found)
         self._note(found)
         # With very many lanes a scan is slow: it may take a fiftieth of the time.
@@ -315,12 +331,20 @@ class Worker:
             self._delayed.add(lane)
             self._lanes.has_jobs(lane)
 
-    async def _claim(self, wanted: dict[str, int]) -> bool:
+    async def _claim(self, turns: Sequence[str]) -> bool:
         """Claim jobs and start them. Returns whether there may be more."""
         await self._gather()
+        limited = [lane for lane in turns if self._limited.is_limited(lane)]
+        wanted = Counter(turns)
         try:
-            async with self._database.relaxed.acquire() as connection:
-                claims = await queue.claim(connection, self.me, wanted)
+            claims = []
+            if others := wanted - Counter(limited):
+                async with self._database.relaxed.acquire() as connection:
+                    claims = await queue.claim(connection, self.me, others)
+            if limited:
+                some, granted = await self._limited.claim(self.me, limited)
+                claims += some
+                wanted.update({lane: granted[lane] - wanted[lane] for lane in set(limited)})
         except BaseException:
             self._lose_claim()
             raise
@@ -333,7 +357,8 @@ class Worker:
                 self._hosts.begun(host_of_lane(claim.lane))
                 self._begin(claim)
         exhausted = [lane for lane, number in found.items() if number < wanted[lane]]
-        for lane in found:
+        # Those that got nothing go first: their policies were full.
+        for lane in sorted(found, key=lambda lane: found[lane] > 0):
             if found[lane] == wanted[lane]:
                 self._lanes.has_jobs(lane)
         await self._ask_when(exhausted)
@@ -365,6 +390,7 @@ class Worker:
             lanes = await queue.reclaim(connection, self.me, self._jobs)
         self._lost_claim = False
         self.expect(lanes)
+        self._limited.ended(lanes)
 
     # A job
 
@@ -395,6 +421,7 @@ class Worker:
         finally:
             give_back()
             del self._jobs[claim.id]
+            self._limited.ended([claim.lane])
             self._wake.set()
 
     async def _done(self, ids: Sequence[int]) -> Sequence[None]:

@@ -32,6 +32,9 @@ class Limits:
         max_pickups: Number of attempts in a row that may begin without an end before the call is
             treated as a poison call, which kills the processes that run it.
         max_calls: Largest number of calls in a request or a Poll.
+        max_attempts: Number of failed attempts in a row after which a call ends; None for any. One
+            does not count if its request was not sent, if it was refused since there are too many,
+            or within the grace time.
         grace: How long a call is tried again after failures that a deploy or a key rotation
             causes, such as an unknown function or a proxy's 404.
     """
@@ -43,6 +46,7 @@ class Limits:
     max_pickups: int = 5
     grace: timedelta = timedelta(minutes=15)
     max_calls: int = 10_000
+    max_attempts: int | None = None
 
     def problem_of(self, call: Call) -> str | None:
         """Return why the expiration of a call is not accepted, or None."""
@@ -72,6 +76,7 @@ class Answer:
             for a grace time.
         host_failed: Whether the host could not be reached, or says that it is not available.
         trace: The context of the run, if the endpoint tells it.
+        was_sent: Whether the request was sent, so that the function may have run.
     """
 
     response: RunResponse
@@ -79,6 +84,7 @@ class Answer:
     passing: bool = False
     host_failed: bool = False
     trace: str | None = None
+    was_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Running:
         correlation_id: As in the Call that made it.
         expires_at: When it expires.
         failures: Number of failed attempts in a row.
+        uncounted: Number of those that do not count for `Limits.max_attempts`.
         pickups: How often the current attempt has begun.
         last_error: The error of the last failed attempt.
         runs: Number of attempts that have ended.
@@ -106,6 +113,7 @@ class Running:
     last_error: Error | None = None
     runs: int = 0
     passing_since: datetime | None = None
+    uncounted: int = 0
 
     @property
     def attempt(self) -> int:
@@ -123,13 +131,17 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The call is tried again at a time, from its beginning if `restart` is set."""
+    """The call is tried again at a time, from its beginning if `restart` is set.
+
+    The attempt `counts` for `Limits.max_attempts`.
+    """
 
     at: datetime
     status: Status
     error: Error
     restart: bool
     passing: bool = False
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,7 @@ def decide(
     *,
     retry_after: timedelta | None = None,
     passing: bool = False,
+    was_sent: bool = True,
     problem_of_call: Callable[[Call], str | None] = lambda _: None,
     jitter: Callable[[], float] = random.random,
 ) -> Outcome:
@@ -183,6 +196,7 @@ def decide(
         limits: Limits.
         retry_after: As in `Answer`.
         passing: As in `Answer`.
+        was_sent: As in `Answer`.
         problem_of_call: Returns why a call that the function makes is not accepted, or None.
         jitter: Returns a number from 0 to 1, by which a wait is multiplied.
     """
@@ -201,7 +215,10 @@ def decide(
             return fail(running, Status.INVALID_RESPONSE, f"the tail call: {problem}")
         return Replace(call)
     in_grace = passing and now - (running.passing_since or now) < limits.grace
-    if in_grace or (status.retryable and not passing):
+    counts = was_sent and status is not Status.THROTTLED and not in_grace
+    attempts = running.failures - running.uncounted + counts
+    is_last = counts and limits.max_attempts is not None and attempts >= limits.max_attempts
+    if in_grace or (status.retryable and not passing and not is_last):
         # Full jitter: calls that failed together are not tried again together.
         wait = _backoff(running.failures, limits) * jitter()
         if retry_after is not None:
@@ -209,7 +226,7 @@ def decide(
         at = min(now + wait, running.expires_at)
         error = _result(running, status, response).error
         restart = status is Status.INCOMPATIBLE_STATE
-        return Retry(at, status, error, restart=restart, passing=passing)
+        return Retry(at, status, error, restart=restart, passing=passing, counts=counts)
     if status is Status.OK and response.HasField("poll"):
         return _suspend(response.poll, running, now, limits, problem_of)
     return Finish(status, _result(running, status, response))

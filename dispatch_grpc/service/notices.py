@@ -21,6 +21,7 @@ FINISHED = "dispatch_grpc_finished"
 HOSTS = "dispatch_grpc_hosts"
 SCHEDULES = "dispatch_grpc_schedules"
 POLICIES = "dispatch_grpc_policies"
+ROOM = "dispatch_grpc_room"  # lanes with limits of which jobs have ended
 PAUSES = "dispatch_grpc_pauses"
 
 _GATHER_SECONDS = 0.005

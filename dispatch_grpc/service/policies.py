@@ -1,42 +1,18 @@
-"""Policies: how calls of a host, of a function or of both are run, the same in all processes.
-
-A policy is a row of the table `policies`: a host and a function, of which each may be empty for
-any, and the settings that it sets. For a call, each setting comes from the most specific policy
-that sets it: that of the host and the function, of the host, of the function, of everything.
-"""
+"""The policies of the database, as far as a process knows: see `policy_rules`."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import notices, store_policies
+from dispatch_grpc.service import machine, notices, store_policies
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.notices import Notices
-from dispatch_grpc.service.store_policies import Policy
+from dispatch_grpc.service.policy_rules import Policies
 
 _READ_SECONDS = 5.0  # since a notice may get lost
-
-
-class Policies:
-    """The policies as they were read. Pure.
-
-    Args:
-        policies: The policies.
-    """
-
-    def __init__(self, policies: Iterable[Policy] = ()) -> None:
-        self._policies = {(one.host, one.function): one for one in policies}
-
-    def run_timeout(self, host: str, function: str) -> timedelta | None:
-        """Return how long an attempt of a function may take; None if no policy says."""
-        for key in ((host, function), (host, ""), ("", function), ("", "")):
-            policy = self._policies.get(key)
-            if policy is not None and policy.run_timeout is not None:
-                return policy.run_timeout
-        return None
 
 
 class SharedPolicies:
@@ -45,14 +21,16 @@ class SharedPolicies:
     Args:
         database: The database.
         told: The notices of this process.
+        changed: Called when they have changed.
 
     Attributes:
         current: The policies.
         are_known: Whether they have been read.
     """
 
-    def __init__(self, database: Database, told: Notices) -> None:
+    def __init__(self, database: Database, told: Notices, changed: Callable[[], None]) -> None:
         self._database = database
+        self._changed = changed
         self._sooner = asyncio.Event()
         self.current: Policies = Policies()
         self.are_known: bool = False
@@ -63,13 +41,25 @@ class SharedPolicies:
 
     def run_timeout(self, host: str, function: str) -> timedelta | None:
         """Return how long an attempt of a function may take; None if no policy says."""
-        return self.current.run_timeout(host, function)
+        found: timedelta | None = self.current.get("run_timeout", host, function)
+        return found
+
+    def limits(self, base: machine.Limits, host: str, function: str) -> machine.Limits:
+        """Return the limits of a call, given those that hold without a policy."""
+        return self.current.limits(base, host, function)
+
+    def priority(self) -> Callable[[str], int] | None:
+        """Return what gives the priority of a lane; None if no policy sets one."""
+        return self.current.priority if self.current.has_priorities else None
 
     async def read(self) -> None:
         """Read the policies."""
         async with self._database.relaxed.acquire() as connection:
-            self.current = Policies(await store_policies.read(connection))
+            found = Policies(await store_policies.read(connection))
         self.are_known = True
+        if found != self.current:
+            self.current = found
+            self._changed()
 
     async def run(self) -> None:
         """Read them again when they change, until it is cancelled."""

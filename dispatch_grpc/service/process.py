@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dispatch_grpc.service.accepting import Accepting
 from dispatch_grpc.service.app import Application, Method, unkeyed
+from dispatch_grpc.service.bodies import Bodies
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
@@ -82,7 +83,7 @@ class Process:
         )
         self._app = self._application(keys)
 
-    def _application(self, keys: KeyRing) -> Application:
+    def _application(self, keys: KeyRing) -> Bodies:
         database, worker, settings = self._database, self._worker, self._settings
         accepting = Accepting(
             database, worker, settings.worker, self._metrics, max_backlog=settings.max_backlog
@@ -92,7 +93,7 @@ class Process:
         )
         pausing = Pausing(database, worker.pauses)
         completing = Completing(database, worker, self._metrics)
-        return Application(
+        app = Application(
             accepting,
             _methods_of_calls(self._watching, completing, rerunning, pausing),
             _methods_of_schedules(self._schedules),
@@ -104,6 +105,7 @@ class Process:
             stopping=self._stopping,
             page=Page(database, self._metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
         )
+        return Bodies(app, worker.memory, settings.max_request_bytes)
 
     @asynccontextmanager
     async def running(

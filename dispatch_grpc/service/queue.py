@@ -165,16 +165,26 @@ async def take_over(
     return [row["entrypoint"] for row in rows]
 
 
-async def lanes(connection: Any) -> dict[str, float]:
-    """Return the lanes that have jobs, found by steps from one to the next.
+async def lanes(
+    connection: Any, after: str = "", limit: int = MAX_LANES
+) -> tuple[dict[str, float], str]:
+    """Return lanes that have jobs, found by steps from one to the next.
+
+    Args:
+        connection: A connection.
+        after: The lane after which to begin.
+        limit: Largest number of lanes.
 
     Returns:
-        In how many seconds the first job of each lane is due; 0 or less: it is.
+        In how many seconds the first job of each lane is due; 0 or less: it is. And the lane after
+        which to go on; empty at the end. So lanes that cannot be served, however many, do not hide
+        others for ever.
     """
     rows = await connection.fetch(
         """
         WITH RECURSIVE step AS (
-            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' ORDER BY entrypoint LIMIT 1)
+            (SELECT entrypoint FROM pgqueuer WHERE status = 'queued' AND entrypoint > $2
+                ORDER BY entrypoint LIMIT 1)
             UNION ALL
             SELECT (SELECT entrypoint FROM pgqueuer
                 WHERE status = 'queued' AND entrypoint > step.entrypoint
@@ -187,9 +197,10 @@ async def lanes(connection: Any) -> dict[str, float]:
         ) - now())::float8 AS seconds
         FROM step WHERE entrypoint IS NOT NULL LIMIT $1
         """,
-        MAX_LANES,
+        limit,
+        after,
     )
-    return _due(rows)
+    return _due(rows), rows[-1]["entrypoint"] if len(rows) == limit else ""
 
 
 async def due(connection: Any, some: Collection[str]) -> dict[str, float]:

@@ -20,23 +20,52 @@ _COLUMNS = (
     "rerun_of, rerun_as, trace"
 )
 _FOUND = f"{_COLUMNS}, last_error"
+# The errors of a page may be large together: see `find`.
+_ERROR_BYTES = "coalesce(sum(octet_length(last_error)) OVER (), 0)"
+_BOUNDED = (
+    f"{_COLUMNS}, {_ERROR_BYTES} AS size, "
+    f"CASE WHEN {_ERROR_BYTES} <= {{}} THEN last_error END AS last_error"
+)
 _LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
 
 _FILTERED = "id, state, status, function, endpoint, created_at, schedule, dead"
 LOOKED_AT = 20_000
+NO_LIMIT = 2**31 - 1
 
 
-async def get(connection: Any, id: UUID) -> CallInfo | None:
-    """A call as it is now, with its result."""
+class LargeError(Exception):
+    """What is asked for is larger than it may be without memory of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | None:
+    """A call as it is now, with its result.
+
+    Raises:
+        LargeError: The result has more than `most` bytes.
+    """
     row = await connection.fetchrow(
-        f"SELECT {_FOUND}, result FROM every_call WHERE id = $1",  # noqa: S608
+        f"SELECT {_FOUND}, octet_length(result) AS size, "  # noqa: S608
+        f"CASE WHEN octet_length(result) <= $2 THEN result END AS result "
+        f"FROM every_call WHERE id = $1",
         id,
+        most,
     )
+    if row is not None and (row["size"] or 0) > most:
+        raise LargeError(row["size"])
     return None if row is None else _info(row)
 
 
 async def find(
-    connection: Any, filters: Mapping[str, Any], limit: int, *, columns: str = _FOUND
+    connection: Any,
+    filters: Mapping[str, Any],
+    limit: int,
+    *,
+    columns: str | None = None,
+    most: int = NO_LIMIT,
 ) -> tuple[list[CallInfo], UUID | None]:
     """Return calls, the newest first, without their results.
 
@@ -49,11 +78,17 @@ async def find(
         filters: Those of ListCalls, and `before`: the id before which to begin.
         limit: Largest number of calls.
         columns: What to read of each.
+        most: Largest size of their errors together.
 
     Returns:
         The calls, and before which one to go on; None at the end. There may be fewer than asked
         for, none even, and still more to come.
+
+    Raises:
+        LargeError: Their errors are larger.
     """
+    is_bounded = columns is None
+    columns = columns or _BOUNDED.format(most)
     low, high = _span(filters)
     values: list[Any] = [low, high, LOOKED_AT, limit + 1]
     conditions = []
@@ -100,6 +135,8 @@ async def find(
         """,  # noqa: S608
         *values,
     )
+    if is_bounded and (rows[0]["size"] or 0) > most:
+        raise LargeError(int(rows[0]["size"]))
     found = [_info(row, with_result=False) for row in rows[:limit] if row["id"] is not None]
     if len(rows) > limit:
         return found, rows[limit - 1]["id"]

@@ -5,8 +5,8 @@ other is being recorded waits for nobody.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
@@ -24,7 +24,28 @@ _PATIENCE_SECONDS = 0.05  # a lock, a full disk or a lost connection holds up th
 _KEY_SECONDS = 8.0
 _FIRST_PAUSE, _MAX_PAUSE = 0.002, 0.25
 
+_T = TypeVar("_T")
 _Answer = Accepted | Exception | None
+
+
+async def once_key_is_free(act: Callable[[], Awaitable[_T | None]]) -> _T:
+    """Do something, again and again while it returns None, since its idempotency key is in use.
+
+    Raises:
+        UnavailableError: The key stays in use.
+    """
+    loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
+    end = loop.time() + _KEY_SECONDS
+    while (result := await act()) is None:
+        if loop.time() > end:
+            raise rpc_error(
+                Code.UNAVAILABLE,
+                "the idempotency key belongs to a transaction that has not ended; nothing was "
+                "recorded; try again in 1 s",
+            )
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _MAX_PAUSE)
+    return result
 
 
 class Recorder:
@@ -49,25 +70,17 @@ class Recorder:
             Exception: The database has failed: see `faults`.
         """
         is_small = len(request.calls) <= _MAX_CALLS and request.size <= _MAX_BYTES
-        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
-        end = loop.time() + _KEY_SECONDS
-        while True:
+
+        async def record() -> _Answer:
             if is_small:
-                answer = await self._groups.submit(request)
-            else:
-                (answer,) = await self._record([request])
-            if isinstance(answer, Accepted):
-                return answer
-            if answer is not None:
-                raise answer
-            if loop.time() > end:
-                raise rpc_error(
-                    Code.UNAVAILABLE,
-                    "the idempotency key belongs to a transaction that has not ended; nothing was "
-                    "recorded; try again in 1 s",
-                )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_PAUSE)
+                return await self._groups.submit(request)
+            (answer,) = await self._record([request])
+            return answer
+
+        answer: Accepted | Exception = await once_key_is_free(record)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def _record(self, requests: Sequence[Request]) -> list[_Answer]:
         """Record requests, whose keys differ, and return their answers or errors."""

@@ -22,6 +22,7 @@ from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.matching import Selection
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.recording import once_key_is_free
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.text import quoted
 
@@ -73,11 +74,11 @@ class Rerunning:
         digest = None if key is None else _digest(key.encode())
         body = _digest(b"RerunCall" + id.bytes)
 
-        async def rerun(connection: Any) -> tuple[UUID, list[str]]:
+        async def rerun(connection: Any) -> tuple[UUID, list[str]] | None:
             now = self._database.clock.now()
             return await store_rerun.rerun(connection, id, now, self._limits, key=digest, body=body)
 
-        new, lanes = await self._database.write(rerun)
+        new, lanes = await once_key_is_free(lambda: self._database.write(rerun))
         if lanes:
             logger.info("the call %s is rerun as %s", id, new, extra={"dispatch_id": str(id)})
         self._recorded(lanes)

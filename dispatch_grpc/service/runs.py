@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.store import Due, Job, Loaded, Release, Written
 from dispatch_grpc.service.urls import host_of, problem_of_call
 
@@ -34,7 +35,7 @@ class Runs:
             have finished.
         handovers: Begins jobs that outcomes make due.
         memory: What large requests and answers may hold.
-        run_timeout: Returns how long an attempt may take by the policies, given host and function.
+        policies: How calls are run by host and function.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Runs:
         written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
         handovers: Handovers,
         memory: Memory,
-        run_timeout: Callable[[str, str], timedelta | None],
+        policies: SharedPolicies,
     ) -> None:
         self._database = database
         self._caller = caller
@@ -60,7 +61,7 @@ class Runs:
         self._written = written
         self._handovers = handovers
         self._memory = memory
-        self._run_timeout = run_timeout
+        self._policies = policies
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[Written, Exception | None] = Batcher(self.write, 500, _bytes_of)
@@ -113,7 +114,8 @@ class Runs:
                 run.cancel()
 
     async def _outcome(self, loaded: Loaded, share: Share) -> Written | None:
-        running, limits = loaded.running, self._limits
+        running = loaded.running
+        limits = self._policies.limits(self._limits, host_of(running.endpoint), loaded.function)
         if running.pickups > 1:
             run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
@@ -136,6 +138,7 @@ class Runs:
             limits,
             retry_after=answer.retry_after,
             passing=answer.passing,
+            was_sent=answer.was_sent,
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
@@ -165,22 +168,29 @@ class Runs:
         return answer
 
     async def _attempt(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer:
+        has_begun = False
+
         async def begin() -> None:
+            nonlocal has_begun
             await self._begin(loaded)
+            has_begun = True
 
         async def load() -> Loaded:
             await share.request.take(loaded.size)
             return await self._whole(loaded)
 
         try:
-            return await self._caller.run(
+            answer = await self._caller.run(
                 loaded,
                 share,
                 begin,
                 load if loaded.size else None,
-                run_timeout=self._run_timeout(host_of(loaded.running.endpoint), loaded.function),
+                run_timeout=self._policies.run_timeout(
+                    host_of(loaded.running.endpoint), loaded.function
+                ),
                 trace=trace,
             )
+            return answer if has_begun else replace(answer, was_sent=False)
         finally:
             share.request.give_back()
 

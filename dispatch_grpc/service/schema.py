@@ -243,8 +243,19 @@ MIGRATIONS = (
     """
     ALTER TABLE calls ADD COLUMN trace text;
     ALTER TABLE finished ADD COLUMN trace text;
-    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
     COMMENT ON COLUMN calls.trace IS 'traceparent, and after a space the tracestate; null: none';
+    ALTER TABLE policies ADD COLUMN concurrency int CHECK (concurrency > 0),
+        ADD COLUMN rate float8 CHECK (rate > 0), ADD COLUMN paid_until timestamptz,
+        ADD COLUMN priority int, ADD COLUMN max_attempts int CHECK (max_attempts > 0),
+        ADD COLUMN first_backoff interval CHECK (first_backoff > interval '0'),
+        ADD COLUMN max_backoff interval CHECK (max_backoff > interval '0'),
+        ADD COLUMN retention interval CHECK (retention > interval '0');
+    COMMENT ON COLUMN policies.paid_until IS
+        'of a rate: up to when the calls that began are paid for; see policy_rules';
+    ALTER TABLE calls ADD COLUMN uncounted int NOT NULL DEFAULT 0;
+    ALTER TABLE finished ADD COLUMN uncounted int NOT NULL DEFAULT 0;
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.uncounted IS 'of the failures in a row: not for max_attempts';
     """,
 )
 

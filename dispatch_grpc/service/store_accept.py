@@ -82,6 +82,14 @@ async def accept(
     return answer.ids, lanes_of(calls) if answer.is_new else []
 
 
+async def has_key(connection: Any, key: bytes) -> bool:
+    """Take an idempotency key for a transaction; False while another one has it."""
+    found: bool = await connection.fetchval(
+        "SELECT pg_try_advisory_xact_lock(1684632432, hashtext(encode($1, 'hex')))", key
+    )
+    return found
+
+
 async def accept_all(
     connection: Any, requests: Sequence[Request], now: datetime
 ) -> list[Accepted | RPCError | None]:

@@ -54,7 +54,7 @@ async def _load(
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             created_at, expires_at, failures, pickups, runs, poll_error, last_error,
-            passing_since, scheduled_at, starts_at, trace, poll IS NOT NULL AS is_resumed,
+            uncounted, passing_since, scheduled_at, starts_at, trace, poll IS NOT NULL AS is_resumed,
             octet_length(coalesce(poll, input)) AS size,
             CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
                 AS content
@@ -105,6 +105,7 @@ def _loaded(row: Any) -> Loaded:
             last_error=_parse(Error, row["last_error"]),
             runs=row["runs"],
             passing_since=row["passing_since"],
+            uncounted=row["uncounted"],
         ),
         turn=row["turn"],
         generation=row["generation"],

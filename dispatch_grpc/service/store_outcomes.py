@@ -146,10 +146,11 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
             poll_error = CASE WHEN restart THEN NULL ELSE poll_error END,
             ready = CASE WHEN restart THEN 0 ELSE ready END,
             outstanding = CASE WHEN restart THEN 0 ELSE outstanding END,
-            passing_since = CASE WHEN passing THEN coalesce(passing_since, $8) END
+            passing_since = CASE WHEN passing THEN coalesce(passing_since, $8) END,
+            uncounted = uncounted + (NOT counts)::int
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
-            $6::boolean[], $7::boolean[])
-            AS run (run_id, run_turn, new_status, new_error, at, restart, passing)
+            $6::boolean[], $7::boolean[], $9::boolean[])
+            AS run (run_id, run_turn, new_status, new_error, at, restart, passing, counts)
         WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, function, next_at
         """,
@@ -160,6 +161,7 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
         [outcome.restart for outcome in outcomes],
         [outcome.passing for outcome in outcomes],
         now,
+        [outcome.counts for outcome in outcomes],
     )
     for row in rows:
         delay = max(row["next_at"] - now, timedelta(0))
@@ -191,8 +193,8 @@ async def _suspend(
         """
         UPDATE calls SET poll = new_poll, poll_error = NULL, min_results = minimum,
             ready = ready - taken, outstanding = outstanding + children,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
-            passing_since = NULL, status = 1,
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
+            last_error = NULL, passing_since = NULL, status = 1,
             state = CASE WHEN ready - taken >= minimum
                     OR ready - taken > 0 AND outstanding + children = 0
                 THEN 1 ELSE 3 END,
@@ -264,8 +266,8 @@ async def _resume(connection: Any, item: Written, jobs: Jobs) -> None:
     row = await connection.fetchrow(
         """
         UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, last_error = NULL,
-            passing_since = NULL
+            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
+            last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint, function
         """,
@@ -293,7 +295,7 @@ async def _replace(
         UPDATE calls SET state = 1, endpoint = $3, function = $4, version = $5, input = $6,
             expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
             ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
-            pickups = 0, failures = 0, last_error = NULL, passing_since = NULL
+            pickups = 0, failures = 0, uncounted = 0, last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint, function
         """,

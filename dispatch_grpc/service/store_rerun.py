@@ -21,7 +21,7 @@ from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.matching import Matches, Selection, check_expected, match
 from dispatch_grpc.service.store import New, unsigned
-from dispatch_grpc.service.store_accept import accept, lanes_of, record
+from dispatch_grpc.service.store_accept import accept, has_key, lanes_of, record
 
 _COLUMNS = (
     "id, parent_id, correlation_id, endpoint, function, version, input, created_at, expires_at, "
@@ -38,7 +38,7 @@ async def rerun(
     *,
     key: bytes | None = None,
     body: bytes = b"",
-) -> tuple[UUID, list[str]]:
+) -> tuple[UUID, list[str]] | None:
     """Record a call again that has finished.
 
     Args:
@@ -51,13 +51,16 @@ async def rerun(
 
     Returns:
         The id of the rerun, and the lanes for which there are jobs now. When the key was used
-        before, the id is that of the rerun of that time, and there is nothing new.
+        before, the id is that of the rerun of that time, and there is nothing new. None: another
+        transaction has the key, and nothing is known of it before that ends.
 
     Raises:
         NotFoundError: There is no such call.
         RPCError: The call has not finished.
         AlreadyExistsError: The key was used for another request.
     """
+    if key is not None and not await has_key(connection, key):
+        return None
     row = None
     for table in ("calls", "finished"):  # it may be moved from the first to the second
         if row is None:

@@ -3,7 +3,7 @@
 All of it in slices: a statement that takes as long as a connection may be silent is cut off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -144,6 +144,47 @@ async def prune(
         )
         more = more or done == f"DELETE {limit}"
     return more
+
+
+async def prune_finished(
+    connection: Any,
+    retention: timedelta,
+    is_wanted: Callable[[str, str], bool],
+    after: tuple[datetime, UUID],
+    limit: int,
+) -> tuple[tuple[datetime, UUID], bool]:
+    """Delete some of the finished calls, before their partition is dropped.
+
+    Args:
+        connection: A connection in a transaction.
+        retention: How long they are kept.
+        is_wanted: Whether to delete the calls of an endpoint and a function.
+        after: Time and id of the finished call after which to begin.
+        limit: Number of calls to look at.
+
+    Returns:
+        Where to go on, and whether there may be more now.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT id, finished_at, endpoint, function FROM finished
+        WHERE (finished_at, id) > ($1, $2) AND finished_at <= now() - $3::interval
+        ORDER BY finished_at, id LIMIT $4
+        """,
+        *after,
+        retention,
+        limit,
+    )
+    if not rows:
+        return after, False
+    if ids := [row["id"] for row in rows if is_wanted(row["endpoint"], row["function"])]:
+        await connection.execute(
+            "DELETE FROM finished WHERE id = ANY($1) AND finished_at BETWEEN $2 AND $3",
+            ids,
+            rows[0]["finished_at"],
+            rows[-1]["finished_at"],
+        )
+    return (rows[-1]["finished_at"], rows[-1]["id"]), len(rows) == limit
 
 
 _COUNT_SECONDS = 5.0  # between two counts

@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from dispatch_grpc.calls import labels_problem
@@ -24,12 +24,15 @@ from dispatch_grpc.schema import (
     WaitCallResponse,
 )
 from dispatch_grpc.service import notices, reads, store_cancel
+from dispatch_grpc.service.bodies import hold
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.ids import parse_id
+from dispatch_grpc.service.memory import FREE_BYTES
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.text import quoted
 
+_T = TypeVar("_T")
 _MAX_WAIT_SECONDS = 30.0
 _MAX_PAGE_SIZE = 1000
 _PAGE_SIZE = 100
@@ -70,8 +73,9 @@ class Watching:
         return GetCallResponse(call=await self._get(_id(request.dispatch_id)))
 
     async def _get(self, id: UUID) -> CallInfo:
-        async with self._database.relaxed.acquire() as connection:
-            info = await reads.get(connection, id)
+        info = await _bounded(
+            self._database.relaxed, lambda connection, most: reads.get(connection, id, most)
+        )
         if info is None:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
         return info
@@ -136,8 +140,10 @@ class Watching:
             filters["parent_id"] = _id(request.parent_dispatch_id, "parent_dispatch_id")
         if request.page_token:
             filters["before"] = _from_token(request.page_token)
-        async with self._database.looks.acquire() as connection:
-            calls, place = await reads.find(connection, filters, size)
+        calls, place = await _bounded(
+            self._database.looks,
+            lambda connection, most: reads.find(connection, filters, size, most=most),
+        )
         token = "" if place is None else _to_token(place)
         return ListCallsResponse(calls=calls, next_page_token=token)
 
@@ -154,6 +160,22 @@ class Watching:
         if number == 0:
             raise rpc_error(Code.FAILED_PRECONDITION, f"the call {id} has finished already")
         return CancelCallResponse(call=await self._get(id), cancelled=number)
+
+
+async def _bounded(pool: Any, read: Callable[[Any, int], Awaitable[_T]]) -> _T:
+    """Read something; what is large waits for memory first.
+
+    Args:
+        pool: Where to take a connection from.
+        read: Reads it, given the connection and how large it may be.
+    """
+    try:
+        async with pool.acquire() as connection:
+            return await read(connection, FREE_BYTES)
+    except reads.LargeError as error:
+        await hold(error.size)
+    async with pool.acquire() as connection:
+        return await read(connection, reads.NO_LIMIT)
 
 
 def _id(text: str, name: str = "dispatch_id") -> UUID:

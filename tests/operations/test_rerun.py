@@ -1,10 +1,11 @@
 """Failed calls are found, run again, and deleted, by the client and in the store."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +23,7 @@ from dispatch_grpc import (
     ResourceExhaustedError,
     RPCError,
     Status,
+    UnavailableError,
     new_call,
 )
 from dispatch_grpc.primitives import exit_, poll
@@ -30,6 +32,7 @@ from dispatch_grpc.service import (
     machine,
     matching,
     reads,
+    recording,
     schema,
     store_accept,
     store_attempts,
@@ -40,7 +43,10 @@ from dispatch_grpc.service import (
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.schema import MIGRATIONS
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Job, New
 from tests.conftest import Driver, RunningService, data_dir, run_service
 from tests.operations.conftest import Functions
@@ -484,6 +490,39 @@ def test_two_reruns_of_one_call_at_the_same_time(bench: Bench):
     assert bench.runner.run(main()) == 10
     assert len(take(bench)) == 10
     assert all(row(bench, id)["rerun_as"] for id in ids)
+
+
+def test_a_rerun_whose_key_stays_in_use_holds_no_connection(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """An open transaction of an application has the key: see `recording`."""
+    monkeypatch.setattr(recording, "_KEY_SECONDS", 0.2)
+    (id,) = end(bench, 1)
+    rerunning = Rerunning(
+        bench.database,
+        cast("Any", None),  # nothing is recorded
+        Settings(),
+        Metrics(),
+        max_backlog=10,
+    )
+    digest = hashlib.sha256(b"taken").digest()
+    lock = "SELECT pg_advisory_xact_lock(1684632432, hashtext(encode($1, 'hex')))"
+
+    async def main() -> None:
+        connection = await asyncpg.connect(bench.url())
+        async with connection.transaction():
+            await connection.execute(lock, digest)
+            # More than there are connections: others are served meanwhile.
+            held = [asyncio.create_task(rerunning.rerun(id, "taken")) for _ in range(20)]
+            async with asyncio.timeout(10), bench.database.transaction() as mine:
+                assert await mine.fetchval("SELECT 1") == 1
+            for found in await asyncio.gather(*held, return_exceptions=True):
+                assert isinstance(found, UnavailableError)
+                assert "belongs to a transaction that has not ended" in str(found)
+        await connection.close()
+
+    bench.runner.run(asyncio.wait_for(main(), 60))
+    assert row(bench, id)["rerun_as"] is None
 
 
 def test_a_rerun_after_the_retention_of_its_original(bench: Bench):

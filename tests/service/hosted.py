@@ -58,6 +58,30 @@ async def stubborn() -> None:
         raise
 
 
+crowd = 0
+
+
+@endpoint.function
+async def crowded(seconds: float) -> None:
+    """Takes a while, and notes how many of its runs there are at the time, itself included."""
+    global crowd  # noqa: PLW0603
+    crowd += 1
+    os.write(log, f"crowded {current_call().dispatch_id} {crowd}\n".encode())
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        crowd -= 1
+
+
+@endpoint.primitive
+async def crowds(request: RunRequest) -> RunResponse:
+    """Calls `crowded` so many times at once."""
+    if request.HasField("input"):
+        count = unmarshal(request.input)
+        return poll([crowded.call(0.02)] * count, min_results=count)
+    return exit_(len(request.poll_result.results))
+
+
 tokens, filled = 10.0, time.monotonic()
 
 

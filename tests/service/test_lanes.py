@@ -1,9 +1,14 @@
 """Lanes: what is taken next, by simulation and for any order of events."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc import new_call
+from dispatch_grpc.service.lanes import MAX_LANES, Lanes, host_of_lane, lane_of
+from tests.service.processes import Process, service
+from tests.service.test_faults import client, dispatch
 
 HOSTS = [f"http://h{number}" for number in range(6)]
 
@@ -135,3 +140,34 @@ def test_slots_to_spare_keep_the_bounds(total: int, per_host: int, hosts: list[s
         lanes.take_spare({lane_of(host, "f"): 40})
         assert lanes.of_host(host) <= per_host
         assert 2 * lanes.taken <= total + 1
+
+
+def test_lanes_that_cannot_be_served_make_way_for_others():
+    resting = HOSTS[0]
+    allowed: dict[str, int | None] = {resting: 0}
+    lanes = Lanes(256, 128, allowed.get)
+    for number in range(MAX_LANES):
+        lanes.has_jobs(lane_of(resting, f"f{number}"))
+    lanes.has_jobs(lane_of(HOSTS[1], "f"))
+    assert lanes.plan(100).keys() == {lane_of(HOSTS[1], "f")}
+    allowed.clear()
+    assert len(lanes.plan(100)) == 100  # which can be served now, and is not forgotten
+    for number in range(MAX_LANES):
+        lanes.has_jobs(lane_of(resting, f"f{number}"))
+    lanes.has_jobs(lane_of(HOSTS[1], "f"))
+    assert len(lanes.hosts()) == 1  # nothing that waits for its turn makes way
+
+
+def test_paused_lanes_do_not_hide_others(tmp_path: Path, hosted: Process):
+    """However many they are, also from a process that knows the lanes by its scans only."""
+    data, paused = tmp_path / "data", "http://127.0.0.1:1"  # in order before the other host
+    with service(data) as process, client(process) as c:
+        for host in (paused, hosted.url):
+            c.pause(host=host)
+        names = [f"f{number}" for number in range(MAX_LANES + 50)]
+        for some in (names[: len(names) // 2], names[len(names) // 2 :]):
+            dispatch(c, [new_call(paused, name) for name in some])
+        (id,) = dispatch(c, [new_call(hosted.url, "square", 3)])
+    with service(data) as process, client(process) as c:
+        c.resume(host=hosted.url)
+        assert c.wait(id, timeout=60) == 9

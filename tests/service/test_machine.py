@@ -347,3 +347,52 @@ def test_texts_of_errors_are_cut_with_a_mark():
         assert found.ByteSize() < 70_000
         assert "… (cut here) …" in found.message
         assert "… (cut here) …".encode() in found.traceback
+
+
+def failure(status: Status) -> RunResponse:
+    return RunResponse(status=status.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "counts"),
+    [
+        (Status.TEMPORARY_ERROR, {}, True),
+        (Status.TIMEOUT, {}, True),
+        (Status.TCP_ERROR, {"was_sent": False}, False),
+        (Status.THROTTLED, {}, False),
+        (Status.NOT_FOUND, {"passing": True}, False),
+    ],
+)
+def test_the_last_attempt_is_the_last_that_counts(
+    status: Status, details: dict[str, bool], counts: bool
+):
+    limits = Limits(max_attempts=3)
+    for failures, uncounted in ((0, 0), (1, 0), (2, 1), (9, 8)):
+        call = running(failures=failures, uncounted=uncounted)
+        outcome = decide(call, failure(status), NOW, limits, **details)
+        assert isinstance(outcome, Retry)
+        assert outcome.counts == counts
+    for failures, uncounted in ((2, 0), (5, 3), (9, 7)):
+        call = running(failures=failures, uncounted=uncounted)
+        outcome = decide(call, failure(status), NOW, limits, **details)
+        if counts:
+            assert isinstance(outcome, Finish)
+            assert outcome.status is status
+        else:
+            assert isinstance(outcome, Retry)
+    assert isinstance(decide(running(failures=99), failure(status), NOW, LIMITS, **details), Retry)
+
+
+@given(st.integers(1, 20), st.lists(st.booleans(), max_size=200))
+def test_a_call_begins_no_more_often_than_its_policy_says(most: int, sent: list[bool]):
+    limits = Limits(max_attempts=most)
+    call, begun = running(), 0
+    for was_sent in sent:
+        begun += was_sent
+        outcome = decide(call, failure(Status.TCP_ERROR), NOW, limits, was_sent=was_sent)
+        if isinstance(outcome, Finish):
+            assert begun == most
+            break
+        assert isinstance(outcome, Retry)
+        call = running(failures=call.failures + 1, uncounted=call.uncounted + (not outcome.counts))
+    assert begun <= most

@@ -1,7 +1,11 @@
 """The memory of the service under what clients and endpoints may send."""
 
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,8 @@ import grpc
 import pytest
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 
-from dispatch_grpc import Call, Client, new_call
-from dispatch_grpc.schema import DispatchRequest
+from dispatch_grpc import Call, CallState, Client, new_call
+from dispatch_grpc.schema import DispatchRequest, GetCallRequest
 from tests.conftest import KEY, data_dir
 from tests.service.processes import Process, endpoint, service
 from tests.waiting import until
@@ -84,6 +88,61 @@ def states(count: int, size: int) -> Callable[[Client, str, str], None]:
     return attack
 
 
+def under_way(path: str, body: bytes, sent: int, count: int, api_url: str) -> list[socket.socket]:
+    """Send requests at the same time, of whose bodies all but the ends; nobody reads answers."""
+    host, _, port = api_url.removeprefix("http://").partition(":")
+    lines = (
+        f"POST /{path} HTTP/1.1",
+        "host: localhost",
+        f"authorization: Bearer {KEY}",
+        "content-type: application/proto",
+        "connect-protocol-version: 1",
+        f"content-length: {len(body)}",
+    )
+    data = "\r\n".join([*lines, "", ""]).encode() + body[:sent]
+
+    def send(sock: socket.socket) -> None:
+        with suppress(OSError):  # it is closed at the end
+            sock.sendall(data)
+
+    sockets = [socket.create_connection((host, int(port)), 10) for _ in range(count)]
+    for sock in sockets:
+        threading.Thread(target=send, args=(sock,), daemon=True).start()
+    time.sleep(3)  # what can arrive has
+    return sockets
+
+
+def uploads(count: int, size: int) -> Callable[[Client, str, str], None]:
+    """Requests whose bodies do not end."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        body = DispatchRequest(calls=[new_call(url, "weigh", bytes(size))]).SerializeToString()
+        path = "dispatch.sdk.v1.DispatchService/Dispatch"
+        with ExitStack() as stack:
+            for sock in under_way(path, body, len(body) - 1, count, api_url):
+                stack.enter_context(sock)
+            # Small requests pass meanwhile.
+            assert client.wait(client.dispatch(new_call(url, "square", 3)), timeout=None) == 9
+
+    return attack
+
+
+def answers(count: int, size: int) -> Callable[[Client, str, str], None]:
+    """Answers that nobody reads."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        id = client.dispatch(new_call(url, "large", size))
+        until(lambda: client.list()[0].state is CallState.FINISHED)
+        body = GetCallRequest(dispatch_id=id).SerializeToString()
+        path = "dispatch.calls.v1.CallService/GetCall"
+        with ExitStack() as stack:
+            for sock in under_way(path, body, len(body), count, api_url):
+                stack.enter_context(sock)
+            assert client.wait(client.dispatch(new_call(url, "square", 3)), timeout=None) == 9
+
+    return attack
+
+
 ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
     "60 endpoints of 3.9 MB": long_texts("endpoint", "http://h/"),
     "60 function names of 3.9 MB": long_texts("function", "f"),
@@ -91,6 +150,8 @@ ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
     "30 children of 12 MB": children(30, 12_000_000),
     "60 inputs of 3.9 MB": inputs(60, 3_900_000),
     "12 states of 3 MB, and as much for a child": states(12, 3_000_000),
+    "60 requests of 3.9 MB under way": uploads(60, 3_900_000),
+    "60 answers of 12 MB under way": answers(60, 12_000_000),
 }
 
 

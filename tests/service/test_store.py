@@ -565,12 +565,24 @@ def test_lanes_are_those_that_have_jobs_and_say_when_they_are_due(bench: Bench):
     accept(bench, new_call("http://a", "g"))
     later = "execute_after = now() + interval '1 hour'"
     bench.run(lambda c: c.execute(f"UPDATE pgqueuer SET {later} WHERE entrypoint = 'http://a g'"))
-    found = bench.run(queue.lanes)
+    found, _ = bench.run(queue.lanes)
     assert sorted(found) == ["http://a f", "http://a g", "http://b:1 f", "https://a f"]
     assert 3500 < found.pop("http://a g") <= 3600
     assert max(found.values()) <= 0
+    assert bench.run(queue.lanes)[1] == ""
+    # A scan that meets more than it may name goes on from there.
+    names, place = [], ""
+
+    async def scan(connection: Any) -> Any:
+        return await queue.lanes(connection, place, 2)
+
+    for _ in range(3):
+        some, place = bench.run(scan)
+        names.append(sorted(some))
+    assert names == [["http://a f", "http://a g"], ["http://b:1 f", "https://a f"], []]
+    assert place == ""
     bench.clear()
-    assert bench.run(queue.lanes) == {}
+    assert bench.run(queue.lanes) == ({}, "")
 
 
 def test_plans_that_are_made_while_the_tables_are_small_use_indexes(bench: Bench):
@@ -791,7 +803,7 @@ def test_many_processes_prepare_one_database(embedded: Bench):
                 assert await connection.fetchval("SELECT max(number) FROM migrations") == len(
                     MIGRATIONS
                 )
-                assert await queue.lanes(connection) == {}
+                assert await queue.lanes(connection) == ({}, "")
             await database.close()
 
     embedded.runner.run(main())

@@ -145,7 +145,7 @@ def test_a_process_without_a_client_says_that_it_cancels_nothing(caplog: pytest.
     request = RunRequest(function=CANCEL, input=marshal(["1" * 16]), parent_dispatch_id="w")
     response = run(Endpoint(URL, env={}), request)
     assert Status(response.status) is Status.OK
-    assert "cannot cancel 1 calls of the workflow's call w" in caplog.text
+    assert "cannot cancel 1 call of the workflow's call w, left to continue" in caplog.text
     assert "DISPATCH_API_KEY" in caplog.text
 
 

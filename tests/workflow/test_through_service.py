@@ -127,7 +127,7 @@ def test_calls_are_cancelled_by_a_sync_client_too(
         assert client.get(child.dispatch_id).state is CallState.FINISHED
     assert "cannot cancel" not in caplog.text
     asyncio.run(cancel_calls(ours, id, {child.message.correlation_id, 17}))
-    assert "cannot cancel 1 calls" in caplog.text
+    assert "cannot cancel 1 call of" in caplog.text
     assert "they are not among the latest 1000 calls" in caplog.text
     with pytest.raises(CallError, match="the call was cancelled"):
         client.wait(id)
@@ -155,7 +155,7 @@ def test_a_service_that_cannot_be_reached_cancels_nothing(client: Client, tmp_pa
         id = client.dispatch(new_call(hosted.url, "cancels"))
         assert client.wait(id, timeout=None) == "done"
         (call,) = [one for one in client.list(parent=id) if one.function == "patient"]
-        until(lambda: "cannot cancel 1 calls" in (tmp_path / "stderr").read_text())
+        until(lambda: "cannot cancel 1 call of" in (tmp_path / "stderr").read_text())
     assert call.state is not CallState.FINISHED
     client.cancel(call.dispatch_id)
 
