@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallInfo, CallState
+from dispatch_grpc.service.attempts import attempts_of
 from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.service.store import unsigned
 
@@ -29,10 +30,10 @@ LOOKED_AT = 20_000
 async def get(connection: Any, id: UUID) -> CallInfo | None:
     """A call as it is now, with its result."""
     row = await connection.fetchrow(
-        f"SELECT {_FOUND}, result FROM every_call WHERE id = $1",  # noqa: S608
+        f"SELECT {_FOUND}, result, attempts FROM every_call WHERE id = $1",  # noqa: S608
         id,
     )
-    return None if row is None else _info(row)
+    return None if row is None else _with_attempts(row)
 
 
 async def find(
@@ -168,6 +169,13 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
     return info
 
 
+def _with_attempts(row: Any) -> CallInfo:
+    info = _info(row)
+    error = info.result.error if info.result.HasField("error") else None
+    info.attempts.extend(attempts_of(row, error))
+    return info
+
+
 async def count(connection: Any) -> dict[str, int]:
     """Count the calls that have not finished: queued, delayed, running, waiting.
 
@@ -264,7 +272,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
     """All that is known of a call."""
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS}, last_error, result, failures, pickups, generation,
+        SELECT {_COLUMNS}, last_error, result, attempts, failures, pickups, generation,
             min_results, ready, outstanding, octet_length(input) AS input_bytes,
             CASE WHEN octet_length(input) <= $2 THEN input END AS input
         FROM every_call WHERE id = $1
@@ -275,7 +283,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
     if row is None:
         return None
     return Details(
-        info=_info(row),
+        info=_with_attempts(row),
         correlation_id=unsigned(row["correlation_id"]),
         input=row["input"],
         input_bytes=row["input_bytes"],

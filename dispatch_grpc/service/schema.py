@@ -240,6 +240,24 @@ MIGRATIONS = (
     );
     COMMENT ON TABLE pauses IS 'calls that do not begin; an empty host or function is any';
     """,
+    """
+    ALTER TABLE calls ADD COLUMN attempts bytea[];
+    ALTER TABLE finished ADD COLUMN attempts bytea[];
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.attempts IS
+        'the last attempts that did not end the call, the oldest first: each an Attempt';
+
+    CREATE TABLE minutes (
+        minute timestamptz,
+        status smallint,
+        calls bigint NOT NULL,
+        seconds bigint[] NOT NULL,
+        PRIMARY KEY (minute, status)
+    ) WITH (fillfactor = 50);
+    COMMENT ON TABLE minutes IS 'how many calls finished in each minute, by their status';
+    COMMENT ON COLUMN minutes.seconds IS
+        'how many of them took how long, from recorded to finished: see rates.BOUNDS';
+    """,
 )
 
 # Made anew when they have changed. pgqueuer's trigger sends a notice in each transaction, and so

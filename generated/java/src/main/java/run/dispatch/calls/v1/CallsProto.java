@@ -26,6 +26,11 @@ public final class CallsProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Attempt_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Attempt_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_Submission_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -189,7 +194,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\325\010\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\215\t\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -216,131 +221,137 @@ public final class CallsProto {
       "Info.LabelsEntryR\006labels\022/\n\024rerun_of_dis" +
       "patch_id\030\025 \001(\tR\021rerunOfDispatchId\022/\n\024rer" +
       "un_as_dispatch_id\030\026 \001(\tR\021rerunAsDispatch" +
-      "Id\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005v" +
-      "alue\030\002 \001(\tR\005value:\0028\001\"\256\002\n\nSubmission\022)\n\004" +
-      "call\030\001 \001(\0132\025.dispatch.sdk.v1.CallR\004call\022" +
-      "1\n\005delay\030\002 \001(\0132\031.google.protobuf.Duratio" +
-      "nH\000R\005delay\022;\n\nstart_time\030\003 \001(\0132\032.google." +
-      "protobuf.TimestampH\000R\tstartTime\022A\n\006label" +
-      "s\030\004 \003(\0132).dispatch.calls.v1.Submission.L" +
-      "abelsEntryR\006labels\0329\n\013LabelsEntry\022\020\n\003key" +
-      "\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n" +
-      "\005start\"P\n\rSubmitRequest\022?\n\013submissions\030\001" +
-      " \003(\0132\035.dispatch.calls.v1.SubmissionR\013sub" +
-      "missions\"3\n\016SubmitResponse\022!\n\014dispatch_i" +
-      "ds\030\001 \003(\tR\013dispatchIds\"1\n\016GetCallRequest\022" +
-      "\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetC" +
-      "allResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.cal" +
-      "ls.v1.CallInfoR\004call\"\321\004\n\020ListCallsReques" +
-      "t\0222\n\005state\030\001 \001(\0162\034.dispatch.calls.v1.Cal" +
-      "lStateR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch" +
-      ".sdk.v1.StatusR\006status\022\032\n\010function\030\003 \001(\t" +
-      "R\010function\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?" +
-      "\n\rcreated_after\030\005 \001(\0132\032.google.protobuf." +
-      "TimestampR\014createdAfter\022A\n\016created_befor" +
-      "e\030\006 \001(\0132\032.google.protobuf.TimestampR\rcre" +
-      "atedBefore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020" +
-      "parentDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pag" +
-      "eSize\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010" +
-      "schedule\030\n \001(\tR\010schedule\022G\n\006labels\030\013 \003(\013" +
-      "2/.dispatch.calls.v1.ListCallsRequest.La" +
-      "belsEntryR\006labels\022\022\n\004dead\030\025 \001(\010R\004dead\0329\n" +
-      "\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030" +
-      "\002 \001(\tR\005value:\0028\001\"n\n\021ListCallsResponse\0221\n" +
-      "\005calls\030\001 \003(\0132\033.dispatch.calls.v1.CallInf" +
-      "oR\005calls\022&\n\017next_page_token\030\002 \001(\tR\rnextP" +
-      "ageToken\"h\n\017WaitCallRequest\022\037\n\013dispatch_" +
-      "id\030\001 \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\0132\031" +
-      ".google.protobuf.DurationR\007maxWait\"C\n\020Wa" +
-      "itCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch." +
-      "calls.v1.CallInfoR\004call\"4\n\021CancelCallReq" +
-      "uest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"c\n" +
-      "\022CancelCallResponse\022/\n\004call\030\001 \001(\0132\033.disp" +
-      "atch.calls.v1.CallInfoR\004call\022\034\n\tcancelle" +
-      "d\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023Comple" +
-      "teCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndisp" +
-      "atchId\022.\n\006output\030\002 \001(\0132\024.google.protobuf" +
-      ".AnyH\000R\006output\022.\n\005error\030\003 \001(\0132\026.dispatch" +
-      ".sdk.v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024Comp" +
-      "leteCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatc" +
-      "h.calls.v1.CallInfoR\004call\"3\n\020RerunCallRe" +
-      "quest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"4" +
-      "\n\021RerunCallResponse\022\037\n\013dispatch_id\030\001 \001(\t" +
-      "R\ndispatchId\"\322\002\n\nCallFilter\022/\n\006status\030\001 " +
-      "\001(\0162\027.dispatch.sdk.v1.StatusR\006status\022\032\n\010" +
-      "function\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003 \001" +
-      "(\tR\010endpoint\022?\n\rcreated_after\030\004 \001(\0132\032.go" +
-      "ogle.protobuf.TimestampR\014createdAfter\022A\n" +
-      "\016created_before\030\005 \001(\0132\032.google.protobuf." +
-      "TimestampR\rcreatedBefore\022C\n\017finished_bef" +
-      "ore\030\006 \001(\0132\032.google.protobuf.TimestampR\016f" +
-      "inishedBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021Re" +
-      "runCallsRequest\0225\n\006filter\030\001 \001(\0132\035.dispat" +
-      "ch.calls.v1.CallFilterR\006filter\022#\n\rvalida" +
-      "te_only\030\002 \001(\010R\014validateOnly\022*\n\016expected_" +
-      "count\030\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_" +
-      "size\030\004 \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\t" +
-      "R\tpageTokenB\021\n\017_expected_count\"\214\001\n\022Rerun" +
-      "CallsResponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017n" +
-      "ext_page_token\030\002 \001(\tR\rnextPageToken\0228\n\na" +
-      "s_of_time\030\003 \001(\0132\032.google.protobuf.Timest" +
-      "ampR\010asOfTime\"\352\001\n\021PurgeCallsRequest\0225\n\006f" +
-      "ilter\030\001 \001(\0132\035.dispatch.calls.v1.CallFilt" +
-      "erR\006filter\022#\n\rvalidate_only\030\002 \001(\010R\014valid" +
-      "ateOnly\022*\n\016expected_count\030\003 \001(\003H\000R\rexpec" +
-      "tedCount\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize" +
-      "\022\035\n\npage_token\030\005 \001(\tR\tpageTokenB\021\n\017_expe" +
-      "cted_count\"\214\001\n\022PurgeCallsResponse\022\024\n\005cou" +
-      "nt\030\001 \001(\003R\005count\022&\n\017next_page_token\030\002 \001(\t" +
-      "R\rnextPageToken\0228\n\nas_of_time\030\003 \001(\0132\032.go" +
-      "ogle.protobuf.TimestampR\010asOfTime\"\212\001\n\005Pa" +
-      "use\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(" +
-      "\tR\010function\0229\n\npause_time\030\003 \001(\0132\032.google" +
-      ".protobuf.TimestampR\tpauseTime\022\026\n\006reason" +
-      "\030\004 \001(\tR\006reason\"m\n\021PauseCallsRequest\022\022\n\004h" +
-      "ost\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010funct" +
-      "ion\022\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR\006r" +
-      "eason\"D\n\022PauseCallsResponse\022.\n\005pause\030\001 \001" +
-      "(\0132\030.dispatch.calls.v1.PauseR\005pause\"V\n\022R" +
-      "esumeCallsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n" +
-      "\010function\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003" +
-      "all\"G\n\023ResumeCallsResponse\0220\n\006pauses\030\001 \003" +
-      "(\0132\030.dispatch.calls.v1.PauseR\006pauses\"\023\n\021" +
-      "ListPausesRequest\"F\n\022ListPausesResponse\022" +
-      "0\n\006pauses\030\001 \003(\0132\030.dispatch.calls.v1.Paus" +
-      "eR\006pauses*\207\001\n\tCallState\022\032\n\026CALL_STATE_UN" +
-      "SPECIFIED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CA" +
-      "LL_STATE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITING" +
-      "\020\003\022\027\n\023CALL_STATE_FINISHED\020\0042\321\010\n\013CallServ" +
-      "ice\022O\n\006Submit\022 .dispatch.calls.v1.Submit" +
-      "Request\032!.dispatch.calls.v1.SubmitRespon" +
-      "se\"\000\022R\n\007GetCall\022!.dispatch.calls.v1.GetC" +
-      "allRequest\032\".dispatch.calls.v1.GetCallRe" +
-      "sponse\"\000\022X\n\tListCalls\022#.dispatch.calls.v" +
-      "1.ListCallsRequest\032$.dispatch.calls.v1.L" +
-      "istCallsResponse\"\000\022U\n\010WaitCall\022\".dispatc" +
-      "h.calls.v1.WaitCallRequest\032#.dispatch.ca" +
-      "lls.v1.WaitCallResponse\"\000\022[\n\nCancelCall\022" +
-      "$.dispatch.calls.v1.CancelCallRequest\032%." +
-      "dispatch.calls.v1.CancelCallResponse\"\000\022a" +
-      "\n\014CompleteCall\022&.dispatch.calls.v1.Compl" +
-      "eteCallRequest\032\'.dispatch.calls.v1.Compl" +
-      "eteCallResponse\"\000\022X\n\tRerunCall\022#.dispatc" +
-      "h.calls.v1.RerunCallRequest\032$.dispatch.c" +
-      "alls.v1.RerunCallResponse\"\000\022[\n\nRerunCall" +
-      "s\022$.dispatch.calls.v1.RerunCallsRequest\032" +
-      "%.dispatch.calls.v1.RerunCallsResponse\"\000" +
-      "\022[\n\nPurgeCalls\022$.dispatch.calls.v1.Purge" +
-      "CallsRequest\032%.dispatch.calls.v1.PurgeCa" +
-      "llsResponse\"\000\022[\n\nPauseCalls\022$.dispatch.c" +
-      "alls.v1.PauseCallsRequest\032%.dispatch.cal" +
-      "ls.v1.PauseCallsResponse\"\000\022^\n\013ResumeCall" +
-      "s\022%.dispatch.calls.v1.ResumeCallsRequest" +
-      "\032&.dispatch.calls.v1.ResumeCallsResponse" +
-      "\"\000\022[\n\nListPauses\022$.dispatch.calls.v1.Lis" +
-      "tPausesRequest\032%.dispatch.calls.v1.ListP" +
-      "ausesResponse\"\000B%\n\025run.dispatch.calls.v1" +
-      "B\nCallsProtoP\001b\006proto3"
+      "Id\0226\n\010attempts\030\031 \003(\0132\032.dispatch.calls.v1" +
+      ".AttemptR\010attempts\0329\n\013LabelsEntry\022\020\n\003key" +
+      "\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"\305\001" +
+      "\n\007Attempt\022\020\n\003run\030\001 \001(\005R\003run\0225\n\010end_time\030" +
+      "\002 \001(\0132\032.google.protobuf.TimestampR\007endTi" +
+      "me\022\022\n\004host\030\003 \001(\tR\004host\022/\n\006status\030\004 \001(\0162\027" +
+      ".dispatch.sdk.v1.StatusR\006status\022,\n\005error" +
+      "\030\005 \001(\0132\026.dispatch.sdk.v1.ErrorR\005error\"\256\002" +
+      "\n\nSubmission\022)\n\004call\030\001 \001(\0132\025.dispatch.sd" +
+      "k.v1.CallR\004call\0221\n\005delay\030\002 \001(\0132\031.google." +
+      "protobuf.DurationH\000R\005delay\022;\n\nstart_time" +
+      "\030\003 \001(\0132\032.google.protobuf.TimestampH\000R\tst" +
+      "artTime\022A\n\006labels\030\004 \003(\0132).dispatch.calls" +
+      ".v1.Submission.LabelsEntryR\006labels\0329\n\013La" +
+      "belsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001" +
+      "(\tR\005value:\0028\001B\007\n\005start\"P\n\rSubmitRequest\022" +
+      "?\n\013submissions\030\001 \003(\0132\035.dispatch.calls.v1" +
+      ".SubmissionR\013submissions\"3\n\016SubmitRespon" +
+      "se\022!\n\014dispatch_ids\030\001 \003(\tR\013dispatchIds\"1\n" +
+      "\016GetCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "spatchId\"B\n\017GetCallResponse\022/\n\004call\030\001 \001(" +
+      "\0132\033.dispatch.calls.v1.CallInfoR\004call\"\321\004\n" +
+      "\020ListCallsRequest\0222\n\005state\030\001 \001(\0162\034.dispa" +
+      "tch.calls.v1.CallStateR\005state\022/\n\006status\030" +
+      "\002 \001(\0162\027.dispatch.sdk.v1.StatusR\006status\022\032" +
+      "\n\010function\030\003 \001(\tR\010function\022\032\n\010endpoint\030\004" +
+      " \001(\tR\010endpoint\022?\n\rcreated_after\030\005 \001(\0132\032." +
+      "google.protobuf.TimestampR\014createdAfter\022" +
+      "A\n\016created_before\030\006 \001(\0132\032.google.protobu" +
+      "f.TimestampR\rcreatedBefore\022,\n\022parent_dis" +
+      "patch_id\030\007 \001(\tR\020parentDispatchId\022\033\n\tpage" +
+      "_size\030\010 \001(\005R\010pageSize\022\035\n\npage_token\030\t \001(" +
+      "\tR\tpageToken\022\032\n\010schedule\030\n \001(\tR\010schedule" +
+      "\022G\n\006labels\030\013 \003(\0132/.dispatch.calls.v1.Lis" +
+      "tCallsRequest.LabelsEntryR\006labels\022\022\n\004dea" +
+      "d\030\025 \001(\010R\004dead\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(" +
+      "\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"n\n\021List" +
+      "CallsResponse\0221\n\005calls\030\001 \003(\0132\033.dispatch." +
+      "calls.v1.CallInfoR\005calls\022&\n\017next_page_to" +
+      "ken\030\002 \001(\tR\rnextPageToken\"h\n\017WaitCallRequ" +
+      "est\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n\010" +
+      "max_wait\030\002 \001(\0132\031.google.protobuf.Duratio" +
+      "nR\007maxWait\"C\n\020WaitCallResponse\022/\n\004call\030\001" +
+      " \001(\0132\033.dispatch.calls.v1.CallInfoR\004call\"" +
+      "4\n\021CancelCallRequest\022\037\n\013dispatch_id\030\001 \001(" +
+      "\tR\ndispatchId\"c\n\022CancelCallResponse\022/\n\004c" +
+      "all\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004" +
+      "call\022\034\n\tcancelled\030\002 \001(\003R\tcancelled\"\t\n\007Pe" +
+      "nding\"\240\001\n\023CompleteCallRequest\022\037\n\013dispatc" +
+      "h_id\030\001 \001(\tR\ndispatchId\022.\n\006output\030\002 \001(\0132\024" +
+      ".google.protobuf.AnyH\000R\006output\022.\n\005error\030" +
+      "\003 \001(\0132\026.dispatch.sdk.v1.ErrorH\000R\005errorB\010" +
+      "\n\006result\"G\n\024CompleteCallResponse\022/\n\004call" +
+      "\030\001 \001(\0132\033.dispatch.calls.v1.CallInfoR\004cal" +
+      "l\"3\n\020RerunCallRequest\022\037\n\013dispatch_id\030\001 \001" +
+      "(\tR\ndispatchId\"4\n\021RerunCallResponse\022\037\n\013d" +
+      "ispatch_id\030\001 \001(\tR\ndispatchId\"\322\002\n\nCallFil" +
+      "ter\022/\n\006status\030\001 \001(\0162\027.dispatch.sdk.v1.St" +
+      "atusR\006status\022\032\n\010function\030\002 \001(\tR\010function" +
+      "\022\032\n\010endpoint\030\003 \001(\tR\010endpoint\022?\n\rcreated_" +
+      "after\030\004 \001(\0132\032.google.protobuf.TimestampR" +
+      "\014createdAfter\022A\n\016created_before\030\005 \001(\0132\032." +
+      "google.protobuf.TimestampR\rcreatedBefore" +
+      "\022C\n\017finished_before\030\006 \001(\0132\032.google.proto" +
+      "buf.TimestampR\016finishedBefore\022\022\n\004dead\030\007 " +
+      "\001(\010R\004dead\"\352\001\n\021RerunCallsRequest\0225\n\006filte" +
+      "r\030\001 \001(\0132\035.dispatch.calls.v1.CallFilterR\006" +
+      "filter\022#\n\rvalidate_only\030\002 \001(\010R\014validateO" +
+      "nly\022*\n\016expected_count\030\003 \001(\003H\000R\rexpectedC" +
+      "ount\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\n" +
+      "page_token\030\005 \001(\tR\tpageTokenB\021\n\017_expected" +
+      "_count\"\214\001\n\022RerunCallsResponse\022\024\n\005count\030\001" +
+      " \001(\003R\005count\022&\n\017next_page_token\030\002 \001(\tR\rne" +
+      "xtPageToken\0228\n\nas_of_time\030\003 \001(\0132\032.google" +
+      ".protobuf.TimestampR\010asOfTime\"\352\001\n\021PurgeC" +
+      "allsRequest\0225\n\006filter\030\001 \001(\0132\035.dispatch.c" +
+      "alls.v1.CallFilterR\006filter\022#\n\rvalidate_o" +
+      "nly\030\002 \001(\010R\014validateOnly\022*\n\016expected_coun" +
+      "t\030\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size" +
+      "\030\004 \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpa" +
+      "geTokenB\021\n\017_expected_count\"\214\001\n\022PurgeCall" +
+      "sResponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_" +
+      "page_token\030\002 \001(\tR\rnextPageToken\0228\n\nas_of" +
+      "_time\030\003 \001(\0132\032.google.protobuf.TimestampR" +
+      "\010asOfTime\"\212\001\n\005Pause\022\022\n\004host\030\001 \001(\tR\004host\022" +
+      "\032\n\010function\030\002 \001(\tR\010function\0229\n\npause_tim" +
+      "e\030\003 \001(\0132\032.google.protobuf.TimestampR\tpau" +
+      "seTime\022\026\n\006reason\030\004 \001(\tR\006reason\"m\n\021PauseC" +
+      "allsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010funct" +
+      "ion\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\022\026\n" +
+      "\006reason\030\004 \001(\tR\006reason\"D\n\022PauseCallsRespo" +
+      "nse\022.\n\005pause\030\001 \001(\0132\030.dispatch.calls.v1.P" +
+      "auseR\005pause\"V\n\022ResumeCallsRequest\022\022\n\004hos" +
+      "t\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010functio" +
+      "n\022\020\n\003all\030\003 \001(\010R\003all\"G\n\023ResumeCallsRespon" +
+      "se\0220\n\006pauses\030\001 \003(\0132\030.dispatch.calls.v1.P" +
+      "auseR\006pauses\"\023\n\021ListPausesRequest\"F\n\022Lis" +
+      "tPausesResponse\0220\n\006pauses\030\001 \003(\0132\030.dispat" +
+      "ch.calls.v1.PauseR\006pauses*\207\001\n\tCallState\022" +
+      "\032\n\026CALL_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_STAT" +
+      "E_QUEUED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026\n\022CA" +
+      "LL_STATE_WAITING\020\003\022\027\n\023CALL_STATE_FINISHE" +
+      "D\020\0042\321\010\n\013CallService\022O\n\006Submit\022 .dispatch" +
+      ".calls.v1.SubmitRequest\032!.dispatch.calls" +
+      ".v1.SubmitResponse\"\000\022R\n\007GetCall\022!.dispat" +
+      "ch.calls.v1.GetCallRequest\032\".dispatch.ca" +
+      "lls.v1.GetCallResponse\"\000\022X\n\tListCalls\022#." +
+      "dispatch.calls.v1.ListCallsRequest\032$.dis" +
+      "patch.calls.v1.ListCallsResponse\"\000\022U\n\010Wa" +
+      "itCall\022\".dispatch.calls.v1.WaitCallReque" +
+      "st\032#.dispatch.calls.v1.WaitCallResponse\"" +
+      "\000\022[\n\nCancelCall\022$.dispatch.calls.v1.Canc" +
+      "elCallRequest\032%.dispatch.calls.v1.Cancel" +
+      "CallResponse\"\000\022a\n\014CompleteCall\022&.dispatc" +
+      "h.calls.v1.CompleteCallRequest\032\'.dispatc" +
+      "h.calls.v1.CompleteCallResponse\"\000\022X\n\tRer" +
+      "unCall\022#.dispatch.calls.v1.RerunCallRequ" +
+      "est\032$.dispatch.calls.v1.RerunCallRespons" +
+      "e\"\000\022[\n\nRerunCalls\022$.dispatch.calls.v1.Re" +
+      "runCallsRequest\032%.dispatch.calls.v1.Reru" +
+      "nCallsResponse\"\000\022[\n\nPurgeCalls\022$.dispatc" +
+      "h.calls.v1.PurgeCallsRequest\032%.dispatch." +
+      "calls.v1.PurgeCallsResponse\"\000\022[\n\nPauseCa" +
+      "lls\022$.dispatch.calls.v1.PauseCallsReques" +
+      "t\032%.dispatch.calls.v1.PauseCallsResponse" +
+      "\"\000\022^\n\013ResumeCalls\022%.dispatch.calls.v1.Re" +
+      "sumeCallsRequest\032&.dispatch.calls.v1.Res" +
+      "umeCallsResponse\"\000\022[\n\nListPauses\022$.dispa" +
+      "tch.calls.v1.ListPausesRequest\032%.dispatc" +
+      "h.calls.v1.ListPausesResponse\"\000B%\n\025run.d" +
+      "ispatch.calls.v1B\nCallsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -357,15 +368,21 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", "Attempts", });
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor =
       internal_static_dispatch_calls_v1_CallInfo_descriptor.getNestedTypes().get(0);
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
-    internal_static_dispatch_calls_v1_Submission_descriptor =
+    internal_static_dispatch_calls_v1_Attempt_descriptor =
       getDescriptor().getMessageTypes().get(1);
+    internal_static_dispatch_calls_v1_Attempt_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Attempt_descriptor,
+        new java.lang.String[] { "Run", "EndTime", "Host", "Status", "Error", });
+    internal_static_dispatch_calls_v1_Submission_descriptor =
+      getDescriptor().getMessageTypes().get(2);
     internal_static_dispatch_calls_v1_Submission_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Submission_descriptor,
@@ -377,31 +394,31 @@ public final class CallsProto {
         internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_SubmitRequest_descriptor =
-      getDescriptor().getMessageTypes().get(2);
+      getDescriptor().getMessageTypes().get(3);
     internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_SubmitRequest_descriptor,
         new java.lang.String[] { "Submissions", });
     internal_static_dispatch_calls_v1_SubmitResponse_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_SubmitResponse_descriptor,
         new java.lang.String[] { "DispatchIds", });
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_GetCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_dispatch_calls_v1_GetCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_ListCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
@@ -413,133 +430,133 @@ public final class CallsProto {
         internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(7);
+      getDescriptor().getMessageTypes().get(8);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsResponse_descriptor,
         new java.lang.String[] { "Calls", "NextPageToken", });
     internal_static_dispatch_calls_v1_WaitCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(8);
+      getDescriptor().getMessageTypes().get(9);
     internal_static_dispatch_calls_v1_WaitCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "MaxWait", });
     internal_static_dispatch_calls_v1_WaitCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(9);
+      getDescriptor().getMessageTypes().get(10);
     internal_static_dispatch_calls_v1_WaitCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_CancelCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(10);
+      getDescriptor().getMessageTypes().get(11);
     internal_static_dispatch_calls_v1_CancelCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CancelCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(11);
+      getDescriptor().getMessageTypes().get(12);
     internal_static_dispatch_calls_v1_CancelCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallResponse_descriptor,
         new java.lang.String[] { "Call", "Cancelled", });
     internal_static_dispatch_calls_v1_Pending_descriptor =
-      getDescriptor().getMessageTypes().get(12);
+      getDescriptor().getMessageTypes().get(13);
     internal_static_dispatch_calls_v1_Pending_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Pending_descriptor,
         new java.lang.String[] { });
     internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(13);
+      getDescriptor().getMessageTypes().get(14);
     internal_static_dispatch_calls_v1_CompleteCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "Output", "Error", "Result", });
     internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(14);
+      getDescriptor().getMessageTypes().get(15);
     internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_RerunCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(15);
+      getDescriptor().getMessageTypes().get(16);
     internal_static_dispatch_calls_v1_RerunCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_RerunCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(16);
+      getDescriptor().getMessageTypes().get(17);
     internal_static_dispatch_calls_v1_RerunCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallResponse_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CallFilter_descriptor =
-      getDescriptor().getMessageTypes().get(17);
+      getDescriptor().getMessageTypes().get(18);
     internal_static_dispatch_calls_v1_CallFilter_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallFilter_descriptor,
         new java.lang.String[] { "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "FinishedBefore", "Dead", });
     internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(18);
+      getDescriptor().getMessageTypes().get(19);
     internal_static_dispatch_calls_v1_RerunCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor,
         new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
     internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(19);
+      getDescriptor().getMessageTypes().get(20);
     internal_static_dispatch_calls_v1_RerunCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor,
         new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
     internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(20);
+      getDescriptor().getMessageTypes().get(21);
     internal_static_dispatch_calls_v1_PurgeCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor,
         new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
     internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(21);
+      getDescriptor().getMessageTypes().get(22);
     internal_static_dispatch_calls_v1_PurgeCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor,
         new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
     internal_static_dispatch_calls_v1_Pause_descriptor =
-      getDescriptor().getMessageTypes().get(22);
+      getDescriptor().getMessageTypes().get(23);
     internal_static_dispatch_calls_v1_Pause_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Pause_descriptor,
         new java.lang.String[] { "Host", "Function", "PauseTime", "Reason", });
     internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(23);
+      getDescriptor().getMessageTypes().get(24);
     internal_static_dispatch_calls_v1_PauseCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor,
         new java.lang.String[] { "Host", "Function", "All", "Reason", });
     internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(24);
+      getDescriptor().getMessageTypes().get(25);
     internal_static_dispatch_calls_v1_PauseCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor,
         new java.lang.String[] { "Pause", });
     internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(25);
+      getDescriptor().getMessageTypes().get(26);
     internal_static_dispatch_calls_v1_ResumeCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor,
         new java.lang.String[] { "Host", "Function", "All", });
     internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(26);
+      getDescriptor().getMessageTypes().get(27);
     internal_static_dispatch_calls_v1_ResumeCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor,
         new java.lang.String[] { "Pauses", });
     internal_static_dispatch_calls_v1_ListPausesRequest_descriptor =
-      getDescriptor().getMessageTypes().get(27);
+      getDescriptor().getMessageTypes().get(28);
     internal_static_dispatch_calls_v1_ListPausesRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListPausesRequest_descriptor,
         new java.lang.String[] { });
     internal_static_dispatch_calls_v1_ListPausesResponse_descriptor =
-      getDescriptor().getMessageTypes().get(28);
+      getDescriptor().getMessageTypes().get(29);
     internal_static_dispatch_calls_v1_ListPausesResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListPausesResponse_descriptor,
