@@ -55,6 +55,7 @@ class Completing:
             )
         if found.is_new:
             self._metrics.finished_calls.labels(finish.status.name).inc()
+            self._worker.rates.add(finish.status.value)
         self._worker.expect(found.lanes)
         self._worker.notices.tell(notices.FINISHED, [id.hex])
         return CompleteCallResponse(call=info)

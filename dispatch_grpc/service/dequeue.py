@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import held_slots, machine, notices, queue
+from dispatch_grpc.service import held_slots, machine, notices, queue, rates
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
@@ -29,6 +29,7 @@ from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.pauses import Pauses
 from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.queue import Claim
+from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Loaded, Written
@@ -66,9 +67,11 @@ class Worker:
             self._hosts.allowance,
             self.pauses.is_paused,
         )
+        self.rates: Rates = Rates(database)
         self._chores = Chores(
             database, settings, metrics, expect=self.expect, written=self._written
         )
+        self._chores.add(self.rates.flush, rates.SECONDS)
         self._handovers = Handovers(
             self.me,
             self._lanes,
@@ -148,6 +151,7 @@ class Worker:
     def _written(
         self, items: Sequence[Written], lanes: Collection[str], finished: Sequence[UUID]
     ) -> None:
+        self.rates.finished(items, finished)
         now = self._database.clock.now()
         for item in items:
             outcome = item.outcome
