@@ -22,7 +22,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers lint format site gen check-gen breaking release-schema vectors bench bench-service profile-service chaos lock ci clean
+.PHONY: help setup run test test-lowest test-newest test-pure-protobuf fresh-machine test-polyglot test-peers pictures lint format site gen check-gen breaking release-schema vectors bench bench-service profile-service chaos lock ci clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ test-polyglot: setup $(GEN)/.stamp .venv-peer/.stamp ## build the stubs of go, t
 
 test-peers: setup .venv-peer/.stamp ## run dispatch-py's client and functions on the service
 	PEER_PYTHON=.venv-peer/bin/python $(BIN)/python -m pytest tests/peers
+
+pictures: setup ## write the pictures of the docs anew
+	mkdir -p docs/images
+	PICTURES=docs/images $(BIN)/python -m pytest tests/service/test_page_looks.py -k pictures
 
 lint: setup $(GEN)/.stamp ## check style, types and the schema
 	$(BIN)/ruff check

@@ -54,6 +54,7 @@ from dispatch.sdk.v1.dispatch_pb2 import DispatchRequest, DispatchResponse  # no
 
 if TYPE_CHECKING:
     from dispatch.calls.v1.calls_pb2 import (
+        Attempt,
         CallFilter,
         CallInfo,
         CallState,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from dispatch.workflow.v1.journal_pb2 import Entry as JournalEntry
 
 __all__ = [
+    "Attempt",
     "Call",
     "CallFilter",
     "CallInfo",

@@ -13,6 +13,7 @@ import click
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc import AsyncClient, CallError, CallState, DispatchError, Status, TLSCredentials
+from dispatch_grpc.cli.attempts import attempt_lines
 from dispatch_grpc.cli.input import (
     MistakeError,
     add_options,
@@ -134,7 +135,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @timeout_option
 @json_option("Print the call as JSON.")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Print a call: its state, times, outcome and children.
+    """Print a call: its state, times, outcome, attempts and children.
 
     The calls that it made are printed as a tree. JSON leaves them out: use 'list --parent'.
     """
@@ -145,7 +146,7 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
         if as_json:
             return [json.dumps(call.to_dict())]
         branches, more = await fetch_tree(client, call)
-        return details(call) + tree_lines(branches, more=more)
+        return details(call) + attempt_lines(call) + tree_lines(branches, more=more)
 
     print_lines(with_client(client, look))
 

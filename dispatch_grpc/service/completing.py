@@ -58,6 +58,7 @@ class Completing:
             now = self._database.clock.now()
             since = info and (time_of(info, "start_time") or time_of(info, "creation_time"))
             self._metrics.finished_one(finish.status, since or now, now)
+            self._worker.rates.add(finish.status.value)
         self._worker.expect(found.lanes)
         self._worker.notices.tell(notices.FINISHED, [id.hex])
         return CompleteCallResponse(call=info)

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import held_slots, machine, notices, queue
+from dispatch_grpc.service import held_slots, machine, notices, queue, rates
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
@@ -31,6 +31,7 @@ from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.pauses import Pauses
 from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.queue import Claim
+from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.service.retention import SECONDS, Retention
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
@@ -76,11 +77,13 @@ class Worker:
             is_full=self._limited.is_full,
             priority=self._policies.priority,
         )
+        self.rates: Rates = Rates(database)
         self._chores = Chores(
             database, settings, metrics, expect=self.expect, written=self._written
         )
         retention = Retention(database, lambda: self._policies.current, settings.retention)
         self._chores.add(retention.prune, SECONDS)
+        self._chores.add(self.rates.flush, rates.SECONDS)
         self._handovers = Handovers(
             self.me,
             self._lanes,
@@ -161,6 +164,7 @@ class Worker:
     def _written(
         self, items: Sequence[Written], lanes: Collection[str], finished: Sequence[UUID]
     ) -> None:
+        self.rates.finished(items, finished)
         now = self._database.clock.now()
         for item in items:
             outcome = item.outcome

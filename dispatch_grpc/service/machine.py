@@ -18,6 +18,7 @@ from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
 from dispatch_grpc.values import DURATION_MAX_SECONDS
 
 _MAX_TEXT = 32 * 1024
+_CANCELLED = "CancelledError", "the call was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +282,12 @@ def park(running: Running) -> Finish:
 
 def cancel(id: UUID, correlation_id: int) -> Finish:
     """Return the end of a call that was cancelled."""
-    status = Status.PERMANENT_ERROR
-    return _end(id, correlation_id, status, "CancelledError", "the call was cancelled")
+    return _end(id, correlation_id, Status.PERMANENT_ERROR, *_CANCELLED)
+
+
+def was_cancelled(error: Error) -> bool:
+    """Whether an error is that of a call that was cancelled."""
+    return (error.type, error.message) == _CANCELLED
 
 
 def fail(running: Running, status: Status, message: str) -> Finish:

@@ -12,6 +12,7 @@ from dispatch_grpc.service.pauses import name_of
 from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.store_pause import Pause
+from dispatch_grpc.service.watching import Watching
 
 _HTTP = {
     Code.NOT_FOUND: 404,
@@ -21,6 +22,8 @@ _HTTP = {
     Code.RESOURCE_EXHAUSTED: 503,
 }
 _MAX_KEY_CHARACTERS = 100
+_CALLS, _HOSTS = "/calls/", "/calls/hosts"
+_ACTIONS = ("/rerun", "/cancel", "/pause", "/resume")
 
 
 def form_token(session: str) -> str:
@@ -48,19 +51,17 @@ class Actions:
     Args:
         rerunning: Runs calls again.
         pausing: Pauses and resumes.
-        calls: The path of calls.
-        home: The path of the first page.
+        watching: Cancels calls.
     """
 
-    def __init__(self, rerunning: Rerunning, pausing: Pausing, calls: str, home: str) -> None:
+    def __init__(self, rerunning: Rerunning, pausing: Pausing, watching: Watching) -> None:
         self._rerunning = rerunning
         self._pausing = pausing
-        self._home = home
-        self._calls = calls
+        self._watching = watching
 
     def has(self, path: str) -> bool:
         """Whether a path is that of an action."""
-        return path.startswith(self._calls) and path.endswith(("/rerun", "/pause", "/resume"))
+        return path.startswith(_CALLS) and path.endswith(_ACTIONS)
 
     async def pauses(self) -> list[tuple[str, Pause]]:
         """Return the pauses, each with what it is of."""
@@ -74,16 +75,20 @@ class Actions:
         """
         target: dict[str, Any] = {name: form.get(name, "").strip() for name in ("host", "function")}
         target["all"] = form.get("all") == "on"
-        if path == f"{self._calls}pause":
+        if path == f"{_CALLS}pause":
             reason = form.get("reason", "")
             await self._pausing.pause_calls(PauseCallsRequest(reason=reason, **target))
-            return self._home
-        if path == f"{self._calls}resume":
+            return _HOSTS
+        if path == f"{_CALLS}resume":
             await self._pausing.resume_calls(ResumeCallsRequest(**target))
-            return self._home
-        id = parse_id(path.removeprefix(self._calls).removesuffix("/rerun"))
+            return _HOSTS
+        text, _, action = path.removeprefix(_CALLS).rpartition("/")
+        id = parse_id(text)
         if id is None:
             raise RPCError("There is no call of this id.", code=Code.NOT_FOUND)
+        if action == "cancel":
+            await self._watching.cancel(id)
+            return f"{_CALLS}{id}"
         key = form.get("key", "")[:_MAX_KEY_CHARACTERS]
         new = await self._rerunning.rerun(id, f"page\0{key}" if key else None)
-        return f"{self._calls}{new}"
+        return f"{_CALLS}{new}"

@@ -15,7 +15,7 @@ from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import SAMPLE_SECONDS, Metrics
-from dispatch_grpc.service.page import CALLS, HOME, Page
+from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.page_actions import Actions
 from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.producing import SECONDS, Producing
@@ -64,7 +64,7 @@ class Process:
             now=database.clock.now,
         )
         self._worker = Worker(database, self._caller, settings.worker, self._metrics)
-        self._watching = Watching(database, self._worker.notices)
+        self._watching = Watching(database, self._worker.notices, self._worker.rates)
         self._worker.warn_of_held_slots(self._watching.waited_for)
         producing = Producing(
             database,
@@ -103,7 +103,7 @@ class Process:
             is_ready=lambda: not self._stopping.is_set() and worker.is_ready,
             is_alive=lambda: self._stopping.is_set() or worker.is_alive,
             stopping=self._stopping,
-            page=Page(database, self._metrics, keys, Actions(rerunning, pausing, CALLS, HOME)),
+            page=Page(database, self._metrics, keys, Actions(rerunning, pausing, self._watching)),
         )
         return Bodies(app, worker.memory, settings.max_request_bytes)
 

@@ -6,11 +6,12 @@ For CallService, for the page, and for the metrics.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallInfo, CallState
+from dispatch_grpc.service.attempts import attempts_of
 from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.service.store import unsigned
 
@@ -26,9 +27,14 @@ _BOUNDED = (
     f"{_COLUMNS}, {_ERROR_BYTES} AS size, "
     f"CASE WHEN {_ERROR_BYTES} <= {{}} THEN last_error END AS last_error"
 )
-_LISTED = f"{_COLUMNS}, NULL::bytea AS last_error"
+# With the errors, of which the page shows the first lines.
+_LISTED = f"""{_COLUMNS},
+    CASE WHEN octet_length(last_error) < 100000 THEN last_error END AS last_error,
+    CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result"""
 
-_FILTERED = "id, state, status, function, endpoint, created_at, schedule, dead"
+_FILTERED = (
+    "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
+)
 LOOKED_AT = 20_000
 NO_LIMIT = 2**31 - 1
 
@@ -48,7 +54,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
         LargeError: The result has more than `most` bytes.
     """
     row = await connection.fetchrow(
-        f"SELECT {_FOUND}, octet_length(result) AS size, "  # noqa: S608
+        f"SELECT {_FOUND}, attempts, octet_length(result) AS size, "  # noqa: S608
         f"CASE WHEN octet_length(result) <= $2 THEN result END AS result "
         f"FROM every_call WHERE id = $1",
         id,
@@ -56,7 +62,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
     )
     if row is not None and (row["size"] or 0) > most:
         raise LargeError(row["size"])
-    return None if row is None else _info(row)
+    return None if row is None else _with_attempts(row)
 
 
 async def find(
@@ -65,6 +71,7 @@ async def find(
     limit: int,
     *,
     columns: str | None = None,
+    with_result: bool = False,
     most: int = NO_LIMIT,
 ) -> tuple[list[CallInfo], UUID | None]:
     """Return calls, the newest first, without their results.
@@ -75,10 +82,11 @@ async def find(
 
     Args:
         connection: A connection.
-        filters: Those of ListCalls, and `before`: the id before which to begin.
+        filters: Those of ListCalls, those of the page, and `before`: the id before which to begin.
         limit: Largest number of calls.
         columns: What to read of each.
-        most: Largest size of their errors together.
+        with_result: Whether the result is among the columns.
+        most: Largest size of their errors together, where `columns` is not given.
 
     Returns:
         The calls, and before which one to go on; None at the end. There may be fewer than asked
@@ -87,15 +95,27 @@ async def find(
     Raises:
         LargeError: Their errors are larger.
     """
-    is_bounded = columns is None
-    columns = columns or _BOUNDED.format(most)
+    statement, values = listing(filters, limit, columns or _BOUNDED.format(most))
+    rows = await connection.fetch(statement, *values)
+    if columns is None and (rows[0]["size"] or 0) > most:
+        raise LargeError(int(rows[0]["size"]))
+    found = [_info(row, with_result=with_result) for row in rows[:limit] if row["id"] is not None]
+    if len(rows) > limit:
+        return found, rows[limit - 1]["id"]
+    return found, rows[0]["last_id"] if rows[0]["is_more"] else None
+
+
+def listing(
+    filters: Mapping[str, Any], limit: int, columns: str = _FOUND
+) -> tuple[str, Sequence[Any]]:
+    """Return the statement of `find`, and its parameters."""
     low, high = _span(filters)
     values: list[Any] = [low, high, LOOKED_AT, limit + 1]
     conditions = []
     for name, value in filters.items():
         if name in _FILTERS:
             values.append(value)
-            conditions.append(f"{_FILTERS[name]} ${len(values)}")
+            conditions.append(_FILTERS[name].format(f"${len(values)}"))
     looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
     labels = [f"{key}={value}" for key, value in sorted(filters.get("labels", {}).items())]
     if labels and "parent_id" not in filters and not filters.get("dead"):
@@ -123,8 +143,7 @@ async def find(
             f"SELECT {_FILTERED} FROM every_call JOIN child USING (id)"
         )
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = await connection.fetch(
-        f"""
+    statement = f"""
         WITH looked_at AS MATERIALIZED ({looked_at} ORDER BY id DESC LIMIT $3),
         match AS MATERIALIZED (SELECT id FROM looked_at {where} ORDER BY id DESC LIMIT $4)
         SELECT found.*, last.id AS last_id, last.number = $3
@@ -132,15 +151,8 @@ async def find(
             (SELECT min(id::text)::uuid AS id, count(*) AS number FROM looked_at) AS last
             LEFT JOIN (SELECT {columns} FROM every_call JOIN match USING (id)) AS found ON true
         ORDER BY found.id DESC
-        """,  # noqa: S608
-        *values,
-    )
-    if is_bounded and (rows[0]["size"] or 0) > most:
-        raise LargeError(int(rows[0]["size"]))
-    found = [_info(row, with_result=False) for row in rows[:limit] if row["id"] is not None]
-    if len(rows) > limit:
-        return found, rows[limit - 1]["id"]
-    return found, rows[0]["last_id"] if rows[0]["is_more"] else None
+        """  # noqa: S608
+    return statement, values
 
 
 def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
@@ -152,19 +164,24 @@ def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
 async def recent(
     connection: Any, filters: Mapping[str, Any], limit: int
 ) -> tuple[list[CallInfo], UUID | None]:
-    """Return what `find` does, without what may be large."""
-    return await find(connection, filters, limit, columns=_LISTED)
+    """Return what `find` does, and how calls failed, without what may be large."""
+    return await find(connection, filters, limit, columns=_LISTED, with_result=True)
 
 
 _FILTERS = {
-    "state": "state =",
-    "status": "status =",
-    "function": "function =",
-    "endpoint": "endpoint =",
-    "created_after": "created_at >=",
-    "created_before": "created_at <",
-    "schedule": "schedule =",
-    "dead": "dead =",
+    "state": "state = {}",
+    "delayed": "coalesce(next_at > now(), false) = {}",
+    "status": "status = {}",
+    "function": "function = {}",
+    "function_part": "strpos(lower(function), lower({})) > 0",
+    "endpoint": "endpoint = {}",
+    "endpoint_part": "strpos(lower(endpoint), lower({})) > 0",
+    "id_part": "strpos(id::text, {}) > 0",
+    "created_after": "created_at >= {}",
+    "created_before": "created_at < {}",
+    "finished_after": "finished_at >= {}",
+    "schedule": "schedule = {}",
+    "dead": "dead = {}",
 }
 
 
@@ -203,6 +220,14 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
             info.last_error.ClearField("traceback")  # a page would be too large
     if with_result and row["result"] is not None:
         info.result.ParseFromString(row["result"])
+    return info
+
+
+def _with_attempts(row: Any) -> CallInfo:
+    info = _info(row)
+    info.attempts.extend(
+        attempts_of(row, info.result.error if info.result.HasField("error") else None)
+    )
     return info
 
 
@@ -266,7 +291,6 @@ async def count_dead(connection: Any) -> int:
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
 
 CHILDREN_COUNTED = 10_000
-FINISHED_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +326,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
     """All that is known of a call."""
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS}, last_error, result, failures, pickups, generation,
+        SELECT {_COLUMNS}, last_error, result, attempts, failures, pickups, generation,
             min_results, ready, outstanding, octet_length(input) AS input_bytes,
             CASE WHEN octet_length(input) <= $2 THEN input END AS input
         FROM every_call WHERE id = $1
@@ -313,7 +337,7 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
     if row is None:
         return None
     return Details(
-        info=_info(row),
+        info=_with_attempts(row),
         correlation_id=unsigned(row["correlation_id"]),
         input=row["input"],
         input_bytes=row["input_bytes"],
@@ -341,35 +365,6 @@ async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], 
         CHILDREN_COUNTED,
     )
     return {(row["state"], row["status"]): row["count"] for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The calls that have finished last.
-
-    Attributes:
-        numbers: How many there are of each status.
-        since: When the first of them finished.
-    """
-
-    numbers: dict[int, int]
-    since: datetime | None
-
-
-async def finished_by_status(connection: Any) -> Finished:
-    """Of the `FINISHED_COUNTED` calls that have finished last: how many there are by status."""
-    rows = await connection.fetch(
-        """
-        SELECT status, count(*), min(finished_at) AS since FROM (
-            SELECT status, finished_at FROM every_call WHERE finished_at IS NOT NULL
-            ORDER BY finished_at DESC LIMIT $1
-        ) AS latest
-        GROUP BY status ORDER BY status
-        """,
-        FINISHED_COUNTED,
-    )
-    since = min((row["since"] for row in rows), default=None)
-    return Finished({row["status"]: row["count"] for row in rows}, since)
 
 
 async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any]:

@@ -254,8 +254,23 @@ MIGRATIONS = (
         'of a rate: up to when the calls that began are paid for; see policy_rules';
     ALTER TABLE calls ADD COLUMN uncounted int NOT NULL DEFAULT 0;
     ALTER TABLE finished ADD COLUMN uncounted int NOT NULL DEFAULT 0;
-    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
     COMMENT ON COLUMN calls.uncounted IS 'of the failures in a row: not for max_attempts';
+    ALTER TABLE calls ADD COLUMN attempts bytea[];
+    ALTER TABLE finished ADD COLUMN attempts bytea[];
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
+    COMMENT ON COLUMN calls.attempts IS
+        'the last attempts that did not end the call, the oldest first: each an Attempt';
+
+    CREATE TABLE minutes (
+        minute timestamptz,
+        status smallint,
+        calls bigint NOT NULL,
+        seconds bigint[] NOT NULL,
+        PRIMARY KEY (minute, status)
+    ) WITH (fillfactor = 50);
+    COMMENT ON TABLE minutes IS 'how many calls finished in each minute, by their status';
+    COMMENT ON COLUMN minutes.seconds IS
+        'how many of them took how long, from recorded to finished: see rates.BOUNDS';
     """,
 )
 

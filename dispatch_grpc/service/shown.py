@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,13 +12,15 @@ from google.protobuf.message import Message
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
-from dispatch_grpc.schema import CallInfo, Error
+from dispatch_grpc.schema import Attempt, CallInfo, CallState, Error
+from dispatch_grpc.service.machine import was_cancelled
 from dispatch_grpc.service.reads import Details
 from dispatch_grpc.service.store_schedules import Stored
 from dispatch_grpc.text import rounded, shorten
 from dispatch_grpc.values import unmarshal
+from dispatch_grpc.values.arguments import decode_arguments
 
-STATES = {"queued": 1, "running": 2, "waiting": 3, "finished": 4}
+_STATES = {1: "queued", 2: "running", 3: "waiting", 4: "finished"}
 
 MAX_SHOWN_BYTES = 100_000  # of a value: decoding a larger one would hold up the service
 _MAX_SHOWN_CHARACTERS = 20_000
@@ -43,8 +46,11 @@ class Text:
 
 def state_of(state: int) -> Word:
     """The state of a call."""
-    names = {number: name for name, number in STATES.items()}
-    return Word(names[state], names[state])
+    return Word(_STATES[state], _STATES[state])
+
+
+CANCELLED = Word("cancelled", "cancelled")
+"""In place of the status of a call that was cancelled, which did not fail."""
 
 
 def status_of(number: int) -> Word:
@@ -59,15 +65,30 @@ def status_of(number: int) -> Word:
     return Word(status.name, style)
 
 
-def row_of(info: CallInfo) -> dict[str, Any]:
+def row_of(info: CallInfo, now: datetime) -> dict[str, Any]:
     """What the templates need of a call."""
+    is_finished = info.state == CallState.CALL_STATE_FINISHED
+    state, status = state_of(info.state), status_of(info.status)
+    is_queued = info.state == CallState.CALL_STATE_QUEUED
+    if is_queued and info.HasField("next_time") and info.next_time.ToDatetime(tzinfo=UTC) > now:
+        state = Word("delayed", "delayed")
+    if is_finished and was_cancelled(info.result.error):
+        status = CANCELLED
+    error = None
+    if info.result.HasField("error"):
+        error = info.result.error
+    elif not is_finished and info.HasField("last_error"):
+        error = info.last_error
     return {
         "id": info.dispatch_id,
         "function": _short(info.function),
         "endpoint": _short(re.sub(r"//[^/]*@", "//…@", info.endpoint)),  # without a password
         "version": _short(info.version),
-        "state": state_of(info.state),
-        "status": status_of(info.status),
+        "state": state,
+        "status": status,
+        "word": status if is_finished else state,
+        "error": "" if status is CANCELLED else first_line(error),
+        "labels": [f"{key}={value}" for key, value in sorted(info.labels.items())],
         "runs": info.runs,
         "parent": info.parent_dispatch_id,
         "root": info.root_dispatch_id,
@@ -109,6 +130,26 @@ def schedule_of(stored: Stored) -> dict[str, Any]:
     }
 
 
+def first_line(error: Error | None, most: int = _MAX_NAME_CHARACTERS) -> str:
+    """The type and the first line of an error; empty without one."""
+    if error is None:
+        return ""
+    message = error.message.strip().partition("\n")[0]
+    return shorten(": ".join(part for part in (error.type, message) if part), most)
+
+
+def attempt_of(attempt: Attempt) -> dict[str, Any]:
+    """What the templates need of an attempt."""
+    error = attempt.error if attempt.HasField("error") else None
+    return {
+        "run": attempt.run,
+        "at": attempt.end_time.ToDatetime(tzinfo=UTC),
+        "host": _short(attempt.host),
+        "status": status_of(attempt.status),
+        "error": first_line(error, 600),
+    }
+
+
 def error_of(error: Error) -> dict[str, Any]:
     """What the templates need of an error."""
     return {
@@ -123,16 +164,16 @@ def input_of(details: Details) -> Text:
     """The input of a call."""
     if details.input is None:
         return Text("", "", f"{details.input_bytes:,} bytes: too large to be shown here.")
-    return value_of(AnyProto.FromString(details.input))
+    return value_of(AnyProto.FromString(details.input), decode_arguments)
 
 
-def value_of(any: AnyProto) -> Text:
+def value_of(any: AnyProto, decode: Callable[[AnyProto], Any] = unmarshal) -> Text:
     """A value as it would be written down, or what can be said of it."""
     kind, size = any.type_url.rpartition("/")[2], len(any.value)
     if size > MAX_SHOWN_BYTES:
         return Text("", kind, f"{size:,} bytes: too large to be shown here.")
     try:
-        value = unmarshal(any)
+        value = decode(any)
     except UnmarshalError:
         return Text("", kind or "no type", f"{size:,} bytes, which are no value known here.")
     shown = _cut(_written(value))
@@ -150,7 +191,8 @@ def _written(value: Any) -> str:
         return str(value)
     if isinstance(value, str) and "\n" in value:
         return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    # An argument of several may be of any type.
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_written)
 
 
 def _cut(text: str) -> Text:

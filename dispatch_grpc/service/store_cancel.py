@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.service import machine
+from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
 from dispatch_grpc.service.notices import LANES
-from dispatch_grpc.service.store import FINISHED, Jobs, unsigned
+from dispatch_grpc.service.store import FINISHED, Job, Jobs, unsigned
 from dispatch_grpc.service.store_outcomes import wake_parents
+from dispatch_grpc.service.urls import host_of
 
 
 async def cancel(connection: Any, id: UUID, now: datetime) -> int | None:
@@ -48,6 +50,7 @@ async def cancel(connection: Any, id: UUID, now: datetime) -> int | None:
             now,
         )
         ids += [row["id"] for row in rows]
+        await _delete_jobs(connection, [row for row in rows if row["next_at"] is not None])
         await wake_parents(connection, rows, jobs)
     await jobs.write(connection)
     await _tell(connection, FINISHED_CHANNEL, [id.hex for id in ids])
@@ -64,13 +67,33 @@ async def _unfinished(connection: Any, id: UUID) -> list[Any]:
             UNION ALL
             SELECT every_call.id FROM every_call JOIN tree ON parent_id = tree.id
         )
-        SELECT calls.id, correlation_id, parent_id, parent_generation FROM calls
+        SELECT calls.id, correlation_id, parent_id, parent_generation, turn, endpoint, function,
+            next_at FROM calls
         WHERE id IN (SELECT id FROM tree) AND finished_at IS NULL
         ORDER BY id FOR UPDATE
         """,
         id,
     )
     return rows
+
+
+async def _delete_jobs(connection: Any, rows: Sequence[Any]) -> None:
+    """Delete the jobs of delayed calls: they would count as delayed until they are due.
+
+    Others are found to be stale as soon as they are taken.
+    """
+    if rows:
+        await connection.execute(
+            """
+            DELETE FROM pgqueuer USING unnest($1::text[], $2::bytea[], $3::timestamptz[])
+                AS gone (lane, job, at)
+            WHERE entrypoint = lane AND payload = job AND status = 'queued'
+                AND execute_after BETWEEN at - interval '1 min' AND at + interval '1 min'
+            """,
+            [lane_of(host_of(row["endpoint"]), row["function"]) for row in rows],
+            [Job(row["id"], row["turn"]).pack() for row in rows],
+            [row["next_at"] for row in rows],
+        )
 
 
 _IDS_IN_A_NOTICE = 200

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.service.attempts import appended, packed
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import (
     Finish,
@@ -45,7 +46,7 @@ async def write(
     if found := by_kind.get(Suspend):
         due = await _suspend(connection, found, now, limits, jobs)
     for item in by_kind.get(Resume, ()):
-        await _resume(connection, item, jobs)
+        await _resume(connection, item, now, jobs)
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
     await jobs.write(connection)
@@ -73,12 +74,12 @@ async def _finish(
                 endpoint, function, version, input, state, status, turn, generation, runs, pickups,
                 failures, created_at, expires_at, finished_at, min_results, ready, outstanding,
                 delivered, last_error, result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, dead, trace)
+                labels, rerun_of, rerun_as, attempts, dead, trace)
             SELECT id, parent_id, parent_generation, root_id, correlation_id,
                 endpoint, function, version, input, 4, new_status, turn + 1, generation, runs + 1,
                 pickups, failures, created_at, expires_at, $5, min_results, ready, outstanding,
                 delivered, last_error, new_result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, new_status <> 1, trace
+                labels, rerun_of, rerun_as, attempts, new_status <> 1, trace
             FROM ended
         ), kept AS (
             UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
@@ -138,8 +139,9 @@ async def wake_parents(connection: Any, rows: Iterable[Any], jobs: Jobs) -> None
 async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs: Jobs) -> None:
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Retry)]
     rows = await connection.fetch(
-        """
-        UPDATE calls SET state = 1, status = new_status, last_error = new_error, next_at = at,
+        f"""
+        UPDATE calls SET {appended("attempt")},
+            state = 1, status = new_status, last_error = new_error, next_at = at,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = failures + 1,
             generation = generation + restart::int,
             poll = CASE WHEN restart THEN NULL ELSE poll END,
@@ -149,11 +151,11 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
             passing_since = CASE WHEN passing THEN coalesce(passing_since, $8) END,
             uncounted = uncounted + (NOT counts)::int
         FROM unnest($1::uuid[], $2::int[], $3::smallint[], $4::bytea[], $5::timestamptz[],
-            $6::boolean[], $7::boolean[], $9::boolean[])
-            AS run (run_id, run_turn, new_status, new_error, at, restart, passing, counts)
+            $6::boolean[], $7::boolean[], $9::boolean[], $10::bytea[])
+            AS run (run_id, run_turn, new_status, new_error, at, restart, passing, counts, attempt)
         WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, function, next_at
-        """,
+        """,  # noqa: S608 (a fragment of this package)
         *_keys(items),
         [outcome.status.value for outcome in outcomes],
         [outcome.error.SerializeToString() for outcome in outcomes],
@@ -162,6 +164,7 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
         [outcome.passing for outcome in outcomes],
         now,
         [outcome.counts for outcome in outcomes],
+        [packed(item, now) for item in items],
     )
     for row in rows:
         delay = max(row["next_at"] - now, timedelta(0))
@@ -190,8 +193,9 @@ async def _suspend(
     # A call goes on at once when enough results are ready, or all that will come. When none will
     # come it sleeps.
     rows = await connection.fetch(
-        """
-        UPDATE calls SET poll = new_poll, poll_error = NULL, min_results = minimum,
+        f"""
+        UPDATE calls SET {appended("attempt")},
+            poll = new_poll, poll_error = NULL, min_results = minimum,
             ready = ready - taken, outstanding = outstanding + children,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
             last_error = NULL, passing_since = NULL, status = 1,
@@ -202,11 +206,11 @@ async def _suspend(
                     OR ready - taken > 0 AND outstanding + children = 0
                 THEN NULL WHEN outstanding + children = 0 THEN idle_at ELSE wake_at END
         FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
-            $7::timestamptz[], $8::timestamptz[])
-            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at)
+            $7::timestamptz[], $8::timestamptz[], $9::bytea[])
+            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at, attempt)
         WHERE id = run_id AND turn = run_turn
         RETURNING id, turn, endpoint, function, state
-        """,
+        """,  # noqa: S608 (a fragment of this package)
         *_keys(items),
         [outcome.poll.SerializeToString() for outcome in outcomes],
         [outcome.poll.min_results for outcome in outcomes],
@@ -214,6 +218,7 @@ async def _suspend(
         [len(outcome.calls) for outcome in outcomes],
         [outcome.wake_at for outcome in outcomes],
         [outcome.idle_at for outcome in outcomes],
+        [packed(item, now) for item in items],
     )
     suspended = set()
     for row in rows:
@@ -261,21 +266,23 @@ async def _deliver(connection: Any, items: Sequence[Written]) -> None:
         )
 
 
-async def _resume(connection: Any, item: Written, jobs: Jobs) -> None:
+async def _resume(connection: Any, item: Written, now: datetime, jobs: Jobs) -> None:
     assert isinstance(item.outcome, Resume)  # noqa: S101
     row = await connection.fetchrow(
-        """
-        UPDATE calls SET state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
+        f"""
+        UPDATE calls SET {appended("$6::bytea")},
+            state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
             turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
             last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint, function
-        """,
+        """,  # noqa: S608 (a fragment of this package)
         item.loaded.running.id,
         item.loaded.turn,
         item.outcome.poll.SerializeToString(),
         item.outcome.error.SerializeToString(),
         len(item.loaded.result_ids),
+        packed(item, now),
     )
     if row is not None:
         await _deliver(connection, [item])
@@ -291,14 +298,15 @@ async def _replace(
     if call.HasField("expiration"):
         expires_at = limits.expires_at(call, now)
     row = await connection.fetchrow(
-        """
-        UPDATE calls SET state = 1, endpoint = $3, function = $4, version = $5, input = $6,
+        f"""
+        UPDATE calls SET {appended("$8::bytea")},
+            state = 1, endpoint = $3, function = $4, version = $5, input = $6,
             expires_at = $7, generation = generation + 1, poll = NULL, poll_error = NULL,
             ready = 0, outstanding = 0, status = 1, turn = turn + 1, runs = runs + 1,
             pickups = 0, failures = 0, uncounted = 0, last_error = NULL, passing_since = NULL
         WHERE id = $1 AND turn = $2
         RETURNING id, turn, endpoint, function
-        """,
+        """,  # noqa: S608 (a fragment of this package)
         item.loaded.running.id,
         item.loaded.turn,
         call.endpoint,
@@ -306,6 +314,7 @@ async def _replace(
         call.version,
         call.input.SerializeToString(),
         expires_at,
+        packed(item, now),
     )
     if row is not None:
         jobs.add(row)

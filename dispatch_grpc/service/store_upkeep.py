@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.service import rates
 from dispatch_grpc.service.ids import id_at
 from dispatch_grpc.service.store import Jobs
 
@@ -135,6 +136,7 @@ async def prune(
         ("finished_other", "finished_at", retention),
         ("requests_other", "created_at", requests),
         ("pgqueuer_log", "created", timedelta(0)),
+        ("minutes", "minute", rates.KEPT),
     ):
         done = await connection.execute(
             f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 (names from above)

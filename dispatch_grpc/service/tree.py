@@ -7,13 +7,13 @@ from uuid import UUID
 
 from dispatch_grpc.schema import CallResult, Error
 from dispatch_grpc.service import reads, store
-from dispatch_grpc.service.shown import Word, state_of, status_of
-from dispatch_grpc.text import rounded, shorten
+from dispatch_grpc.service.machine import was_cancelled
+from dispatch_grpc.service.shown import CANCELLED, Word, first_line, state_of, status_of
+from dispatch_grpc.text import rounded
 
 MOST = 100
 """Largest number of calls in a tree."""
 _DEPTH = 8
-_ERROR_CHARACTERS = 200
 
 
 @dataclass(slots=True)
@@ -73,5 +73,6 @@ def _node(row: Any, now: datetime) -> Node:
         error = result.error if result.HasField("error") else None
     elif not is_finished and row["last_error"] is not None:
         error = Error.FromString(row["last_error"])
-    text = "" if error is None else f"{error.type}: {error.message}"
-    return Node(row["id"], row["function"], word, time, shorten(text, _ERROR_CHARACTERS))
+    if is_finished and error is not None and was_cancelled(error):
+        word, error = CANCELLED, None
+    return Node(row["id"], row["function"], word, time, first_line(error))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from dispatch_grpc.calls import labels_problem
-from dispatch_grpc.codes import Code
+from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import (
     CallInfo,
@@ -30,6 +30,7 @@ from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.memory import FREE_BYTES
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.text import quoted
 
 _T = TypeVar("_T")
@@ -44,10 +45,12 @@ class Watching:
     Args:
         database: Where the calls are.
         notices_: Notices of the calls that finish, in whichever process they do.
+        rates: Counts the calls that are cancelled.
     """
 
-    def __init__(self, database: Database, notices_: Notices) -> None:
+    def __init__(self, database: Database, notices_: Notices, rates: Rates) -> None:
         self._database = database
+        self._rates = rates
         notices_.listen(notices.FINISHED, self._finished)
         self._waiters: dict[UUID, set[asyncio.Event]] = {}
         self._stopping = False
@@ -150,6 +153,11 @@ class Watching:
     async def cancel_call(self, request: CancelCallRequest) -> CancelCallResponse:
         """Finish a call and those that it made."""
         id = _id(request.dispatch_id)
+        number = await self.cancel(id)
+        return CancelCallResponse(call=await self._get(id), cancelled=number)
+
+    async def cancel(self, id: UUID) -> int:
+        """Finish a call and those that it made. Returns how many were cancelled."""
 
         async def cancel(connection: Any) -> int | None:
             return await store_cancel.cancel(connection, id, self._database.clock.now())
@@ -159,7 +167,8 @@ class Watching:
             raise rpc_error(Code.NOT_FOUND, f"there is no call {id}")
         if number == 0:
             raise rpc_error(Code.FAILED_PRECONDITION, f"the call {id} has finished already")
-        return CancelCallResponse(call=await self._get(id), cancelled=number)
+        self._rates.add(Status.PERMANENT_ERROR.value, number)
+        return number
 
 
 async def _bounded(pool: Any, read: Callable[[Any, int], Awaitable[_T]]) -> _T:

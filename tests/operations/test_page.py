@@ -6,13 +6,13 @@ from urllib.parse import urlencode
 import pytest
 
 from dispatch_grpc import CallError, Client
-from dispatch_grpc.service.page import COOKIE
 from dispatch_grpc.service.page_actions import form_token
+from dispatch_grpc.service.page_requests import COOKIE
 from dispatch_grpc.service.sessions import Sessions
 from tests.conftest import RunningService
 from tests.operations.conftest import Functions
 from tests.operations.test_rerun import PATIENCE, UNKNOWN, failed
-from tests.service.test_page import Answer, plain, request
+from tests.service.page_calls import Answer, plain, request
 
 
 class Person:
@@ -92,6 +92,27 @@ def test_a_form_of_another_site_does_nothing(
         client.wait(str(client.get(id).rerun_as), timeout=PATIENCE)
 
 
+def test_a_call_is_cancelled_by_its_button(person: Person, client: Client, functions: Functions):
+    """It looks cancelled then, and is no failure."""
+    id = client.dispatch(functions.call("charge", 1), delay=3600)
+    path = f"/calls/{id}/cancel"
+    fields = fields_of(person.get(f"/calls/{id}"))
+    assert person.post(path, token="x").status == 403
+    assert client.get(id).state == "queued"
+    answer = person.post(path, **fields)
+    assert (answer.status, answer["location"]) == (303, f"/calls/{id}")
+    shown = person.get(f"/calls/{id}")
+    assert plain(shown.text).startswith("All calls charge cancelled")
+    assert "PERMANENT_ERROR" not in shown.text
+    assert "/cancel" not in shown.text
+    (row,) = re.findall(r"<tbody>.*</tbody>", person.get("/?id=" + str(id)[8:]).text, re.DOTALL)
+    assert "cancelled" in row
+    assert "PERMANENT_ERROR" not in row
+    answer = person.post(path, **fields)
+    assert (answer.status, "has finished already" in answer.text) == (409, True)
+    assert person.post(f"/calls/{UNKNOWN}/cancel", **fields).status == 404
+
+
 @pytest.mark.parametrize("id", [UNKNOWN, "no-id"])
 def test_a_call_that_there_is_not(person: Person, id: str):
     answer = person.post(f"/calls/{id}/rerun", token=form_token(person.session))
@@ -108,31 +129,33 @@ def test_dead_letters_have_a_tile_and_a_list(person: Person, client: Client, fai
     fine = client.dispatch(failing.call("charge", 2))
     client.wait(fine, timeout=PATIENCE)
     home = person.get("/")
-    assert '<dd><a href="/?dead=on">1</a></dd>' in home.text
+    tile = '<a href="/?dead=on"><span>dead letters</span> <strong>{}</strong></a>'
+    assert tile.format(1) in home.text
     listed = person.get("/?dead=on").text
     assert id in listed
     assert fine not in listed
     client.rerun(id)
-    assert '<dd><a href="/?dead=on">0</a></dd>' in person.get("/").text
+    assert tile.format(0) in person.get("/").text
     assert "There are no such calls." in person.get("/?dead=on").text
 
 
 def test_a_function_is_paused_and_resumed_on_the_page(person: Person, client: Client):
     token = form_token(person.session)
-    assert "Nothing is paused." in person.get("/").text
+    assert "Nothing is paused." in person.get("/calls/hosts").text
     answer = person.post("/calls/pause", token=token, function="charge", reason="<b>bank</b>")
-    assert (answer.status, answer["location"]) == (303, "/")
+    assert (answer.status, answer["location"]) == (303, "/calls/hosts")
     assert person.post("/calls/pause", token="", function="other").status == 403
     (pause,) = client.pauses()
     assert (pause.function, pause.reason) == ("charge", "<b>bank</b>")
-    home = person.get("/")
-    assert "the function charge" in home.text
-    assert "&lt;b&gt;bank&lt;/b&gt;" in home.text
+    for path in ("/", "/calls/hosts"):
+        assert "the function charge" in person.get(path).text
+        assert "&lt;b&gt;bank&lt;/b&gt;" in person.get(path).text
     assert person.post("/calls/resume", token=token, function="charge").status == 303
     assert client.pauses() == []
     assert person.post("/calls/pause", token=token, all="on").status == 303
-    assert fields_of(person.get("/"))["all"] == "on"
-    assert person.post("/calls/resume", **fields_of(person.get("/"))).status == 303
+    fields = fields_of(person.get("/calls/hosts"))
+    assert fields["all"] == "on"
+    assert person.post("/calls/resume", **fields).status == 303
     assert client.pauses() == []
     for path in ("/calls/pause", "/calls/resume"):
         answer = person.post(path, token=token)

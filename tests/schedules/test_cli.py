@@ -177,14 +177,14 @@ def get(served: RunningService, path: str) -> str:
 
 
 def test_the_page(run: Run, served: RunningService):
-    assert 'id="schedules"' not in get(served, "/")
+    assert "There are no schedules" in get(served, "/calls/schedules")
     run("create", "nightly", URL, "report", "--cron", "0 3 * * *", "--time-zone", "Asia/Tokyo")
     run("create", "other", URL, "report", "--every", "2h")
     id = run("trigger", "nightly").out.strip()
     run("pause", "nightly", "--note", "<b>until</b>")
     run("create", "third", URL, "f", "--every", "366d", "--start", "9999-06-01")
-    text = get(served, "/")
-    section = text.partition('id="schedules"')[2].partition("</section>")[0]
+    text = get(served, "/calls/schedules")
+    section = text.partition('id="schedules"')[2].partition("</main>")[0]
     shown = " ".join(re.sub(r"<[^>]*>", " ", section).split())
     assert "nightly report 0 3 * * * (Asia/Tokyo) paused: &lt;b&gt;until&lt;/b&gt;" in shown
     assert "other report every 2 h in" in shown
@@ -195,14 +195,14 @@ def test_the_page(run: Run, served: RunningService):
 
 
 def test_the_page_shows_some(run: Run, served: RunningService, monkeypatch: pytest.MonkeyPatch):
-    from dispatch_grpc.service import page
+    from dispatch_grpc.service import page_views
 
-    monkeypatch.setattr(page, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(page_views, "PAGE_SIZE", 2)
     for name in ("a", "b", "c"):
         run("create", name, URL, "f", "--every", "1h")
-    text = get(served, "/")
+    text = get(served, "/calls/schedules")
     assert "<code>dispatch-grpc schedules list</code> prints all" in text
-    assert '<td class="name">c</td>' not in text
+    assert ">c</td>" not in text
 
 
 def test_the_metrics(run: Run, served: RunningService):

@@ -13,7 +13,11 @@ import pytest
 
 from dispatch_grpc.service.database import Database
 from tests.conftest import data_dir
+from tests.service.browsing import browser, visit
+from tests.service.page_calls import shown
 from tests.service.processes import Process, endpoint
+
+__all__ = ["browser", "shown", "visit"]  # fixtures
 
 
 class Bench:
@@ -39,7 +43,7 @@ class Bench:
         return self.runner.run(main())
 
     def clear(self) -> None:
-        tables = "calls, finished, labels, requests, pgqueuer, pgqueuer_log"
+        tables = "calls, finished, labels, minutes, requests, pgqueuer, pgqueuer_log"
         self.run(lambda c: c.execute(f"TRUNCATE {tables}"))
 
     def close(self) -> None:

@@ -452,6 +452,27 @@ def test_a_call_is_cancelled_with_its_children(bench: Bench):
     assert bench.run(lambda c: store_cancel.cancel(c, new_id(), now())) is None
 
 
+def test_a_delayed_call_that_is_cancelled_leaves_no_job(bench: Bench):
+    """It would count as delayed until it is due."""
+    start = now() + timedelta(hours=1)
+    cancelled, other = accept(bench, CALL, CALL, starts_at=start)
+    (retried,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    outcome = machine.decide(
+        loaded.running,
+        exit_(error=OSError("no")),
+        now(),
+        Limits(first_backoff=timedelta(hours=9), max_backoff=timedelta(hours=9)),
+        jitter=lambda: 1,
+    )
+    bench.run(partial(write, Written(loaded, outcome)))
+    assert bench.run(reads.count)["delayed"] == 3
+    for id in (cancelled, retried):
+        assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 1  # noqa: B023
+    rows = bench.run(lambda c: c.fetch("SELECT payload FROM pgqueuer"))
+    assert [Job.unpack(row["payload"]).id for row in rows] == [other]
+
+
 def test_what_a_cancelled_call_answers_is_not_used(bench: Bench):
     (id,) = accept(bench, CALL)
     (loaded,) = take(bench)

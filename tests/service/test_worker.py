@@ -32,6 +32,7 @@ from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry
 from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Job, Jobs, Loaded, New, Release, Written
@@ -112,7 +113,7 @@ def test_a_cancellation_that_meets_a_deadlock_is_tried_again(bench: Bench):
         root = new()
         parent, child = await record(bench, root, new(parent_id=root.id))
         request = CancelCallRequest(dispatch_id=str(root.id))
-        watching = Watching(bench.database, Notices(bench.database))
+        watching = Watching(bench.database, Notices(bench.database), Rates(bench.database))
         answer = await deadlock(bench, parent, child, lambda: watching.cancel_call(request))
         assert answer.cancelled == 2
 
@@ -337,7 +338,7 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
 
     async def main() -> None:
         (run,) = await record(bench, new())
-        watching = Watching(bench.database, Notices(bench.database))
+        watching = Watching(bench.database, Notices(bench.database), Rates(bench.database))
         request = WaitCallRequest(dispatch_id=str(run.running.id))
         waiting = asyncio.create_task(watching.wait_call(request))
         while not watching._waiters:
@@ -367,7 +368,7 @@ def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):
     async def main() -> None:
         (run,) = await record(bench, new())
         others = Notices(bench.database)
-        watching, told = Watching(bench.database, others), asyncio.Event()
+        watching, told = Watching(bench.database, others, Rates(bench.database)), asyncio.Event()
         watching._waiters[run.running.id] = {told}
         listening = asyncio.create_task(others.run())
         await others.listening.wait()

@@ -151,7 +151,10 @@ type CallInfo struct {
 	// The W3C traceparent to which the call belongs: the metadata traceparent of
 	// the request that recorded it, or what it inherited from the call that made
 	// it. Empty when there is none.
-	Traceparent   string `protobuf:"bytes,23,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Traceparent string `protobuf:"bytes,23,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The last 20 attempts that have ended, the oldest first. ListCalls leaves
+	// them out.
+	Attempts      []*Attempt `protobuf:"bytes,25,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +350,97 @@ func (x *CallInfo) GetTraceparent() string {
 	return ""
 }
 
+func (x *CallInfo) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+// An Attempt is one run of a call's function that has ended.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the run, from 1: resumptions count.
+	Run int32 `protobuf:"varint,1,opt,name=run,proto3" json:"run,omitempty"`
+	// When it ended.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Scheme, name and port of the endpoint that ran it.
+	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	// How it went. STATUS_OK for a run that made calls or went on as another
+	// call.
+	Status v1.Status `protobuf:"varint,4,opt,name=status,proto3,enum=dispatch.sdk.v1.Status" json:"status,omitempty"`
+	// What it failed with, without the traceback, its message cut after 500
+	// characters. Unset when it did not fail.
+	Error         *v1.Error `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Attempt) GetRun() int32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Attempt) GetStatus() v1.Status {
+	if x != nil {
+		return x.Status
+	}
+	return v1.Status(0)
+}
+
+func (x *Attempt) GetError() *v1.Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // A Submission is a call to record, with when it begins and what it is labelled
 // with.
 type Submission struct {
@@ -372,7 +466,7 @@ type Submission struct {
 
 func (x *Submission) Reset() {
 	*x = Submission{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +478,7 @@ func (x *Submission) String() string {
 func (*Submission) ProtoMessage() {}
 
 func (x *Submission) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[1]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +491,7 @@ func (x *Submission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Submission.ProtoReflect.Descriptor instead.
 func (*Submission) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{1}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Submission) GetCall() *v1.Call {
@@ -470,7 +564,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +576,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[2]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +589,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{2}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SubmitRequest) GetSubmissions() []*Submission {
@@ -516,7 +610,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +622,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[3]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +635,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{3}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubmitResponse) GetDispatchIds() []string {
@@ -562,7 +656,7 @@ type GetCallRequest struct {
 
 func (x *GetCallRequest) Reset() {
 	*x = GetCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +668,7 @@ func (x *GetCallRequest) String() string {
 func (*GetCallRequest) ProtoMessage() {}
 
 func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[4]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +681,7 @@ func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallRequest.ProtoReflect.Descriptor instead.
 func (*GetCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{4}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetCallRequest) GetDispatchId() string {
@@ -608,7 +702,7 @@ type GetCallResponse struct {
 
 func (x *GetCallResponse) Reset() {
 	*x = GetCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +714,7 @@ func (x *GetCallResponse) String() string {
 func (*GetCallResponse) ProtoMessage() {}
 
 func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[5]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +727,7 @@ func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCallResponse.ProtoReflect.Descriptor instead.
 func (*GetCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{5}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetCallResponse) GetCall() *CallInfo {
@@ -678,7 +772,7 @@ type ListCallsRequest struct {
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +784,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[6]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +797,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{6}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListCallsRequest) GetState() CallState {
@@ -803,7 +897,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +909,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[7]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +922,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{7}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListCallsResponse) GetCalls() []*CallInfo {
@@ -859,7 +953,7 @@ type WaitCallRequest struct {
 
 func (x *WaitCallRequest) Reset() {
 	*x = WaitCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +965,7 @@ func (x *WaitCallRequest) String() string {
 func (*WaitCallRequest) ProtoMessage() {}
 
 func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[8]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +978,7 @@ func (x *WaitCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallRequest.ProtoReflect.Descriptor instead.
 func (*WaitCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{8}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WaitCallRequest) GetDispatchId() string {
@@ -912,7 +1006,7 @@ type WaitCallResponse struct {
 
 func (x *WaitCallResponse) Reset() {
 	*x = WaitCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1018,7 @@ func (x *WaitCallResponse) String() string {
 func (*WaitCallResponse) ProtoMessage() {}
 
 func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[9]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1031,7 @@ func (x *WaitCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCallResponse.ProtoReflect.Descriptor instead.
 func (*WaitCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{9}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WaitCallResponse) GetCall() *CallInfo {
@@ -958,7 +1052,7 @@ type CancelCallRequest struct {
 
 func (x *CancelCallRequest) Reset() {
 	*x = CancelCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1064,7 @@ func (x *CancelCallRequest) String() string {
 func (*CancelCallRequest) ProtoMessage() {}
 
 func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[10]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1077,7 @@ func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallRequest.ProtoReflect.Descriptor instead.
 func (*CancelCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{10}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CancelCallRequest) GetDispatchId() string {
@@ -1006,7 +1100,7 @@ type CancelCallResponse struct {
 
 func (x *CancelCallResponse) Reset() {
 	*x = CancelCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1112,7 @@ func (x *CancelCallResponse) String() string {
 func (*CancelCallResponse) ProtoMessage() {}
 
 func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[11]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1125,7 @@ func (x *CancelCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallResponse.ProtoReflect.Descriptor instead.
 func (*CancelCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{11}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelCallResponse) GetCall() *CallInfo {
@@ -1061,7 +1155,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1167,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[12]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1180,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{12}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{13}
 }
 
 // A CompleteCallRequest holds the result of a call.
@@ -1111,7 +1205,7 @@ type CompleteCallRequest struct {
 
 func (x *CompleteCallRequest) Reset() {
 	*x = CompleteCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1217,7 @@ func (x *CompleteCallRequest) String() string {
 func (*CompleteCallRequest) ProtoMessage() {}
 
 func (x *CompleteCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[13]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1230,7 @@ func (x *CompleteCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteCallRequest.ProtoReflect.Descriptor instead.
 func (*CompleteCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{13}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CompleteCallRequest) GetDispatchId() string {
@@ -1201,7 +1295,7 @@ type CompleteCallResponse struct {
 
 func (x *CompleteCallResponse) Reset() {
 	*x = CompleteCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1307,7 @@ func (x *CompleteCallResponse) String() string {
 func (*CompleteCallResponse) ProtoMessage() {}
 
 func (x *CompleteCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[14]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1320,7 @@ func (x *CompleteCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteCallResponse.ProtoReflect.Descriptor instead.
 func (*CompleteCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{14}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CompleteCallResponse) GetCall() *CallInfo {
@@ -1247,7 +1341,7 @@ type RerunCallRequest struct {
 
 func (x *RerunCallRequest) Reset() {
 	*x = RerunCallRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1353,7 @@ func (x *RerunCallRequest) String() string {
 func (*RerunCallRequest) ProtoMessage() {}
 
 func (x *RerunCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[15]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1366,7 @@ func (x *RerunCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunCallRequest.ProtoReflect.Descriptor instead.
 func (*RerunCallRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{15}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RerunCallRequest) GetDispatchId() string {
@@ -1293,7 +1387,7 @@ type RerunCallResponse struct {
 
 func (x *RerunCallResponse) Reset() {
 	*x = RerunCallResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1399,7 @@ func (x *RerunCallResponse) String() string {
 func (*RerunCallResponse) ProtoMessage() {}
 
 func (x *RerunCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[16]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1412,7 @@ func (x *RerunCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunCallResponse.ProtoReflect.Descriptor instead.
 func (*RerunCallResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{16}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RerunCallResponse) GetDispatchId() string {
@@ -1352,7 +1446,7 @@ type CallFilter struct {
 
 func (x *CallFilter) Reset() {
 	*x = CallFilter{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1458,7 @@ func (x *CallFilter) String() string {
 func (*CallFilter) ProtoMessage() {}
 
 func (x *CallFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[17]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1471,7 @@ func (x *CallFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallFilter.ProtoReflect.Descriptor instead.
 func (*CallFilter) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{17}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CallFilter) GetStatus() v1.Status {
@@ -1451,7 +1545,7 @@ type RerunCallsRequest struct {
 
 func (x *RerunCallsRequest) Reset() {
 	*x = RerunCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1557,7 @@ func (x *RerunCallsRequest) String() string {
 func (*RerunCallsRequest) ProtoMessage() {}
 
 func (x *RerunCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[18]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1570,7 @@ func (x *RerunCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunCallsRequest.ProtoReflect.Descriptor instead.
 func (*RerunCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{18}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RerunCallsRequest) GetFilter() *CallFilter {
@@ -1531,7 +1625,7 @@ type RerunCallsResponse struct {
 
 func (x *RerunCallsResponse) Reset() {
 	*x = RerunCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1637,7 @@ func (x *RerunCallsResponse) String() string {
 func (*RerunCallsResponse) ProtoMessage() {}
 
 func (x *RerunCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[19]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1650,7 @@ func (x *RerunCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerunCallsResponse.ProtoReflect.Descriptor instead.
 func (*RerunCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{19}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RerunCallsResponse) GetCount() int64 {
@@ -1602,7 +1696,7 @@ type PurgeCallsRequest struct {
 
 func (x *PurgeCallsRequest) Reset() {
 	*x = PurgeCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1708,7 @@ func (x *PurgeCallsRequest) String() string {
 func (*PurgeCallsRequest) ProtoMessage() {}
 
 func (x *PurgeCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[20]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1721,7 @@ func (x *PurgeCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeCallsRequest.ProtoReflect.Descriptor instead.
 func (*PurgeCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{20}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PurgeCallsRequest) GetFilter() *CallFilter {
@@ -1680,7 +1774,7 @@ type PurgeCallsResponse struct {
 
 func (x *PurgeCallsResponse) Reset() {
 	*x = PurgeCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1786,7 @@ func (x *PurgeCallsResponse) String() string {
 func (*PurgeCallsResponse) ProtoMessage() {}
 
 func (x *PurgeCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[21]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1799,7 @@ func (x *PurgeCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeCallsResponse.ProtoReflect.Descriptor instead.
 func (*PurgeCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{21}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PurgeCallsResponse) GetCount() int64 {
@@ -1747,7 +1841,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1853,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[22]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1866,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{22}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Pause) GetHost() string {
@@ -1822,7 +1916,7 @@ type PauseCallsRequest struct {
 
 func (x *PauseCallsRequest) Reset() {
 	*x = PauseCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1928,7 @@ func (x *PauseCallsRequest) String() string {
 func (*PauseCallsRequest) ProtoMessage() {}
 
 func (x *PauseCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[23]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1941,7 @@ func (x *PauseCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCallsRequest.ProtoReflect.Descriptor instead.
 func (*PauseCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{23}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PauseCallsRequest) GetHost() string {
@@ -1889,7 +1983,7 @@ type PauseCallsResponse struct {
 
 func (x *PauseCallsResponse) Reset() {
 	*x = PauseCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +1995,7 @@ func (x *PauseCallsResponse) String() string {
 func (*PauseCallsResponse) ProtoMessage() {}
 
 func (x *PauseCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[24]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2008,7 @@ func (x *PauseCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseCallsResponse.ProtoReflect.Descriptor instead.
 func (*PauseCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{24}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PauseCallsResponse) GetPause() *Pause {
@@ -1939,7 +2033,7 @@ type ResumeCallsRequest struct {
 
 func (x *ResumeCallsRequest) Reset() {
 	*x = ResumeCallsRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2045,7 @@ func (x *ResumeCallsRequest) String() string {
 func (*ResumeCallsRequest) ProtoMessage() {}
 
 func (x *ResumeCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[25]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2058,7 @@ func (x *ResumeCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCallsRequest.ProtoReflect.Descriptor instead.
 func (*ResumeCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{25}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResumeCallsRequest) GetHost() string {
@@ -1999,7 +2093,7 @@ type ResumeCallsResponse struct {
 
 func (x *ResumeCallsResponse) Reset() {
 	*x = ResumeCallsResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[26]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2105,7 @@ func (x *ResumeCallsResponse) String() string {
 func (*ResumeCallsResponse) ProtoMessage() {}
 
 func (x *ResumeCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[26]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2118,7 @@ func (x *ResumeCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeCallsResponse.ProtoReflect.Descriptor instead.
 func (*ResumeCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{26}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResumeCallsResponse) GetPauses() []*Pause {
@@ -2043,7 +2137,7 @@ type ListPausesRequest struct {
 
 func (x *ListPausesRequest) Reset() {
 	*x = ListPausesRequest{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[27]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2149,7 @@ func (x *ListPausesRequest) String() string {
 func (*ListPausesRequest) ProtoMessage() {}
 
 func (x *ListPausesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[27]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2162,7 @@ func (x *ListPausesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPausesRequest.ProtoReflect.Descriptor instead.
 func (*ListPausesRequest) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{27}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{28}
 }
 
 // A ListPausesResponse holds the pauses.
@@ -2082,7 +2176,7 @@ type ListPausesResponse struct {
 
 func (x *ListPausesResponse) Reset() {
 	*x = ListPausesResponse{}
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[28]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2188,7 @@ func (x *ListPausesResponse) String() string {
 func (*ListPausesResponse) ProtoMessage() {}
 
 func (x *ListPausesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[28]
+	mi := &file_dispatch_calls_v1_calls_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2201,7 @@ func (x *ListPausesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPausesResponse.ProtoReflect.Descriptor instead.
 func (*ListPausesResponse) Descriptor() ([]byte, []int) {
-	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{28}
+	return file_dispatch_calls_v1_calls_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListPausesResponse) GetPauses() []*Pause {
@@ -2121,7 +2215,7 @@ var File_dispatch_calls_v1_calls_proto protoreflect.FileDescriptor
 
 const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\b\n" +
+	"\x1ddispatch/calls/v1/calls.proto\x12\x11dispatch.calls.v1\x1a\x1adispatch/sdk/v1/call.proto\x1a\x1bdispatch/sdk/v1/error.proto\x1a\x1cdispatch/sdk/v1/status.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\t\n" +
 	"\bCallInfo\x12\x1f\n" +
 	"\vdispatch_id\x18\x01 \x01(\tR\n" +
 	"dispatchId\x12,\n" +
@@ -2150,10 +2244,17 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\x06labels\x18\x14 \x03(\v2'.dispatch.calls.v1.CallInfo.LabelsEntryR\x06labels\x12/\n" +
 	"\x14rerun_of_dispatch_id\x18\x15 \x01(\tR\x11rerunOfDispatchId\x12/\n" +
 	"\x14rerun_as_dispatch_id\x18\x16 \x01(\tR\x11rerunAsDispatchId\x12 \n" +
-	"\vtraceparent\x18\x17 \x01(\tR\vtraceparent\x1a9\n" +
+	"\vtraceparent\x18\x17 \x01(\tR\vtraceparent\x126\n" +
+	"\battempts\x18\x19 \x03(\v2\x1a.dispatch.calls.v1.AttemptR\battempts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x01\n" +
+	"\aAttempt\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x05R\x03run\x125\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12/\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12,\n" +
+	"\x05error\x18\x05 \x01(\v2\x16.dispatch.sdk.v1.ErrorR\x05error\"\xae\x02\n" +
 	"\n" +
 	"Submission\x12)\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.dispatch.sdk.v1.CallR\x04call\x121\n" +
@@ -2317,120 +2418,125 @@ func file_dispatch_calls_v1_calls_proto_rawDescGZIP() []byte {
 }
 
 var file_dispatch_calls_v1_calls_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_dispatch_calls_v1_calls_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_dispatch_calls_v1_calls_proto_goTypes = []any{
 	(CallState)(0),                // 0: dispatch.calls.v1.CallState
 	(*CallInfo)(nil),              // 1: dispatch.calls.v1.CallInfo
-	(*Submission)(nil),            // 2: dispatch.calls.v1.Submission
-	(*SubmitRequest)(nil),         // 3: dispatch.calls.v1.SubmitRequest
-	(*SubmitResponse)(nil),        // 4: dispatch.calls.v1.SubmitResponse
-	(*GetCallRequest)(nil),        // 5: dispatch.calls.v1.GetCallRequest
-	(*GetCallResponse)(nil),       // 6: dispatch.calls.v1.GetCallResponse
-	(*ListCallsRequest)(nil),      // 7: dispatch.calls.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),     // 8: dispatch.calls.v1.ListCallsResponse
-	(*WaitCallRequest)(nil),       // 9: dispatch.calls.v1.WaitCallRequest
-	(*WaitCallResponse)(nil),      // 10: dispatch.calls.v1.WaitCallResponse
-	(*CancelCallRequest)(nil),     // 11: dispatch.calls.v1.CancelCallRequest
-	(*CancelCallResponse)(nil),    // 12: dispatch.calls.v1.CancelCallResponse
-	(*Pending)(nil),               // 13: dispatch.calls.v1.Pending
-	(*CompleteCallRequest)(nil),   // 14: dispatch.calls.v1.CompleteCallRequest
-	(*CompleteCallResponse)(nil),  // 15: dispatch.calls.v1.CompleteCallResponse
-	(*RerunCallRequest)(nil),      // 16: dispatch.calls.v1.RerunCallRequest
-	(*RerunCallResponse)(nil),     // 17: dispatch.calls.v1.RerunCallResponse
-	(*CallFilter)(nil),            // 18: dispatch.calls.v1.CallFilter
-	(*RerunCallsRequest)(nil),     // 19: dispatch.calls.v1.RerunCallsRequest
-	(*RerunCallsResponse)(nil),    // 20: dispatch.calls.v1.RerunCallsResponse
-	(*PurgeCallsRequest)(nil),     // 21: dispatch.calls.v1.PurgeCallsRequest
-	(*PurgeCallsResponse)(nil),    // 22: dispatch.calls.v1.PurgeCallsResponse
-	(*Pause)(nil),                 // 23: dispatch.calls.v1.Pause
-	(*PauseCallsRequest)(nil),     // 24: dispatch.calls.v1.PauseCallsRequest
-	(*PauseCallsResponse)(nil),    // 25: dispatch.calls.v1.PauseCallsResponse
-	(*ResumeCallsRequest)(nil),    // 26: dispatch.calls.v1.ResumeCallsRequest
-	(*ResumeCallsResponse)(nil),   // 27: dispatch.calls.v1.ResumeCallsResponse
-	(*ListPausesRequest)(nil),     // 28: dispatch.calls.v1.ListPausesRequest
-	(*ListPausesResponse)(nil),    // 29: dispatch.calls.v1.ListPausesResponse
-	nil,                           // 30: dispatch.calls.v1.CallInfo.LabelsEntry
-	nil,                           // 31: dispatch.calls.v1.Submission.LabelsEntry
-	nil,                           // 32: dispatch.calls.v1.ListCallsRequest.LabelsEntry
-	(v1.Status)(0),                // 33: dispatch.sdk.v1.Status
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*v1.CallResult)(nil),         // 35: dispatch.sdk.v1.CallResult
-	(*v1.Error)(nil),              // 36: dispatch.sdk.v1.Error
-	(*v1.Call)(nil),               // 37: dispatch.sdk.v1.Call
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(*anypb.Any)(nil),             // 39: google.protobuf.Any
+	(*Attempt)(nil),               // 2: dispatch.calls.v1.Attempt
+	(*Submission)(nil),            // 3: dispatch.calls.v1.Submission
+	(*SubmitRequest)(nil),         // 4: dispatch.calls.v1.SubmitRequest
+	(*SubmitResponse)(nil),        // 5: dispatch.calls.v1.SubmitResponse
+	(*GetCallRequest)(nil),        // 6: dispatch.calls.v1.GetCallRequest
+	(*GetCallResponse)(nil),       // 7: dispatch.calls.v1.GetCallResponse
+	(*ListCallsRequest)(nil),      // 8: dispatch.calls.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),     // 9: dispatch.calls.v1.ListCallsResponse
+	(*WaitCallRequest)(nil),       // 10: dispatch.calls.v1.WaitCallRequest
+	(*WaitCallResponse)(nil),      // 11: dispatch.calls.v1.WaitCallResponse
+	(*CancelCallRequest)(nil),     // 12: dispatch.calls.v1.CancelCallRequest
+	(*CancelCallResponse)(nil),    // 13: dispatch.calls.v1.CancelCallResponse
+	(*Pending)(nil),               // 14: dispatch.calls.v1.Pending
+	(*CompleteCallRequest)(nil),   // 15: dispatch.calls.v1.CompleteCallRequest
+	(*CompleteCallResponse)(nil),  // 16: dispatch.calls.v1.CompleteCallResponse
+	(*RerunCallRequest)(nil),      // 17: dispatch.calls.v1.RerunCallRequest
+	(*RerunCallResponse)(nil),     // 18: dispatch.calls.v1.RerunCallResponse
+	(*CallFilter)(nil),            // 19: dispatch.calls.v1.CallFilter
+	(*RerunCallsRequest)(nil),     // 20: dispatch.calls.v1.RerunCallsRequest
+	(*RerunCallsResponse)(nil),    // 21: dispatch.calls.v1.RerunCallsResponse
+	(*PurgeCallsRequest)(nil),     // 22: dispatch.calls.v1.PurgeCallsRequest
+	(*PurgeCallsResponse)(nil),    // 23: dispatch.calls.v1.PurgeCallsResponse
+	(*Pause)(nil),                 // 24: dispatch.calls.v1.Pause
+	(*PauseCallsRequest)(nil),     // 25: dispatch.calls.v1.PauseCallsRequest
+	(*PauseCallsResponse)(nil),    // 26: dispatch.calls.v1.PauseCallsResponse
+	(*ResumeCallsRequest)(nil),    // 27: dispatch.calls.v1.ResumeCallsRequest
+	(*ResumeCallsResponse)(nil),   // 28: dispatch.calls.v1.ResumeCallsResponse
+	(*ListPausesRequest)(nil),     // 29: dispatch.calls.v1.ListPausesRequest
+	(*ListPausesResponse)(nil),    // 30: dispatch.calls.v1.ListPausesResponse
+	nil,                           // 31: dispatch.calls.v1.CallInfo.LabelsEntry
+	nil,                           // 32: dispatch.calls.v1.Submission.LabelsEntry
+	nil,                           // 33: dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	(v1.Status)(0),                // 34: dispatch.sdk.v1.Status
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*v1.CallResult)(nil),         // 36: dispatch.sdk.v1.CallResult
+	(*v1.Error)(nil),              // 37: dispatch.sdk.v1.Error
+	(*v1.Call)(nil),               // 38: dispatch.sdk.v1.Call
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 40: google.protobuf.Any
 }
 var file_dispatch_calls_v1_calls_proto_depIdxs = []int32{
 	0,  // 0: dispatch.calls.v1.CallInfo.state:type_name -> dispatch.calls.v1.CallState
-	33, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
-	34, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
-	34, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
-	34, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
-	34, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
-	35, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
-	36, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
-	34, // 8: dispatch.calls.v1.CallInfo.scheduled_time:type_name -> google.protobuf.Timestamp
-	34, // 9: dispatch.calls.v1.CallInfo.start_time:type_name -> google.protobuf.Timestamp
-	30, // 10: dispatch.calls.v1.CallInfo.labels:type_name -> dispatch.calls.v1.CallInfo.LabelsEntry
-	37, // 11: dispatch.calls.v1.Submission.call:type_name -> dispatch.sdk.v1.Call
-	38, // 12: dispatch.calls.v1.Submission.delay:type_name -> google.protobuf.Duration
-	34, // 13: dispatch.calls.v1.Submission.start_time:type_name -> google.protobuf.Timestamp
-	31, // 14: dispatch.calls.v1.Submission.labels:type_name -> dispatch.calls.v1.Submission.LabelsEntry
-	2,  // 15: dispatch.calls.v1.SubmitRequest.submissions:type_name -> dispatch.calls.v1.Submission
-	1,  // 16: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	0,  // 17: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
-	33, // 18: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
-	34, // 19: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
-	34, // 20: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
-	32, // 21: dispatch.calls.v1.ListCallsRequest.labels:type_name -> dispatch.calls.v1.ListCallsRequest.LabelsEntry
-	1,  // 22: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
-	38, // 23: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
-	1,  // 24: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	1,  // 25: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	39, // 26: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
-	36, // 27: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
-	1,  // 28: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
-	33, // 29: dispatch.calls.v1.CallFilter.status:type_name -> dispatch.sdk.v1.Status
-	34, // 30: dispatch.calls.v1.CallFilter.created_after:type_name -> google.protobuf.Timestamp
-	34, // 31: dispatch.calls.v1.CallFilter.created_before:type_name -> google.protobuf.Timestamp
-	34, // 32: dispatch.calls.v1.CallFilter.finished_before:type_name -> google.protobuf.Timestamp
-	18, // 33: dispatch.calls.v1.RerunCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
-	34, // 34: dispatch.calls.v1.RerunCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	18, // 35: dispatch.calls.v1.PurgeCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
-	34, // 36: dispatch.calls.v1.PurgeCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
-	34, // 37: dispatch.calls.v1.Pause.pause_time:type_name -> google.protobuf.Timestamp
-	23, // 38: dispatch.calls.v1.PauseCallsResponse.pause:type_name -> dispatch.calls.v1.Pause
-	23, // 39: dispatch.calls.v1.ResumeCallsResponse.pauses:type_name -> dispatch.calls.v1.Pause
-	23, // 40: dispatch.calls.v1.ListPausesResponse.pauses:type_name -> dispatch.calls.v1.Pause
-	3,  // 41: dispatch.calls.v1.CallService.Submit:input_type -> dispatch.calls.v1.SubmitRequest
-	5,  // 42: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
-	7,  // 43: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
-	9,  // 44: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
-	11, // 45: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
-	14, // 46: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
-	16, // 47: dispatch.calls.v1.CallService.RerunCall:input_type -> dispatch.calls.v1.RerunCallRequest
-	19, // 48: dispatch.calls.v1.CallService.RerunCalls:input_type -> dispatch.calls.v1.RerunCallsRequest
-	21, // 49: dispatch.calls.v1.CallService.PurgeCalls:input_type -> dispatch.calls.v1.PurgeCallsRequest
-	24, // 50: dispatch.calls.v1.CallService.PauseCalls:input_type -> dispatch.calls.v1.PauseCallsRequest
-	26, // 51: dispatch.calls.v1.CallService.ResumeCalls:input_type -> dispatch.calls.v1.ResumeCallsRequest
-	28, // 52: dispatch.calls.v1.CallService.ListPauses:input_type -> dispatch.calls.v1.ListPausesRequest
-	4,  // 53: dispatch.calls.v1.CallService.Submit:output_type -> dispatch.calls.v1.SubmitResponse
-	6,  // 54: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
-	8,  // 55: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
-	10, // 56: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
-	12, // 57: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
-	15, // 58: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
-	17, // 59: dispatch.calls.v1.CallService.RerunCall:output_type -> dispatch.calls.v1.RerunCallResponse
-	20, // 60: dispatch.calls.v1.CallService.RerunCalls:output_type -> dispatch.calls.v1.RerunCallsResponse
-	22, // 61: dispatch.calls.v1.CallService.PurgeCalls:output_type -> dispatch.calls.v1.PurgeCallsResponse
-	25, // 62: dispatch.calls.v1.CallService.PauseCalls:output_type -> dispatch.calls.v1.PauseCallsResponse
-	27, // 63: dispatch.calls.v1.CallService.ResumeCalls:output_type -> dispatch.calls.v1.ResumeCallsResponse
-	29, // 64: dispatch.calls.v1.CallService.ListPauses:output_type -> dispatch.calls.v1.ListPausesResponse
-	53, // [53:65] is the sub-list for method output_type
-	41, // [41:53] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	34, // 1: dispatch.calls.v1.CallInfo.status:type_name -> dispatch.sdk.v1.Status
+	35, // 2: dispatch.calls.v1.CallInfo.creation_time:type_name -> google.protobuf.Timestamp
+	35, // 3: dispatch.calls.v1.CallInfo.expiration_time:type_name -> google.protobuf.Timestamp
+	35, // 4: dispatch.calls.v1.CallInfo.next_time:type_name -> google.protobuf.Timestamp
+	35, // 5: dispatch.calls.v1.CallInfo.finish_time:type_name -> google.protobuf.Timestamp
+	36, // 6: dispatch.calls.v1.CallInfo.result:type_name -> dispatch.sdk.v1.CallResult
+	37, // 7: dispatch.calls.v1.CallInfo.last_error:type_name -> dispatch.sdk.v1.Error
+	35, // 8: dispatch.calls.v1.CallInfo.scheduled_time:type_name -> google.protobuf.Timestamp
+	35, // 9: dispatch.calls.v1.CallInfo.start_time:type_name -> google.protobuf.Timestamp
+	31, // 10: dispatch.calls.v1.CallInfo.labels:type_name -> dispatch.calls.v1.CallInfo.LabelsEntry
+	2,  // 11: dispatch.calls.v1.CallInfo.attempts:type_name -> dispatch.calls.v1.Attempt
+	35, // 12: dispatch.calls.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	34, // 13: dispatch.calls.v1.Attempt.status:type_name -> dispatch.sdk.v1.Status
+	37, // 14: dispatch.calls.v1.Attempt.error:type_name -> dispatch.sdk.v1.Error
+	38, // 15: dispatch.calls.v1.Submission.call:type_name -> dispatch.sdk.v1.Call
+	39, // 16: dispatch.calls.v1.Submission.delay:type_name -> google.protobuf.Duration
+	35, // 17: dispatch.calls.v1.Submission.start_time:type_name -> google.protobuf.Timestamp
+	32, // 18: dispatch.calls.v1.Submission.labels:type_name -> dispatch.calls.v1.Submission.LabelsEntry
+	3,  // 19: dispatch.calls.v1.SubmitRequest.submissions:type_name -> dispatch.calls.v1.Submission
+	1,  // 20: dispatch.calls.v1.GetCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	0,  // 21: dispatch.calls.v1.ListCallsRequest.state:type_name -> dispatch.calls.v1.CallState
+	34, // 22: dispatch.calls.v1.ListCallsRequest.status:type_name -> dispatch.sdk.v1.Status
+	35, // 23: dispatch.calls.v1.ListCallsRequest.created_after:type_name -> google.protobuf.Timestamp
+	35, // 24: dispatch.calls.v1.ListCallsRequest.created_before:type_name -> google.protobuf.Timestamp
+	33, // 25: dispatch.calls.v1.ListCallsRequest.labels:type_name -> dispatch.calls.v1.ListCallsRequest.LabelsEntry
+	1,  // 26: dispatch.calls.v1.ListCallsResponse.calls:type_name -> dispatch.calls.v1.CallInfo
+	39, // 27: dispatch.calls.v1.WaitCallRequest.max_wait:type_name -> google.protobuf.Duration
+	1,  // 28: dispatch.calls.v1.WaitCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	1,  // 29: dispatch.calls.v1.CancelCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	40, // 30: dispatch.calls.v1.CompleteCallRequest.output:type_name -> google.protobuf.Any
+	37, // 31: dispatch.calls.v1.CompleteCallRequest.error:type_name -> dispatch.sdk.v1.Error
+	1,  // 32: dispatch.calls.v1.CompleteCallResponse.call:type_name -> dispatch.calls.v1.CallInfo
+	34, // 33: dispatch.calls.v1.CallFilter.status:type_name -> dispatch.sdk.v1.Status
+	35, // 34: dispatch.calls.v1.CallFilter.created_after:type_name -> google.protobuf.Timestamp
+	35, // 35: dispatch.calls.v1.CallFilter.created_before:type_name -> google.protobuf.Timestamp
+	35, // 36: dispatch.calls.v1.CallFilter.finished_before:type_name -> google.protobuf.Timestamp
+	19, // 37: dispatch.calls.v1.RerunCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
+	35, // 38: dispatch.calls.v1.RerunCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	19, // 39: dispatch.calls.v1.PurgeCallsRequest.filter:type_name -> dispatch.calls.v1.CallFilter
+	35, // 40: dispatch.calls.v1.PurgeCallsResponse.as_of_time:type_name -> google.protobuf.Timestamp
+	35, // 41: dispatch.calls.v1.Pause.pause_time:type_name -> google.protobuf.Timestamp
+	24, // 42: dispatch.calls.v1.PauseCallsResponse.pause:type_name -> dispatch.calls.v1.Pause
+	24, // 43: dispatch.calls.v1.ResumeCallsResponse.pauses:type_name -> dispatch.calls.v1.Pause
+	24, // 44: dispatch.calls.v1.ListPausesResponse.pauses:type_name -> dispatch.calls.v1.Pause
+	4,  // 45: dispatch.calls.v1.CallService.Submit:input_type -> dispatch.calls.v1.SubmitRequest
+	6,  // 46: dispatch.calls.v1.CallService.GetCall:input_type -> dispatch.calls.v1.GetCallRequest
+	8,  // 47: dispatch.calls.v1.CallService.ListCalls:input_type -> dispatch.calls.v1.ListCallsRequest
+	10, // 48: dispatch.calls.v1.CallService.WaitCall:input_type -> dispatch.calls.v1.WaitCallRequest
+	12, // 49: dispatch.calls.v1.CallService.CancelCall:input_type -> dispatch.calls.v1.CancelCallRequest
+	15, // 50: dispatch.calls.v1.CallService.CompleteCall:input_type -> dispatch.calls.v1.CompleteCallRequest
+	17, // 51: dispatch.calls.v1.CallService.RerunCall:input_type -> dispatch.calls.v1.RerunCallRequest
+	20, // 52: dispatch.calls.v1.CallService.RerunCalls:input_type -> dispatch.calls.v1.RerunCallsRequest
+	22, // 53: dispatch.calls.v1.CallService.PurgeCalls:input_type -> dispatch.calls.v1.PurgeCallsRequest
+	25, // 54: dispatch.calls.v1.CallService.PauseCalls:input_type -> dispatch.calls.v1.PauseCallsRequest
+	27, // 55: dispatch.calls.v1.CallService.ResumeCalls:input_type -> dispatch.calls.v1.ResumeCallsRequest
+	29, // 56: dispatch.calls.v1.CallService.ListPauses:input_type -> dispatch.calls.v1.ListPausesRequest
+	5,  // 57: dispatch.calls.v1.CallService.Submit:output_type -> dispatch.calls.v1.SubmitResponse
+	7,  // 58: dispatch.calls.v1.CallService.GetCall:output_type -> dispatch.calls.v1.GetCallResponse
+	9,  // 59: dispatch.calls.v1.CallService.ListCalls:output_type -> dispatch.calls.v1.ListCallsResponse
+	11, // 60: dispatch.calls.v1.CallService.WaitCall:output_type -> dispatch.calls.v1.WaitCallResponse
+	13, // 61: dispatch.calls.v1.CallService.CancelCall:output_type -> dispatch.calls.v1.CancelCallResponse
+	16, // 62: dispatch.calls.v1.CallService.CompleteCall:output_type -> dispatch.calls.v1.CompleteCallResponse
+	18, // 63: dispatch.calls.v1.CallService.RerunCall:output_type -> dispatch.calls.v1.RerunCallResponse
+	21, // 64: dispatch.calls.v1.CallService.RerunCalls:output_type -> dispatch.calls.v1.RerunCallsResponse
+	23, // 65: dispatch.calls.v1.CallService.PurgeCalls:output_type -> dispatch.calls.v1.PurgeCallsResponse
+	26, // 66: dispatch.calls.v1.CallService.PauseCalls:output_type -> dispatch.calls.v1.PauseCallsResponse
+	28, // 67: dispatch.calls.v1.CallService.ResumeCalls:output_type -> dispatch.calls.v1.ResumeCallsResponse
+	30, // 68: dispatch.calls.v1.CallService.ListPauses:output_type -> dispatch.calls.v1.ListPausesResponse
+	57, // [57:69] is the sub-list for method output_type
+	45, // [45:57] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_dispatch_calls_v1_calls_proto_init() }
@@ -2438,23 +2544,23 @@ func file_dispatch_calls_v1_calls_proto_init() {
 	if File_dispatch_calls_v1_calls_proto != nil {
 		return
 	}
-	file_dispatch_calls_v1_calls_proto_msgTypes[1].OneofWrappers = []any{
+	file_dispatch_calls_v1_calls_proto_msgTypes[2].OneofWrappers = []any{
 		(*Submission_Delay)(nil),
 		(*Submission_StartTime)(nil),
 	}
-	file_dispatch_calls_v1_calls_proto_msgTypes[13].OneofWrappers = []any{
+	file_dispatch_calls_v1_calls_proto_msgTypes[14].OneofWrappers = []any{
 		(*CompleteCallRequest_Output)(nil),
 		(*CompleteCallRequest_Error)(nil),
 	}
-	file_dispatch_calls_v1_calls_proto_msgTypes[18].OneofWrappers = []any{}
-	file_dispatch_calls_v1_calls_proto_msgTypes[20].OneofWrappers = []any{}
+	file_dispatch_calls_v1_calls_proto_msgTypes[19].OneofWrappers = []any{}
+	file_dispatch_calls_v1_calls_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dispatch_calls_v1_calls_proto_rawDesc), len(file_dispatch_calls_v1_calls_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -195,6 +195,14 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
    * @generated from field: string traceparent = 23;
    */
   traceparent: string;
+
+  /**
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   *
+   * @generated from field: repeated dispatch.calls.v1.Attempt attempts = 25;
+   */
+  attempts: Attempt[];
 };
 
 /**
@@ -202,6 +210,56 @@ export declare type CallInfo = Message<"dispatch.calls.v1.CallInfo"> & {
  * Use `create(CallInfoSchema)` to create a new message.
  */
 export declare const CallInfoSchema: GenMessage<CallInfo>;
+
+/**
+ * An Attempt is one run of a call's function that has ended.
+ *
+ * @generated from message dispatch.calls.v1.Attempt
+ */
+export declare type Attempt = Message<"dispatch.calls.v1.Attempt"> & {
+  /**
+   * The number of the run, from 1: resumptions count.
+   *
+   * @generated from field: int32 run = 1;
+   */
+  run: number;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 2;
+   */
+  endTime?: Timestamp;
+
+  /**
+   * Scheme, name and port of the endpoint that ran it.
+   *
+   * @generated from field: string host = 3;
+   */
+  host: string;
+
+  /**
+   * How it went. STATUS_OK for a run that made calls or went on as another
+   * call.
+   *
+   * @generated from field: dispatch.sdk.v1.Status status = 4;
+   */
+  status: Status;
+
+  /**
+   * What it failed with, without the traceback, its message cut after 500
+   * characters. Unset when it did not fail.
+   *
+   * @generated from field: dispatch.sdk.v1.Error error = 5;
+   */
+  error?: Error;
+};
+
+/**
+ * Describes the message dispatch.calls.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export declare const AttemptSchema: GenMessage<Attempt>;
 
 /**
  * A Submission is a call to record, with when it begins and what it is labelled

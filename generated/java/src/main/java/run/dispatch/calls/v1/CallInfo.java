@@ -33,6 +33,7 @@ private static final long serialVersionUID = 0L;
     rerunOfDispatchId_ = "";
     rerunAsDispatchId_ = "";
     traceparent_ = "";
+    attempts_ = java.util.Collections.emptyList();
   }
 
   @java.lang.Override
@@ -1040,6 +1041,72 @@ java.lang.String defaultValue) {
     }
   }
 
+  public static final int ATTEMPTS_FIELD_NUMBER = 25;
+  @SuppressWarnings("serial")
+  private java.util.List<run.dispatch.calls.v1.Attempt> attempts_;
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<run.dispatch.calls.v1.Attempt> getAttemptsList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends run.dispatch.calls.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList() {
+    return attempts_;
+  }
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public int getAttemptsCount() {
+    return attempts_.size();
+  }
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public run.dispatch.calls.v1.Attempt getAttempts(int index) {
+    return attempts_.get(index);
+  }
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  @java.lang.Override
+  public run.dispatch.calls.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index) {
+    return attempts_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -1125,6 +1192,9 @@ java.lang.String defaultValue) {
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(traceparent_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 23, traceparent_);
+    }
+    for (int i = 0; i < attempts_.size(); i++) {
+      output.writeMessage(25, attempts_.get(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -1223,6 +1293,10 @@ java.lang.String defaultValue) {
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(traceparent_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(23, traceparent_);
     }
+    for (int i = 0; i < attempts_.size(); i++) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(25, attempts_.get(i));
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -1306,6 +1380,8 @@ java.lang.String defaultValue) {
         .equals(other.getRerunAsDispatchId())) return false;
     if (!getTraceparent()
         .equals(other.getTraceparent())) return false;
+    if (!getAttemptsList()
+        .equals(other.getAttemptsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -1382,6 +1458,10 @@ java.lang.String defaultValue) {
     hash = (53 * hash) + getRerunAsDispatchId().hashCode();
     hash = (37 * hash) + TRACEPARENT_FIELD_NUMBER;
     hash = (53 * hash) + getTraceparent().hashCode();
+    if (getAttemptsCount() > 0) {
+      hash = (37 * hash) + ATTEMPTS_FIELD_NUMBER;
+      hash = (53 * hash) + getAttemptsList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -1546,6 +1626,7 @@ java.lang.String defaultValue) {
         getLastErrorFieldBuilder();
         getScheduledTimeFieldBuilder();
         getStartTimeFieldBuilder();
+        getAttemptsFieldBuilder();
       }
     }
     @java.lang.Override
@@ -1607,6 +1688,13 @@ java.lang.String defaultValue) {
       rerunOfDispatchId_ = "";
       rerunAsDispatchId_ = "";
       traceparent_ = "";
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+      } else {
+        attempts_ = null;
+        attemptsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00800000);
       return this;
     }
 
@@ -1633,9 +1721,22 @@ java.lang.String defaultValue) {
     @java.lang.Override
     public run.dispatch.calls.v1.CallInfo buildPartial() {
       run.dispatch.calls.v1.CallInfo result = new run.dispatch.calls.v1.CallInfo(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(run.dispatch.calls.v1.CallInfo result) {
+      if (attemptsBuilder_ == null) {
+        if (((bitField0_ & 0x00800000) != 0)) {
+          attempts_ = java.util.Collections.unmodifiableList(attempts_);
+          bitField0_ = (bitField0_ & ~0x00800000);
+        }
+        result.attempts_ = attempts_;
+      } else {
+        result.attempts_ = attemptsBuilder_.build();
+      }
     }
 
     private void buildPartial0(run.dispatch.calls.v1.CallInfo result) {
@@ -1871,6 +1972,32 @@ java.lang.String defaultValue) {
         bitField0_ |= 0x00400000;
         onChanged();
       }
+      if (attemptsBuilder_ == null) {
+        if (!other.attempts_.isEmpty()) {
+          if (attempts_.isEmpty()) {
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00800000);
+          } else {
+            ensureAttemptsIsMutable();
+            attempts_.addAll(other.attempts_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.attempts_.isEmpty()) {
+          if (attemptsBuilder_.isEmpty()) {
+            attemptsBuilder_.dispose();
+            attemptsBuilder_ = null;
+            attempts_ = other.attempts_;
+            bitField0_ = (bitField0_ & ~0x00800000);
+            attemptsBuilder_ = 
+              com.google.protobuf.GeneratedMessageV3.alwaysUseFieldBuilders ?
+                 getAttemptsFieldBuilder() : null;
+          } else {
+            attemptsBuilder_.addAllMessages(other.attempts_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -2032,6 +2159,19 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00400000;
               break;
             } // case 186
+            case 202: {
+              run.dispatch.calls.v1.Attempt m =
+                  input.readMessage(
+                      run.dispatch.calls.v1.Attempt.parser(),
+                      extensionRegistry);
+              if (attemptsBuilder_ == null) {
+                ensureAttemptsIsMutable();
+                attempts_.add(m);
+              } else {
+                attemptsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 202
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -4671,6 +4811,336 @@ java.lang.String defaultValue) {
       bitField0_ |= 0x00400000;
       onChanged();
       return this;
+    }
+
+    private java.util.List<run.dispatch.calls.v1.Attempt> attempts_ =
+      java.util.Collections.emptyList();
+    private void ensureAttemptsIsMutable() {
+      if (!((bitField0_ & 0x00800000) != 0)) {
+        attempts_ = new java.util.ArrayList<run.dispatch.calls.v1.Attempt>(attempts_);
+        bitField0_ |= 0x00800000;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        run.dispatch.calls.v1.Attempt, run.dispatch.calls.v1.Attempt.Builder, run.dispatch.calls.v1.AttemptOrBuilder> attemptsBuilder_;
+
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public java.util.List<run.dispatch.calls.v1.Attempt> getAttemptsList() {
+      if (attemptsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(attempts_);
+      } else {
+        return attemptsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public int getAttemptsCount() {
+      if (attemptsBuilder_ == null) {
+        return attempts_.size();
+      } else {
+        return attemptsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public run.dispatch.calls.v1.Attempt getAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);
+      } else {
+        return attemptsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, run.dispatch.calls.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.set(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder setAttempts(
+        int index, run.dispatch.calls.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(run.dispatch.calls.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, run.dispatch.calls.v1.Attempt value) {
+      if (attemptsBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAttemptsIsMutable();
+        attempts_.add(index, value);
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        run.dispatch.calls.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder addAttempts(
+        int index, run.dispatch.calls.v1.Attempt.Builder builderForValue) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        attemptsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder addAllAttempts(
+        java.lang.Iterable<? extends run.dispatch.calls.v1.Attempt> values) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, attempts_);
+        onChanged();
+      } else {
+        attemptsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder clearAttempts() {
+      if (attemptsBuilder_ == null) {
+        attempts_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00800000);
+        onChanged();
+      } else {
+        attemptsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public Builder removeAttempts(int index) {
+      if (attemptsBuilder_ == null) {
+        ensureAttemptsIsMutable();
+        attempts_.remove(index);
+        onChanged();
+      } else {
+        attemptsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public run.dispatch.calls.v1.Attempt.Builder getAttemptsBuilder(
+        int index) {
+      return getAttemptsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public run.dispatch.calls.v1.AttemptOrBuilder getAttemptsOrBuilder(
+        int index) {
+      if (attemptsBuilder_ == null) {
+        return attempts_.get(index);  } else {
+        return attemptsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public java.util.List<? extends run.dispatch.calls.v1.AttemptOrBuilder> 
+         getAttemptsOrBuilderList() {
+      if (attemptsBuilder_ != null) {
+        return attemptsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(attempts_);
+      }
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public run.dispatch.calls.v1.Attempt.Builder addAttemptsBuilder() {
+      return getAttemptsFieldBuilder().addBuilder(
+          run.dispatch.calls.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public run.dispatch.calls.v1.Attempt.Builder addAttemptsBuilder(
+        int index) {
+      return getAttemptsFieldBuilder().addBuilder(
+          index, run.dispatch.calls.v1.Attempt.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+     * them out.
+     * </pre>
+     *
+     * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+     */
+    public java.util.List<run.dispatch.calls.v1.Attempt.Builder> 
+         getAttemptsBuilderList() {
+      return getAttemptsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        run.dispatch.calls.v1.Attempt, run.dispatch.calls.v1.Attempt.Builder, run.dispatch.calls.v1.AttemptOrBuilder> 
+        getAttemptsFieldBuilder() {
+      if (attemptsBuilder_ == null) {
+        attemptsBuilder_ = new com.google.protobuf.RepeatedFieldBuilderV3<
+            run.dispatch.calls.v1.Attempt, run.dispatch.calls.v1.Attempt.Builder, run.dispatch.calls.v1.AttemptOrBuilder>(
+                attempts_,
+                ((bitField0_ & 0x00800000) != 0),
+                getParentForChildren(),
+                isClean());
+        attempts_ = null;
+      }
+      return attemptsBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -556,4 +556,53 @@ java.lang.String defaultValue);
    */
   com.google.protobuf.ByteString
       getTraceparentBytes();
+
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  java.util.List<run.dispatch.calls.v1.Attempt> 
+      getAttemptsList();
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  run.dispatch.calls.v1.Attempt getAttempts(int index);
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  int getAttemptsCount();
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  java.util.List<? extends run.dispatch.calls.v1.AttemptOrBuilder> 
+      getAttemptsOrBuilderList();
+  /**
+   * <pre>
+   * The last 20 attempts that have ended, the oldest first. ListCalls leaves
+   * them out.
+   * </pre>
+   *
+   * <code>repeated .dispatch.calls.v1.Attempt attempts = 25 [json_name = "attempts"];</code>
+   */
+  run.dispatch.calls.v1.AttemptOrBuilder getAttemptsOrBuilder(
+      int index);
 }

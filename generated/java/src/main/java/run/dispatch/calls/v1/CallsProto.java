@@ -26,6 +26,11 @@ public final class CallsProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_dispatch_calls_v1_Attempt_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_dispatch_calls_v1_Attempt_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_dispatch_calls_v1_Submission_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -189,7 +194,7 @@ public final class CallsProto {
       "dispatch/sdk/v1/error.proto\032\034dispatch/sd" +
       "k/v1/status.proto\032\031google/protobuf/any.p" +
       "roto\032\036google/protobuf/duration.proto\032\037go" +
-      "ogle/protobuf/timestamp.proto\"\367\010\n\010CallIn" +
+      "ogle/protobuf/timestamp.proto\"\257\t\n\010CallIn" +
       "fo\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\022,\n\022p" +
       "arent_dispatch_id\030\002 \001(\tR\020parentDispatchI" +
       "d\022(\n\020root_dispatch_id\030\003 \001(\tR\016rootDispatc" +
@@ -216,132 +221,138 @@ public final class CallsProto {
       "Info.LabelsEntryR\006labels\022/\n\024rerun_of_dis" +
       "patch_id\030\025 \001(\tR\021rerunOfDispatchId\022/\n\024rer" +
       "un_as_dispatch_id\030\026 \001(\tR\021rerunAsDispatch" +
-      "Id\022 \n\013traceparent\030\027 \001(\tR\013traceparent\0329\n\013" +
-      "LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002" +
-      " \001(\tR\005value:\0028\001\"\256\002\n\nSubmission\022)\n\004call\030\001" +
-      " \001(\0132\025.dispatch.sdk.v1.CallR\004call\0221\n\005del" +
-      "ay\030\002 \001(\0132\031.google.protobuf.DurationH\000R\005d" +
-      "elay\022;\n\nstart_time\030\003 \001(\0132\032.google.protob" +
-      "uf.TimestampH\000R\tstartTime\022A\n\006labels\030\004 \003(" +
-      "\0132).dispatch.calls.v1.Submission.LabelsE" +
-      "ntryR\006labels\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
-      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005start" +
-      "\"P\n\rSubmitRequest\022?\n\013submissions\030\001 \003(\0132\035" +
-      ".dispatch.calls.v1.SubmissionR\013submissio" +
-      "ns\"3\n\016SubmitResponse\022!\n\014dispatch_ids\030\001 \003" +
-      "(\tR\013dispatchIds\"1\n\016GetCallRequest\022\037\n\013dis" +
-      "patch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCallRes" +
-      "ponse\022/\n\004call\030\001 \001(\0132\033.dispatch.calls.v1." +
-      "CallInfoR\004call\"\321\004\n\020ListCallsRequest\0222\n\005s" +
-      "tate\030\001 \001(\0162\034.dispatch.calls.v1.CallState" +
-      "R\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sdk.v" +
-      "1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010func" +
-      "tion\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rcrea" +
-      "ted_after\030\005 \001(\0132\032.google.protobuf.Timest" +
-      "ampR\014createdAfter\022A\n\016created_before\030\006 \001(" +
-      "\0132\032.google.protobuf.TimestampR\rcreatedBe" +
-      "fore\022,\n\022parent_dispatch_id\030\007 \001(\tR\020parent" +
-      "DispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSize\022" +
-      "\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010schedu" +
-      "le\030\n \001(\tR\010schedule\022G\n\006labels\030\013 \003(\0132/.dis" +
-      "patch.calls.v1.ListCallsRequest.LabelsEn" +
-      "tryR\006labels\022\022\n\004dead\030\025 \001(\010R\004dead\0329\n\013Label" +
-      "sEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR" +
-      "\005value:\0028\001\"n\n\021ListCallsResponse\0221\n\005calls" +
-      "\030\001 \003(\0132\033.dispatch.calls.v1.CallInfoR\005cal" +
-      "ls\022&\n\017next_page_token\030\002 \001(\tR\rnextPageTok" +
-      "en\"h\n\017WaitCallRequest\022\037\n\013dispatch_id\030\001 \001" +
-      "(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\0132\031.googl" +
-      "e.protobuf.DurationR\007maxWait\"C\n\020WaitCall" +
-      "Response\022/\n\004call\030\001 \001(\0132\033.dispatch.calls." +
-      "v1.CallInfoR\004call\"4\n\021CancelCallRequest\022\037" +
-      "\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"c\n\022Cance" +
-      "lCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.c" +
-      "alls.v1.CallInfoR\004call\022\034\n\tcancelled\030\002 \001(" +
-      "\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023CompleteCall" +
-      "Request\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId" +
-      "\022.\n\006output\030\002 \001(\0132\024.google.protobuf.AnyH\000" +
-      "R\006output\022.\n\005error\030\003 \001(\0132\026.dispatch.sdk.v" +
-      "1.ErrorH\000R\005errorB\010\n\006result\"G\n\024CompleteCa" +
-      "llResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.call" +
-      "s.v1.CallInfoR\004call\"3\n\020RerunCallRequest\022" +
-      "\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"4\n\021Reru" +
-      "nCallResponse\022\037\n\013dispatch_id\030\001 \001(\tR\ndisp" +
-      "atchId\"\322\002\n\nCallFilter\022/\n\006status\030\001 \001(\0162\027." +
-      "dispatch.sdk.v1.StatusR\006status\022\032\n\010functi" +
-      "on\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003 \001(\tR\010en" +
-      "dpoint\022?\n\rcreated_after\030\004 \001(\0132\032.google.p" +
-      "rotobuf.TimestampR\014createdAfter\022A\n\016creat" +
-      "ed_before\030\005 \001(\0132\032.google.protobuf.Timest" +
-      "ampR\rcreatedBefore\022C\n\017finished_before\030\006 " +
-      "\001(\0132\032.google.protobuf.TimestampR\016finishe" +
-      "dBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021RerunCal" +
-      "lsRequest\0225\n\006filter\030\001 \001(\0132\035.dispatch.cal" +
-      "ls.v1.CallFilterR\006filter\022#\n\rvalidate_onl" +
-      "y\030\002 \001(\010R\014validateOnly\022*\n\016expected_count\030" +
-      "\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size\030\004" +
-      " \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpage" +
-      "TokenB\021\n\017_expected_count\"\214\001\n\022RerunCallsR" +
-      "esponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_pa" +
-      "ge_token\030\002 \001(\tR\rnextPageToken\0228\n\nas_of_t" +
-      "ime\030\003 \001(\0132\032.google.protobuf.TimestampR\010a" +
-      "sOfTime\"\352\001\n\021PurgeCallsRequest\0225\n\006filter\030" +
-      "\001 \001(\0132\035.dispatch.calls.v1.CallFilterR\006fi" +
-      "lter\022#\n\rvalidate_only\030\002 \001(\010R\014validateOnl" +
-      "y\022*\n\016expected_count\030\003 \001(\003H\000R\rexpectedCou" +
-      "nt\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\npa" +
-      "ge_token\030\005 \001(\tR\tpageTokenB\021\n\017_expected_c" +
-      "ount\"\214\001\n\022PurgeCallsResponse\022\024\n\005count\030\001 \001" +
-      "(\003R\005count\022&\n\017next_page_token\030\002 \001(\tR\rnext" +
-      "PageToken\0228\n\nas_of_time\030\003 \001(\0132\032.google.p" +
-      "rotobuf.TimestampR\010asOfTime\"\212\001\n\005Pause\022\022\n" +
-      "\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010fun" +
-      "ction\0229\n\npause_time\030\003 \001(\0132\032.google.proto" +
-      "buf.TimestampR\tpauseTime\022\026\n\006reason\030\004 \001(\t" +
-      "R\006reason\"m\n\021PauseCallsRequest\022\022\n\004host\030\001 " +
-      "\001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010function\022\020\n" +
-      "\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR\006reason\"" +
-      "D\n\022PauseCallsResponse\022.\n\005pause\030\001 \001(\0132\030.d" +
-      "ispatch.calls.v1.PauseR\005pause\"V\n\022ResumeC" +
-      "allsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010funct" +
-      "ion\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\"G\n" +
-      "\023ResumeCallsResponse\0220\n\006pauses\030\001 \003(\0132\030.d" +
-      "ispatch.calls.v1.PauseR\006pauses\"\023\n\021ListPa" +
-      "usesRequest\"F\n\022ListPausesResponse\0220\n\006pau" +
-      "ses\030\001 \003(\0132\030.dispatch.calls.v1.PauseR\006pau" +
-      "ses*\207\001\n\tCallState\022\032\n\026CALL_STATE_UNSPECIF" +
-      "IED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_STA" +
-      "TE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027\n\023" +
-      "CALL_STATE_FINISHED\020\0042\321\010\n\013CallService\022O\n" +
-      "\006Submit\022 .dispatch.calls.v1.SubmitReques" +
-      "t\032!.dispatch.calls.v1.SubmitResponse\"\000\022R" +
-      "\n\007GetCall\022!.dispatch.calls.v1.GetCallReq" +
-      "uest\032\".dispatch.calls.v1.GetCallResponse" +
-      "\"\000\022X\n\tListCalls\022#.dispatch.calls.v1.List" +
-      "CallsRequest\032$.dispatch.calls.v1.ListCal" +
-      "lsResponse\"\000\022U\n\010WaitCall\022\".dispatch.call" +
-      "s.v1.WaitCallRequest\032#.dispatch.calls.v1" +
-      ".WaitCallResponse\"\000\022[\n\nCancelCall\022$.disp" +
-      "atch.calls.v1.CancelCallRequest\032%.dispat" +
-      "ch.calls.v1.CancelCallResponse\"\000\022a\n\014Comp" +
-      "leteCall\022&.dispatch.calls.v1.CompleteCal" +
-      "lRequest\032\'.dispatch.calls.v1.CompleteCal" +
-      "lResponse\"\000\022X\n\tRerunCall\022#.dispatch.call" +
-      "s.v1.RerunCallRequest\032$.dispatch.calls.v" +
-      "1.RerunCallResponse\"\000\022[\n\nRerunCalls\022$.di" +
-      "spatch.calls.v1.RerunCallsRequest\032%.disp" +
-      "atch.calls.v1.RerunCallsResponse\"\000\022[\n\nPu" +
-      "rgeCalls\022$.dispatch.calls.v1.PurgeCallsR" +
-      "equest\032%.dispatch.calls.v1.PurgeCallsRes" +
-      "ponse\"\000\022[\n\nPauseCalls\022$.dispatch.calls.v" +
-      "1.PauseCallsRequest\032%.dispatch.calls.v1." +
-      "PauseCallsResponse\"\000\022^\n\013ResumeCalls\022%.di" +
-      "spatch.calls.v1.ResumeCallsRequest\032&.dis" +
-      "patch.calls.v1.ResumeCallsResponse\"\000\022[\n\n" +
-      "ListPauses\022$.dispatch.calls.v1.ListPause" +
-      "sRequest\032%.dispatch.calls.v1.ListPausesR" +
-      "esponse\"\000B%\n\025run.dispatch.calls.v1B\nCall" +
-      "sProtoP\001b\006proto3"
+      "Id\022 \n\013traceparent\030\027 \001(\tR\013traceparent\0226\n\010" +
+      "attempts\030\031 \003(\0132\032.dispatch.calls.v1.Attem" +
+      "ptR\010attempts\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\t" +
+      "R\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"\305\001\n\007Atte" +
+      "mpt\022\020\n\003run\030\001 \001(\005R\003run\0225\n\010end_time\030\002 \001(\0132" +
+      "\032.google.protobuf.TimestampR\007endTime\022\022\n\004" +
+      "host\030\003 \001(\tR\004host\022/\n\006status\030\004 \001(\0162\027.dispa" +
+      "tch.sdk.v1.StatusR\006status\022,\n\005error\030\005 \001(\013" +
+      "2\026.dispatch.sdk.v1.ErrorR\005error\"\256\002\n\nSubm" +
+      "ission\022)\n\004call\030\001 \001(\0132\025.dispatch.sdk.v1.C" +
+      "allR\004call\0221\n\005delay\030\002 \001(\0132\031.google.protob" +
+      "uf.DurationH\000R\005delay\022;\n\nstart_time\030\003 \001(\013" +
+      "2\032.google.protobuf.TimestampH\000R\tstartTim" +
+      "e\022A\n\006labels\030\004 \003(\0132).dispatch.calls.v1.Su" +
+      "bmission.LabelsEntryR\006labels\0329\n\013LabelsEn" +
+      "try\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005va" +
+      "lue:\0028\001B\007\n\005start\"P\n\rSubmitRequest\022?\n\013sub" +
+      "missions\030\001 \003(\0132\035.dispatch.calls.v1.Submi" +
+      "ssionR\013submissions\"3\n\016SubmitResponse\022!\n\014" +
+      "dispatch_ids\030\001 \003(\tR\013dispatchIds\"1\n\016GetCa" +
+      "llRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatch" +
+      "Id\"B\n\017GetCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
+      "spatch.calls.v1.CallInfoR\004call\"\321\004\n\020ListC" +
+      "allsRequest\0222\n\005state\030\001 \001(\0162\034.dispatch.ca" +
+      "lls.v1.CallStateR\005state\022/\n\006status\030\002 \001(\0162" +
+      "\027.dispatch.sdk.v1.StatusR\006status\022\032\n\010func" +
+      "tion\030\003 \001(\tR\010function\022\032\n\010endpoint\030\004 \001(\tR\010" +
+      "endpoint\022?\n\rcreated_after\030\005 \001(\0132\032.google" +
+      ".protobuf.TimestampR\014createdAfter\022A\n\016cre" +
+      "ated_before\030\006 \001(\0132\032.google.protobuf.Time" +
+      "stampR\rcreatedBefore\022,\n\022parent_dispatch_" +
+      "id\030\007 \001(\tR\020parentDispatchId\022\033\n\tpage_size\030" +
+      "\010 \001(\005R\010pageSize\022\035\n\npage_token\030\t \001(\tR\tpag" +
+      "eToken\022\032\n\010schedule\030\n \001(\tR\010schedule\022G\n\006la" +
+      "bels\030\013 \003(\0132/.dispatch.calls.v1.ListCalls" +
+      "Request.LabelsEntryR\006labels\022\022\n\004dead\030\025 \001(" +
+      "\010R\004dead\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key" +
+      "\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"n\n\021ListCallsR" +
+      "esponse\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls." +
+      "v1.CallInfoR\005calls\022&\n\017next_page_token\030\002 " +
+      "\001(\tR\rnextPageToken\"h\n\017WaitCallRequest\022\037\n" +
+      "\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wa" +
+      "it\030\002 \001(\0132\031.google.protobuf.DurationR\007max" +
+      "Wait\"C\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033" +
+      ".dispatch.calls.v1.CallInfoR\004call\"4\n\021Can" +
+      "celCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndis" +
+      "patchId\"c\n\022CancelCallResponse\022/\n\004call\030\001 " +
+      "\001(\0132\033.dispatch.calls.v1.CallInfoR\004call\022\034" +
+      "\n\tcancelled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"" +
+      "\240\001\n\023CompleteCallRequest\022\037\n\013dispatch_id\030\001" +
+      " \001(\tR\ndispatchId\022.\n\006output\030\002 \001(\0132\024.googl" +
+      "e.protobuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132" +
+      "\026.dispatch.sdk.v1.ErrorH\000R\005errorB\010\n\006resu" +
+      "lt\"G\n\024CompleteCallResponse\022/\n\004call\030\001 \001(\013" +
+      "2\033.dispatch.calls.v1.CallInfoR\004call\"3\n\020R" +
+      "erunCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "spatchId\"4\n\021RerunCallResponse\022\037\n\013dispatc" +
+      "h_id\030\001 \001(\tR\ndispatchId\"\322\002\n\nCallFilter\022/\n" +
+      "\006status\030\001 \001(\0162\027.dispatch.sdk.v1.StatusR\006" +
+      "status\022\032\n\010function\030\002 \001(\tR\010function\022\032\n\010en" +
+      "dpoint\030\003 \001(\tR\010endpoint\022?\n\rcreated_after\030" +
+      "\004 \001(\0132\032.google.protobuf.TimestampR\014creat" +
+      "edAfter\022A\n\016created_before\030\005 \001(\0132\032.google" +
+      ".protobuf.TimestampR\rcreatedBefore\022C\n\017fi" +
+      "nished_before\030\006 \001(\0132\032.google.protobuf.Ti" +
+      "mestampR\016finishedBefore\022\022\n\004dead\030\007 \001(\010R\004d" +
+      "ead\"\352\001\n\021RerunCallsRequest\0225\n\006filter\030\001 \001(" +
+      "\0132\035.dispatch.calls.v1.CallFilterR\006filter" +
+      "\022#\n\rvalidate_only\030\002 \001(\010R\014validateOnly\022*\n" +
+      "\016expected_count\030\003 \001(\003H\000R\rexpectedCount\210\001" +
+      "\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\npage_t" +
+      "oken\030\005 \001(\tR\tpageTokenB\021\n\017_expected_count" +
+      "\"\214\001\n\022RerunCallsResponse\022\024\n\005count\030\001 \001(\003R\005" +
+      "count\022&\n\017next_page_token\030\002 \001(\tR\rnextPage" +
+      "Token\0228\n\nas_of_time\030\003 \001(\0132\032.google.proto" +
+      "buf.TimestampR\010asOfTime\"\352\001\n\021PurgeCallsRe" +
+      "quest\0225\n\006filter\030\001 \001(\0132\035.dispatch.calls.v" +
+      "1.CallFilterR\006filter\022#\n\rvalidate_only\030\002 " +
+      "\001(\010R\014validateOnly\022*\n\016expected_count\030\003 \001(" +
+      "\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size\030\004 \001(\005" +
+      "R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpageToke" +
+      "nB\021\n\017_expected_count\"\214\001\n\022PurgeCallsRespo" +
+      "nse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_page_t" +
+      "oken\030\002 \001(\tR\rnextPageToken\0228\n\nas_of_time\030" +
+      "\003 \001(\0132\032.google.protobuf.TimestampR\010asOfT" +
+      "ime\"\212\001\n\005Pause\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010fun" +
+      "ction\030\002 \001(\tR\010function\0229\n\npause_time\030\003 \001(" +
+      "\0132\032.google.protobuf.TimestampR\tpauseTime" +
+      "\022\026\n\006reason\030\004 \001(\tR\006reason\"m\n\021PauseCallsRe" +
+      "quest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 " +
+      "\001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reaso" +
+      "n\030\004 \001(\tR\006reason\"D\n\022PauseCallsResponse\022.\n" +
+      "\005pause\030\001 \001(\0132\030.dispatch.calls.v1.PauseR\005" +
+      "pause\"V\n\022ResumeCallsRequest\022\022\n\004host\030\001 \001(" +
+      "\tR\004host\022\032\n\010function\030\002 \001(\tR\010function\022\020\n\003a" +
+      "ll\030\003 \001(\010R\003all\"G\n\023ResumeCallsResponse\0220\n\006" +
+      "pauses\030\001 \003(\0132\030.dispatch.calls.v1.PauseR\006" +
+      "pauses\"\023\n\021ListPausesRequest\"F\n\022ListPause" +
+      "sResponse\0220\n\006pauses\030\001 \003(\0132\030.dispatch.cal" +
+      "ls.v1.PauseR\006pauses*\207\001\n\tCallState\022\032\n\026CAL" +
+      "L_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_STATE_QUEU" +
+      "ED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026\n\022CALL_STA" +
+      "TE_WAITING\020\003\022\027\n\023CALL_STATE_FINISHED\020\0042\321\010" +
+      "\n\013CallService\022O\n\006Submit\022 .dispatch.calls" +
+      ".v1.SubmitRequest\032!.dispatch.calls.v1.Su" +
+      "bmitResponse\"\000\022R\n\007GetCall\022!.dispatch.cal" +
+      "ls.v1.GetCallRequest\032\".dispatch.calls.v1" +
+      ".GetCallResponse\"\000\022X\n\tListCalls\022#.dispat" +
+      "ch.calls.v1.ListCallsRequest\032$.dispatch." +
+      "calls.v1.ListCallsResponse\"\000\022U\n\010WaitCall" +
+      "\022\".dispatch.calls.v1.WaitCallRequest\032#.d" +
+      "ispatch.calls.v1.WaitCallResponse\"\000\022[\n\nC" +
+      "ancelCall\022$.dispatch.calls.v1.CancelCall" +
+      "Request\032%.dispatch.calls.v1.CancelCallRe" +
+      "sponse\"\000\022a\n\014CompleteCall\022&.dispatch.call" +
+      "s.v1.CompleteCallRequest\032\'.dispatch.call" +
+      "s.v1.CompleteCallResponse\"\000\022X\n\tRerunCall" +
+      "\022#.dispatch.calls.v1.RerunCallRequest\032$." +
+      "dispatch.calls.v1.RerunCallResponse\"\000\022[\n" +
+      "\nRerunCalls\022$.dispatch.calls.v1.RerunCal" +
+      "lsRequest\032%.dispatch.calls.v1.RerunCalls" +
+      "Response\"\000\022[\n\nPurgeCalls\022$.dispatch.call" +
+      "s.v1.PurgeCallsRequest\032%.dispatch.calls." +
+      "v1.PurgeCallsResponse\"\000\022[\n\nPauseCalls\022$." +
+      "dispatch.calls.v1.PauseCallsRequest\032%.di" +
+      "spatch.calls.v1.PauseCallsResponse\"\000\022^\n\013" +
+      "ResumeCalls\022%.dispatch.calls.v1.ResumeCa" +
+      "llsRequest\032&.dispatch.calls.v1.ResumeCal" +
+      "lsResponse\"\000\022[\n\nListPauses\022$.dispatch.ca" +
+      "lls.v1.ListPausesRequest\032%.dispatch.call" +
+      "s.v1.ListPausesResponse\"\000B%\n\025run.dispatc" +
+      "h.calls.v1B\nCallsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -358,15 +369,21 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_CallInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_descriptor,
-        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", "Traceparent", });
+        new java.lang.String[] { "DispatchId", "ParentDispatchId", "RootDispatchId", "Endpoint", "Function", "Version", "State", "Status", "Runs", "CreationTime", "ExpirationTime", "NextTime", "FinishTime", "Result", "LastError", "CorrelationId", "Schedule", "ScheduledTime", "StartTime", "Labels", "RerunOfDispatchId", "RerunAsDispatchId", "Traceparent", "Attempts", });
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor =
       internal_static_dispatch_calls_v1_CallInfo_descriptor.getNestedTypes().get(0);
     internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallInfo_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
-    internal_static_dispatch_calls_v1_Submission_descriptor =
+    internal_static_dispatch_calls_v1_Attempt_descriptor =
       getDescriptor().getMessageTypes().get(1);
+    internal_static_dispatch_calls_v1_Attempt_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_dispatch_calls_v1_Attempt_descriptor,
+        new java.lang.String[] { "Run", "EndTime", "Host", "Status", "Error", });
+    internal_static_dispatch_calls_v1_Submission_descriptor =
+      getDescriptor().getMessageTypes().get(2);
     internal_static_dispatch_calls_v1_Submission_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Submission_descriptor,
@@ -378,31 +395,31 @@ public final class CallsProto {
         internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_SubmitRequest_descriptor =
-      getDescriptor().getMessageTypes().get(2);
+      getDescriptor().getMessageTypes().get(3);
     internal_static_dispatch_calls_v1_SubmitRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_SubmitRequest_descriptor,
         new java.lang.String[] { "Submissions", });
     internal_static_dispatch_calls_v1_SubmitResponse_descriptor =
-      getDescriptor().getMessageTypes().get(3);
+      getDescriptor().getMessageTypes().get(4);
     internal_static_dispatch_calls_v1_SubmitResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_SubmitResponse_descriptor,
         new java.lang.String[] { "DispatchIds", });
     internal_static_dispatch_calls_v1_GetCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(4);
+      getDescriptor().getMessageTypes().get(5);
     internal_static_dispatch_calls_v1_GetCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_GetCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(5);
+      getDescriptor().getMessageTypes().get(6);
     internal_static_dispatch_calls_v1_GetCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_GetCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_ListCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(6);
+      getDescriptor().getMessageTypes().get(7);
     internal_static_dispatch_calls_v1_ListCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsRequest_descriptor,
@@ -414,133 +431,133 @@ public final class CallsProto {
         internal_static_dispatch_calls_v1_ListCallsRequest_LabelsEntry_descriptor,
         new java.lang.String[] { "Key", "Value", });
     internal_static_dispatch_calls_v1_ListCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(7);
+      getDescriptor().getMessageTypes().get(8);
     internal_static_dispatch_calls_v1_ListCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListCallsResponse_descriptor,
         new java.lang.String[] { "Calls", "NextPageToken", });
     internal_static_dispatch_calls_v1_WaitCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(8);
+      getDescriptor().getMessageTypes().get(9);
     internal_static_dispatch_calls_v1_WaitCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "MaxWait", });
     internal_static_dispatch_calls_v1_WaitCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(9);
+      getDescriptor().getMessageTypes().get(10);
     internal_static_dispatch_calls_v1_WaitCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_WaitCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_CancelCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(10);
+      getDescriptor().getMessageTypes().get(11);
     internal_static_dispatch_calls_v1_CancelCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CancelCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(11);
+      getDescriptor().getMessageTypes().get(12);
     internal_static_dispatch_calls_v1_CancelCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CancelCallResponse_descriptor,
         new java.lang.String[] { "Call", "Cancelled", });
     internal_static_dispatch_calls_v1_Pending_descriptor =
-      getDescriptor().getMessageTypes().get(12);
+      getDescriptor().getMessageTypes().get(13);
     internal_static_dispatch_calls_v1_Pending_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Pending_descriptor,
         new java.lang.String[] { });
     internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(13);
+      getDescriptor().getMessageTypes().get(14);
     internal_static_dispatch_calls_v1_CompleteCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", "Output", "Error", "Result", });
     internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(14);
+      getDescriptor().getMessageTypes().get(15);
     internal_static_dispatch_calls_v1_CompleteCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CompleteCallResponse_descriptor,
         new java.lang.String[] { "Call", });
     internal_static_dispatch_calls_v1_RerunCallRequest_descriptor =
-      getDescriptor().getMessageTypes().get(15);
+      getDescriptor().getMessageTypes().get(16);
     internal_static_dispatch_calls_v1_RerunCallRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallRequest_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_RerunCallResponse_descriptor =
-      getDescriptor().getMessageTypes().get(16);
+      getDescriptor().getMessageTypes().get(17);
     internal_static_dispatch_calls_v1_RerunCallResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallResponse_descriptor,
         new java.lang.String[] { "DispatchId", });
     internal_static_dispatch_calls_v1_CallFilter_descriptor =
-      getDescriptor().getMessageTypes().get(17);
+      getDescriptor().getMessageTypes().get(18);
     internal_static_dispatch_calls_v1_CallFilter_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_CallFilter_descriptor,
         new java.lang.String[] { "Status", "Function", "Endpoint", "CreatedAfter", "CreatedBefore", "FinishedBefore", "Dead", });
     internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(18);
+      getDescriptor().getMessageTypes().get(19);
     internal_static_dispatch_calls_v1_RerunCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallsRequest_descriptor,
         new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
     internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(19);
+      getDescriptor().getMessageTypes().get(20);
     internal_static_dispatch_calls_v1_RerunCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_RerunCallsResponse_descriptor,
         new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
     internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(20);
+      getDescriptor().getMessageTypes().get(21);
     internal_static_dispatch_calls_v1_PurgeCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PurgeCallsRequest_descriptor,
         new java.lang.String[] { "Filter", "ValidateOnly", "ExpectedCount", "PageSize", "PageToken", });
     internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(21);
+      getDescriptor().getMessageTypes().get(22);
     internal_static_dispatch_calls_v1_PurgeCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PurgeCallsResponse_descriptor,
         new java.lang.String[] { "Count", "NextPageToken", "AsOfTime", });
     internal_static_dispatch_calls_v1_Pause_descriptor =
-      getDescriptor().getMessageTypes().get(22);
+      getDescriptor().getMessageTypes().get(23);
     internal_static_dispatch_calls_v1_Pause_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Pause_descriptor,
         new java.lang.String[] { "Host", "Function", "PauseTime", "Reason", });
     internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(23);
+      getDescriptor().getMessageTypes().get(24);
     internal_static_dispatch_calls_v1_PauseCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PauseCallsRequest_descriptor,
         new java.lang.String[] { "Host", "Function", "All", "Reason", });
     internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(24);
+      getDescriptor().getMessageTypes().get(25);
     internal_static_dispatch_calls_v1_PauseCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_PauseCallsResponse_descriptor,
         new java.lang.String[] { "Pause", });
     internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor =
-      getDescriptor().getMessageTypes().get(25);
+      getDescriptor().getMessageTypes().get(26);
     internal_static_dispatch_calls_v1_ResumeCallsRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ResumeCallsRequest_descriptor,
         new java.lang.String[] { "Host", "Function", "All", });
     internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor =
-      getDescriptor().getMessageTypes().get(26);
+      getDescriptor().getMessageTypes().get(27);
     internal_static_dispatch_calls_v1_ResumeCallsResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ResumeCallsResponse_descriptor,
         new java.lang.String[] { "Pauses", });
     internal_static_dispatch_calls_v1_ListPausesRequest_descriptor =
-      getDescriptor().getMessageTypes().get(27);
+      getDescriptor().getMessageTypes().get(28);
     internal_static_dispatch_calls_v1_ListPausesRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListPausesRequest_descriptor,
         new java.lang.String[] { });
     internal_static_dispatch_calls_v1_ListPausesResponse_descriptor =
-      getDescriptor().getMessageTypes().get(28);
+      getDescriptor().getMessageTypes().get(29);
     internal_static_dispatch_calls_v1_ListPausesResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_ListPausesResponse_descriptor,

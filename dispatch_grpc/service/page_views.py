@@ -1,0 +1,231 @@
+"""What the page shows: the calls, a call, the hosts, the schedules.
+
+Each method reads what a template needs. All of it is bounded: looking must not hold up calls.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from dispatch_grpc.codes import Status
+from dispatch_grpc.schema import CallState
+from dispatch_grpc.service import rates, reads, reads_lanes, store, store_schedules
+from dispatch_grpc.service.charts import charts
+from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.machine import was_cancelled
+from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.page_actions import Actions, form_token
+from dispatch_grpc.service.page_filters import (
+    FILTERS,
+    STATES,
+    WINDOW_NAMES,
+    before_of,
+    filters_of,
+    window_of,
+)
+from dispatch_grpc.service.page_requests import Refused, link
+from dispatch_grpc.service.shown import (
+    MAX_SHOWN_BYTES,
+    attempt_of,
+    error_of,
+    input_of,
+    row_of,
+    schedule_of,
+    state_of,
+    status_of,
+    value_of,
+)
+from dispatch_grpc.service.tree import tree
+
+HOME, CALLS, HOSTS, SCHEDULES = "/", "/calls/", "/calls/hosts", "/calls/schedules"
+PAGE_SIZE = 50
+_BACKLOG = ("queued", "delayed", "running", "waiting")
+_DEFAULT_WINDOW = "1h"
+
+View = tuple[str, dict[str, Any]]
+"""A template, and its values."""
+
+
+class Views:
+    """What there is to see.
+
+    Args:
+        database: Where the calls are.
+        metrics: Where they were counted last.
+        actions: What the buttons do; None leaves them out.
+    """
+
+    def __init__(self, database: Database, metrics: Metrics, actions: Actions | None) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._actions = actions
+
+    async def home(self, query: Mapping[str, str]) -> View:
+        """Return the view of calls: how many there are, how they went, and a list."""
+        now = self._database.clock.now()
+        filters = filters_of(query, now)
+        window_name = query.get("window", _DEFAULT_WINDOW)
+        window = window_of(window_name)
+        async with self._database.looks.acquire() as connection:
+            minutes = await rates.since(connection, now - window)
+            dead = await reads.count_dead(connection)
+            resting = await reads_lanes.resting(connection)
+            found, more = await reads.recent(connection, filters, PAGE_SIZE)
+        chosen = {name: query.get(name, "") for name in FILTERS}
+        kept = {**chosen, "window": query.get("window", ""), "refresh": query.get("refresh", "")}
+        numbers, times = charts(minutes, window, now)
+        counts: dict[int, int] = {}
+        for one in minutes:
+            counts[one.status] = counts.get(one.status, 0) + one.calls
+        is_first = "before" not in filters
+        rows = [row_of(info, now) for info in found]
+        for row in rows:
+            row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
+        return "home.html", {
+            "backlog": [
+                (name, self._metrics.counts.get(name, 0), link(HOME, state=name))
+                for name in _BACKLOG
+            ],
+            "backlog_age": self._metrics.age if self._metrics.counts else None,
+            "finished": [
+                (
+                    status_of(status),
+                    number,
+                    link(HOME, state="finished", status=_name_of(status), finished=window_name),
+                )
+                for status, number in sorted(counts.items())
+            ],
+            "windows": [
+                (name, text, name == window_name, link(HOME, {**kept, "window": name}))
+                for name, text in WINDOW_NAMES.items()
+            ],
+            "window_name": WINDOW_NAMES[window_name],
+            "numbers": numbers,
+            "times": times,
+            "rows": rows,
+            "endpoint": _only({row["endpoint"] for row in rows}),
+            "states": list(STATES),
+            "statuses": [(status.name, status_of(status)) for status in Status],
+            "window_names": WINDOW_NAMES,
+            "chosen": chosen,
+            "window": query.get("window", ""),
+            "is_filtered": any(chosen.values()),
+            "resting": resting,
+            "pauses": [] if self._actions is None else await self._actions.pauses(),
+            "dead": dead,
+            "dead_bound": reads.DEAD_COUNTED,
+            "dead_link": link(HOME, dead="on"),
+            "newest": "" if is_first else link(HOME, kept),
+            "older": link(HOME, kept, before=str(more)) if more else "",
+            "is_live": is_first,
+            # Where a page begins at a call, nothing new comes.
+            "refresh": link(HOME, kept) if query.get("refresh") and is_first else None,
+            "refreshes": bool(query.get("refresh")),
+        }
+
+    async def call(self, id: UUID, query: Mapping[str, str], session: str) -> View:
+        """Return the view of a call."""
+        before, now = before_of(query), self._database.clock.now()
+        async with self._database.looks.acquire() as connection:
+            details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
+            if details is None:
+                raise Refused(404, "There is no call of this id. It may have been deleted.")
+            by_state = await reads.children_by_state(connection, id)
+            filters: dict[str, Any] = {"parent_id": id}
+            if before is not None:
+                filters["before"] = before
+            found, more = await reads.recent(connection, filters, PAGE_SIZE)
+            nodes, more_nodes = await tree(connection, id, now)
+        info = details.info
+        here = f"{CALLS}{id}"
+        is_finished = info.state == CallState.CALL_STATE_FINISHED
+        refreshes = bool(query.get("refresh")) and not is_finished
+        call, rows = row_of(info, now), [row_of(child, now) for child in found]
+        for row in (call, *rows):
+            row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
+        attempts = [attempt_of(one) for one in info.attempts]
+        return "call.html", {
+            "call": call,
+            "info": info,
+            "details": details,
+            "input": input_of(details),
+            "output": value_of(info.result.output) if info.result.HasField("output") else None,
+            "error_": error_of(info.result.error) if info.result.HasField("error") else None,
+            "last_error": error_of(info.last_error) if info.HasField("last_error") else None,
+            "was_cancelled": was_cancelled(info.result.error),
+            "attempts": attempts[::-1],
+            "attempts_before": attempts[0]["run"] - 1 if attempts else info.runs,
+            "by_state": [
+                (state_of(state), status_of(status) if state == store.FINISHED else None, number)
+                for (state, status), number in by_state.items()
+            ],
+            "children_counted": sum(by_state.values()),
+            "children_bound": reads.CHILDREN_COUNTED,
+            "tree": nodes,
+            "has_more_nodes": more_nodes,
+            "rows": rows,
+            "endpoint": _only({row["endpoint"] for row in rows} | {call["endpoint"]}),
+            "newest": "" if before is None else here,
+            "older": link(here, before=str(more)) if more else "",
+            "here": here,
+            "may_refresh": not is_finished,
+            "is_live": not is_finished and before is None,
+            "may_rerun": is_finished and self._actions is not None,
+            "may_cancel": not is_finished and self._actions is not None,
+            "form_token": form_token(session),
+            "form_key": secrets.token_urlsafe(16),
+            "refresh": link(here, refresh="on") if refreshes else None,
+        }
+
+    async def hosts(self, session: str) -> View:
+        """Return the view of hosts and lanes, and of pauses."""
+        now = self._database.clock.now()
+        async with self._database.looks.acquire() as connection:
+            lanes = await reads_lanes.lanes(connection)
+            resting = await reads_lanes.resting(connection)
+        pauses = [] if self._actions is None else await self._actions.pauses()
+        paused = {(pause.host, pause.function) for _, pause in pauses}
+        rests = {one.host: one for one in resting}
+        return "hosts.html", {
+            "lanes": [
+                {
+                    "lane": lane,
+                    "rests": rests.get(lane.host),
+                    "is_paused": not paused.isdisjoint(
+                        (host, function)
+                        for host in ("", lane.host)
+                        for function in ("", lane.function)
+                    ),
+                    "link": link(HOME, function=lane.function, endpoint=lane.host),
+                }
+                for lane in lanes[: reads_lanes.LANES_SHOWN]
+            ],
+            "has_more_lanes": len(lanes) > reads_lanes.LANES_SHOWN,
+            "lanes_shown": reads_lanes.LANES_SHOWN,
+            "bound": reads_lanes.JOBS_COUNTED,
+            "resting": [(one, one.until > now) for one in resting],
+            "pauses": pauses,
+            "may_pause": self._actions is not None,
+            "is_live": True,
+            "form_token": form_token(session),
+        }
+
+    async def schedules(self) -> View:
+        """Return the view of schedules."""
+        async with self._database.looks.acquire() as connection:
+            found = await store_schedules.find(connection, "", PAGE_SIZE + 1)
+        return "schedules.html", {
+            "schedules": [schedule_of(stored) for stored in found[:PAGE_SIZE]],
+            "has_more_schedules": len(found) > PAGE_SIZE,
+            "is_live": True,
+        }
+
+
+def _only(found: set[Any]) -> Any:
+    """Return the only one of a set; an empty text if there are none or several."""
+    return next(iter(found)) if len(found) == 1 else ""
+
+
+def _name_of(status: int) -> str:
+    return next((one.name for one in Status if one.value == status), "")
