@@ -54,7 +54,8 @@ async def _load(
         """
         SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
             created_at, expires_at, failures, pickups, runs, poll_error, last_error,
-            uncounted, passing_since, scheduled_at, starts_at, trace, poll IS NOT NULL AS is_resumed,
+            uncounted, passing_since, scheduled_at, starts_at, trace,
+            poll IS NOT NULL AS is_resumed,
             octet_length(coalesce(poll, input)) AS size,
             CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
                 AS content
