@@ -57,10 +57,10 @@ def conformance(
     cacert: BinaryIO | None,
     as_json: bool,
 ) -> None:
-    """Check that the endpoint at URL does what a Dispatch service expects.
+    """Check an endpoint in any language.
 
-    It prints a line for each check that failed or was skipped, and the numbers of checks. The exit
-    code is 1 if one failed.
+    It has to do what a Dispatch service expects. A line is printed for each check that failed or
+    was skipped, then the numbers of checks. The exit code is 1 if one failed.
     """
     try:
         from dispatch_grpc.endpoint.keys import parse_signing_key

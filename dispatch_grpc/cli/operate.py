@@ -89,7 +89,7 @@ def rerun(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Run finished calls again, as new calls, and print the new ids.
+    """Run finished calls again as new calls, and print their ids.
 
     Without an ID, the options select dead letters: calls without a parent that failed, and were
     neither cancelled nor rerun; with '--status ok', calls that succeeded and were not rerun. The
