@@ -18,7 +18,7 @@ from dispatch_grpc.client.async_operations import AsyncOperations
 from dispatch_grpc.client.batch import AsyncBatch
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.grouping import Coalesce, GroupKey, coalesce_of
-from dispatch_grpc.client.settings import NOT_GIVEN, Protocol, Timeout
+from dispatch_grpc.client.settings import NOT_GIVEN, LoadBalancing, Protocol, Timeout
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import (
     ClientStateError,
@@ -112,6 +112,7 @@ class AsyncClient(AsyncOperations):
         proxy: str | None = None,
         trust_env: bool = True,
         env: Mapping[str, str] | None = None,
+        load_balancing: LoadBalancing | None = None,
         channel: "grpc.aio.Channel | None" = None,
         coalesce: bool | Coalesce = False,
     ) -> None:
@@ -130,6 +131,7 @@ class AsyncClient(AsyncOperations):
             proxy=proxy,
             trust_env=trust_env,
             env=env,
+            load_balancing=load_balancing,
             channel=channel,
         )
         if rules is not None:
