@@ -11,6 +11,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from dispatch_grpc import new_call
+from dispatch_grpc.primitives import RunResponse
+from dispatch_grpc.service import run_traces
+from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.testing import CallRecorder, serve
 from dispatch_grpc.tracing import spans
 from tests.conftest import Driver
@@ -155,3 +158,25 @@ def test_replayed_code_makes_no_spans_and_changes_none():
     assert [event.name for event in run.events] == ["event", "exception"]
     assert len(run.links) == 1
     assert run.status.description == "bad"
+
+
+def test_an_attempt_that_was_given_up_or_has_a_status_of_later_is_told():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("app")
+    with tracer.start_as_current_span("given up") as span:
+        run_traces.note(spans.Traced(span), None)
+    with tracer.start_as_current_span("later") as span:
+        run_traces.note(spans.Traced(span), Answer(RunResponse(status=999)))  # type: ignore[arg-type]
+    given_up, later = (dict(one.attributes or {}) for one in exporter.get_finished_spans())
+    assert given_up == {"error.type": "cancelled"}
+    assert later == {"messaging.dispatch.status": "999", "error.type": "999"}
+
+
+def test_what_is_not_known_of_a_run_is_left_out():
+    """A service may send neither the root nor the number of the attempt, and a URL no port."""
+    with spans.running("f", "id", "", None, {}) as run:
+        assert run.context is None
+    with spans.attempting("f", "id", "id", 1, url="https://example.com", context=PARENT) as attempt:
+        assert attempt.context == PARENT
