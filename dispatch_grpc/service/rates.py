@@ -61,23 +61,30 @@ class Rates:
         if not ids:
             return
         now, ended = self._database.clock.now(), set(ids)
+        minute = now.replace(second=0, microsecond=0)
         for item in items:
-            if isinstance(item.outcome, Finish) and item.loaded.running.id in ended:
-                self.add(item.outcome.status.value, 1, now - item.loaded.created_at)
+            outcome, loaded = item.outcome, item.loaded
+            if type(outcome) is Finish and loaded.running.id in ended:
+                counts = self._counts_of(minute, int(outcome.status))
+                counts[0] += 1
+                took = (now - loaded.created_at).total_seconds()
+                counts[1 + bisect_left(BOUNDS, took)] += 1
 
-    def add(self, status: int, number: int = 1, took: timedelta | None = None) -> None:
-        """Count calls that have finished.
+    def add(self, status: int, number: int = 1) -> None:
+        """Count calls that ended without an attempt.
 
         Args:
             status: Their status.
             number: How many there are.
-            took: How long each took; None if that is not known.
         """
         minute = self._database.clock.now().replace(second=0, microsecond=0)
-        counts = self._counts.setdefault((minute, status), [0] * (len(BOUNDS) + 2))
-        counts[0] += number
-        if took is not None:
-            counts[1 + bisect_left(BOUNDS, took.total_seconds())] += number
+        self._counts_of(minute, status)[0] += number
+
+    def _counts_of(self, minute: datetime, status: int) -> list[int]:
+        key = minute, status
+        if (counts := self._counts.get(key)) is None:
+            counts = self._counts[key] = [0] * (len(BOUNDS) + 2)
+        return counts
 
     async def flush(self) -> None:
         """Add the counts to those in the database."""

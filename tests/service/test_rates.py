@@ -1,6 +1,7 @@
 """How many calls finish, and how long they take: what is counted, and the charts of it."""
 
 from bisect import bisect_left
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from dispatch_grpc import Status
 from dispatch_grpc.primitives import exit_
+from dispatch_grpc.schema import CallResult
 from dispatch_grpc.service import charts, machine, rates, store_upkeep
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Finish, Limits
 from dispatch_grpc.service.page_filters import WINDOWS
 from dispatch_grpc.service.rates import BOUNDS, Minute, Rates, quantile
 from dispatch_grpc.service.store import Written
@@ -49,8 +51,12 @@ def test_processes_add_to_the_same_counts(bench: Bench):
     one, other = Rates(bench.database), Rates(bench.database)
     bench.runner.run(one.flush())  # nothing to write
     start = bench.database.clock.now()
+    accept(bench, CALL)
+    (loaded,) = take(bench)
+    loaded = replace(loaded, created_at=start - timedelta(seconds=3))
+    finish = Finish(Status.OK, CallResult())
     for counts in (one, other):
-        counts.add(Status.OK.value, 2, timedelta(seconds=0.3))
+        counts.finished([Written(loaded, finish)] * 2, [loaded.running.id])
         counts.add(Status.TIMEOUT.value)
     bench.runner.run(one.flush())
     bench.runner.run(other.flush())
@@ -59,7 +65,7 @@ def test_processes_add_to_the_same_counts(bench: Bench):
     totals = {status: sum(one.calls for one in found if one.status == status) for status in (1, 2)}
     assert totals == {Status.OK.value: 4, Status.TIMEOUT.value: 2}
     took = [sum(numbers) for numbers in zip(*(one.seconds for one in found), strict=True)]
-    assert took == seconds(*[0.3] * 4)
+    assert took == seconds(*[3] * 4)
 
 
 def test_what_could_not_be_written_is_written_later(bench: Bench, monkeypatch: Any):
