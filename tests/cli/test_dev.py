@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,9 +77,14 @@ class Developing:
 
         until(holds, SECONDS, problem=lambda: self.shown)
 
-    def client(self) -> Client:
+    @property
+    def url(self) -> str:
         self.until(lambda: "In other terminals: " in self.shown)
         (url,) = re.findall(r"^service:  (\S+) ", self.shown, re.MULTILINE)
+        return str(url)
+
+    def client(self) -> Client:
+        url = self.url  # once it is printed, the key is kept
         key = (self.folder / "data" / "api-key").read_text().strip()
         return Client(key, api_url=url, env={})
 
@@ -130,9 +137,6 @@ def test_one_command_has_everything(sign: signal.Signals):
 
 def test_requests_are_signed():
     """The endpoint has the verification key, and refuses what others send."""
-    import urllib.error
-    import urllib.request
-
     with develop(sys.executable, "app.py") as dev:
         with dev.client() as client:
             client.wait(client.dispatch(new_call(dev.endpoint, "greet", "Ada")))
@@ -218,9 +222,17 @@ def test_a_second_signal_ends_it_immediately():
         line = rf"  running  slow  .*  {id}$"
         dev.until(lambda: re.search(line, dev.shown, re.MULTILINE))
         dev.process.send_signal(signal.SIGINT)
-        until(lambda: answers(dev.endpoint) and not dev.process.poll())
+        dev.until(lambda: not is_ready(dev.url))  # the signal has been heeded
         assert dev.stop() == 130
         assert not answers(dev.endpoint)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def answers(url: str) -> bool:

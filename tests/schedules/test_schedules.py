@@ -261,7 +261,10 @@ def test_what_the_service_refuses(client: Client, options: dict[str, Any], probl
 
 def test_a_trigger_that_is_answered_without_an_id(driver: Driver):
     class Foreign:
-        async def trigger_schedule(self, request: Any, ctx: Any) -> TriggerScheduleResponse:
+        def __getattr__(self, name: str) -> Any:
+            return self._answer  # every method of the service
+
+        async def _answer(self, request: Any, ctx: Any) -> TriggerScheduleResponse:
             return TriggerScheduleResponse()
 
     service: Any = Foreign()
