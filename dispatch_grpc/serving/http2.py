@@ -1,103 +1,129 @@
-"""Serving a connection by HTTP/2, with hypercorn."""
+"""Serving a connection by HTTP/2, with uvicorn and zttp."""
 
-import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from dispatch_grpc.errors import missing_extra
 
 try:
-    from h2.events import DataReceived, StreamReset
-    from h2.events import Event as HTTP2Event
-    from hypercorn.asyncio.task_group import TaskGroup
-    from hypercorn.asyncio.tcp_server import TCPServer
-    from hypercorn.asyncio.worker_context import WorkerContext
-    from hypercorn.events import Closed, Event, Updated
-    from hypercorn.protocol.events import Event as StreamEvent
-    from hypercorn.protocol.h2 import H2Protocol
-    from hypercorn.typing import ConnectionState
-    from hypercorn.utils import parse_socket_addr
+    import uvicorn
+    import zttp
+    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
+    from uvicorn.server import ServerState
 except ImportError as _error:
     raise missing_extra(_error, "serving", "endpoint") from _error
 
-if TYPE_CHECKING:
-    from hypercorn.protocol import ProtocolWrapper
+# zttp fails a connection, with the requests under way on it, at its 4,097th request and at the
+# 257th that the client gives up. The server retires it before: it asks the client to use another
+# one, and answers what is sent until the client has read that. A client has at most 128 requests
+# open, so that it begins 256 more at most.
+_MAX_REQUESTS, _MAX_RESETS = 3500, 64
+_ENOUGH_REQUESTS = 3000  # for a connection that is idle: some clients fail what is under way
+_LAST_STREAM = 2**31 - 1  # the highest there is: no request is refused
+_LINGER_SECONDS = 1.0
 
 
-class HTTP2Server(TCPServer):
-    """A connection of HTTP/2: hypercorn's, with a graceful end."""
+class HTTP2(ZttpH2Protocol):
+    """A connection of HTTP/2: uvicorn's, which retires in time, and ends when all is answered.
 
-    async def run(self) -> None:
-        """Serve the connection until it ends."""
-        address = self.writer.get_extra_info("socket")
-        try:
-            async with TaskGroup(self.loop) as task_group:
-                self._task_group = task_group
-                self._http2 = _HTTP2(
-                    self.app,
-                    self.config,
-                    # Not the server's own context, which at the end would reset new requests and
-                    # the connection. They are answered until none is under way.
-                    WorkerContext(None),
-                    task_group,
-                    ConnectionState(self.state),
-                    self.writer.get_extra_info("ssl_object") is not None,
-                    parse_socket_addr(address.family, address.getpeername()),
-                    parse_socket_addr(address.family, address.getsockname()),
-                    self.protocol_send,
-                )
-                self.protocol: ProtocolWrapper = self._http2  # type: ignore[assignment]
-                await self._http2.initiate()
-                await self.idle_task.restart(task_group, self._idle_timeout)
-                try:
-                    await self._read_data()
-                    await self.idle_task.stop()
-                except asyncio.CancelledError:
-                    await self._http2.handle(Closed())  # a cancelled request sends no answer
-                    raise
-        except OSError:
-            pass
-        finally:
-            await self._close()
+    Args:
+        config: The settings of the server.
+        state: The state of the server.
+        closed: Called when the connection is closed.
+    """
 
-    async def protocol_send(self, event: Event) -> None:
-        """Do what an event of the protocol asks for."""
-        # An answer after the end of the connection must not start the wait for another request.
-        if not (isinstance(event, Updated) and self._http2.closed):
-            await super().protocol_send(event)
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, *, closed: Callable[[], None]
+    ) -> None:
+        super().__init__(config, state, {})
+        self._closed = closed
+        self._requests = self._resets = 0
+        self._is_retired = self._is_ending = self._is_ended = False
 
-    async def _initiate_server_close(self) -> None:
-        await self._http2.say_goodbye()
-        await super()._initiate_server_close()
+    def shutdown(self) -> None:
+        """Close the connection once no request is under way."""
+        self._is_ending = True
+        self._end_if_idle()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._closed()
 
-class _HTTP2(H2Protocol):
-    async def handle(self, event: Event) -> None:
-        await super().handle(event)
-        if isinstance(event, Closed):
-            # The task that sends has ended: an application that waits for it would do so for
-            # ever, and keep the connection from ending.
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        if not self._is_ended:
+            super().data_received(data)
+            self._end_if_idle()  # the end of an answer may have waited for the client
 
-    async def stream_send(self, event: StreamEvent) -> None:
-        if not self.closed:
-            await super().stream_send(event)
-
-    async def _handle_events(self, events: list[HTTP2Event]) -> None:
-        for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                # The rest of a request that is already answered, such as one that is too large.
-                self.connection.acknowledge_received_data(
-                    event.flow_controlled_length, event.stream_id
-                )
-                await self._flush()
+    def events(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield what the client says."""
+        for event in super().events():
+            if isinstance(event, zttp.GoAway):
+                self._is_ending = True  # uvicorn would refuse requests, and cut answers off
             else:
-                await super()._handle_events([event])
-            if isinstance(event, StreamReset) and self.idle:
-                await self.send(Updated(idle=True))  # else the connection counts as busy forever
+                yield event
 
-    async def say_goodbye(self) -> None:
-        """Send GOAWAY: no request is lost, but the connection ends."""
-        if not self.closed:
-            self.connection.close_connection()
-            await self._flush()
+    def handle_request(self, event: zttp.Request) -> None:
+        """Begin to answer a request."""
+        super().handle_request(event)
+        if event.end_stream:  # it has no body, and uvicorn would wait for one
+            cycle = self.cycles[event.stream_id]
+            cycle.more_body = False
+            cycle.message_event.set()
+        self._requests += 1
+        if self._requests >= _MAX_REQUESTS:
+            self._retire()
+
+    def handle_rst_stream(self, event: zttp.RstStream) -> None:
+        """End a request that the client has given up."""
+        super().handle_rst_stream(event)
+        self._resets += 1
+        if self._resets >= _MAX_RESETS:
+            self._retire()
+
+    def on_stream_closed(self) -> None:
+        """Go on after a request."""
+        super().on_stream_closed()
+        if self._requests >= _ENOUGH_REQUESTS and not self.cycles:
+            self._retire()
+        self._end_if_idle()
+
+    def pause_writing(self) -> None:
+        """Read no more from a client that reads nothing: each of its pings has an answer."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read from the client again, which has read."""
+        super().resume_writing()
+        self.resume_reading_if_idle()
+
+    def resume_reading_if_idle(self) -> None:
+        """Read on, unless the client has to read first."""
+        if not self.flow.write_paused:
+            super().resume_reading_if_idle()
+
+    def _retire(self) -> None:
+        """Ask the client to use another connection, and answer what it still sends."""
+        if not self._is_retired and not self.transport.is_closing():
+            self._is_retired = True
+            self.conn.close(zttp.H2ErrorCode.NO_ERROR, _LAST_STREAM)
+            self.flush()
+
+    def _end_if_idle(self) -> None:
+        if (
+            self._is_ending
+            and not self._is_ended
+            and not self.cycles
+            and not self.conn.has_pending_send()
+            and not self.transport.is_closing()
+        ):
+            self._is_ended = True
+            self.conn.close()
+            self.flush()
+            # Bytes of the client that nobody reads would make a close a reset, which loses the
+            # answers that the client has not read.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.loop.call_later(_LINGER_SECONDS, self.transport.close)

@@ -1,12 +1,9 @@
 """Serving an ASGI application: HTTP/1.1 and HTTP/2, and so Connect and gRPC, on one port.
 
-The first bytes of a connection tell the version: uvicorn serves HTTP/1.1, since it is much faster,
-and hypercorn HTTP/2, with the trailers that gRPC needs (`http2`). The file is long because both
-share the settings and the state of a connection.
+uvicorn serves both. The first bytes of a connection tell the version: HTTP/2 is in `http2`.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +15,6 @@ from dispatch_grpc.errors import ConfigurationError, missing_extra
 try:
     import httptools
     import uvicorn
-    from hypercorn.app_wrappers import ASGIWrapper
-    from hypercorn.asyncio.worker_context import WorkerContext
-    from hypercorn.config import Config
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
 except ImportError as _error:
@@ -29,7 +23,7 @@ except ImportError as _error:
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.certificate import Certificate
-from dispatch_grpc.serving.http2 import HTTP2Server
+from dispatch_grpc.serving.http2 import HTTP2
 
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_SECONDS = 10.0
@@ -180,7 +174,7 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-        await config.context.terminated.set()
+        config.is_ending = True
         # asyncio loses a connection that is between being accepted and being made when the
         # server closes: accept none, and let those be made, which closes them.
         with suppress(NotImplementedError):  # on Windows
@@ -231,7 +225,7 @@ async def _finish(config: "_Settings", state: ServerState, seconds: float) -> No
 
 
 class _Settings(uvicorn.Config):
-    """The settings of uvicorn, with those of hypercorn."""
+    """The settings of uvicorn, and the connections."""
 
     def __init__(self, app: ASGIApplication, **settings: Any) -> None:
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
@@ -241,20 +235,10 @@ class _Settings(uvicorn.Config):
                 await app(scope, receive, send)
 
         super().__init__(cancellable, **settings)
-        self.hypercorn_app = ASGIWrapper(app)
-        self.context = WorkerContext(None)
-        self.connections: set[_Connection] = set()  # including those of hypercorn
+        self.connections: set[_Connection] = set()  # including those of HTTP/2
         self.max_connections = 2**31
+        self.is_ending = False
         self._is_full = False
-        self.hypercorn = Config()
-        self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
-        # By default a connection closes after 1000 requests, and concurrent gRPC calls fail.
-        self.hypercorn.keep_alive_max_requests = 2**62
-        self.hypercorn.h2_max_concurrent_streams = 900  # it breaks at 1000
-        self.hypercorn.keep_alive_timeout = settings["timeout_keep_alive"]
-        # Unbounded: otherwise a refused request, whose body is not read, blocks all others of its
-        # connection.
-        self.hypercorn.max_app_queue_size = 0
 
     def has_room(self) -> bool:
         """Return whether another connection may stay open."""
@@ -306,7 +290,7 @@ class _Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if not has_room:
             transport.abort()
-        elif self.config.context.terminated.is_set():
+        elif self.config.is_ending:
             self.shutdown()
         else:
             self._await_head()
@@ -403,20 +387,10 @@ class _Connection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _switch(self, data: bytes) -> None:
-        """Hand the connection to hypercorn."""
+        """Go on by HTTP/2."""
         self._have_head()
         self.connections.discard(self)
-        reader = asyncio.StreamReader(loop=self.loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        protocol = HTTP2(self.config, self.server_state, closed=self._closed)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
-        config = self.config
-        server = HTTP2Server(
-            config.hypercorn_app, self.loop, config.hypercorn, config.context, {}, reader, writer
-        )
         protocol.data_received(data)
-        task = self.loop.create_task(server.run())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(lambda _: self._closed())
