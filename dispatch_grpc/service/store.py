@@ -98,10 +98,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An attempt and its outcome, which `store_outcomes` writes."""
+    """An attempt and its outcome, which `store_outcomes` writes; with them, its job is done."""
 
     loaded: Loaded
     outcome: Outcome | Release
+    job: int | None = None
 
 
 @dataclass(slots=True)
