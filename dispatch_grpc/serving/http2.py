@@ -1,54 +1,39 @@
-"""Serving a connection by HTTP/2, with uvicorn and zttp."""
+"""A connection of HTTP/2: uvicorn's, by zttp."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, cast
 
 from dispatch_grpc.errors import missing_extra
 
 try:
-    import uvicorn
     import zttp
     from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
-    from uvicorn.server import ServerState
 except ImportError as _error:
     raise missing_extra(_error, "serving", "endpoint") from _error
 
-# zttp fails a connection, with the requests under way on it, at its 4,097th request and at the
-# 257th that the client gives up. The server retires it before: it asks the client to use another
-# one, and answers what is sent until the client has read that. A client has at most 128 requests
-# open, so that it begins 256 more at most.
+# zttp fails a connection, with its requests, at the 4,097th one and at the 257th that the client
+# gives up. It is retired before: the client is asked to use another one, and what it sends until it
+# has read that is answered. It has at most 128 requests open, and so begins 256 more at most.
 _MAX_REQUESTS, _MAX_RESETS = 3500, 64
 _ENOUGH_REQUESTS = 3000  # for a connection that is idle: some clients fail what is under way
-_LAST_STREAM = 2**31 - 1  # the highest there is: no request is refused
-_LINGER_SECONDS = 1.0
 
 
 class HTTP2(ZttpH2Protocol):
-    """A connection of HTTP/2: uvicorn's, which retires in time, and ends when all is answered.
+    """Retires in time, and ends when all requests are answered."""
 
-    Args:
-        config: The settings of the server.
-        state: The state of the server.
-        closed: Called when the connection is closed.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, state: ServerState, *, closed: Callable[[], None]
-    ) -> None:
-        super().__init__(config, state, {})
-        self._closed = closed
-        self._requests = self._resets = 0
-        self._is_retired = self._is_ending = self._is_ended = False
+    _requests = _resets = 0
+    _is_retired = _is_ending = _is_ended = False
 
     def shutdown(self) -> None:
         """Close the connection once no request is under way."""
         self._is_ending = True
         self._end_if_idle()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        super().connection_lost(exc)
-        self._closed()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(cast("asyncio.Transport", _Gathering(transport, self.loop)))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""
@@ -72,21 +57,18 @@ class HTTP2(ZttpH2Protocol):
             cycle.more_body = False
             cycle.message_event.set()
         self._requests += 1
-        if self._requests >= _MAX_REQUESTS:
-            self._retire()
+        self._retire(self._requests >= _MAX_REQUESTS)
 
     def handle_rst_stream(self, event: zttp.RstStream) -> None:
         """End a request that the client has given up."""
         super().handle_rst_stream(event)
         self._resets += 1
-        if self._resets >= _MAX_RESETS:
-            self._retire()
+        self._retire(self._resets >= _MAX_RESETS)
 
     def on_stream_closed(self) -> None:
         """Go on after a request."""
         super().on_stream_closed()
-        if self._requests >= _ENOUGH_REQUESTS and not self.cycles:
-            self._retire()
+        self._retire(self._requests >= _ENOUGH_REQUESTS and not self.cycles)
         self._end_if_idle()
 
     def pause_writing(self) -> None:
@@ -104,26 +86,52 @@ class HTTP2(ZttpH2Protocol):
         if not self.flow.write_paused:
             super().resume_reading_if_idle()
 
-    def _retire(self) -> None:
+    def _retire(self, is_due: bool) -> None:
         """Ask the client to use another connection, and answer what it still sends."""
-        if not self._is_retired and not self.transport.is_closing():
+        if is_due and not self._is_retired and not self.transport.is_closing():
             self._is_retired = True
-            self.conn.close(zttp.H2ErrorCode.NO_ERROR, _LAST_STREAM)
+            self.conn.close(0, 2**31 - 1)  # no error, and no request is refused
             self.flush()
 
     def _end_if_idle(self) -> None:
-        if (
-            self._is_ending
-            and not self._is_ended
-            and not self.cycles
-            and not self.conn.has_pending_send()
-            and not self.transport.is_closing()
-        ):
+        is_busy = self.cycles or self.conn.has_pending_send() or self.transport.is_closing()
+        if self._is_ending and not self._is_ended and not is_busy:
             self._is_ended = True
             self.conn.close()
             self.flush()
             # Bytes of the client that nobody reads would make a close a reset, which loses the
             # answers that the client has not read.
-            if self.transport.can_write_eof():
+            with suppress(OSError, NotImplementedError):  # the client is gone; not by TLS
                 self.transport.write_eof()
-            self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+            self.loop.call_later(1, self.transport.close)
+
+
+class _Gathering:
+    """A transport that sends together what is written in one turn of the loop: it costs less."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+        if len(data) > 16_384 or len(self._parts) > 100:
+            self._send()  # it may have to tell the writer to pause
+
+    def write_eof(self) -> None:
+        self._send()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -130,6 +130,7 @@ async def serve(
     """
     config = _Settings(
         app,
+        max_connections or _most_connections(),
         http=_Connection,
         interface="asgi3",
         lifespan="off",
@@ -140,7 +141,6 @@ async def serve(
         server_header=False,
         timeout_keep_alive=75,
     )
-    config.max_connections = max_connections or _most_connections()
     try:
         if certificate is None and certfile is not None:
             certificate = Certificate(certfile, keyfile, client_ca_file)
@@ -184,7 +184,7 @@ async def _serve(
         server.close()
         for connection in list(state.connections):
             connection.shutdown()  # at once if it is idle, else after its answer
-        await _finish(config, state, graceful_seconds)
+        await _finish(state, graceful_seconds)
 
 
 def _most_connections() -> int:
@@ -203,31 +203,32 @@ async def _keep_time(state: ServerState) -> None:
         await asyncio.sleep(1)
 
 
-async def _finish(config: "_Settings", state: ServerState, seconds: float) -> None:
+async def _finish(state: ServerState, seconds: float) -> None:
     """Wait until the requests under way are answered, and end those that take longer."""
 
-    def pending() -> list[asyncio.Future[None]]:
-        return [*state.tasks, *(connection.closed for connection in config.connections)]
+    async def ended(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # Also the connections: an answer may be sent long after its task has ended, and a
+                # request that waits for another one of its connection has no task yet.
+                while state.tasks or state.connections:
+                    await asyncio.sleep(0.01)
 
-    if futures := pending():
-        # Also for the connections: an answer may be sent long after its task has ended, and a
-        # request that waits for another one of its connection has no task yet.
-        await asyncio.wait(futures, timeout=seconds)
+    await ended(seconds)
     if state.tasks:
         logger.warning("not all requests were answered within %g s: they are cancelled", seconds)
-    for connection in list(config.connections):
+    for connection in list(state.connections):
         connection.transport.abort()
     await asyncio.sleep(0)  # let the applications notice that their clients are gone
     for task in state.tasks:
         task.cancel()
-    if futures := pending():
-        await asyncio.wait(futures, timeout=1)
+    await ended(1)
 
 
 class _Settings(uvicorn.Config):
-    """The settings of uvicorn, and the connections."""
+    """The settings of uvicorn, and of this server."""
 
-    def __init__(self, app: ASGIApplication, **settings: Any) -> None:
+    def __init__(self, app: ASGIApplication, max_connections: int, **settings: Any) -> None:
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["http_version"] == "1.0":
                 send = _Whole(send)
@@ -235,14 +236,12 @@ class _Settings(uvicorn.Config):
                 await app(scope, receive, send)
 
         super().__init__(cancellable, **settings)
-        self.connections: set[_Connection] = set()  # including those of HTTP/2
-        self.max_connections = 2**31
-        self.is_ending = False
-        self._is_full = False
+        self.max_connections = max_connections
+        self.is_ending = self._is_full = False
 
-    def has_room(self) -> bool:
-        """Return whether another connection may stay open."""
-        was_full, self._is_full = self._is_full, len(self.connections) >= self.max_connections
+    def has_room(self, number: int) -> bool:
+        """Return whether another connection may stay open, beside so many."""
+        was_full, self._is_full = self._is_full, number >= self.max_connections
         if self._is_full and not was_full:
             logger.warning(
                 "the limit of %d connections is reached: further ones are closed immediately",
@@ -282,9 +281,7 @@ class _Connection(HttpToolsProtocol):
     _is_in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.closed = self.loop.create_future()
-        has_room = self.config.has_room()
-        self.config.connections.add(self)
+        has_room = self.config.has_room(len(self.connections))
         # asyncio does this only for sockets with an explicit protocol number.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
@@ -312,12 +309,6 @@ class _Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._have_head()
-        self._closed()
-
-    def _closed(self) -> None:
-        self.config.connections.discard(self)
-        if not self.closed.done():
-            self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self._received is not None:
@@ -390,7 +381,7 @@ class _Connection(HttpToolsProtocol):
         """Go on by HTTP/2."""
         self._have_head()
         self.connections.discard(self)
-        protocol = HTTP2(self.config, self.server_state, closed=self._closed)
+        protocol = HTTP2(self.config, self.server_state, {})
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         protocol.data_received(data)
