@@ -112,7 +112,7 @@ bench: setup .venv-peer/.stamp ## measure against the raw stubs and against disp
 .venv-peer/.stamp: $(REQ)/peer.txt
 	$(call venv,.venv-peer,-r $(REQ)/peer.txt)
 
-bench-service: setup .venv-service-peer/.stamp ## measure the durable service against DBOS and pgqueuer alone
+bench-service: setup .venv-service-peer/.stamp ## measure the durable service against DBOS, absurd and pgqueuer alone
 	$(BIN)/python -m benchmarks.service
 .venv-service-peer/.stamp: $(REQ)/service-peer.txt
 	$(call venv,.venv-service-peer,-r $(REQ)/service-peer.txt)

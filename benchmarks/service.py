@@ -60,7 +60,8 @@ CHILDREN = 500
 CALLS_P50, CALLS_P99 = NEIGHBOURS_CALLS // 2, NEIGHBOURS_CALLS * 99 // 100
 AWAITS, FAN_OUT = 100, 1000
 NEIGHBOURS_ROUNDS = 3
-SINGLE_CALLS, SINGLE_TASKS = 1000, 64
+SINGLE_CALLS, SINGLE_TASKS, ONE_TASK_CALLS = 1000, 64, 300
+BACKLOG, BESIDE_ROUNDS = 10_000, 3
 PROFILE = Path(tempfile.gettempdir()) / "dispatch-grpc-service.svg"
 PROFILE_SECONDS = 20
 
@@ -77,7 +78,8 @@ class Postgres:
         self._embedded = Embedded(folder)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._runner.run(self._embedded.open())
-        for name in ("ours", "grouped", "single", "dbos", "pgqueuer", "bare", "accepts", "trigger"):
+        names = ("ours", "grouped", "single", "dbos", "pgqueuer", "bare", "accepts", "trigger", "absurd")
+        for name in names:
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))
         self._runner.run(self._connection.execute("CREATE TABLE calls (id uuid, input bytea)"))
@@ -172,6 +174,10 @@ class Load:
         assert left >= 0, "more calls have finished than were dispatched"
         return left
 
+    def expect(self, number: int) -> None:
+        """Count calls that others dispatch."""
+        self._expected += number
+
     def skip(self) -> None:
         """Leave what others have dispatched, and what has finished, out of the count."""
         self._expected = self._finished()
@@ -181,11 +187,11 @@ class Load:
         while self.left() > left:
             time.sleep(seconds)
 
-    def batch(self, size: int, protocol: Protocol = "grpc") -> float:
+    def batch(self, size: int, protocol: Protocol = "grpc", function: str = "f") -> float:
         """The time to dispatch a batch that is ready."""
         batch = self._clients[protocol].batch()
         for number in range(size):
-            batch.add(self.call(number))
+            batch.add(self.call(number, function))
         self._expected += size
         start = perf_counter()
         batch.dispatch()
@@ -214,25 +220,27 @@ class Load:
         self.settle()
         return median(times)
 
-    def singles(self, protocol: Protocol) -> float:
+    def singles(
+        self, protocol: Protocol, count: int = SINGLE_CALLS, tasks: int = SINGLE_TASKS
+    ) -> float:
         """The time of a call, as `complete`, of tasks that each dispatch one call at a time."""
 
         async def dispatch() -> None:
-            calls = iter([self.call(number) for number in range(SINGLE_CALLS)])
+            calls = iter([self.call(number) for number in range(count)])
             async with AsyncClient(KEY, api_url=self._url, protocol=protocol) as client:
 
                 async def task() -> None:
                     for call in calls:
                         await client.dispatch(call)
 
-                await asyncio.gather(*(task() for _ in range(SINGLE_TASKS)))
+                await asyncio.gather(*(task() for _ in range(tasks)))
 
-        self._expected += SINGLE_CALLS
+        self._expected += count
         start = perf_counter()
         uvloop.run(dispatch())
         while not self._queue_is_empty():
             time.sleep(0.01)
-        took = (perf_counter() - start) / SINGLE_CALLS
+        took = (perf_counter() - start) / count
         self.settle()
         return took
 
@@ -347,6 +355,10 @@ def report(server: Postgres, start: Callable[..., Child]) -> None:
     report_accepts(server)
     report_singles(load)
     report_dispatches(server, start)
+    with started(PEER_PYTHON, "service_absurd", server.url("absurd")) as absurd:
+        versions |= absurd.hello
+        report_one_by_one(load, partial(absurd.ask, "spawn", ONE_TASK_CALLS))
+    report_beside(url, load, port)
     samples = measure(11, {"poll": load.poll, "roots": load.roots})
     title = "a poll with 500 children / 500 calls"
     row(title, samples["poll"], samples["roots"], 1.5, milliseconds, at_most=True)
@@ -432,6 +444,37 @@ def report_singles(load: Load) -> None:
     for name in sides:
         title = f"single calls of {SINGLE_TASKS} tasks by {name}, to completion / in batches"
         row(title, samples[name], samples["batches"], 0.6, rate, at_most=False)
+
+
+def report_one_by_one(load: Load, peer: Callable[[], Sequence[float]]) -> None:
+    sides = {
+        name: partial(load.singles, protocol, ONE_TASK_CALLS, 1)
+        for protocol, name in PROTOCOLS.items()
+    }
+    samples = measure(7, {**sides, "absurd": lambda: peer()[0]})
+    for name in sides:
+        title = f"single calls of one task by {name}, to completion / tasks of absurd"
+        row(title, samples[name], samples["absurd"], 1, rate, at_most=False)
+
+
+def report_beside(url: str, load: Load, port: int) -> None:
+    """Print how long calls take one by one, beside a batch of another function of the host."""
+    measured = Neighbours(url, KEY, f"http://127.0.0.1:{port}")
+
+    def alone() -> float:
+        load.expect(NEIGHBOURS_CALLS)
+        return measured.times()[CALLS_P99]
+
+    def beside() -> float:
+        for _ in range(BACKLOG // BATCH):
+            load.batch(BATCH, function="backlog")
+        p99 = alone()
+        load.settle()
+        return p99
+
+    samples = measure(BESIDE_ROUNDS, {"beside": beside, "alone": alone})
+    title = f"calls one by one, each waited for, beside {BACKLOG:,} in batches, p99 / alone"
+    row(title, samples["beside"], samples["alone"], 3, milliseconds, at_most=True)
 
 
 def report_accept(
@@ -570,8 +613,12 @@ def resident(pid: int) -> float:
 def singles(server: Postgres, start: Callable[..., Child]) -> None:
     """Print the rows about single calls only."""
     endpoint = start(sys.executable, "service_endpoint").hello
-    service = start(sys.executable, "service_ours", server.url("ours"), KEY)
-    report_singles(Load(service.hello["url"], f"http://127.0.0.1:{endpoint}", server.watch_queue()))
+    url = start(sys.executable, "service_ours", server.url("ours"), KEY).hello["url"]
+    load = Load(url, f"http://127.0.0.1:{endpoint}", server.watch_queue())
+    report_singles(load)
+    with started(PEER_PYTHON, "service_absurd", server.url("absurd")) as absurd:
+        report_one_by_one(load, partial(absurd.ask, "spawn", ONE_TASK_CALLS))
+    report_beside(url, load, endpoint)
 
 
 def profile(server: Postgres, start: Callable[..., Child]) -> None:
@@ -599,8 +646,8 @@ def main() -> None:
         "workflows": workflows,
     }
     run = others[sys.argv[1]] if sys.argv[1:] else report
-    if run in {report, workflows} and not PEER_PYTHON.exists():
-        sys.exit("DBOS is not installed to compare with: run 'make bench-service', which does it")
+    if run in {report, singles, workflows} and not PEER_PYTHON.exists():
+        sys.exit("the peers are not installed: run 'make bench-service', which does it")
     with postgres() as server, ExitStack() as stack:
 
         def start(python: Path | str, module: str, *arguments: str) -> Child:

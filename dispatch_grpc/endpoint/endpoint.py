@@ -458,7 +458,7 @@ class Endpoint:
         """The endpoint as an ASGI 3 application: Connect, gRPC and gRPC-Web.
 
         Run it with any ASGI server, or mount it in another application, at `/` or below. gRPC
-        needs a server with HTTP/2 trailers, such as hypercorn.
+        needs a server with HTTP/2 trailers, such as the one of `Endpoint.serve`, or hypercorn.
         """
         from dispatch_grpc.endpoint.app import Application
 

@@ -177,6 +177,7 @@ class Database:
             max_size=size,
             max_queries=50_000,
             max_inactive_connection_lifetime=300.0,
+            max_cached_statement_lifetime=0,  # a connection prepares each statement once
             init=_keep_alive,
             reset=_reset,
             loop=None,

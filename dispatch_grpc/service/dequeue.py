@@ -42,6 +42,7 @@ from dispatch_grpc.service.urls import host_of
 # while requests are being accepted: their answers go first.
 _GATHER_SECONDS = 0.003
 _MAX_GATHER_SECONDS = 0.03
+_IDLE_SECONDS = 0.02  # without a dequeue, after which the next one does not wait
 
 _LOOK_SECONDS = 2.0  # between two scans of the whole queue, since notices may get lost
 _READY_SECONDS = 10.0
@@ -93,6 +94,7 @@ class Worker:
             lost=self._lose_claim,
         )
         self._runs = Runs(
+            self.me,
             database,
             caller,
             metrics,
@@ -369,7 +371,9 @@ class Worker:
         return len(exhausted) < len(wanted)
 
     async def _gather(self) -> None:
-        """Wait a little, so that jobs are claimed in batches."""
+        """Wait a little, so that jobs are claimed in batches; a lone one waits for nobody."""
+        if _now() - self._claimed_at > _IDLE_SECONDS:
+            return
         end = _now() + _MAX_GATHER_SECONDS
         await asyncio.sleep(_GATHER_SECONDS)
         while (now := _now()) < min(self._accepting_until, end):
@@ -415,9 +419,9 @@ class Worker:
 
         try:
             call = loaded[0] if loaded else await self._runs.load(claim.payload)
-            await self._runs.do(call, give_back)
-            give_back()
-            await self._dones.submit(claim.id)
+            if not await self._runs.do(call, claim.id, give_back):
+                give_back()
+                await self._dones.submit(claim.id)
         except Exception:
             logger.exception("a job cannot be done, and is tried again")
             give_back()

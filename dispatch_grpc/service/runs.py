@@ -25,6 +25,7 @@ class Runs:
     """Runs the calls of jobs. A job is done once the outcome of its attempt is written.
 
     Args:
+        owner: The process.
         database: The database.
         caller: Calls endpoints.
         metrics: Counts runs.
@@ -40,6 +41,7 @@ class Runs:
 
     def __init__(
         self,
+        owner: UUID,
         database: Database,
         caller: Caller,
         metrics: Metrics,
@@ -52,6 +54,7 @@ class Runs:
         memory: Memory,
         policies: SharedPolicies,
     ) -> None:
+        self._owner = owner
         self._database = database
         self._caller = caller
         self._metrics = metrics
@@ -76,15 +79,19 @@ class Runs:
             raise loaded
         return loaded
 
-    async def do(self, loaded: Loaded | None, give_back: Callable[[], None]) -> None:
+    async def do(self, loaded: Loaded | None, job: int, give_back: Callable[[], None]) -> bool:
         """Run a call to its outcome.
 
         Args:
             loaded: The call; None when the job was stale: done by another, or cancelled.
+            job: The job, which is deleted with the outcome.
             give_back: Called when the run has ended, and its slot is free.
+
+        Returns:
+            Whether the job is deleted.
         """
         if loaded is None:
-            return
+            return False
         share = self._memory.share(host_of(loaded.running.endpoint))
         try:
             try:
@@ -92,10 +99,12 @@ class Runs:
             finally:
                 self._ended.discard(loaded.running.id)
                 give_back()
-            if written is not None:
-                error = await self._writes.submit(written)
-                if error is not None:
-                    raise error
+            if written is None:
+                return False
+            error = await self._writes.submit(replace(written, job=job))
+            if error is not None:
+                raise error
+            return True
         finally:
             share.give_back()
 
@@ -142,7 +151,7 @@ class Runs:
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
-        return Written(loaded, outcome, answer.trace or trace)
+        return Written(loaded, outcome, trace=answer.trace or trace)
 
     async def _run(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
@@ -259,12 +268,17 @@ class Runs:
 
             async def write(connection: Any) -> tuple[Due, list[UUID]]:
                 now = self._database.clock.now()
-                due, finished = await store_outcomes.write(connection, items, now, self._limits)
+                due, finished = await store_outcomes.write(
+                    connection, items, now, self._limits, self._owner
+                )
                 if due and handover is not None:
                     due = await handover.take(connection, due)
                 return due, finished
 
-            return await self._database.persist(self._database.durable, write)
+            in_transaction = not store_outcomes.is_one_statement(items)
+            return await self._database.persist(
+                self._database.durable, write, in_transaction=in_transaction
+            )
 
     async def _refuse(self, item: Written, error: Exception) -> None:
         """End a call whose outcome the database does not take."""
@@ -274,7 +288,7 @@ class Runs:
             Status.INVALID_RESPONSE,
             f"the outcome of the call cannot be written: {error}",
         )
-        refused = [Written(item.loaded, finish)]
+        refused = [Written(item.loaded, finish, item.job)]
         due, finished = await self._write(refused)
         self._metrics.finished(refused, set(finished), self._database.clock.now())
         self._written(refused, due, finished)

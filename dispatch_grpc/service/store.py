@@ -101,13 +101,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An attempt and its outcome, which `store_outcomes` writes.
+    """An attempt and its outcome, which `store_outcomes` writes; with them, its job is done.
 
     `trace` is the context of the attempt, if it has one of its own: that of the calls that it made.
     """
 
     loaded: Loaded
     outcome: Outcome | Release
+    job: int | None = None
     trace: str | None = None
 
 

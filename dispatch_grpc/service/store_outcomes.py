@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.service import queue
 from dispatch_grpc.service.attempts import appended, packed
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import (
@@ -19,14 +20,32 @@ from dispatch_grpc.service.store import QUEUED, Due, Job, Jobs, New, Release, Wr
 from dispatch_grpc.service.store_accept import lanes_of, record
 
 
+def is_one_statement(items: Sequence[Written]) -> bool:
+    """Return whether `write` needs only one statement, which is a transaction by itself."""
+    return all(isinstance(item.outcome, Finish) and item.loaded.parent_id is None for item in items)
+
+
 async def write(
-    connection: Any, items: Sequence[Written], now: datetime, limits: Limits
+    connection: Any,
+    items: Sequence[Written],
+    now: datetime,
+    limits: Limits,
+    owner: UUID | None = None,
 ) -> tuple[Due, list[UUID]]:
-    """Write the outcomes of attempts, and the jobs that follow. In a transaction.
+    """Write the outcomes of attempts and the jobs that follow, and delete the jobs that are done.
+
+    In a transaction, unless `is_one_statement`.
 
     A call that was cancelled, or whose outcome another process has written, has another turn by
     then and stays as it is. Its state is not compared: after a crash the database may have
-    forgotten that the call runs.
+    forgotten that the call runs. A job that another process has taken over stays, too.
+
+    Args:
+        connection: A connection.
+        items: The attempts.
+        now: The time.
+        limits: Bounds of what calls may ask for.
+        owner: The process that has the jobs of the attempts.
 
     Returns:
         The new jobs that are due now, and the ids of the calls that have finished.
@@ -37,7 +56,7 @@ async def write(
         by_kind.setdefault(type(item.outcome), []).append(item)
     finished: list[UUID] = []
     if found := by_kind.get(Finish):
-        finished = await _finish(connection, found, now, jobs)
+        finished = await _finish(connection, found, now, jobs, owner)
     if found := by_kind.get(Retry):
         await _retry(connection, found, now, jobs)
     if found := by_kind.get(Release):
@@ -50,13 +69,20 @@ async def write(
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
     await jobs.write(connection)
+    done = [item.job for item in items if item.job is not None]
+    if done and owner is not None and len(by_kind.get(Finish, ())) < len(items):
+        await queue.done(connection, owner, done)
     for lane, payloads in jobs.due.items():
         due.setdefault(lane, []).extend(payloads)
     return due, finished
 
 
 async def _finish(
-    connection: Any, items: Sequence[Written], now: datetime, jobs: Jobs
+    connection: Any,
+    items: Sequence[Written],
+    now: datetime,
+    jobs: Jobs,
+    owner: UUID | None,
 ) -> list[UUID]:
     """Finish calls. Those that no parent waits for are filed at once: see `schema`."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Finish)]
@@ -86,6 +112,8 @@ async def _finish(
                 turn = turn + 1, runs = runs + 1, poll = NULL, poll_error = NULL, next_at = NULL
             FROM run WHERE id = run_id AND turn = run_turn AND parent_id IS NOT NULL
             RETURNING id, parent_id, parent_generation
+        ), done AS (
+            DELETE FROM pgqueuer WHERE id = ANY($6::bigint[]) AND queue_manager_id = $7
         )
         SELECT id, parent_id, parent_generation FROM ended
         UNION ALL SELECT id, parent_id, parent_generation FROM kept
@@ -94,6 +122,8 @@ async def _finish(
         [outcome.status.value for outcome in outcomes],
         [outcome.result.SerializeToString() for outcome in outcomes],
         now,
+        [item.job for item in items if item.job is not None],
+        owner,
     )
     await wake_parents(connection, rows, jobs)
     return [row["id"] for row in rows]

@@ -1,7 +1,7 @@
 """DispatchService as an ASGI application: gRPC, Connect and gRPC-Web on one port.
 
 The application checks API keys and calls; a `Handler` records the calls.
-gRPC needs an ASGI server with HTTP/2 trailers, such as hypercorn.
+gRPC needs an ASGI server with HTTP/2 trailers, such as the one of `serving.one_port`.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping

@@ -1,103 +1,137 @@
-"""Serving a connection by HTTP/2, with hypercorn."""
+"""A connection of HTTP/2: uvicorn's, by zttp."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, cast
 
 from dispatch_grpc.errors import missing_extra
 
 try:
-    from h2.events import DataReceived, StreamReset
-    from h2.events import Event as HTTP2Event
-    from hypercorn.asyncio.task_group import TaskGroup
-    from hypercorn.asyncio.tcp_server import TCPServer
-    from hypercorn.asyncio.worker_context import WorkerContext
-    from hypercorn.events import Closed, Event, Updated
-    from hypercorn.protocol.events import Event as StreamEvent
-    from hypercorn.protocol.h2 import H2Protocol
-    from hypercorn.typing import ConnectionState
-    from hypercorn.utils import parse_socket_addr
+    import zttp
+    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 except ImportError as _error:
     raise missing_extra(_error, "serving", "endpoint") from _error
 
-if TYPE_CHECKING:
-    from hypercorn.protocol import ProtocolWrapper
+# zttp fails a connection, with its requests, at the 4,097th one and at the 257th that the client
+# gives up. It is retired before: the client is asked to use another one, and what it sends until it
+# has read that is answered. It has at most 128 requests open, and so begins 256 more at most.
+_MAX_REQUESTS, _MAX_RESETS = 3500, 64
+_ENOUGH_REQUESTS = 3000  # for a connection that is idle: some clients fail what is under way
 
 
-class HTTP2Server(TCPServer):
-    """A connection of HTTP/2: hypercorn's, with a graceful end."""
+class HTTP2(ZttpH2Protocol):
+    """Retires in time, and ends when all requests are answered."""
 
-    async def run(self) -> None:
-        """Serve the connection until it ends."""
-        address = self.writer.get_extra_info("socket")
-        try:
-            async with TaskGroup(self.loop) as task_group:
-                self._task_group = task_group
-                self._http2 = _HTTP2(
-                    self.app,
-                    self.config,
-                    # Not the server's own context, which at the end would reset new requests and
-                    # the connection. They are answered until none is under way.
-                    WorkerContext(None),
-                    task_group,
-                    ConnectionState(self.state),
-                    self.writer.get_extra_info("ssl_object") is not None,
-                    parse_socket_addr(address.family, address.getpeername()),
-                    parse_socket_addr(address.family, address.getsockname()),
-                    self.protocol_send,
-                )
-                self.protocol: ProtocolWrapper = self._http2  # type: ignore[assignment]
-                await self._http2.initiate()
-                await self.idle_task.restart(task_group, self._idle_timeout)
-                try:
-                    await self._read_data()
-                    await self.idle_task.stop()
-                except asyncio.CancelledError:
-                    await self._http2.handle(Closed())  # a cancelled request sends no answer
-                    raise
-        except OSError:
-            pass
-        finally:
-            await self._close()
+    _requests = _resets = 0
+    _is_retired = _is_ending = _is_ended = False
 
-    async def protocol_send(self, event: Event) -> None:
-        """Do what an event of the protocol asks for."""
-        # An answer after the end of the connection must not start the wait for another request.
-        if not (isinstance(event, Updated) and self._http2.closed):
-            await super().protocol_send(event)
+    def shutdown(self) -> None:
+        """Close the connection once no request is under way."""
+        self._is_ending = True
+        self._end_if_idle()
 
-    async def _initiate_server_close(self) -> None:
-        await self._http2.say_goodbye()
-        await super()._initiate_server_close()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(cast("asyncio.Transport", _Gathering(transport, self.loop)))
 
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        if not self._is_ended:
+            super().data_received(data)
+            self._end_if_idle()  # the end of an answer may have waited for the client
 
-class _HTTP2(H2Protocol):
-    async def handle(self, event: Event) -> None:
-        await super().handle(event)
-        if isinstance(event, Closed):
-            # The task that sends has ended: an application that waits for it would do so for
-            # ever, and keep the connection from ending.
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if not self.closed:
-            await super().stream_send(event)
-
-    async def _handle_events(self, events: list[HTTP2Event]) -> None:
-        for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                # The rest of a request that is already answered, such as one that is too large.
-                self.connection.acknowledge_received_data(
-                    event.flow_controlled_length, event.stream_id
-                )
-                await self._flush()
+    def events(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield what the client says."""
+        for event in super().events():
+            if isinstance(event, zttp.GoAway):
+                self._is_ending = True  # uvicorn would refuse requests, and cut answers off
             else:
-                await super()._handle_events([event])
-            if isinstance(event, StreamReset) and self.idle:
-                await self.send(Updated(idle=True))  # else the connection counts as busy forever
+                yield event
 
-    async def say_goodbye(self) -> None:
-        """Send GOAWAY: no request is lost, but the connection ends."""
-        if not self.closed:
-            self.connection.close_connection()
-            await self._flush()
+    def handle_request(self, event: zttp.Request) -> None:
+        """Begin to answer a request."""
+        super().handle_request(event)
+        if event.end_stream:  # it has no body, and uvicorn would wait for one
+            cycle = self.cycles[event.stream_id]
+            cycle.more_body = False
+            cycle.message_event.set()
+        self._requests += 1
+        self._retire(self._requests >= _MAX_REQUESTS)
+
+    def handle_rst_stream(self, event: zttp.RstStream) -> None:
+        """End a request that the client has given up."""
+        super().handle_rst_stream(event)
+        self._resets += 1
+        self._retire(self._resets >= _MAX_RESETS)
+
+    def on_stream_closed(self) -> None:
+        """Go on after a request."""
+        super().on_stream_closed()
+        self._retire(self._requests >= _ENOUGH_REQUESTS and not self.cycles)
+        self._end_if_idle()
+
+    def pause_writing(self) -> None:
+        """Read no more from a client that reads nothing: each of its pings has an answer."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read from the client again, which has read."""
+        super().resume_writing()
+        self.resume_reading_if_idle()
+
+    def resume_reading_if_idle(self) -> None:
+        """Read on, unless the client has to read first."""
+        if not self.flow.write_paused:
+            super().resume_reading_if_idle()
+
+    def _retire(self, is_due: bool) -> None:
+        """Ask the client to use another connection, and answer what it still sends."""
+        if is_due and not self._is_retired and not self.transport.is_closing():
+            self._is_retired = True
+            self.conn.close(0, 2**31 - 1)  # no error, and no request is refused
+            self.flush()
+
+    def _end_if_idle(self) -> None:
+        is_busy = self.cycles or self.conn.has_pending_send() or self.transport.is_closing()
+        if self._is_ending and not self._is_ended and not is_busy:
+            self._is_ended = True
+            self.conn.close()
+            self.flush()
+            # Bytes of the client that nobody reads would make a close a reset, which loses the
+            # answers that the client has not read.
+            with suppress(OSError, NotImplementedError):  # the client is gone; not by TLS
+                self.transport.write_eof()
+            self.loop.call_later(1, self.transport.close)
+
+
+class _Gathering:
+    """A transport that sends together what is written in one turn of the loop: it costs less."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+        if len(data) > 16_384 or len(self._parts) > 100:
+            self._send()  # it may have to tell the writer to pause
+
+    def write_eof(self) -> None:
+        self._send()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -1,12 +1,9 @@
 """Serving an ASGI application: HTTP/1.1 and HTTP/2, and so Connect and gRPC, on one port.
 
-The first bytes of a connection tell the version: uvicorn serves HTTP/1.1, since it is much faster,
-and hypercorn HTTP/2, with the trailers that gRPC needs (`http2`). The file is long because both
-share the settings and the state of a connection.
+uvicorn serves both. The first bytes of a connection tell the version: HTTP/2 is in `http2`.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +15,6 @@ from dispatch_grpc.errors import ConfigurationError, missing_extra
 try:
     import httptools
     import uvicorn
-    from hypercorn.app_wrappers import ASGIWrapper
-    from hypercorn.asyncio.worker_context import WorkerContext
-    from hypercorn.config import Config
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.server import ServerState
 except ImportError as _error:
@@ -29,7 +23,7 @@ except ImportError as _error:
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication
 from dispatch_grpc.serving.certificate import Certificate
-from dispatch_grpc.serving.http2 import HTTP2Server
+from dispatch_grpc.serving.http2 import HTTP2
 
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_SECONDS = 10.0
@@ -136,6 +130,7 @@ async def serve(
     """
     config = _Settings(
         app,
+        max_connections or _most_connections(),
         http=_Connection,
         interface="asgi3",
         lifespan="off",
@@ -146,7 +141,6 @@ async def serve(
         server_header=False,
         timeout_keep_alive=75,
     )
-    config.max_connections = max_connections or _most_connections()
     try:
         if certificate is None and certfile is not None:
             certificate = Certificate(certfile, keyfile, client_ca_file)
@@ -180,7 +174,7 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-        await config.context.terminated.set()
+        config.is_ending = True
         # asyncio loses a connection that is between being accepted and being made when the
         # server closes: accept none, and let those be made, which closes them.
         with suppress(NotImplementedError):  # on Windows
@@ -190,7 +184,7 @@ async def _serve(
         server.close()
         for connection in list(state.connections):
             connection.shutdown()  # at once if it is idle, else after its answer
-        await _finish(config, state, graceful_seconds)
+        await _finish(state, graceful_seconds)
 
 
 def _most_connections() -> int:
@@ -209,31 +203,32 @@ async def _keep_time(state: ServerState) -> None:
         await asyncio.sleep(1)
 
 
-async def _finish(config: "_Settings", state: ServerState, seconds: float) -> None:
+async def _finish(state: ServerState, seconds: float) -> None:
     """Wait until the requests under way are answered, and end those that take longer."""
 
-    def pending() -> list[asyncio.Future[None]]:
-        return [*state.tasks, *(connection.closed for connection in config.connections)]
+    async def ended(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                # Also the connections: an answer may be sent long after its task has ended, and a
+                # request that waits for another one of its connection has no task yet.
+                while state.tasks or state.connections:
+                    await asyncio.sleep(0.01)
 
-    if futures := pending():
-        # Also for the connections: an answer may be sent long after its task has ended, and a
-        # request that waits for another one of its connection has no task yet.
-        await asyncio.wait(futures, timeout=seconds)
+    await ended(seconds)
     if state.tasks:
         logger.warning("not all requests were answered within %g s: they are cancelled", seconds)
-    for connection in list(config.connections):
+    for connection in list(state.connections):
         connection.transport.abort()
     await asyncio.sleep(0)  # let the applications notice that their clients are gone
     for task in state.tasks:
         task.cancel()
-    if futures := pending():
-        await asyncio.wait(futures, timeout=1)
+    await ended(1)
 
 
 class _Settings(uvicorn.Config):
-    """The settings of uvicorn, with those of hypercorn."""
+    """The settings of uvicorn, and of this server."""
 
-    def __init__(self, app: ASGIApplication, **settings: Any) -> None:
+    def __init__(self, app: ASGIApplication, max_connections: int, **settings: Any) -> None:
         async def cancellable(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["http_version"] == "1.0":
                 send = _Whole(send)
@@ -241,24 +236,12 @@ class _Settings(uvicorn.Config):
                 await app(scope, receive, send)
 
         super().__init__(cancellable, **settings)
-        self.hypercorn_app = ASGIWrapper(app)
-        self.context = WorkerContext(None)
-        self.connections: set[_Connection] = set()  # including those of hypercorn
-        self.max_connections = 2**31
-        self._is_full = False
-        self.hypercorn = Config()
-        self.hypercorn.errorlog = logging.getLogger("dispatch_grpc.server")
-        # By default a connection closes after 1000 requests, and concurrent gRPC calls fail.
-        self.hypercorn.keep_alive_max_requests = 2**62
-        self.hypercorn.h2_max_concurrent_streams = 900  # it breaks at 1000
-        self.hypercorn.keep_alive_timeout = settings["timeout_keep_alive"]
-        # Unbounded: otherwise a refused request, whose body is not read, blocks all others of its
-        # connection.
-        self.hypercorn.max_app_queue_size = 0
+        self.max_connections = max_connections
+        self.is_ending = self._is_full = False
 
-    def has_room(self) -> bool:
-        """Return whether another connection may stay open."""
-        was_full, self._is_full = self._is_full, len(self.connections) >= self.max_connections
+    def has_room(self, number: int) -> bool:
+        """Return whether another connection may stay open, beside so many."""
+        was_full, self._is_full = self._is_full, number >= self.max_connections
         if self._is_full and not was_full:
             logger.warning(
                 "the limit of %d connections is reached: further ones are closed immediately",
@@ -298,15 +281,13 @@ class _Connection(HttpToolsProtocol):
     _is_in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.closed = self.loop.create_future()
-        has_room = self.config.has_room()
-        self.config.connections.add(self)
+        has_room = self.config.has_room(len(self.connections))
         # asyncio does this only for sockets with an explicit protocol number.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
         if not has_room:
             transport.abort()
-        elif self.config.context.terminated.is_set():
+        elif self.config.is_ending:
             self.shutdown()
         else:
             self._await_head()
@@ -328,12 +309,6 @@ class _Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._have_head()
-        self._closed()
-
-    def _closed(self) -> None:
-        self.config.connections.discard(self)
-        if not self.closed.done():
-            self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self._received is not None:
@@ -403,20 +378,10 @@ class _Connection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _switch(self, data: bytes) -> None:
-        """Hand the connection to hypercorn."""
+        """Go on by HTTP/2."""
         self._have_head()
         self.connections.discard(self)
-        reader = asyncio.StreamReader(loop=self.loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        protocol = HTTP2(self.config, self.server_state, {})
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        writer = asyncio.StreamWriter(self.transport, protocol, reader, self.loop)
-        config = self.config
-        server = HTTP2Server(
-            config.hypercorn_app, self.loop, config.hypercorn, config.context, {}, reader, writer
-        )
         protocol.data_received(data)
-        task = self.loop.create_task(server.run())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(lambda _: self._closed())

@@ -936,7 +936,7 @@ def test_help_brings_only_what_it_needs(environment):
         "import sys; from dispatch_grpc.__main__ import main\n"
         "sys.argv = ['x', 'run', '--help']\n"
         "assert main() == 0\n"
-        "names = 'connectrpc pyqwest hypercorn uvicorn msgspec cryptography'.split()\n"
+        "names = 'connectrpc pyqwest zttp uvicorn msgspec cryptography'.split()\n"
         "assert not set(names) & set(sys.modules)\n"
         "assert not {'dispatch_grpc.endpoint', 'dispatch_grpc.signature'} & set(sys.modules)\n"
     )
@@ -978,7 +978,7 @@ def test_the_process_ends_with_the_code(shell, dispatch_recorder: CallRecorder):
         ),
         ("aiohttp", ["call", URL, "f", "--protocol", "connect"], "'dispatch-grpc[connect]'\n"),
         ("cryptography", ["keypair"], "pip install 'dispatch-grpc[endpoint]'\n"),
-        ("hypercorn", ["run", "app:endpoint"], "pip install 'dispatch-grpc[endpoint]'\n"),
+        ("zttp", ["run", "app:endpoint"], "pip install 'dispatch-grpc[endpoint]'\n"),
         (
             "asyncpg",
             ["serve"],
@@ -1014,7 +1014,7 @@ def test_a_missing_extra_is_named(environment, app, tmp_path, missing, arguments
     ("package", "arguments", "extra"),
     [
         ("cryptography", ["keypair"], "endpoint"),
-        ("hypercorn", ["run", "app:endpoint"], "endpoint"),
+        ("zttp", ["run", "app:endpoint"], "endpoint"),
         ("pythonjsonlogger", ["serve", "--log-format", "json"], "embedded"),
     ],
 )

@@ -25,9 +25,11 @@ from dispatch_grpc.service import (
 )
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import id_at, new_id
+from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
+from dispatch_grpc.service.urls import host_of
 from tests.service.conftest import Bench
 
 LIMITS = Limits(first_backoff=timedelta(0))
@@ -121,6 +123,30 @@ def row(bench: Bench, id: UUID) -> Any:
 
 
 CALL = new_call(HERE, "f", 23, version="v1", correlation_id=2**64 - 1)
+
+
+@pytest.mark.parametrize("outcome", ["finish", "release"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
+    bench: Bench, outcome: str, is_ours: bool
+):
+    me, other = new_id(), new_id()
+    accept(bench, CALL)
+    (job,) = jobs(bench)
+    (claim,) = bench.run(
+        lambda c: queue.claim(c, me if is_ours else other, {lane_of(host_of(HERE), "f"): 1})
+    )
+    loaded = bench.run(lambda c: load(job, c))[job]
+    made = (
+        Release()
+        if outcome == "release"
+        else machine.decide(loaded.running, exit_(1), now(), LIMITS)
+    )
+    items = [Written(loaded, made, claim.id)]
+    assert store_outcomes.is_one_statement(items) is (outcome == "finish")
+    bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS, me))
+    left = bench.run(lambda c: c.fetch("SELECT FROM pgqueuer WHERE id = $1", claim.id))
+    assert bool(left) is not is_ours
 
 
 def test_a_call_is_recorded_with_a_job(bench: Bench):

@@ -150,7 +150,7 @@ def test_the_pytest_plugin_imports_nothing_heavy():
     code = (
         "import sys, dispatch_grpc.testing.fixtures; "
         "print([name for name in sys.modules if name.split('.')[0] in "
-        "{'grpc', 'google', 'dispatch', 'connectrpc', 'uvicorn', 'hypercorn', 'msgspec'}])"
+        "{'grpc', 'google', 'dispatch', 'connectrpc', 'uvicorn', 'zttp', 'msgspec'}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

@@ -140,7 +140,7 @@ def test_a_channel_of_the_caller_is_not_used_after_a_fork(dispatch_recorder: Cal
 def test_an_import_brings_only_what_a_grpc_client_needs():
     code = """
         import sys, dispatch_grpc
-        others = {"connectrpc", "pyqwest", "pgqueuer", "hypercorn", "msgspec", "urllib3", "aiohttp"}
+        others = {"connectrpc", "pyqwest", "pgqueuer", "zttp", "msgspec", "urllib3", "aiohttp"}
         assert not others & set(sys.modules)
         dispatch_grpc.Client("key")
         dispatch_grpc.unmarshal(dispatch_grpc.marshal({"a": [1, 2.5, "x", None]}))
@@ -171,7 +171,7 @@ def test_nothing_is_read_from_the_environment_at_import():
     [
         ("urllib3", "Client('k', protocol='connect')", "connect"),
         ("aiohttp", "AsyncClient('k', protocol='connect+json')", "connect"),
-        ("hypercorn", "from dispatch_grpc.testing import serve", "endpoint"),
+        ("zttp", "from dispatch_grpc.testing import serve", "endpoint"),
         ("connectrpc", "import dispatch_grpc.server", "endpoint"),
     ],
 )
