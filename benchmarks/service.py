@@ -78,7 +78,17 @@ class Postgres:
         self._embedded = Embedded(folder)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._runner.run(self._embedded.open())
-        names = ("ours", "grouped", "single", "dbos", "pgqueuer", "bare", "accepts", "trigger", "absurd")
+        names = (
+            "ours",
+            "grouped",
+            "single",
+            "dbos",
+            "pgqueuer",
+            "bare",
+            "accepts",
+            "trigger",
+            "absurd",
+        )
         for name in names:
             self._runner.run(self._execute("postgres", f"CREATE DATABASE {name}"))
         self._connection: Any = self._runner.run(asyncpg.connect(self.url("bare")))

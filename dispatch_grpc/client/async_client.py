@@ -83,9 +83,9 @@ class AsyncClient(AsyncOperations):
             does not close it.
         coalesce: Whether dispatches that are made while a request is under way leave together, as
             the next request: True, or a `Coalesce` with its bounds. Each is recorded or refused by
-            itself. Batches, and dispatches with a delay, labels, metadata or an idempotency key of
-            their own, are requests of their own. The idempotency key in an error stands for all
-            calls of the request: pass the object on as it is, not a copy of its text.
+            itself. Batches, and dispatches with a delay, labels, metadata, an idempotency key or a
+            trace of their own, are requests of their own. The idempotency key in an error stands
+            for all calls of the request: pass the object on as it is, not a copy of its text.
 
     Raises:
         ConfigurationError: A setting is missing or invalid.
@@ -192,7 +192,7 @@ class AsyncClient(AsyncOperations):
             request = later.submit_request([call], {0: later.options_of(delay, at, labels)})
         elif isinstance(idempotency_key, GroupKey):
             request, place = idempotency_key.request_for(call) or (single, 0)
-        elif self._coalescer is not None and metadata is None and idempotency_key is None:
+        elif self._coalescer is not None and not (metadata or idempotency_key or _is_traced()):
             if self._transport is None or self._loop is not asyncio.get_running_loop():
                 self._start()
             return await self._coalescer.dispatch(single, seconds)
@@ -600,3 +600,12 @@ class AsyncClient(AsyncOperations):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _is_traced() -> bool:
+    """Return whether a dispatch has a trace, which is its request's."""
+    if not tracing.is_imported():
+        return False
+    from dispatch_grpc.tracing import spans
+
+    return spans.is_traced()

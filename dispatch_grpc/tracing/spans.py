@@ -70,6 +70,11 @@ def is_set_up() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
+def is_traced() -> bool:
+    """Return whether a dispatch begins a span, or belongs to one that is under way."""
+    return is_set_up() or trace.get_current_span().get_span_context().is_valid
+
+
 @contextmanager
 def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Traced]:
     """Span the dispatch of some calls.

@@ -1,5 +1,6 @@
 """Spans of this process: what is told of dispatches, and what replayed code cannot do."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,28 @@ def test_a_context_goes_along_without_the_sdk(driver: Driver):
     first, second = (request.metadata for request in recorder.requests)
     assert (first["traceparent"], first["tracestate"]) == (PARENT, "a=1")
     assert "traceparent" not in second
+
+
+def test_dispatches_of_a_trace_do_not_leave_with_others():
+    """A trace is that of a request."""
+    recorder = CallRecorder()
+    parent = spans._parsed(PARENT)
+    driver = Driver("grpc", is_async=True)
+    with serve(recorder, "k" * 12) as server:
+        client = driver.client(server.url, "k" * 12, coalesce=True)
+
+        async def dispatch() -> None:
+            await asyncio.gather(*(client.dispatch(CALL) for _ in range(3)))
+            with trace.use_span(trace.get_current_span(parent)):
+                await asyncio.gather(*(client.dispatch(CALL) for _ in range(3)))
+
+        driver.run(dispatch)
+        driver.close()
+    assert [len(request.calls) for request in recorder.requests] == [3, 1, 1, 1]
+    assert [request.metadata.get("traceparent") for request in recorder.requests] == [
+        None,
+        *[PARENT] * 3,
+    ]
 
 
 def test_replayed_code_makes_no_spans_and_changes_none():
