@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatch_grpc.service.lanes import host_of_lane
 from dispatch_grpc.service.machine import Limits
@@ -86,7 +86,7 @@ class Policies:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Policies) and self._policies == other._policies
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def get(self, name: str, host: str, function: str) -> Any:
         """Return the value of a setting for a function of a host; None if no policy sets it."""

@@ -44,7 +44,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     """A pool that does not wait for ever for a connection that has fallen silent."""
 
-    waits = 0
+    waits: int = 0
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """Take a connection; wait for one if all are in use."""
