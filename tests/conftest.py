@@ -36,6 +36,7 @@ SLOW_FILES = {
     "service/test_host_faults.py",
     "service/test_outages.py",
     "transport/test_silent.py",
+    "transport/test_waits.py",
     "workflow/test_through_service.py",
     "service/test_wire.py",
     "producers/test_kills.py",

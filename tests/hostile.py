@@ -123,6 +123,7 @@ class SilentProxy:
     Attributes:
         url: Its URL.
         connections: Number of connections so far.
+        ended: Number of those that the client has closed.
     """
 
     def __init__(self, target: str) -> None:
@@ -134,7 +135,7 @@ class SilentProxy:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._stop = threading.Event()
-        self.connections = 0
+        self.connections = self.ended = 0
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -171,6 +172,7 @@ class SilentProxy:
             data = one.recv(65536)
         if not data:
             self._selector.unregister(one)
+            self.ended += one not in self._servers
         if one not in self._silent:
             with contextlib.suppress(OSError):
                 if data:

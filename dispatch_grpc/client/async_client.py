@@ -80,7 +80,8 @@ class AsyncClient(AsyncOperations):
         load_balancing: How gRPC spreads requests over the addresses that DNS gives for the host:
             `"round_robin"` over all of them; `"pick_first"`, the default of gRPC, keeps to one.
         channel: A channel of `grpc.aio` to use, with its own options and retries. The client
-            does not close it.
+            does not close it, and sends every request over it: servers limit the requests of a
+            connection at a time, often to 128, and each `wait` is one.
         coalesce: Whether dispatches that are made while a request is under way leave together, as
             the next request: True, or a `Coalesce` with its bounds. Each is recorded or refused by
             itself. Batches, and dispatches with a delay, labels, metadata, an idempotency key or a

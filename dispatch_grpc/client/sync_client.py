@@ -78,7 +78,8 @@ class Client(Operations):
         load_balancing: How gRPC spreads requests over the addresses that DNS gives for the host:
             `"round_robin"` over all of them; `"pick_first"`, the default of gRPC, keeps to one.
         channel: A channel of `grpc` to use, with its own options and retries. The client
-            does not close it.
+            does not close it, and sends every request over it: servers limit the requests of a
+            connection at a time, often to 128, and each `wait` is one.
 
     Raises:
         ConfigurationError: A setting is missing or invalid.

@@ -47,7 +47,7 @@ from dispatch_grpc.transport.protocols import (
 from dispatch_grpc.transport.retry import retry_after
 
 MAX_IDLE_SECONDS = 30.0  # below the idle timeouts of NAT and load balancers
-MAX_IDLE_CONNECTIONS = 100
+MAX_IDLE_CONNECTIONS = 1000  # urllib3 warns of each one beyond, and closes it
 CHUNK_BYTES = 65_536
 _PATIENCE = 0.125  # of the time of a request
 _MIN_PATIENCE_SECONDS, _MAX_PATIENCE_SECONDS = 1.0, 10.0

@@ -15,11 +15,17 @@ grpcio also sends a ping when data arrives (its estimate of the bandwidth); with
 requests of `wait` that follow each other, one or four at a time. Silence that begins after both
 pings shows at the end of the request, which for `wait` is after 6 seconds (`client.following`); the
 pings of its next request then end the connection within three.
+
+Requests of `wait` beyond a few go over channels of their own (`wait_places`), each of which has a
+connection of its own and stays open until the client is closed.
 """
 
 import asyncio
 import re
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -51,6 +57,7 @@ from dispatch_grpc.transport.protocols import (
     path_of,
 )
 from dispatch_grpc.transport.retry import async_sender, retry_after, sender
+from dispatch_grpc.transport.wait_places import WaitPlaces
 
 
 class _GRPC(ABC):
@@ -58,18 +65,17 @@ class _GRPC(ABC):
 
     def __init__(self, settings: ConnectionSettings, channel: Any, module: Any) -> None:
         self._owned = channel is None
+        self._module = module
         self._settings = settings
         self._retry = settings.retry if self._owned else None
         self._closed = False
         self._senders: dict[Method, Any] = {}
-        if channel is None:
-            address, options = settings.target.authority, _options(settings)
-            if settings.target.secure:
-                channel = module.secure_channel(address, _credentials(settings.tls), options)
-            else:
-                channel = module.insecure_channel(address, options)
-        self._channel = channel
-        self.send: Any = self._sender(DispatchServiceStub(channel).Dispatch)
+        first = self._new_channel() if channel is None else channel
+        self._channels = [first]  # the further ones carry waits only
+        self._places = WaitPlaces()
+        self._wait_rpcs: list[Any] = []  # WaitCall on each channel
+        self._lock = threading.RLock()  # of all three; a signal handler may close the client
+        self.send: Any = self._sender(DispatchServiceStub(first).Dispatch)
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
@@ -81,21 +87,51 @@ class _GRPC(ABC):
     def _sender(self, rpc: Any) -> Any:
         """Return the retry loop around a method."""
 
+    @abstractmethod
+    def _wait(self, request: Message, *, timeout: float | None, metadata: Metadata) -> Any:
+        """Do WaitCall on a channel that has room; the async twin returns an awaitable."""
+
     def _method(self, method: Method) -> Any:
-        """Return the sender of a method of CallService, whose messages are imported when needed.
-
-        Not by the generated stub: it registers its methods, which ends the process by a
-        segmentation fault when the channel is closed already.
-        """
-        from dispatch_grpc import schema
-
-        rpc = self._channel.unary_unary(
-            path_of(method),
-            request_serializer=getattr(schema, f"{method}Request").SerializeToString,
-            response_deserializer=getattr(schema, f"{method}Response").FromString,
-        )
+        """Return the sender of a method of CallService."""
+        has_places = method == "WaitCall" and self._owned
+        rpc = self._wait if has_places else _rpc(self._channels[0], method)
         found = self._senders[method] = self._sender(rpc)
         return found
+
+    @contextmanager
+    def _place(self) -> Iterator[Any]:
+        """Take a place for a request of `wait`: yields WaitCall on its channel."""
+        with self._lock:
+            number = self._places.take()
+        try:
+            yield self._wait_rpc(number)
+        finally:
+            with self._lock:
+                self._places.release(number)
+
+    def _wait_rpc(self, number: int) -> Any:
+        """Return WaitCall on a channel, which is opened if it does not exist yet."""
+        with self._lock:
+            if self._closed:
+                raise ClientStateError(CLOSED)
+            while number >= len(self._wait_rpcs):
+                if self._wait_rpcs:
+                    self._channels.append(self._new_channel())
+                self._wait_rpcs.append(_rpc(self._channels[-1], "WaitCall"))
+            return self._wait_rpcs[number]
+
+    def _closing(self) -> list[Any]:
+        """Open no further channel; return those to close."""
+        with self._lock:
+            self._closed = True
+            return self._channels if self._owned else []
+
+    def _new_channel(self) -> Any:
+        settings = self._settings
+        address, options = settings.target.authority, _options(settings)
+        if settings.target.secure:
+            return self._module.secure_channel(address, _credentials(settings.tls), options)
+        return self._module.insecure_channel(address, options)
 
     def _unusable(self, error: Exception) -> ClientStateError:
         text = f"the gRPC channel cannot be used: {error}"
@@ -136,11 +172,14 @@ class GRPCTransport(_GRPC):
         except ValueError as error:  # grpcio's way to say that the channel is closed
             raise self._unusable(error) from error
 
+    def _wait(self, request: Message, *, timeout: float | None, metadata: Metadata) -> Any:
+        with self._place() as rpc:
+            return rpc(request, timeout=timeout, metadata=metadata)
+
     def close(self) -> None:
         """Close the connections; requests under way end in a ClientStateError."""
-        self._closed = True
-        if self._owned:
-            self._channel.close()
+        for channel in self._closing():
+            channel.close()
 
 
 class AsyncGRPCTransport(_GRPC):
@@ -174,11 +213,29 @@ class AsyncGRPCTransport(_GRPC):
             raise ProtocolError("malformed message", code=Code.INTERNAL)
         return response
 
+    async def _wait(self, request: Message, *, timeout: float | None, metadata: Metadata) -> Any:
+        with self._place() as rpc:
+            return await rpc(request, timeout=timeout, metadata=metadata)
+
     async def close(self) -> None:
         """Close the connections; requests under way end in a ClientStateError."""
-        self._closed = True
-        if self._owned:
-            await self._channel.close()
+        for channel in self._closing():
+            await channel.close()
+
+
+def _rpc(channel: Any, method: Method) -> Any:
+    """Return a method of CallService, whose messages are imported when needed.
+
+    Not by the generated stub: it registers its methods, which ends the process by a segmentation
+    fault when the channel is closed already.
+    """
+    from dispatch_grpc import schema
+
+    return channel.unary_unary(
+        path_of(method),
+        request_serializer=getattr(schema, f"{method}Request").SerializeToString,
+        response_deserializer=getattr(schema, f"{method}Response").FromString,
+    )
 
 
 def _options(settings: ConnectionSettings) -> list[tuple[str, Any]]:
