@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dispatch_grpc.client import (
         AsyncBatch,
         AsyncClient,
+        Attempt,
         Batch,
         CallInfo,
         CallState,
@@ -65,6 +66,7 @@ __all__ = [
     "AlreadyExistsError",
     "AsyncBatch",
     "AsyncClient",
+    "Attempt",
     "AuthenticationError",
     "Batch",
     "Call",
@@ -113,7 +115,7 @@ __all__ = [
 # Which room each name comes from; all others are errors.
 _ROOMS = {
     **dict.fromkeys(("AsyncBatch", "AsyncClient", "Batch", "Client", "DispatchID"), "client"),
-    **dict.fromkeys(("CallInfo", "CallState", "Coalesce"), "client"),
+    **dict.fromkeys(("Attempt", "CallInfo", "CallState", "Coalesce"), "client"),
     **dict.fromkeys(("Firing", "Overlap", "ScheduleInfo"), "client"),
     **dict.fromkeys(("Endpoint", "Function", "Pending", "current_call"), "endpoint"),
     **dict.fromkeys(("Code", "Status"), "codes"),

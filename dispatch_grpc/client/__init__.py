@@ -2,7 +2,7 @@
 
 from dispatch_grpc.client.async_client import AsyncClient
 from dispatch_grpc.client.batch import AsyncBatch, Batch
-from dispatch_grpc.client.call_info import CallInfo, CallState
+from dispatch_grpc.client.call_info import Attempt, CallInfo, CallState
 from dispatch_grpc.client.dispatch_id import DispatchID
 from dispatch_grpc.client.grouping import Coalesce
 from dispatch_grpc.client.schedule_info import Firing, Overlap, ScheduleInfo
@@ -11,6 +11,7 @@ from dispatch_grpc.client.sync_client import Client
 __all__ = [
     "AsyncBatch",
     "AsyncClient",
+    "Attempt",
     "Batch",
     "CallInfo",
     "CallState",

@@ -36,6 +36,33 @@ _STATES = tuple(CallState)  # by their numbers in the schema
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A run of a call's function that has ended.
+
+    Attributes:
+        run: The number of the run, from 1; resumptions count.
+        end_time: When it ended.
+        host: Scheme, name and port of the endpoint that ran it.
+        status: How it went; OK for a run that made calls, or went on as another call.
+        error: What it failed with, without the traceback, its message cut after 500 characters; or
+            None.
+    """
+
+    run: int
+    end_time: datetime | None
+    host: str
+    status: Status
+    error: CallError | None = field(compare=False)
+
+    @classmethod
+    def of(cls, message: "schema.Attempt") -> "Attempt":
+        """Make an Attempt from the message."""
+        status = status_of(message.status)
+        error = call_error(message.error, status) if message.HasField("error") else None
+        return cls(message.run, time_of(message, "end_time"), message.host, status, error)
+
+
+@dataclass(frozen=True)
 class CallInfo:
     """A call as the service sees it.
 
@@ -65,6 +92,7 @@ class CallInfo:
         scheduled_time: The tick of the schedule; None for other calls.
         trace_id: The id of the trace that the call belongs to, 32 hexadecimal digits; None if there
             is none.
+        attempts: The last 20 attempts that have ended, the oldest first. `list` leaves them out.
     """
 
     dispatch_id: str
@@ -90,6 +118,7 @@ class CallInfo:
     schedule: str | None = None
     scheduled_time: datetime | None = None
     trace_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
 
     @classmethod
     def of(cls, message: "schema.CallInfo") -> "CallInfo":
@@ -119,6 +148,7 @@ class CallInfo:
             message.schedule or None,
             time_of(message, "scheduled_time"),
             trace_id_of(message.traceparent) or None,
+            tuple(map(Attempt.of, message.attempts)),
         )
 
     def to_dict(self) -> dict[str, Any]:

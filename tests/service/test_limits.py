@@ -70,12 +70,14 @@ def test_workflows_do_not_get_around_a_limit(tmp_path: Path, hosted: Process, lo
 def test_the_slots_of_a_killed_process_come_back(tmp_path: Path, hosted: Process, log: Path):
     data = tmp_path / "data"
     with_policy(data, "--function", "crowded", "--concurrency", "4")
-    with service(data) as first, service(data) as second, client(second) as c:
-        ids = dispatch(c, [new_call(hosted.url, "crowded", 0.2) for _ in range(60)])
+    with service(data) as first:
+        with client(first) as c:
+            ids = dispatch(c, [new_call(hosted.url, "crowded", 0.2) for _ in range(60)])
         until(lambda: number_of_runs(first) > 2)
-        first.kill()
-        killed = len(crowds(log))
-        results(c, ids)
+        with service(data) as second, client(second) as c:
+            first.kill()
+            killed = len(crowds(log))
+            results(c, ids)
     assert set(runs(log)) == set(ids)
     assert max(crowds(log)) == 4
     assert max(crowds(log)[killed + 4 :]) == 4

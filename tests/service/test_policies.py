@@ -94,14 +94,14 @@ def test_the_commands(tmp_path: Path):
 
 
 SETTINGS_GIVEN = {
-    "run_timeout": ("30s", 30.0, "run timeout 30s"),
+    "run_timeout": ("30s", "30s", "run timeout 30s"),
     "concurrency": ("10", 10, "concurrency 10"),
     "rate": ("2.5", 2.5, "rate 2.5/s"),
     "priority": ("-5", -5, "priority -5"),
     "max_attempts": ("3", 3, "max attempts 3"),
-    "first_backoff": ("250ms", 0.25, "first backoff 0.25s"),
-    "max_backoff": ("1m", 60.0, "max backoff 60s"),
-    "retention": ("1h", 3600.0, "retention 3600s"),
+    "first_backoff": ("250ms", "250ms", "first backoff 0.25s"),
+    "max_backoff": ("1m", "1m", "max backoff 60s"),
+    "retention": ("1h", "1h", "retention 3600s"),
 }
 
 
