@@ -135,7 +135,7 @@ def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:
 @timeout_option
 @json_option("Print the call as JSON.")
 def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
-    """Print a call: its state, times, outcome, attempts and children.
+    """Print a call: state, times, outcome, attempts, children.
 
     The calls that it made are printed as a tree. JSON leaves them out: use 'list --parent'.
     """

@@ -36,7 +36,7 @@ Example:
     "if it is missing (without ROLE: dispatch_grpc_producer).",
 )
 def migrate(*, database: str, grant: str | None, producer: str | None) -> int:
-    """Create or upgrade the tables.
+    """Create or upgrade the tables of the service.
 
     'dispatch-grpc serve' does the same when it starts. If its role may not create tables, run
     this command first, with a role that may.
