@@ -214,6 +214,8 @@ class _Process:
             try:
                 ended = await self._start()
                 await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    self._end_the_rest()
                 if not changed.done():
                     complain(
                         f"the endpoint ended {_how(ended.result())}; it starts again when a "
@@ -235,6 +237,12 @@ class _Process:
             start_new_session=True,
         )
         return asyncio.create_task(self._process.wait())
+
+    def _end_the_rest(self) -> None:
+        """End what a process that has ended has left: later its id may be another's."""
+        process, self._process = self._process, None
+        if process is not None:
+            _signal(process, "SIGKILL")
 
     async def _stop(self) -> None:
         process, self._process = self._process, None

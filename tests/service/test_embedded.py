@@ -22,7 +22,7 @@ import pytest
 
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.embedded import Embedded, initialise, log, programs
-from dispatch_grpc.service.embedded.programs import Programs, User
+from dispatch_grpc.service.embedded.programs import Programs, User, how_ended
 from tests.service.embedded import (
     IS_ROOT,
     OTHERS,
@@ -484,6 +484,18 @@ def test_a_failure_is_one_line_and_says_where_the_log_is(
     files = [Path(where)] if Path(where).is_file() else list(Path(where).iterdir())
     assert cause in "".join(file.read_text() for file in files)
     assert is_stopped(folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (3, "it ended with the exit code 3"),
+        (-9, "it was ended by SIGKILL"),
+        (-99, "it ended with the exit code -99"),  # no signal has this number
+    ],
+)
+def test_a_program_that_says_nothing_is_told_by_how_it_ended(code: int, text: str):
+    assert how_ended(code) == text
 
 
 def test_its_log_is_bounded_and_keeps_no_inputs(folder: Path):

@@ -19,6 +19,7 @@ from dispatch_grpc.service.embedded.programs import (
     Programs,
     User,
     environment,
+    how_ended,
     working_directory,
 )
 
@@ -206,7 +207,9 @@ class Postmaster:
         file, cause = self._start_log, log.cause(log.tail(self._start_log))
         if cause is None:
             file, cause = self.data / "logs", log.cause(self.log)
-        return f"{cause or 'PostgreSQL ended'} (its log: {file})"
+        if cause is None and self._started is not None and self._started.poll() is not None:
+            cause = f"PostgreSQL does not run: {how_ended(self._started.returncode)}"
+        return f"{cause or 'PostgreSQL does not run'} (its log: {file})"
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -59,6 +60,14 @@ def environment() -> dict[str, str]:
     names = ("SYSTEMROOT", "TEMP", "TMP", "PATH") if _IS_WINDOWS else ()
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, **kept}
+
+
+def how_ended(code: int) -> str:
+    """Describe the end of a process by its return code."""
+    if code < 0:
+        with suppress(ValueError):
+            return f"it was ended by {signal.Signals(-code).name}"
+    return f"it ended with the exit code {code}"
 
 
 def working_directory(folder: Path) -> str:
@@ -135,6 +144,7 @@ class Programs:
             told: str = output.read().decode(errors="replace").strip()
         if process.returncode:
             told = "; ".join(line for line in told.splitlines() if "error:" in line) or told
+            told = told or how_ended(process.returncode)
             raise ConfigurationError(f"{name} failed: {told.removeprefix(f'{name}: error: ')}")
 
     async def for_everybody(self) -> "Programs":
