@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -314,7 +315,7 @@ def test_the_endpoint_to_try_is_that_of_the_environment(monkeypatch: pytest.Monk
     lines = service_process.announcement(ServiceSettings(), "http://127.0.0.1:1", "", None)
     assert " dispatch-grpc call http://127.0.0.1:8000 echo " in lines[3]
     key = Path(".dispatch/api-key").resolve()
-    assert f" DISPATCH_API_KEY=$(cat {key}) " in lines[3]
+    assert f" DISPATCH_API_KEY=$(cat {shlex.quote(str(key))}) " in lines[3]
     lines = service_process.announcement(ServiceSettings(), "http://x", "keys.txt", None)
     assert lines[1] == "API key: from keys.txt; set DISPATCH_API_KEY to it for clients"
 

@@ -397,9 +397,8 @@ def test_a_value_is_shown_as_it_is_or_by_its_type_and_size(shown: Shown):
     text = plain(shown.call("parent").text)
     assert "Input google.protobuf.Empty null" in text
     text = plain(shown.call("named_arguments").text)
-    assert (
-        "&#34;who&#34;: &#34;you&#34;, &#34;when&#34;: &#34;2026-02-03T00:00:00+00:00&#34;" in text
-    )
+    assert "&#34;who&#34;: &#34;you&#34;" in text  # in any order: it is a map
+    assert "&#34;when&#34;: &#34;2026-02-03T00:00:00+00:00&#34;" in text
     text = plain(shown.call("strange").text)
     assert (
         "Output beside the error acme.Un&lt;b&gt;known 5 bytes, which are no value known here."

@@ -95,11 +95,12 @@ class Postmaster:
         }
         self._start_log.unlink(missing_ok=True)  # root's, perhaps
         with self._start_log.open("wb") as output:
+            command = [
+                *(programs["postgres"], "-D", working_directory(self.data)),
+                *(f"--{name}={value}" for name, value in settings.items()),
+            ]
             self._started = subprocess.Popen(  # noqa: S603 (a program of the wheel)
-                [
-                    *(programs["postgres"], "-D", working_directory(self.data)),
-                    *(f"--{name}={value}" for name, value in settings.items()),
-                ],
+                user.running(*command) if user else command,
                 env=environment(),
                 cwd=self.data,
                 stdin=subprocess.DEVNULL,
@@ -107,7 +108,6 @@ class Postmaster:
                 stderr=output,
                 pass_fds=pass_fds,
                 start_new_session=True,  # away from the Ctrl-C of a terminal
-                **(user.options if user else {}),
             )
 
     async def _port(self, programs: Programs, user: User | None) -> dict[str, str]:

@@ -7,12 +7,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
@@ -46,12 +46,27 @@ class User:
     uid: int
     gid: int
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The arguments of `Popen` that change to this user."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+    def running(self, *command: str) -> list[str]:
+        """Return a command that becomes another one, run by this user.
+
+        With the arguments of `Popen` for that, the child of a process with many threads is made by
+        fork instead of vfork, and was seen to crash before it ran the program (SIGSEGV).
+        """
+        return [sys.executable, "-I", "-S", "-c", _AS_USER, str(self.uid), str(self.gid), *command]
 
 
+_AS_USER = """
+import os, signal, sys
+for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+    signal.signal(number, signal.SIG_DFL)
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+try:
+    os.execv(sys.argv[3], sys.argv[3:])
+except OSError as error:
+    sys.exit(f"error: {error}")
+"""
 _ANYBODY = User(65_534, 65_534)
 
 
@@ -123,7 +138,7 @@ class Programs:
             given.write(text.encode())
             given.seek(0)
             process = subprocess.Popen(  # noqa: S603 (a program of the wheel)
-                [self[name], *arguments],
+                user.running(self[name], *arguments) if user else [self[name], *arguments],
                 env=environment(),
                 cwd=cwd,
                 stdin=given,
@@ -131,7 +146,6 @@ class Programs:
                 stderr=subprocess.STDOUT,
                 pass_fds=pass_fds,
                 start_new_session=True,  # away from the Ctrl-C of a terminal
-                **(user.options if user else {}),
             )
             try:
                 while process.poll() is None:
@@ -149,7 +163,7 @@ class Programs:
 
     async def for_everybody(self) -> "Programs":
         """Return programs that every user can run: these, or a copy of them that root owns."""
-        with suppress(PermissionError, ConfigurationError):
+        with suppress(ConfigurationError):
             await self.run("postgres", "--version", user=_ANYBODY)
             return self
         copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
