@@ -5,6 +5,7 @@ In `grpc-status-details-bin` for gRPC, in `details` for Connect.
 
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from connectrpc.errors import ErrorDetail
 from google.protobuf.any_pb2 import Any as AnyProto
@@ -24,7 +25,10 @@ DOMAIN = "dispatch-grpc"
 RETRY_SECONDS = 1
 """Seconds that clients are asked to wait after RESOURCE_EXHAUSTED and UNAVAILABLE."""
 
-_MAX_DESCRIPTION = 1000  # characters: trailers have little room
+_MAX_DESCRIPTION = 1000  # characters
+# Clients of gRPC may refuse trailers from 8 KiB on. They have the message twice: escaped, and with
+# the details in base64.
+_MAX_TRAILERS = 7000
 _STEP = r"[a-z_]+(?:\[[^\]]*\])?"
 # Every message about a field begins with its path.
 _FIELD = re.compile(rf"({_STEP}(?:\.{_STEP})*): (.+)", re.DOTALL)
@@ -52,7 +56,10 @@ def _standard(error: RPCError) -> Iterator[Message]:
         violation = BadRequest.FieldViolation(
             field=found[1], description=shorten(found[2], _MAX_DESCRIPTION)
         )
-        yield BadRequest(field_violations=[violation])
+        details = BadRequest(field_violations=[violation])
+        twice = len(quote(error.message)) + len(error.message.encode(errors="replace")) * 4 / 3
+        if twice + details.ByteSize() * 4 / 3 < _MAX_TRAILERS:
+            yield details
     if error.retry_after is not None and error.retry_after >= 0:
         info = RetryInfo()
         info.retry_delay.FromMicroseconds(round(error.retry_after * 1e6))

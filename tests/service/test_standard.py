@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from dispatch_grpc import Code, InvalidCallError, RPCError, new_call
+from dispatch_grpc import Code, InvalidArgumentError, InvalidCallError, RPCError, new_call
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import (
     Call,
@@ -279,17 +279,22 @@ def test_a_handler_may_add_details(driver: Driver):
     assert "RetryInfo" in found
 
 
-def test_details_have_bounds(driver: Driver):
-    """Clients of gRPC take few kilobytes of trailers."""
+@pytest.mark.parametrize(
+    ("text", "described"), [("x" * 2000, 1000), ("x" * 3000, 0), ("é" * 999, 0)]
+)
+def test_details_have_bounds(driver: Driver, text: str, described: int):
+    """Clients of gRPC take few kilobytes of trailers, and refuse more of them by chance."""
 
     class Handler:
         async def dispatch(self, _: Any, __: Any) -> Any:
-            raise InvalidCallError(f"calls[0].input: {'x' * 3000}")
+            raise InvalidCallError(f"calls[0].input: {text}")
 
     with serve(Handler()) as server:
         client = driver.client(server.url, retry=None)
-        with pytest.raises(RPCError) as caught:
-            driver.dispatch(client, new_call("http://x", "f"))
-    (violation,) = details_of(caught.value)["BadRequest"].field_violations
-    assert violation.field == "calls[0].input"
-    assert len(violation.description) == 1000
+        for _ in range(20):
+            with pytest.raises(InvalidArgumentError) as caught:
+                driver.dispatch(client, new_call("http://x", "f"))
+            assert text in str(caught.value)
+    found = [one.field_violations[0] for one in details_of(caught.value).values()]
+    assert [len(violation.description) for violation in found] == [described] * bool(described)
+    assert all(violation.field == "calls[0].input" for violation in found)
