@@ -224,6 +224,10 @@ def _span(
         parent: Its parent; None for the current span.
         creation: The context in which the call was made, to link to.
     """
+    if not is_set_up():  # some versions of the API would lose the parent
+        with trace.use_span(trace.get_current_span(parent)) as span:
+            yield Traced(span)
+        return
     links = []
     if creation is not None:
         links = [trace.Link(trace.get_current_span(_parsed(creation)).get_span_context())]

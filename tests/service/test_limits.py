@@ -48,10 +48,16 @@ def test_no_more_run_than_a_policy_allows(tmp_path: Path, hosted: Process, log: 
     data = tmp_path / "data"
     with_policy(data, "--function", "crowded", "--concurrency", "5")
     with service(data) as first, service(data) as second, client(first) as c:
-        ids = dispatch(c, [new_call(hosted.url, "crowded", 0.02) for _ in range(200)])
-        results(c, ids)
-        assert min(number_of_runs(process) for process in (first, second)) > 0
-    assert len(crowds(log)) == 200
+        ids: list[str] = []
+
+        def both_have_run() -> bool:  # chance decides who claims how many
+            more = dispatch(c, [new_call(hosted.url, "crowded", 0.02) for _ in range(200)])
+            results(c, more)
+            ids.extend(more)
+            return min(number_of_runs(process) for process in (first, second)) > 0
+
+        until(both_have_run)
+    assert len(crowds(log)) == len(ids)
     assert max(crowds(log)) == 5
 
 
@@ -89,13 +95,19 @@ def test_a_rate_holds_for_all_processes(
     data = tmp_path / "data"
     with_policy(data, "--function", "square", "--rate", "50")
     with service(data) as first, service(data) as second, client(first) as c:
+        ids: list[str] = []
+
+        def both_have_run() -> bool:  # chance decides who claims how many
+            more = dispatch(c, [new_call(hosted.url, "square", number) for number in range(200)])
+            results(c, more)
+            ids.extend(more)
+            return min(number_of_runs(process) for process in (first, second)) > 0
+
         start = time.monotonic()
-        ids = dispatch(c, [new_call(hosted.url, "square", number) for number in range(200)])
-        results(c, ids)
+        until(both_have_run)
         took = time.monotonic() - start
-        assert min(number_of_runs(process) for process in (first, second)) > 0
-    assert took >= (200 - 1) / 50 - 0.1  # of any window, see `policy_rules`
-    record_property("calls/s at a rate of 50", 200 / took)
+    assert took >= (len(ids) - 1) / 50 - 0.1  # of any window, see `policy_rules`
+    record_property("calls/s at a rate of 50", len(ids) / took)
 
 
 def test_other_lanes_do_not_wait_for_one_that_is_full(tmp_path: Path, hosted: Process, log: Path):
