@@ -145,8 +145,9 @@ def test_requests_are_signed():
             b"",
             {"content-type": "application/proto"},
         )
-        with pytest.raises(urllib.error.HTTPError, match="401"):
+        with pytest.raises(urllib.error.HTTPError, match="401") as caught:
             urllib.request.urlopen(request, timeout=SECONDS)
+        caught.value.close()
 
 
 def test_a_change_starts_the_endpoint_again():
@@ -231,6 +232,9 @@ def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
     except OSError:
         return False
 
