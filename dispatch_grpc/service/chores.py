@@ -17,7 +17,7 @@ from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import CallDecision
 
 _WAKE_SECONDS = 2.0
 _SLICE_PAUSE_SECONDS = 0.05  # others are to have a part of the database
@@ -52,7 +52,7 @@ class Chores:
         metrics: Metrics,
         *,
         expect: Callable[[Iterable[str]], None],
-        written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
+        written: Callable[[Sequence[CallDecision], Collection[str], Sequence[UUID]], None],
     ) -> None:
         self._database = database
         self._settings = settings

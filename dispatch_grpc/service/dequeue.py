@@ -35,7 +35,7 @@ from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.service.retention import SECONDS, Retention
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Loaded, Written
+from dispatch_grpc.service.store import CallDecision, Loaded
 from dispatch_grpc.service.urls import host_of
 
 # Dequeue waits for the first time so that jobs are claimed in batches, and for up to the second
@@ -164,7 +164,7 @@ class Worker:
         self._wake.set()
 
     def _written(
-        self, items: Sequence[Written], lanes: Collection[str], finished: Sequence[UUID]
+        self, items: Sequence[CallDecision], lanes: Collection[str], finished: Sequence[UUID]
     ) -> None:
         self.rates.finished(items, finished)
         now = self._database.clock.now()

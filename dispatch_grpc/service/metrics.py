@@ -22,7 +22,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.lanes import host_of_lane
 from dispatch_grpc.service.machine import Finish, Retry
 from dispatch_grpc.service.reads import Counted
-from dispatch_grpc.service.store import Loaded, Written
+from dispatch_grpc.service.store import CallDecision, Loaded
 from dispatch_grpc.text import shorten
 
 MAX_FUNCTIONS = 100
@@ -252,7 +252,7 @@ class Metrics:
             name = shorten(function, _MAX_LABEL) if function in self._attempts_of else OTHER
             self._failures.labels(name, outcome.status.name).inc()
 
-    def finished(self, items: Sequence[Written], ids: Collection[UUID], now: datetime) -> None:
+    def finished(self, items: Sequence[CallDecision], ids: Collection[UUID], now: datetime) -> None:
         """Count how calls go on after attempts.
 
         Args:

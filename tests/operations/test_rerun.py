@@ -47,7 +47,7 @@ from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Job, New
+from dispatch_grpc.service.store import Job, NewCall
 from tests.conftest import Driver, RunningService, data_dir, run_service
 from tests.operations.conftest import Functions
 from tests.service.conftest import Bench
@@ -561,7 +561,7 @@ def test_a_rerun_is_found_as_its_original_is(bench: Bench, by: str):
     """By its labels and its schedule; and it begins at once, with the time from the start."""
     start = datetime.now(UTC) + timedelta(days=9)
     labels = {"order": "o1", "b": "ü = 2"}
-    new = New(new_id(), CALL, start + timedelta(hours=1), starts_at=start, labels=labels)
+    new = NewCall(new_id(), CALL, start + timedelta(hours=1), starts_at=start, labels=labels)
     bench.run(lambda c: store_accept.accept(c, [new], datetime.now(UTC)))
     tick = datetime(2026, 3, 1, 2, tzinfo=UTC)
     bench.run(lambda c: c.execute("UPDATE calls SET schedule = 'nightly', scheduled_at = $1", tick))

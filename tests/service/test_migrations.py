@@ -18,7 +18,7 @@ from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.store import Job, New, Written
+from dispatch_grpc.service.store import CallDecision, Job, NewCall
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
 from tests.service.conftest import Bench
@@ -49,17 +49,19 @@ def url(embedded: Bench) -> Iterator[str]:
     embedded.runner.run(execute("DROP DATABASE older WITH (FORCE)"))
 
 
-def new(**settings: Any) -> New:
-    return New(new_id(), CALL, datetime.now(UTC) + timedelta(hours=1), **settings)
+def new(**settings: Any) -> NewCall:
+    return NewCall(new_id(), CALL, datetime.now(UTC) + timedelta(hours=1), **settings)
 
 
-async def accept(connection: Any, *calls: New, key: bytes | None = None) -> list[UUID]:
+async def accept(connection: Any, *calls: NewCall, key: bytes | None = None) -> list[UUID]:
     async with connection.transaction():
         ids, _ = await store_accept.accept(connection, calls, datetime.now(UTC), key=key)
     return list(ids)
 
 
-async def accept_before(connection: Any, *calls: New, key: bytes | None = None) -> Sequence[UUID]:
+async def accept_before(
+    connection: Any, *calls: NewCall, key: bytes | None = None
+) -> Sequence[UUID]:
     """Record calls as the older version does, with the function that it knows."""
     recorded = await connection.fetchval(
         "SELECT record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
@@ -113,20 +115,20 @@ class Older:
                     self.finished.add(id)
 
 
-async def finish(connection: Any, *calls: New) -> None:
+async def finish(connection: Any, *calls: NewCall) -> None:
     """Calls of the older version go on, and end, as those of this version."""
     jobs = [Job(one.id, 0) for one in calls]
     found = await load(connection, jobs)
     now = datetime.now(UTC)
     items = [
-        Written(found[job], machine.decide(found[job].running, exit_(1), now, Limits()))
+        CallDecision(found[job], machine.decide(found[job].running, exit_(1), now, Limits()))
         for job in jobs
     ]
     _, finished = await write(connection, items, now, Limits())
     assert set(finished) == {one.id for one in calls}
 
 
-async def check_retention(connection: Any, old: Sequence[New]) -> None:
+async def check_retention(connection: Any, old: Sequence[NewCall]) -> None:
     """Those that finished days ago are in the partitions of these days."""
     await prune(connection, 7 * DAY + timedelta(hours=1), DAY)
     infos = [await reads.get(connection, one.id) for one in old]
