@@ -95,13 +95,13 @@ class Runs:
         share = self._memory.share(host_of(loaded.running.endpoint))
         try:
             try:
-                written = await self._outcome(loaded, share)
+                decision = await self._decide(loaded, job, share)
             finally:
                 self._ended.discard(loaded.running.id)
                 give_back()
-            if written is None:
+            if decision is None:
                 return False
-            error = await self._writes.submit(replace(written, job=job))
+            error = await self._writes.submit(decision)
             if error is not None:
                 raise error
             return True
@@ -122,23 +122,24 @@ class Runs:
                 self._ended.add(id)
                 run.cancel()
 
-    async def _outcome(self, loaded: Loaded, share: Share) -> CallDecision | None:
+    async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
+        """Run a call, and decide how it goes on; None when it was ended from outside."""
         running = loaded.running
         limits = self._policies.limits(self._limits, host_of(running.endpoint), loaded.function)
         if running.pickups > 1:
             run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
-            return CallDecision(loaded, machine.park(running))
+            return CallDecision(loaded, machine.park(running), job)
         if self._database.clock.now() >= running.expires_at:
-            return CallDecision(loaded, machine.expire(running))
+            return CallDecision(loaded, machine.expire(running), job)
         if self._released:
-            return CallDecision(loaded, Release())
+            return CallDecision(loaded, Release(), job)
         with run_traces.attempt(loaded) as span:
             trace = None if span is None else span.context
             answer = await self._run(loaded, share, trace)
             run_traces.note(span, answer)
         if answer is None:
-            return None if running.id in self._ended else CallDecision(loaded, Release())
+            return None if running.id in self._ended else CallDecision(loaded, Release(), job)
         self._answered(host_of(running.endpoint), answer)
         outcome = machine.decide(
             running,
@@ -151,7 +152,7 @@ class Runs:
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
-        return CallDecision(loaded, outcome, trace=answer.trace or trace)
+        return CallDecision(loaded, outcome, job, answer.trace or trace)
 
     async def _run(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
