@@ -23,7 +23,7 @@ from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
-from dispatch_grpc.service.lanes import Lanes, host_of_lane, lane_of
+from dispatch_grpc.service.lanes import Lanes, host_of_lane
 from dispatch_grpc.service.limited import Limited
 from dispatch_grpc.service.memory import Memory
 from dispatch_grpc.service.metrics import Metrics
@@ -36,7 +36,6 @@ from dispatch_grpc.service.retention import SECONDS, Retention
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Loaded
-from dispatch_grpc.service.urls import host_of
 
 # Dequeue waits for the first time so that jobs are claimed in batches, and for up to the second
 # while requests are being accepted: their answers go first.
@@ -171,8 +170,7 @@ class Worker:
         for item in items:
             outcome = item.outcome
             if isinstance(outcome, machine.Retry):
-                lane = lane_of(host_of(item.loaded.running.endpoint), item.loaded.function)
-                self.expect_later(lane, (outcome.at - now).total_seconds())
+                self.expect_later(item.loaded.lane, (outcome.at - now).total_seconds())
             elif isinstance(outcome, machine.Suspend):
                 soonest = min(outcome.wake_at, outcome.idle_at)
                 self._chores.wake_within((soonest - now).total_seconds())

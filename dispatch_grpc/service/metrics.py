@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.machine import Finish, Retry
 from dispatch_grpc.service.reads import Counted
 from dispatch_grpc.service.store import CallDecision, Loaded
@@ -349,7 +349,7 @@ def _oldest(lanes: Mapping[str, float]) -> dict[tuple[str, str], float]:
     for index, (age, lane) in enumerate(heapq.nlargest(MAX_LANES + 1, due)):
         labels = (OTHER, OTHER)
         if index < MAX_LANES:
-            host, function = host_of_lane(lane), lane.partition(" ")[2]
+            host, function = parts_of_lane(lane)
             labels = (shorten(host, _MAX_LABEL), shorten(function, _MAX_LABEL))
         found[labels] = max(age, found.get(labels, 0.0))
     return found

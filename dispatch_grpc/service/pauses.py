@@ -8,7 +8,7 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices, store_pause
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import classify
-from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 
@@ -48,8 +48,7 @@ class Pauses:
         """Whether no job of a lane is to be taken."""
         if not self._targets:
             return False
-        host = host_of_lane(lane)
-        function = lane[len(host) + 1 :]
+        host, function = parts_of_lane(lane)
         return not self._targets.isdisjoint(
             {("", ""), (host, ""), ("", function), (host, function)}
         )

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, notices, store_policies
+from dispatch_grpc.service import notices, store_policies
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.notices import Notices
@@ -38,15 +37,6 @@ class SharedPolicies:
 
     def _told(self, _: Sequence[str]) -> None:
         self._sooner.set()
-
-    def run_timeout(self, host: str, function: str) -> timedelta | None:
-        """Return how long an attempt of a function may take; None if no policy says."""
-        found: timedelta | None = self.current.get("run_timeout", host, function)
-        return found
-
-    def limits(self, base: machine.Limits, host: str, function: str) -> machine.Limits:
-        """Return the limits of a call, given those that hold without a policy."""
-        return self.current.limits(base, host, function)
 
     def priority(self) -> Callable[[str], int] | None:
         """Return what gives the priority of a lane; None if no policy sets one."""

@@ -18,7 +18,7 @@ from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.policies import SharedPolicies
 from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, Release
-from dispatch_grpc.service.urls import host_of, problem_of_call
+from dispatch_grpc.service.urls import problem_of_call
 
 
 class Runs:
@@ -92,7 +92,7 @@ class Runs:
         """
         if loaded is None:
             return False
-        share = self._memory.share(host_of(loaded.running.endpoint))
+        share = self._memory.share(loaded.host)
         try:
             try:
                 decision = await self._decide(loaded, job, share)
@@ -125,7 +125,7 @@ class Runs:
     async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
         """Run a call, and decide how it goes on; None when it was ended from outside."""
         running = loaded.running
-        limits = self._policies.limits(self._limits, host_of(running.endpoint), loaded.function)
+        limits = self._policies.current.limits(self._limits, loaded.host, loaded.function)
         if running.pickups > 1:
             run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
@@ -140,7 +140,7 @@ class Runs:
             run_traces.note(span, answer)
         if answer is None:
             return None if running.id in self._ended else CallDecision(loaded, Release(), job)
-        self._answered(host_of(running.endpoint), answer)
+        self._answered(loaded.host, answer)
         outcome = machine.decide(
             running,
             answer.response,
@@ -195,9 +195,7 @@ class Runs:
                 share,
                 begin,
                 load if loaded.size else None,
-                run_timeout=self._policies.run_timeout(
-                    host_of(loaded.running.endpoint), loaded.function
-                ),
+                run_timeout=self._policies.current.get("run_timeout", loaded.host, loaded.function),
                 trace=trace,
             )
             return answer if has_begun else replace(answer, was_sent=False)

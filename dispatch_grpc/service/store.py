@@ -93,6 +93,16 @@ class Loaded:
     starts_at: datetime | None = None
     trace: str | None = None
 
+    @property
+    def host(self) -> str:
+        """The host of its endpoint."""
+        return host_of(self.running.endpoint)
+
+    @property
+    def lane(self) -> str:
+        """The lane of its jobs."""
+        return lane_of(self.host, self.function)
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
