@@ -9,7 +9,7 @@ from dispatch_grpc.service import notices, store_policies
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.notices import Notices
-from dispatch_grpc.service.policy_rules import Policies
+from dispatch_grpc.service.policy_rules import Policies, Policy
 
 _READ_SECONDS = 5.0  # since a notice may get lost
 
@@ -23,7 +23,7 @@ class SharedPolicies:
         changed: Called when they have changed.
 
     Attributes:
-        current: The policies.
+        current: The policies; another object once they have changed.
         are_known: Whether they have been read.
     """
 
@@ -31,6 +31,7 @@ class SharedPolicies:
         self._database = database
         self._changed = changed
         self._sooner = asyncio.Event()
+        self._found: list[Policy] = []
         self.current: Policies = Policies()
         self.are_known: bool = False
         told.listen(notices.POLICIES, self._told)
@@ -45,10 +46,10 @@ class SharedPolicies:
     async def read(self) -> None:
         """Read the policies."""
         async with self._database.relaxed.acquire() as connection:
-            found = Policies(await store_policies.read(connection))
+            found = await store_policies.read(connection)
         self.are_known = True
-        if found != self.current:
-            self.current = found
+        if found != self._found:
+            self._found, self.current = found, Policies(found)
             self._changed()
 
     async def run(self) -> None:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.machine import Limits
@@ -82,11 +82,6 @@ class Policies:
         self._policies = {one.scope: one for one in policies}
         self._limits = {scope for scope, one in self._policies.items() if one.is_limit}
         self.has_priorities: bool = any(one.priority is not None for one in self._policies.values())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Policies) and self._policies == other._policies
-
-    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def get(self, name: str, host: str, function: str) -> Any:
         """Return the value of a setting for a function of a host; None if no policy sets it."""
