@@ -14,7 +14,6 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import reads, run_log, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision
@@ -102,10 +101,8 @@ class Chores:
         try:
             await chore()
         except Exception as error:
-            if classify(error) is None:
+            if not self._database.health.noted(error):
                 logger.exception("a chore of the service failed, and is tried again")
-            elif classify(error) is not Fault.CONFLICT:
-                self._database.health.failed(error)
 
     async def _wake_when_due(self) -> None:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,6 @@ from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.chores import Chores
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
-from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.hosts import SharedHosts
@@ -240,10 +239,8 @@ class Worker:
             try:
                 seconds = await act()
             except Exception as error:
-                if classify(error) is None:
+                if not self._database.health.noted(error):
                     logger.exception("the service goes on after an error of its own")
-                else:
-                    self._database.health.failed(error)
                 seconds, backoff = backoff, min(backoff * 2, 2)
                 await asyncio.sleep(seconds)
             else:

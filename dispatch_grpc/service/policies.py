@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
-from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices, store_policies
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.policy_rules import Policies, Policy
+from dispatch_grpc.service.refreshing import refresh
 
 _READ_SECONDS = 5.0  # since a notice may get lost
 
@@ -54,16 +52,5 @@ class SharedPolicies:
 
     async def run(self) -> None:
         """Read them again when they change, until it is cancelled."""
-        while True:
-            self._sooner.clear()
-            try:
-                await self.read()
-            except Exception as error:
-                if classify(error) is None:
-                    logger.exception("policies cannot be read, and are again later")
-                else:
-                    self._database.health.failed(error)
-                await asyncio.sleep(1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_READ_SECONDS):
-                    await self._sooner.wait()
+        health = self._database.health
+        await refresh(self.read, self._sooner, _READ_SECONDS, health=health, what="policies")
