@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import reads, run_log, store_due, store_upkeep
+from dispatch_grpc.service import reads_counts, run_log, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.metrics import Metrics
@@ -127,13 +127,13 @@ class Chores:
             if await store_upkeep.claim_count(connection, _COUNT_TIMEOUT):
                 start = perf_counter()
                 async with self._database.looks.acquire() as looks:
-                    numbers = await reads.count(looks)
+                    numbers = await reads_counts.count(looks)
                 took = timedelta(seconds=perf_counter() - start)
                 await store_upkeep.note_count(connection, numbers, took)
-            if (counted := await reads.counted(connection)) is not None:
+            if (counted := await reads_counts.counted(connection)) is not None:
                 self._metrics.backlog(counted)
         async with self._database.looks.acquire() as looks:
-            self._metrics.dead.set(await reads.count_dead(looks))
+            self._metrics.dead.set(await reads_counts.count_dead(looks))
 
     async def _expire(self) -> None:
         """End calls that have expired in the queue: their lane is full, or their host rests."""

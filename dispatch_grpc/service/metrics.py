@@ -21,7 +21,7 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.machine import Finish, Retry
-from dispatch_grpc.service.reads import Counted
+from dispatch_grpc.service.reads_counts import Counted
 from dispatch_grpc.service.store import CallDecision, Loaded
 from dispatch_grpc.text import shorten
 

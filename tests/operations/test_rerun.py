@@ -32,6 +32,7 @@ from dispatch_grpc.service import (
     machine,
     matching,
     reads,
+    reads_counts,
     recording,
     schema,
     store_accept,
@@ -615,7 +616,7 @@ def test_the_dead_letters_are_found_by_an_index(bench: Bench):
     text = "\n".join(line[0] for line in plan)
     assert "Merge Append" in text
     assert text.count("Index Only Scan Backward") == text.count(" on finished_") > 2
-    assert bench.run(reads.count_dead) == 3
+    assert bench.run(reads_counts.count_dead) == 3
 
 
 def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedded: Bench):
@@ -649,7 +650,7 @@ def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedde
                 "SELECT count(*) FROM pg_inherits WHERE inhparent = 'finished'::regclass"
             )
             assert indexed == partitions > 1
-            assert await reads.count_dead(other) == 0
+            assert await reads_counts.count_dead(other) == 0
             info = await reads.get(other, id)
             assert info is not None
             assert info.rerun_as_dispatch_id == ""

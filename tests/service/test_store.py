@@ -15,6 +15,7 @@ from dispatch_grpc.service import (
     machine,
     queue,
     reads,
+    reads_counts,
     store,
     store_accept,
     store_attempts,
@@ -219,7 +220,7 @@ def test_a_retry_waits_for_its_time(bench: Bench):
     bench.run(lambda c: store_outcomes.write(c, [CallDecision(loaded, outcome)], now(), LIMITS))
     assert jobs(bench) == []
     assert row(bench, id)["next_at"] == outcome.at
-    assert bench.run(reads.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
+    assert bench.run(reads_counts.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
 
 
 def test_a_tail_call_goes_on_under_the_same_id(bench: Bench):
@@ -492,7 +493,7 @@ def test_a_delayed_call_that_is_cancelled_leaves_no_job(bench: Bench):
         jitter=lambda: 1,
     )
     bench.run(partial(write, CallDecision(loaded, outcome)))
-    assert bench.run(reads.count)["delayed"] == 3
+    assert bench.run(reads_counts.count)["delayed"] == 3
     for id in (cancelled, retried):
         assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 1  # noqa: B023
     rows = bench.run(lambda c: c.fetch("SELECT payload FROM pgqueuer"))
@@ -945,12 +946,12 @@ def test_calls_are_counted_by_one_process_for_all(bench: Bench):
     accept(bench, CALL, CALL)
     again = timedelta(seconds=10)
     bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now(), counted_at = NULL"))
-    assert bench.run(reads.counted) is None
+    assert bench.run(reads_counts.counted) is None
     claims = [bench.run(lambda c: store_upkeep.claim_count(c, again)) for _ in range(3)]
     assert claims == [True, False, False]
-    numbers = bench.run(reads.count)
+    numbers = bench.run(reads_counts.count)
     bench.run(lambda c: store_upkeep.note_count(c, numbers, timedelta(seconds=1)))
-    counted = bench.run(reads.counted)
+    counted = bench.run(reads_counts.counted)
     assert counted is not None
     assert counted.numbers == {"queued": 2, "delayed": 0, "running": 0, "waiting": 0}
     assert timedelta(seconds=1) <= counted.age < timedelta(minutes=1)
