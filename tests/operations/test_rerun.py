@@ -34,7 +34,6 @@ from dispatch_grpc.service import (
     reads,
     reads_counts,
     recording,
-    schema,
     store_accept,
     store_attempts,
     store_complete,
@@ -46,7 +45,7 @@ from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.rerunning import Rerunning
-from dispatch_grpc.service.schema import MIGRATIONS
+from dispatch_grpc.service.schema import MIGRATIONS, preparing
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Job, NewCall
 from tests.conftest import Driver, RunningService, data_dir, run_service
@@ -630,7 +629,7 @@ def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedde
         try:
             with pytest.MonkeyPatch.context() as patch:
                 number = next(n for n, text in enumerate(MIGRATIONS) if "rerun_of" in text)
-                patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:number])
+                patch.setattr(preparing, "MIGRATIONS", MIGRATIONS[:number])
                 await database.prepare()
             await other.execute("SET search_path = dispatch_grpc")
             id = new_id()

@@ -12,12 +12,13 @@ import pytest
 
 from dispatch_grpc import new_call
 from dispatch_grpc.primitives import exit_
-from dispatch_grpc.service import machine, reads, schema, store_accept, store_upkeep
+from dispatch_grpc.service import machine, reads, store_accept, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.schema import SCHEMA, preparing
 from dispatch_grpc.service.store import CallDecision, Job, NewCall
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
@@ -161,12 +162,10 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
 
     async def main() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "MIGRATIONS", MIGRATIONS_BEFORE)
-            patch.setattr(schema, "FUNCTIONS", FUNCTIONS_BEFORE)
+            patch.setattr(preparing, "MIGRATIONS", MIGRATIONS_BEFORE)
+            patch.setattr(preparing, "FUNCTIONS", FUNCTIONS_BEFORE)
             await prepare()
-        pool = await asyncpg.create_pool(
-            url, min_size=1, server_settings={"search_path": schema.SCHEMA}
-        )
+        pool = await asyncpg.create_pool(url, min_size=1, server_settings={"search_path": SCHEMA})
         async with pool.acquire() as connection:
             await fill(connection)
             known = await accept_before(connection, new(), key=b"known")
@@ -204,7 +203,7 @@ def test_a_migration_does_not_have_others_wait_for_its_locks(url: str):
 
     async def main() -> None:
         await Database(url, Path()).prepare()
-        settings = {"search_path": schema.SCHEMA}
+        settings = {"search_path": SCHEMA}
         reading = await asyncpg.connect(url, server_settings=settings)
         other = await asyncpg.connect(url, server_settings=settings)
         await reading.execute("COMMENT ON TABLE migrations IS 'older'")
@@ -231,7 +230,7 @@ def test_a_role_without_rights_to_change_tables_tends_partitions(url: str):
         await connection.execute("CREATE ROLE only_runs LOGIN")
         try:
             await Database(url, Path()).prepare("only_runs")
-            settings = {"search_path": schema.SCHEMA, "role": "only_runs"}
+            settings = {"search_path": SCHEMA, "role": "only_runs"}
             role = await asyncpg.connect(url, server_settings=settings)
             names = "SELECT count(*) FROM pg_class WHERE relname ~ '^finished_[0-9]{8}$'"
             assert await role.fetchval(names) == 3
