@@ -196,9 +196,16 @@ MIGRATIONS = (
     COMMENT ON TABLE pauses IS 'calls that do not begin; an empty host or function is any';
     """,
     """
-    ALTER TABLE calls ADD COLUMN trace text;
-    ALTER TABLE finished ADD COLUMN trace text;
+    ALTER TABLE calls ADD COLUMN trace text, ADD COLUMN uncounted int NOT NULL DEFAULT 0,
+        ADD COLUMN attempts bytea[];
+    ALTER TABLE finished ADD COLUMN trace text, ADD COLUMN uncounted int NOT NULL DEFAULT 0,
+        ADD COLUMN attempts bytea[];
+    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
     COMMENT ON COLUMN calls.trace IS 'traceparent, and after a space the tracestate; null: none';
+    COMMENT ON COLUMN calls.uncounted IS 'of the failures in a row: not for max_attempts';
+    COMMENT ON COLUMN calls.attempts IS
+        'the last attempts that did not end the call, the oldest first: each an Attempt';
+
     ALTER TABLE policies ADD COLUMN concurrency int CHECK (concurrency > 0),
         ADD COLUMN rate float8 CHECK (rate > 0), ADD COLUMN paid_until timestamptz,
         ADD COLUMN priority int, ADD COLUMN max_attempts int CHECK (max_attempts > 0),
@@ -207,14 +214,6 @@ MIGRATIONS = (
         ADD COLUMN retention interval CHECK (retention > interval '0');
     COMMENT ON COLUMN policies.paid_until IS
         'of a rate: up to when the calls that began are paid for; see policy_rules';
-    ALTER TABLE calls ADD COLUMN uncounted int NOT NULL DEFAULT 0;
-    ALTER TABLE finished ADD COLUMN uncounted int NOT NULL DEFAULT 0;
-    COMMENT ON COLUMN calls.uncounted IS 'of the failures in a row: not for max_attempts';
-    ALTER TABLE calls ADD COLUMN attempts bytea[];
-    ALTER TABLE finished ADD COLUMN attempts bytea[];
-    CREATE OR REPLACE VIEW every_call AS SELECT * FROM calls UNION ALL SELECT * FROM finished;
-    COMMENT ON COLUMN calls.attempts IS
-        'the last attempts that did not end the call, the oldest first: each an Attempt';
 
     CREATE TABLE minutes (
         minute timestamptz,
