@@ -100,12 +100,12 @@ async def _finish(
                 endpoint, function, version, input, state, status, turn, generation, runs, pickups,
                 failures, created_at, expires_at, finished_at, min_results, ready, outstanding,
                 delivered, last_error, result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, attempts, dead, trace)
+                labels, rerun_of, rerun_as, attempts, dead, trace, uncounted)
             SELECT id, parent_id, parent_generation, root_id, correlation_id,
                 endpoint, function, version, input, 4, new_status, turn + 1, generation, runs + 1,
                 pickups, failures, created_at, expires_at, $5, min_results, ready, outstanding,
                 delivered, last_error, new_result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, attempts, new_status <> 1, trace
+                labels, rerun_of, rerun_as, attempts, new_status <> 1, trace, uncounted
             FROM ended
         ), kept AS (
             UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,

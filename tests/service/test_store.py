@@ -150,6 +150,41 @@ def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
     assert bool(left) is not is_ours
 
 
+def test_a_call_is_filed_with_all_that_it_has(bench: Bench):
+    """Whatever columns later versions add."""
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    values = {
+        "ARRAY": [b"x"],
+        "bigint": 7,
+        "boolean": True,
+        "bytea": b"x",
+        "integer": 7,
+        "jsonb": "{}",
+        "smallint": 7,
+        "text": "x",
+        "timestamp with time zone": now(),
+        "uuid": UUID(int=7),
+    }
+
+    async def fill(connection: Any) -> None:
+        columns = await connection.fetch(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = 'dispatch_grpc' AND table_name = 'calls'"
+        )
+        for name, kind in columns:
+            if name not in {"id", "parent_id", "turn"}:
+                await connection.execute(f"UPDATE calls SET {name} = $1", values[kind])
+
+    bench.run(fill)
+    before = dict(row(bench, id))
+    assert answer(bench, loaded, exit_(1)) == [id]
+    after = dict(row(bench, id))
+    ended = {"state", "status", "turn", "runs", "result", "finished_at", "dead"}
+    cleared = {"next_at", "poll", "poll_error"}
+    assert {name for name in before if before[name] != after[name]} == ended | cleared
+
+
 def test_a_call_is_recorded_with_a_job(bench: Bench):
     (id,) = accept(bench, CALL)
     (loaded,) = take(bench)
