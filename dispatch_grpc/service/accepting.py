@@ -22,7 +22,6 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
@@ -31,6 +30,7 @@ from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.submissions import new_of
 from dispatch_grpc.service.urls import problem_of_call
+from dispatch_grpc.service.worker import Worker
 from dispatch_grpc.serving.details import RETRY_SECONDS, reason
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
 

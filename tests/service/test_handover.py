@@ -9,13 +9,13 @@ from dispatch_grpc import new_call
 from dispatch_grpc.primitives import exit_, poll
 from dispatch_grpc.schema import RunResponse
 from dispatch_grpc.service import machine, store_accept, store_attempts, store_outcomes
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, NewCall
+from dispatch_grpc.service.worker import Worker
 from tests.service.conftest import Bench
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import dequeue, machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import Health
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
@@ -37,6 +36,7 @@ from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Job, Jobs, Loaded, NewCall, Release
 from dispatch_grpc.service.watching import Watching
+from dispatch_grpc.service.worker import Worker
 from tests import hostile
 from tests.service.conftest import Bench
 
@@ -392,7 +392,7 @@ def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
                 await asyncio.sleep(0)
 
         asking = asyncio.create_task(ask())
-        await asyncio.wait_for(one._gather(), 60)
+        await asyncio.wait_for(one._dequeue._gather(), 60)
         asking.cancel()
 
     bench.runner.run(main())
@@ -403,7 +403,7 @@ def test_a_worker_is_alive_while_its_loop_turns_and_ready_while_the_database_wor
 ):
     """What /healthz and /readyz answer: here the loop waits for a table that is locked."""
     for name in ("_ALIVE_SECONDS", "_READY_SECONDS"):
-        monkeypatch.setattr(dequeue, name, 3.0)
+        monkeypatch.setattr(f"dispatch_grpc.service.worker.{name}", 3.0)
     monkeypatch.setattr(dequeue, "_LOOK_SECONDS", 0.2)
 
     async def main() -> None:
