@@ -131,7 +131,7 @@ class Dequeue:
             await queue.claim(connection, self._owner, {})  # whether jobs could be taken
         self._note_claim()
         self._limited.look_again()
-        self._metrics.queued(found)
+        self._metrics.shared.queued(found, is_end=not self._look_after)
         self._have_jobs(self._timetable.note(found))
         # With very many lanes a scan is slow: it may take a fiftieth of the time.
         self._timetable.look_at = now() + max(_LOOK_SECONDS, 50 * (now() - start))

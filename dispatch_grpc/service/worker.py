@@ -74,7 +74,7 @@ class Worker:
         self._policies = SharedPolicies(database, self.notices, timetable.look_again)
         self._limited = Limited(database, self._policies, self.notices, timetable.wake_up)
         self._hosts = SharedHosts(database, self.notices, timetable.wake_up)
-        metrics.resting = self._hosts.resting
+        metrics.shared.resting = self._hosts.resting
         self.pauses: Pauses = Pauses(database, self.notices, metrics, self._paused)
         self._lanes = Lanes(
             settings.concurrency,
