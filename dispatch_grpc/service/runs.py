@@ -143,12 +143,9 @@ class Runs:
         self._answered(loaded.host, answer)
         outcome = machine.decide(
             running,
-            answer.response,
+            answer,
             self._database.clock.now(),
             limits,
-            retry_after=answer.retry_after,
-            passing=answer.passing,
-            was_sent=answer.was_sent,
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)

@@ -11,7 +11,7 @@ from dispatch_grpc.schema import RunResponse
 from dispatch_grpc.service import machine, store_accept, store_attempts, store_outcomes
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, NewCall
@@ -62,7 +62,7 @@ class Here:
 
     def write(self, loaded: Loaded, response: RunResponse, *, fails: bool = False) -> Due:
         """Write an answer with a handover. Returns the jobs that are left."""
-        outcome = machine.decide(loaded.running, response, datetime.now(UTC), LIMITS)
+        outcome = machine.decide(loaded.running, Answer(response), datetime.now(UTC), LIMITS)
 
         async def main() -> Due:
             async with self.handovers.open() as handover:

@@ -17,7 +17,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.schema import SCHEMA, preparing
 from dispatch_grpc.service.store import CallDecision, Job, NewCall
 from dispatch_grpc.service.store_attempts import load
@@ -122,7 +122,9 @@ async def finish(connection: Any, *calls: NewCall) -> None:
     found = await load(connection, jobs)
     now = datetime.now(UTC)
     items = [
-        CallDecision(found[job], machine.decide(found[job].running, exit_(1), now, Limits()))
+        CallDecision(
+            found[job], machine.decide(found[job].running, Answer(exit_(1)), now, Limits())
+        )
         for job in jobs
     ]
     _, finished = await write(connection, items, now, Limits())

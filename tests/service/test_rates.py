@@ -13,7 +13,7 @@ from dispatch_grpc import Status
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.schema import CallResult
 from dispatch_grpc.service import charts, machine, rates, store_upkeep
-from dispatch_grpc.service.machine import Finish, Limits
+from dispatch_grpc.service.machine import Answer, Finish, Limits
 from dispatch_grpc.service.page_filters import WINDOWS
 from dispatch_grpc.service.rates import BOUNDS, Minute, Rates, quantile
 from dispatch_grpc.service.store import CallDecision
@@ -87,7 +87,9 @@ def test_only_calls_that_have_finished_are_counted(bench: Bench):
     items: list[CallDecision] = []
     for loaded in take(bench):
         response = exit_(1) if not items else exit_(error=OSError("again"))
-        outcome = machine.decide(loaded.running, response, bench.database.clock.now(), Limits())
+        outcome = machine.decide(
+            loaded.running, Answer(response), bench.database.clock.now(), Limits()
+        )
         items.append(CallDecision(loaded, outcome))
     counts = Rates(bench.database)
     counts.finished(items, [])

@@ -27,7 +27,7 @@ from dispatch_grpc.service import (
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import id_at, new_id
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.schema import MIGRATIONS
 from dispatch_grpc.service.store import CallDecision, Job, Loaded, NewCall, Release
 from dispatch_grpc.service.urls import host_of
@@ -93,7 +93,7 @@ def whole(bench: Bench, loaded: Loaded) -> Loaded:
 
 def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
     """Write what becomes of a run that was answered so. Returns the calls that have finished."""
-    outcome = machine.decide(loaded.running, response, now(), LIMITS)
+    outcome = machine.decide(loaded.running, Answer(response), now(), LIMITS)
     _, finished = bench.run(
         lambda c: store_outcomes.write(c, [CallDecision(loaded, outcome)], now(), LIMITS)
     )
@@ -141,7 +141,7 @@ def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
     made = (
         Release()
         if outcome == "release"
-        else machine.decide(loaded.running, exit_(1), now(), LIMITS)
+        else machine.decide(loaded.running, Answer(exit_(1)), now(), LIMITS)
     )
     items = [CallDecision(loaded, made, claim.id)]
     assert store_outcomes.is_one_statement(items) is (outcome == "finish")
@@ -361,7 +361,7 @@ def test_children_that_end_together_wake_their_parent_once(bench: Bench):
     (parent,) = take(bench)
     answer(bench, parent, poll([new_call(HERE, "c")] * 50, min_results=10))
     items = [
-        CallDecision(child, machine.decide(child.running, exit_(1), now(), LIMITS))
+        CallDecision(child, machine.decide(child.running, Answer(exit_(1)), now(), LIMITS))
         for child in take(bench)
     ]
     bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS))
@@ -394,7 +394,7 @@ def test_a_poll_that_cannot_be_done_is_resumed_with_the_reason(bench: Bench):
     (parent,) = take(bench)
     outcome = machine.decide(
         parent.running,
-        poll([new_call(HERE, "c")], state=b"kept"),
+        Answer(poll([new_call(HERE, "c")], state=b"kept")),
         now(),
         LIMITS,
         problem_of_call=lambda _: "not here",
@@ -522,7 +522,7 @@ def test_a_delayed_call_that_is_cancelled_leaves_no_job(bench: Bench):
     (loaded,) = take(bench)
     outcome = machine.decide(
         loaded.running,
-        exit_(error=OSError("no")),
+        Answer(exit_(error=OSError("no"))),
         now(),
         Limits(first_backoff=timedelta(hours=9), max_backoff=timedelta(hours=9)),
         jitter=lambda: 1,
@@ -905,7 +905,9 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     (root,) = take(bench)
     answer(bench, root, poll([new_call(HERE, "child")]))
     (child,) = take(bench)
-    outcome = machine.decide(child.running, poll([new_call(HERE, "grandchild")]), now(), LIMITS)
+    outcome = machine.decide(
+        child.running, Answer(poll([new_call(HERE, "grandchild")])), now(), LIMITS
+    )
 
     async def main() -> int | None:
         async def cancel() -> int | None:
@@ -930,7 +932,7 @@ def test_failures_that_a_deploy_causes_are_counted_from_the_first_in_a_row(bench
         (loaded,) = take(bench)
         assert loaded.running.passing_since == (found[-1] if found else None)
         response = exit_(error=ConnectionError())
-        outcome = machine.decide(loaded.running, response, now(), LIMITS, passing=passing)
+        outcome = machine.decide(loaded.running, Answer(response, passing=passing), now(), LIMITS)
         bench.run(partial(write, CallDecision(loaded, outcome)))
         found.append(row(bench, id)["passing_since"])
     first, second, between, later = found

@@ -27,7 +27,7 @@ from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.faults import Health
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
+from dispatch_grpc.service.machine import Answer, Finish, Limits, Replace, Resume, Retry, Suspend
 from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
@@ -76,7 +76,7 @@ def new(**settings: Any) -> NewCall:
 
 
 def answered(loaded: Loaded, response: RunResponse) -> CallDecision:
-    outcome = machine.decide(loaded.running, response, datetime.now(UTC), LIMITS)
+    outcome = machine.decide(loaded.running, Answer(response), datetime.now(UTC), LIMITS)
     return CallDecision(loaded, outcome)
 
 
