@@ -54,7 +54,7 @@ class Accepts:
     async def _some(self, connection: Any) -> None:
         now = await connection.fetchval("SELECT now()")
         for _ in range(ACCEPTS):
-            await store_accept.accept(connection, [store.New(new_id(), _CALL, now)], now)
+            await store_accept.accept(connection, [store.NewCall(new_id(), _CALL, now)], now)
 
     def close(self) -> None:
         for connection in self._connections:

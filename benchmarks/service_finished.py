@@ -28,7 +28,7 @@ from dispatch_grpc.service import (
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Finish, Limits
-from dispatch_grpc.service.store import Job, New, Written
+from dispatch_grpc.service.store import CallDecision, Job, NewCall
 
 _CALL = new_call("http://127.0.0.1:1", "f", "x" * 200)
 _BATCH, _SINGLES, _ROUNDS = 500, 200, 20
@@ -62,10 +62,10 @@ async def p50(number: int, act: Callable[[], Awaitable[object]]) -> float:
     return median(times)
 
 
-def some_calls(number: int) -> list[New]:
+def some_calls(number: int) -> list[NewCall]:
     """Make calls to record."""
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    return [New(new_id(), _CALL, expires_at) for _ in range(number)]
+    return [NewCall(new_id(), _CALL, expires_at) for _ in range(number)]
 
 
 class Growing:
@@ -109,7 +109,7 @@ class Growing:
         loaded = await store_attempts.load(self._connection, jobs)
         await store_attempts.begin(self._connection, jobs)
         end = Finish(Status.OK, CallResult(output=_CALL.input))
-        items = [Written(one, end) for one in loaded.values()]
+        items = [CallDecision(one, end) for one in loaded.values()]
         async with self._connection.transaction():
             await store_outcomes.write(self._connection, items, now, Limits())
         await self._connection.execute("DELETE FROM pgqueuer")

@@ -22,15 +22,15 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.submissions import new_of
 from dispatch_grpc.service.urls import problem_of_call
+from dispatch_grpc.service.worker import Worker
 from dispatch_grpc.serving.details import RETRY_SECONDS, reason
 from dispatch_grpc.serving.dispatch_service import KEY_NAME
 
@@ -91,7 +91,9 @@ class Accepting:
         for index, call in enumerate(request.calls):
             self._check(f"calls[{index}]", call)
         now, expires_at = self._database.clock.now(), self._settings.limits.expires_at
-        calls = [New(new_id(), call, expires_at(call, now), trace=trace) for call in request.calls]
+        calls = [
+            NewCall(new_id(), call, expires_at(call, now), trace=trace) for call in request.calls
+        ]
         return await self._record(calls, now, key, request)
 
     async def _submit(
@@ -123,7 +125,7 @@ class Accepting:
 
     async def _record(
         self,
-        calls: Sequence[New],
+        calls: Sequence[NewCall],
         now: datetime,
         key: str | None,
         request: DispatchRequest | SubmitRequest,
@@ -150,7 +152,7 @@ class Accepting:
             self._metrics.accepted.inc(len(calls))
         return accepted.ids
 
-    def _expect(self, calls: Sequence[New], now: datetime) -> None:
+    def _expect(self, calls: Sequence[NewCall], now: datetime) -> None:
         """Tell the worker which lanes have jobs now, and which have some later."""
         due = []
         for new, lane in zip(calls, store_accept.lanes_of(calls), strict=True):

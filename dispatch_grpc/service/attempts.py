@@ -11,7 +11,7 @@ from typing import Any
 from dispatch_grpc.codes import Status
 from dispatch_grpc.schema import Attempt, Error
 from dispatch_grpc.service.machine import Retry, was_cancelled
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import CallDecision
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.text import shorten
 
@@ -26,7 +26,7 @@ def appended(attempt: str) -> str:
     return f"attempts = array_append({last}, {attempt})"
 
 
-def packed(item: Written, now: datetime) -> bytes:
+def packed(item: CallDecision, now: datetime) -> bytes:
     """Return the attempt of an outcome that does not end the call, as it is kept."""
     status, error = Status.OK, None
     if isinstance(item.outcome, Retry):

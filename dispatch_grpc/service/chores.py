@@ -11,13 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import reads, run_log, store_due, store_upkeep
+from dispatch_grpc.service import reads_counts, run_log, store_due, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import CallDecision
 
 _WAKE_SECONDS = 2.0
 _SLICE_PAUSE_SECONDS = 0.05  # others are to have a part of the database
@@ -52,7 +51,7 @@ class Chores:
         metrics: Metrics,
         *,
         expect: Callable[[Iterable[str]], None],
-        written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
+        written: Callable[[Sequence[CallDecision], Collection[str], Sequence[UUID]], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -102,10 +101,8 @@ class Chores:
         try:
             await chore()
         except Exception as error:
-            if classify(error) is None:
+            if not self._database.health.noted(error):
                 logger.exception("a chore of the service failed, and is tried again")
-            elif classify(error) is not Fault.CONFLICT:
-                self._database.health.failed(error)
 
     async def _wake_when_due(self) -> None:
         loop = asyncio.get_running_loop()
@@ -130,13 +127,13 @@ class Chores:
             if await store_upkeep.claim_count(connection, _COUNT_TIMEOUT):
                 start = perf_counter()
                 async with self._database.looks.acquire() as looks:
-                    numbers = await reads.count(looks)
+                    numbers = await reads_counts.count(looks)
                 took = timedelta(seconds=perf_counter() - start)
                 await store_upkeep.note_count(connection, numbers, took)
-            if (counted := await reads.counted(connection)) is not None:
+            if (counted := await reads_counts.counted(connection)) is not None:
                 self._metrics.backlog(counted)
         async with self._database.looks.acquire() as looks:
-            self._metrics.dead.set(await reads.count_dead(looks))
+            self._metrics.dead.set(await reads_counts.count_dead(looks))
 
     async def _expire(self) -> None:
         """End calls that have expired in the queue: their lane is full, or their host rests."""

@@ -15,10 +15,10 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import notices, reads, store_complete
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.machine import Finish, shortened
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.worker import Worker
 from dispatch_grpc.text import quoted
 
 _CHILD = re.compile(r"([^.]+)\.([0-9a-f]{16})")

@@ -48,6 +48,13 @@ class Health:
         self._away_since: float | None = None
         self._failed_at = 0.0
 
+    def noted(self, error: BaseException) -> bool:
+        """Note an error of the database; return whether it is one."""
+        fault = classify(error)
+        if fault in {Fault.AWAY, Fault.ITEM}:  # after a conflict the database works
+            self.failed(error)
+        return fault is not None
+
     def failed(self, error: BaseException) -> None:
         """Note that the database could not do something."""
         self._failed_at = time.monotonic()

@@ -8,10 +8,9 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices
 from dispatch_grpc.service.breaker import PROBE_SECONDS, Hosts
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.events import is_set_within
-from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.refreshing import refresh
 
 _LOOK_SECONDS = 2.0
 _MAX_RESTING = 10_000
@@ -97,17 +96,8 @@ class SharedHosts:
 
     async def run(self) -> None:
         """Tell others, and learn from them, until it is cancelled."""
-        while True:
-            self._sooner.clear()
-            try:
-                await self._share()
-            except Exception as error:
-                if classify(error) is None:
-                    logger.exception("hosts cannot be shared, and are again later")
-                else:
-                    self._database.health.failed(error)
-                await asyncio.sleep(1)
-            await is_set_within(self._sooner, _LOOK_SECONDS)
+        health = self._database.health
+        await refresh(self._share, self._sooner, _LOOK_SECONDS, health=health, what="hosts")
 
     async def _share(self) -> None:
         self._hosts.forget(_now())

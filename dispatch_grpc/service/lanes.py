@@ -29,6 +29,12 @@ def host_of_lane(lane: str) -> str:
     return lane.partition(" ")[0]
 
 
+def parts_of_lane(lane: str) -> tuple[str, str]:
+    """Return the host and the function of a lane."""
+    host, _, function = lane.partition(" ")
+    return host, function
+
+
 class Lanes:
     """The lanes that have jobs, and the slots that are taken.
 

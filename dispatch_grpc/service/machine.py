@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.endpoint.answers import MAX_RESULTS, problem_of_response
+from dispatch_grpc.endpoint.answers import problem_of_response
 from dispatch_grpc.endpoint.pending import is_pending
 from dispatch_grpc.schema import Call, CallResult, Error, Poll, RunResponse
-from dispatch_grpc.values import DURATION_MAX_SECONDS
+from dispatch_grpc.service import polls
 
 _MAX_TEXT = 32 * 1024
 _CANCELLED = "CancelledError", "the call was cancelled"
@@ -178,13 +178,10 @@ Outcome = Finish | Retry | Suspend | Resume | Replace
 
 def decide(
     running: Running,
-    response: RunResponse,
+    answer: Answer,
     now: datetime,
     limits: Limits,
     *,
-    retry_after: timedelta | None = None,
-    passing: bool = False,
-    was_sent: bool = True,
     problem_of_call: Callable[[Call], str | None] = lambda _: None,
     jitter: Callable[[], float] = random.random,
 ) -> Outcome:
@@ -192,12 +189,9 @@ def decide(
 
     Args:
         running: The call.
-        response: The response to its attempt, as in `Answer`.
+        answer: The answer to its attempt.
         now: The time.
         limits: Limits.
-        retry_after: As in `Answer`.
-        passing: As in `Answer`.
-        was_sent: As in `Answer`.
         problem_of_call: Returns why a call that the function makes is not accepted, or None.
         jitter: Returns a number from 0 to 1, by which a wait is multiplied.
     """
@@ -205,7 +199,7 @@ def decide(
     def problem_of(call: Call) -> str | None:
         return problem_of_call(call) or limits.problem_of(call)
 
-    response = _lenient(response)
+    response = polls.lenient(answer.response)
     if problem := problem_of_response(response):
         return fail(running, Status.INVALID_RESPONSE, f"the answer of the endpoint: {problem}")
     status = _status(response)
@@ -215,19 +209,19 @@ def decide(
         if problem := problem_of(call):
             return fail(running, Status.INVALID_RESPONSE, f"the tail call: {problem}")
         return Replace(call)
-    in_grace = passing and now - (running.passing_since or now) < limits.grace
-    counts = was_sent and status is not Status.THROTTLED and not in_grace
+    in_grace = answer.passing and now - (running.passing_since or now) < limits.grace
+    counts = answer.was_sent and status is not Status.THROTTLED and not in_grace
     attempts = running.failures - running.uncounted + counts
     is_last = counts and limits.max_attempts is not None and attempts >= limits.max_attempts
-    if in_grace or (status.retryable and not passing and not is_last):
+    if in_grace or (status.retryable and not answer.passing and not is_last):
         # Full jitter: calls that failed together are not tried again together.
         wait = _backoff(running.failures, limits) * jitter()
-        if retry_after is not None:
-            wait = max(wait, retry_after)
+        if answer.retry_after is not None:
+            wait = max(wait, answer.retry_after)
         at = min(now + wait, running.expires_at)
         error = _result(running, status, response).error
         restart = status is Status.INCOMPATIBLE_STATE
-        return Retry(at, status, error, restart=restart, passing=passing, counts=counts)
+        return Retry(at, status, error, restart=restart, passing=answer.passing, counts=counts)
     if status is Status.OK and response.HasField("poll"):
         return _suspend(response.poll, running, now, limits, problem_of)
     return Finish(status, _result(running, status, response))
@@ -236,29 +230,6 @@ def decide(
 def _backoff(number: int, limits: Limits) -> timedelta:
     bound: timedelta = limits.first_backoff * 2 ** min(number, 32)
     return min(bound, limits.max_backoff)
-
-
-def _lenient(response: RunResponse) -> RunResponse:
-    """Give the fields of a Poll that are absent or out of range the values that are meant.
-
-    Other SDKs leave `max_wait` out for a Poll without a time limit, and numbers at 0.
-    """
-    if not response.HasField("poll"):
-        return response
-    copy = RunResponse()
-    copy.CopyFrom(response)
-    poll = copy.poll
-    poll.min_results = min(max(poll.min_results, 1), MAX_RESULTS)
-    most = min(poll.max_results, MAX_RESULTS) if poll.max_results > 0 else MAX_RESULTS
-    poll.max_results = max(most, poll.min_results)
-    wait = poll.max_wait
-    if wait.seconds >= 0 and 0 <= wait.nanos < 1_000_000_000:
-        if wait.seconds == 0 and wait.nanos == 0:
-            wait.seconds = DURATION_MAX_SECONDS
-        elif wait.seconds == 0:
-            wait.seconds, wait.nanos = 1, 0
-        wait.seconds = min(wait.seconds, DURATION_MAX_SECONDS)
-    return copy
 
 
 def expire(running: Running) -> Finish:
@@ -315,7 +286,7 @@ def _suspend(
     limits: Limits,
     problem_of_call: Callable[[Call], str | None],
 ) -> Outcome:
-    kept = _without_calls(poll)
+    kept = polls.without_calls(poll)
     if len(poll.calls) > limits.max_calls:
         message = f"calls: at most {limits.max_calls} are allowed; got {len(poll.calls)}"
         return Resume(kept, Error(type=Status.INVALID_ARGUMENT.name, message=message))
@@ -324,26 +295,13 @@ def _suspend(
         if problem := problem_of_call(call):
             error = Error(type=Status.INVALID_ARGUMENT.name, message=f"calls[{index}]: {problem}")
             return Resume(kept, error)
-    # Durations may be longer than datetime holds.
-    wait = idle = timedelta(
-        seconds=min(poll.max_wait.seconds, 10**9), microseconds=poll.max_wait.nanos // 1000
-    )
-    if poll.max_wait.seconds >= DURATION_MAX_SECONDS:  # it has no limit: see `_lenient`
+    wait = idle = polls.wait_of(poll)
+    if polls.is_unlimited(poll):
         idle = _backoff(running.runs, limits)
     expiry = running.expires_at
     if is_pending(poll):
         return Suspend(kept, calls, expiry, expiry)  # until CompleteCall
     return Suspend(kept, calls, min(now + wait, expiry), min(now + idle, expiry))
-
-
-def _without_calls(poll: Poll) -> Poll:
-    """Return a Poll without its calls; a copy that clears them would keep their memory."""
-    kept = Poll(max_wait=poll.max_wait, min_results=poll.min_results, max_results=poll.max_results)
-    if poll.HasField("typed_coroutine_state"):
-        kept.typed_coroutine_state.CopyFrom(poll.typed_coroutine_state)
-    elif poll.HasField("coroutine_state"):
-        kept.coroutine_state = poll.coroutine_state
-    return kept
 
 
 def _here(call: Call, running: Running) -> Call:

@@ -1,9 +1,8 @@
 """What the service tells Prometheus. docs/operating.md lists the metrics."""
 
 import asyncio
-import heapq
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, time
@@ -11,29 +10,21 @@ from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.lanes import host_of_lane
 from dispatch_grpc.service.machine import Finish, Retry
-from dispatch_grpc.service.reads import Counted
-from dispatch_grpc.service.store import Loaded, Written
-from dispatch_grpc.text import shorten
+from dispatch_grpc.service.metrics_shared import OTHER, SharedMetrics, label_of
+from dispatch_grpc.service.reads_counts import Counted
+from dispatch_grpc.service.store import CallDecision, Loaded
 
 MAX_FUNCTIONS = 100
-MAX_LANES = MAX_HOSTS = 20
-OTHER = "(other)"
-"""The label of what has no label of its own, so that their number is bounded. No function and no
-host is named so."""
 SAMPLE_SECONDS = 0.5
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_MAX_LABEL = 100  # characters
 _LAG_SECONDS = 0.05
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _LONG_SECONDS = (*_SECONDS[2:], 900, 3600, 6 * 3600, 24 * 3600)
@@ -58,11 +49,11 @@ class Metrics:
     """The counters of one process.
 
     Where PROMETHEUS_MULTIPROC_DIR is set, as by `dispatch-grpc serve --processes`, they are kept
-    in files of that folder, and `render` returns those of all processes together. What all
-    processes know from the database is not in these files: the one that is asked tells it.
+    in files of that folder, and `render` returns those of all processes together, but for the
+    `shared` ones, which the process that is asked tells.
 
     Attributes:
-        resting: Returns the hosts whose breakers are open.
+        shared: What all processes know from the database.
     """
 
     def __init__(self) -> None:
@@ -199,12 +190,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
-        self._seen = CollectorRegistry()
-        self._seen.register(_Seen(self))
+        self.shared: SharedMetrics = SharedMetrics()
         self.counts: Mapping[str, int] = {}
         self._counted_at = 0.0
-        self.lanes: Mapping[str, float] = {}
-        self.resting: Callable[[], Collection[str]] = tuple
         self._attempts_of: dict[str, Any] = {}
         self._last_waits: dict[str, int] = {}
         self.dequeued()  # or else it would be 1970 at first
@@ -221,10 +209,6 @@ class Metrics:
     def age(self) -> timedelta:
         """How long ago the calls were counted; zero before they are."""
         return timedelta(seconds=monotonic() - self._counted_at if self.counts else 0)
-
-    def queued(self, lanes: Mapping[str, float]) -> None:
-        """Tell in how many seconds the first job of each lane is due; 0 or less: it is."""
-        self.lanes = lanes
 
     def dequeued(self) -> None:
         """Note that the queue was asked for jobs, and answered."""
@@ -244,15 +228,15 @@ class Metrics:
         attempts = self._attempts_of.get(function)
         if attempts is None:
             is_known = len(self._attempts_of) < MAX_FUNCTIONS
-            attempts = self._attempts.labels(shorten(function, _MAX_LABEL) if is_known else OTHER)
+            attempts = self._attempts.labels(label_of(function) if is_known else OTHER)
             if is_known:
                 self._attempts_of[function] = attempts
         attempts.inc()
         if isinstance(outcome, Retry | Finish) and outcome.status is not Status.OK:
-            name = shorten(function, _MAX_LABEL) if function in self._attempts_of else OTHER
+            name = label_of(function) if function in self._attempts_of else OTHER
             self._failures.labels(name, outcome.status.name).inc()
 
-    def finished(self, items: Sequence[Written], ids: Collection[UUID], now: datetime) -> None:
+    def finished(self, items: Sequence[CallDecision], ids: Collection[UUID], now: datetime) -> None:
         """Count how calls go on after attempts.
 
         Args:
@@ -304,52 +288,8 @@ class Metrics:
         if _FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry) + generate_latest(self._seen)
+        return generate_latest(registry) + self.shared.render()
 
 
 def _seconds(since: datetime, now: datetime) -> float:
     return max((now - since).total_seconds(), 0.0)
-
-
-class _Seen(Collector):
-    """What all processes see alike, with labels that come and go."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Make the metrics, which are asked for."""
-        ages = GaugeMetricFamily(
-            "dispatch_queue_age_seconds",
-            "How long the oldest call that waits for an attempt has been due, by host and "
-            f"function: of the {MAX_LANES} that have waited longest, and of all others.",
-            labels=["host", "function"],
-        )
-        for labels, age in _oldest(self._metrics.lanes).items():
-            ages.add_metric(labels, age)
-        yield ages
-        breakers = GaugeMetricFamily(
-            "dispatch_breaker_open",
-            f"1 for a host whose breaker is open: it does not answer, and its calls wait. The "
-            f"first {MAX_HOSTS} by their names; the number of the others.",
-            labels=["host"],
-        )
-        hosts = sorted({shorten(host, _MAX_LABEL) for host in self._metrics.resting()})
-        for host in hosts[:MAX_HOSTS]:
-            breakers.add_metric([host], 1)
-        if len(hosts) > MAX_HOSTS:
-            breakers.add_metric([OTHER], len(hosts) - MAX_HOSTS)
-        yield breakers
-
-
-def _oldest(lanes: Mapping[str, float]) -> dict[tuple[str, str], float]:
-    """Return the ages of the oldest jobs that are due, by host and function."""
-    due = ((-seconds, lane) for lane, seconds in lanes.items() if seconds <= 0)
-    found: dict[tuple[str, str], float] = {}
-    for index, (age, lane) in enumerate(heapq.nlargest(MAX_LANES + 1, due)):
-        labels = (OTHER, OTHER)
-        if index < MAX_LANES:
-            host, function = host_of_lane(lane), lane.partition(" ")[2]
-            labels = (shorten(host, _MAX_LABEL), shorten(function, _MAX_LABEL))
-        found[labels] = max(age, found.get(labels, 0.0))
-    return found

@@ -85,7 +85,7 @@ class Notices:
                             [payload for _, payload in notices],
                         )
                 except Exception as error:
-                    if classify(error) is None:
+                    if classify(error) is None:  # else those who need the database report it
                         logger.exception("notices cannot be sent")
         finally:
             self._sending = None
@@ -96,10 +96,8 @@ class Notices:
             try:
                 await self._listen()
             except Exception as error:
-                if classify(error) is None:
+                if not self._database.health.noted(error):
                     logger.exception("listening for notices failed, and is tried again")
-                else:
-                    self._database.health.failed(error)
             finally:
                 self.listening.clear()
             await asyncio.sleep(0.5)

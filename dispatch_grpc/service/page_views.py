@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.schema import CallState
-from dispatch_grpc.service import rates, reads, reads_lanes, store, store_schedules
+from dispatch_grpc.service import rates, reads, reads_counts, reads_lanes, store, store_schedules
 from dispatch_grpc.service.charts import charts
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import was_cancelled
@@ -69,7 +69,7 @@ class Views:
         window = window_of(window_name)
         async with self._database.looks.acquire() as connection:
             minutes = await rates.since(connection, now - window)
-            dead = await reads.count_dead(connection)
+            dead = await reads_counts.count_dead(connection)
             resting = await reads_lanes.resting(connection)
             found, more = await reads.recent(connection, filters, PAGE_SIZE)
         chosen = {name: query.get(name, "") for name in FILTERS}
@@ -114,7 +114,7 @@ class Views:
             "resting": resting,
             "pauses": [] if self._actions is None else await self._actions.pauses(),
             "dead": dead,
-            "dead_bound": reads.DEAD_COUNTED,
+            "dead_bound": reads_counts.DEAD_COUNTED,
             "dead_link": link(HOME, dead="on"),
             "newest": "" if is_first else link(HOME, kept),
             "older": link(HOME, kept, before=str(more)) if more else "",

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service import notices, store_pause
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.faults import classify
-from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
+from dispatch_grpc.service.refreshing import refresh
 
 _LOOK_SECONDS = 2.0  # since notices may get lost
 
@@ -48,8 +47,7 @@ class Pauses:
         """Whether no job of a lane is to be taken."""
         if not self._targets:
             return False
-        host = host_of_lane(lane)
-        function = lane[len(host) + 1 :]
+        host, function = parts_of_lane(lane)
         return not self._targets.isdisjoint(
             {("", ""), (host, ""), ("", function), (host, function)}
         )
@@ -74,19 +72,8 @@ class Pauses:
 
     async def run(self) -> None:
         """Learn of changes until it is cancelled."""
-        while True:
-            self._sooner.clear()
-            try:
-                await self._look()
-            except Exception as error:
-                if classify(error) is None:
-                    logger.exception("pauses cannot be read, and are again later")
-                else:
-                    self._database.health.failed(error)
-                await asyncio.sleep(1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._sooner.wait()
+        health = self._database.health
+        await refresh(self._look, self._sooner, _LOOK_SECONDS, health=health, what="pauses")
 
 
 def name_of(host: str, function: str) -> str:

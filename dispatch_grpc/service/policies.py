@@ -2,15 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import timedelta
 
-from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service import machine, notices, store_policies
+from dispatch_grpc.service import notices, store_policies
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.faults import classify
 from dispatch_grpc.service.notices import Notices
-from dispatch_grpc.service.policy_rules import Policies
+from dispatch_grpc.service.policy_rules import Policies, Policy
+from dispatch_grpc.service.refreshing import refresh
 
 _READ_SECONDS = 5.0  # since a notice may get lost
 
@@ -24,7 +21,7 @@ class SharedPolicies:
         changed: Called when they have changed.
 
     Attributes:
-        current: The policies.
+        current: The policies; another object once they have changed.
         are_known: Whether they have been read.
     """
 
@@ -32,21 +29,13 @@ class SharedPolicies:
         self._database = database
         self._changed = changed
         self._sooner = asyncio.Event()
+        self._found: list[Policy] = []
         self.current: Policies = Policies()
         self.are_known: bool = False
         told.listen(notices.POLICIES, self._told)
 
     def _told(self, _: Sequence[str]) -> None:
         self._sooner.set()
-
-    def run_timeout(self, host: str, function: str) -> timedelta | None:
-        """Return how long an attempt of a function may take; None if no policy says."""
-        found: timedelta | None = self.current.get("run_timeout", host, function)
-        return found
-
-    def limits(self, base: machine.Limits, host: str, function: str) -> machine.Limits:
-        """Return the limits of a call, given those that hold without a policy."""
-        return self.current.limits(base, host, function)
 
     def priority(self) -> Callable[[str], int] | None:
         """Return what gives the priority of a lane; None if no policy sets one."""
@@ -55,24 +44,13 @@ class SharedPolicies:
     async def read(self) -> None:
         """Read the policies."""
         async with self._database.relaxed.acquire() as connection:
-            found = Policies(await store_policies.read(connection))
+            found = await store_policies.read(connection)
         self.are_known = True
-        if found != self.current:
-            self.current = found
+        if found != self._found:
+            self._found, self.current = found, Policies(found)
             self._changed()
 
     async def run(self) -> None:
         """Read them again when they change, until it is cancelled."""
-        while True:
-            self._sooner.clear()
-            try:
-                await self.read()
-            except Exception as error:
-                if classify(error) is None:
-                    logger.exception("policies cannot be read, and are again later")
-                else:
-                    self._database.health.failed(error)
-                await asyncio.sleep(1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_READ_SECONDS):
-                    await self._sooner.wait()
+        health = self._database.health
+        await refresh(self.read, self._sooner, _READ_SECONDS, health=health, what="policies")

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
-from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.lanes import parts_of_lane
 from dispatch_grpc.service.machine import Limits
 
 BURST_SECONDS = 0.1  # a process that is late by so much loses nothing
@@ -83,11 +83,6 @@ class Policies:
         self._limits = {scope for scope, one in self._policies.items() if one.is_limit}
         self.has_priorities: bool = any(one.priority is not None for one in self._policies.values())
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Policies) and self._policies == other._policies
-
-    __hash__: ClassVar[None]  # type: ignore[assignment]
-
     def get(self, name: str, host: str, function: str) -> Any:
         """Return the value of a setting for a function of a host; None if no policy sets it."""
         if self._policies:
@@ -99,7 +94,7 @@ class Policies:
 
     def priority(self, lane: str) -> int:
         """Return the priority of a lane."""
-        return self.get("priority", *_parts(lane)) or 0
+        return self.get("priority", *parts_of_lane(lane)) or 0
 
     def limits(self, base: Limits, host: str, function: str) -> Limits:
         """Return the limits of a call.
@@ -120,7 +115,7 @@ class Policies:
         """Return the scopes of the policies that limit how many calls of a lane begin."""
         if not self._limits:
             return []
-        return [scope for scope in _scopes(*_parts(lane)) if scope in self._limits]
+        return [scope for scope in _scopes(*parts_of_lane(lane)) if scope in self._limits]
 
     def is_most_specific(self, name: str, scope: Scope, host: str, function: str) -> bool:
         """Whether a setting of a function of a host comes from the policy of a scope."""
@@ -133,11 +128,6 @@ class Policies:
     def setting(self, name: str) -> list[Policy]:
         """Return the policies that set something."""
         return [one for one in self._policies.values() if getattr(one, name) is not None]
-
-
-def _parts(lane: str) -> tuple[str, str]:
-    host = host_of_lane(lane)
-    return host, lane[len(host) + 1 :]
 
 
 def _scopes(host: str, function: str) -> tuple[Scope, ...]:

@@ -13,7 +13,6 @@ from dispatch_grpc.service.bodies import Bodies
 from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.metrics import SAMPLE_SECONDS, Metrics
 from dispatch_grpc.service.page import Page
 from dispatch_grpc.service.page_actions import Actions
@@ -23,6 +22,7 @@ from dispatch_grpc.service.rerunning import Rerunning
 from dispatch_grpc.service.schedules import Schedules
 from dispatch_grpc.service.settings import ServiceSettings
 from dispatch_grpc.service.watching import Watching
+from dispatch_grpc.service.worker import Worker
 from dispatch_grpc.serving import one_port
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate

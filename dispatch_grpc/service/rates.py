@@ -14,7 +14,7 @@ from uuid import UUID
 
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import Finish
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import CallDecision
 
 SECONDS = 2.0
 KEPT = timedelta(days=8)
@@ -51,7 +51,7 @@ class Rates:
         self._database = database
         self._counts: dict[tuple[datetime, int], list[int]] = {}
 
-    def finished(self, items: Sequence[Written], ids: Collection[UUID]) -> None:
+    def finished(self, items: Sequence[CallDecision], ids: Collection[UUID]) -> None:
         """Count calls that attempts have finished.
 
         Args:

@@ -1,12 +1,12 @@
 """The calls in the database: what only looks at them.
 
-For CallService, for the page, and for the metrics.
+For CallService and for the page. `reads_counts` counts them, `reads_lanes` looks at the queue.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,6 @@ _COLUMNS = (
     "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels, "
     "rerun_of, rerun_as, trace"
 )
-_FOUND = f"{_COLUMNS}, last_error"
 # The errors of a page may be large together: see `find`.
 _ERROR_BYTES = "coalesce(sum(octet_length(last_error)) OVER (), 0)"
 _BOUNDED = (
@@ -35,6 +34,22 @@ _LISTED = f"""{_COLUMNS},
 _FILTERED = (
     "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
 )
+_FILTERS = {
+    "state": "state = {}",
+    "delayed": "coalesce(next_at > now(), false) = {}",
+    "status": "status = {}",
+    "function": "function = {}",
+    "function_part": "strpos(lower(function), lower({})) > 0",
+    "endpoint": "endpoint = {}",
+    "endpoint_part": "strpos(lower(endpoint), lower({})) > 0",
+    "id_part": "strpos(id::text, {}) > 0",
+    "created_after": "created_at >= {}",
+    "created_before": "created_at < {}",
+    "finished_after": "finished_at >= {}",
+    "schedule": "schedule = {}",
+    "dead": "dead = {}",
+}
+
 LOOKED_AT = 20_000
 NO_LIMIT = 2**31 - 1
 
@@ -54,7 +69,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
         LargeError: The result has more than `most` bytes.
     """
     row = await connection.fetchrow(
-        f"SELECT {_FOUND}, attempts, octet_length(result) AS size, "  # noqa: S608
+        f"SELECT {_COLUMNS}, last_error, attempts, octet_length(result) AS size, "  # noqa: S608
         f"CASE WHEN octet_length(result) <= $2 THEN result END AS result "
         f"FROM every_call WHERE id = $1",
         id,
@@ -69,9 +84,6 @@ async def find(
     connection: Any,
     filters: Mapping[str, Any],
     limit: int,
-    *,
-    columns: str | None = None,
-    with_result: bool = False,
     most: int = NO_LIMIT,
 ) -> tuple[list[CallInfo], UUID | None]:
     """Return calls, the newest first, without their results.
@@ -84,9 +96,7 @@ async def find(
         connection: A connection.
         filters: Those of ListCalls, those of the page, and `before`: the id before which to begin.
         limit: Largest number of calls.
-        columns: What to read of each.
-        with_result: Whether the result is among the columns.
-        most: Largest size of their errors together, where `columns` is not given.
+        most: Largest size of their errors together.
 
     Returns:
         The calls, and before which one to go on; None at the end. There may be fewer than asked
@@ -95,20 +105,39 @@ async def find(
     Raises:
         LargeError: Their errors are larger.
     """
-    statement, values = listing(filters, limit, columns or _BOUNDED.format(most))
+    statement, values = listing(filters, limit, _BOUNDED.format(most))
     rows = await connection.fetch(statement, *values)
-    if columns is None and (rows[0]["size"] or 0) > most:
+    if (rows[0]["size"] or 0) > most:
         raise LargeError(int(rows[0]["size"]))
+    return _page(rows, limit, with_result=False)
+
+
+async def recent(
+    connection: Any, filters: Mapping[str, Any], limit: int
+) -> tuple[list[CallInfo], UUID | None]:
+    """Return what `find` does, and how calls failed, without what may be large."""
+    statement, values = listing(filters, limit, _LISTED)
+    return _page(await connection.fetch(statement, *values), limit, with_result=True)
+
+
+def _page(
+    rows: Sequence[Any], limit: int, *, with_result: bool
+) -> tuple[list[CallInfo], UUID | None]:
+    """Return the calls of the rows of a `listing`, and before which one to go on."""
     found = [_info(row, with_result=with_result) for row in rows[:limit] if row["id"] is not None]
     if len(rows) > limit:
         return found, rows[limit - 1]["id"]
     return found, rows[0]["last_id"] if rows[0]["is_more"] else None
 
 
-def listing(
-    filters: Mapping[str, Any], limit: int, columns: str = _FOUND
-) -> tuple[str, Sequence[Any]]:
-    """Return the statement of `find`, and its parameters."""
+def listing(filters: Mapping[str, Any], limit: int, columns: str) -> tuple[str, Sequence[Any]]:
+    """Return a statement that finds calls as `find` does, and its parameters.
+
+    Args:
+        filters: As of `find`.
+        limit: Largest number of calls; one more is found if there is one.
+        columns: What to read of each.
+    """
     low, high = _span(filters)
     values: list[Any] = [low, high, LOOKED_AT, limit + 1]
     conditions = []
@@ -161,30 +190,6 @@ def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
     return low, min(high, filters.get("before", high))
 
 
-async def recent(
-    connection: Any, filters: Mapping[str, Any], limit: int
-) -> tuple[list[CallInfo], UUID | None]:
-    """Return what `find` does, and how calls failed, without what may be large."""
-    return await find(connection, filters, limit, columns=_LISTED, with_result=True)
-
-
-_FILTERS = {
-    "state": "state = {}",
-    "delayed": "coalesce(next_at > now(), false) = {}",
-    "status": "status = {}",
-    "function": "function = {}",
-    "function_part": "strpos(lower(function), lower({})) > 0",
-    "endpoint": "endpoint = {}",
-    "endpoint_part": "strpos(lower(endpoint), lower({})) > 0",
-    "id_part": "strpos(id::text, {}) > 0",
-    "created_after": "created_at >= {}",
-    "created_before": "created_at < {}",
-    "finished_after": "finished_at >= {}",
-    "schedule": "schedule = {}",
-    "dead": "dead = {}",
-}
-
-
 def _info(row: Any, *, with_result: bool = True) -> CallInfo:
     info = CallInfo(
         dispatch_id=str(row["id"]),
@@ -231,63 +236,6 @@ def _with_attempts(row: Any) -> CallInfo:
     return info
 
 
-async def count(connection: Any) -> dict[str, int]:
-    """Count the calls that have not finished: queued, delayed, running, waiting.
-
-    This reads the whole queue, so that one process does it for all: see `counted`.
-    """
-    row = await connection.fetchrow(
-        """
-        SELECT
-            count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
-            count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS delayed,
-            count(*) FILTER (WHERE status = 'picked') AS running,
-            (SELECT count(*) FROM calls
-                WHERE next_at IS NOT NULL AND poll IS NOT NULL AND state = 3) AS waiting
-        FROM pgqueuer
-        """
-    )
-    return dict(row)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The calls that have not finished, as a process counted them.
-
-    Attributes:
-        numbers: How many there were, by state.
-        age: How long ago that was.
-    """
-
-    numbers: dict[str, int]
-    age: timedelta
-
-
-async def counted(connection: Any) -> Counted | None:
-    """Return what `count` returned last, in whichever process; None before it did."""
-    row = await connection.fetchrow(
-        """
-        SELECT queued, delayed, running, waiting, now() - counted_at AS age FROM backlog
-        WHERE counted_at IS NOT NULL
-        """
-    )
-    if row is None:
-        return None
-    numbers = dict(row)
-    return Counted(numbers, numbers.pop("age"))
-
-
-DEAD_COUNTED = 10_000
-
-
-async def count_dead(connection: Any) -> int:
-    """Return the number of dead letters, up to `DEAD_COUNTED`."""
-    number: int = await connection.fetchval(
-        "SELECT count(*) FROM (SELECT FROM finished WHERE dead LIMIT $1) AS dead", DEAD_COUNTED
-    )
-    return number
-
-
 # What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
 
 CHILDREN_COUNTED = 10_000
@@ -299,7 +247,6 @@ class Details:
 
     Attributes:
         info: What everybody is told.
-        correlation_id: As in the Call that made it.
         input: Its input, an Any; None when it is too large.
         input_bytes: Size of the input.
         failures: How often in a row its run has failed.
@@ -311,7 +258,6 @@ class Details:
     """
 
     info: CallInfo
-    correlation_id: int
     input: bytes | None
     input_bytes: int
     failures: int
@@ -338,7 +284,6 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
         return None
     return Details(
         info=_with_attempts(row),
-        correlation_id=unsigned(row["correlation_id"]),
         input=row["input"],
         input_bytes=row["input_bytes"],
         failures=row["failures"],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dispatch_grpc.service.lanes import host_of_lane
+from dispatch_grpc.service.lanes import parts_of_lane
 
 LANES_SHOWN = 50
 JOBS_COUNTED = 1_000
@@ -84,8 +84,7 @@ async def lanes(connection: Any) -> list[Lane]:
     rows = await connection.fetch(LANES, LANES_SHOWN + 1, JOBS_COUNTED, _PICKED)
     found = []
     for row in rows:
-        host = host_of_lane(row["entrypoint"])
-        function = row["entrypoint"][len(host) + 1 :]
+        host, function = parts_of_lane(row["entrypoint"])
         due, delayed, running = row["due"], row["delayed"], row["running"]
         found.append(Lane(host, function, due, delayed, running, row["next_at"]))
     return found

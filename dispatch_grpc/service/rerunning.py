@@ -18,12 +18,12 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import matching, store_rerun
 from dispatch_grpc.service.accepting import check_backlog
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.matching import Selection
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.recording import once_key_is_free
 from dispatch_grpc.service.settings import Settings
+from dispatch_grpc.service.worker import Worker
 from dispatch_grpc.text import quoted
 
 

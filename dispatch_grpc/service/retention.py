@@ -56,10 +56,11 @@ class Retention:
     async def prune(self) -> None:
         """Delete what is past the retention of its policy, unless another process does."""
         policies, now = self._policies(), asyncio.get_running_loop().time()
-        if policies != self._known:
+        is_changed = policies is not self._known
+        if is_changed:
             for policy in policies.setting("retention"):
                 self._warn(policy)
-        if policies != self._known or now >= self._again_at:
+        if is_changed or now >= self._again_at:
             self._known, self._again_at, self._places = policies, now + _AGAIN_SECONDS, {}
         for policy in policies.setting("retention"):
             while await self._prune_some(policies, policy):

@@ -13,8 +13,7 @@ from uuid import UUID
 from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.machine import Finish, Retry
-from dispatch_grpc.service.store import Loaded, Written
-from dispatch_grpc.service.urls import host_of
+from dispatch_grpc.service.store import CallDecision, Loaded
 from dispatch_grpc.text import shorten
 from dispatch_grpc.tracing import trace_id_of
 
@@ -22,7 +21,7 @@ SLOW_SECONDS = 30.0
 _MAX_MESSAGE = 200
 
 
-def outcomes(items: Sequence[Written], finished: Collection[UUID], now: datetime) -> None:
+def outcomes(items: Sequence[CallDecision], finished: Collection[UUID], now: datetime) -> None:
     """Log the outcomes of attempts that failed.
 
     Args:
@@ -67,7 +66,7 @@ def _fields(loaded: Loaded) -> dict[str, Any]:
     fields = {
         "dispatch_id": str(running.id),
         "function": loaded.function,
-        "host": host_of(running.endpoint),
+        "host": loaded.host,
         "attempt": running.runs + 1,
     }
     if loaded.trace is not None:

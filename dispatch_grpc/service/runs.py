@@ -17,8 +17,8 @@ from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.policies import SharedPolicies
-from dispatch_grpc.service.store import Due, Job, Loaded, Release, Written
-from dispatch_grpc.service.urls import host_of, problem_of_call
+from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, Release
+from dispatch_grpc.service.urls import problem_of_call
 
 
 class Runs:
@@ -49,7 +49,7 @@ class Runs:
         limits: machine.Limits,
         allow_metadata: bool,
         answered: Callable[[str, machine.Answer], None],
-        written: Callable[[Sequence[Written], Collection[str], Sequence[UUID]], None],
+        written: Callable[[Sequence[CallDecision], Collection[str], Sequence[UUID]], None],
         handovers: Handovers,
         memory: Memory,
         policies: SharedPolicies,
@@ -67,7 +67,7 @@ class Runs:
         self._policies = policies
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
-        self._writes: Batcher[Written, Exception | None] = Batcher(self.write, 500, _bytes_of)
+        self._writes: Batcher[CallDecision, Exception | None] = Batcher(self.write, 500, _bytes_of)
         self._running: dict[UUID, asyncio.Task[Any]] = {}
         self._ended: set[UUID] = set()
         self._released = False
@@ -92,16 +92,16 @@ class Runs:
         """
         if loaded is None:
             return False
-        share = self._memory.share(host_of(loaded.running.endpoint))
+        share = self._memory.share(loaded.host)
         try:
             try:
-                written = await self._outcome(loaded, share)
+                decision = await self._decide(loaded, job, share)
             finally:
                 self._ended.discard(loaded.running.id)
                 give_back()
-            if written is None:
+            if decision is None:
                 return False
-            error = await self._writes.submit(replace(written, job=job))
+            error = await self._writes.submit(decision)
             if error is not None:
                 raise error
             return True
@@ -122,36 +122,34 @@ class Runs:
                 self._ended.add(id)
                 run.cancel()
 
-    async def _outcome(self, loaded: Loaded, share: Share) -> Written | None:
+    async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
+        """Run a call, and decide how it goes on; None when it was ended from outside."""
         running = loaded.running
-        limits = self._policies.limits(self._limits, host_of(running.endpoint), loaded.function)
+        limits = self._policies.current.limits(self._limits, loaded.host, loaded.function)
         if running.pickups > 1:
             run_log.taken_over(loaded)
         if running.pickups > limits.max_pickups:
-            return Written(loaded, machine.park(running))
+            return CallDecision(loaded, machine.park(running), job)
         if self._database.clock.now() >= running.expires_at:
-            return Written(loaded, machine.expire(running))
+            return CallDecision(loaded, machine.expire(running), job)
         if self._released:
-            return Written(loaded, Release())
+            return CallDecision(loaded, Release(), job)
         with run_traces.attempt(loaded) as span:
             trace = None if span is None else span.context
             answer = await self._run(loaded, share, trace)
             run_traces.note(span, answer)
         if answer is None:
-            return None if running.id in self._ended else Written(loaded, Release())
-        self._answered(host_of(running.endpoint), answer)
+            return None if running.id in self._ended else CallDecision(loaded, Release(), job)
+        self._answered(loaded.host, answer)
         outcome = machine.decide(
             running,
-            answer.response,
+            answer,
             self._database.clock.now(),
             limits,
-            retry_after=answer.retry_after,
-            passing=answer.passing,
-            was_sent=answer.was_sent,
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
-        return Written(loaded, outcome, trace=answer.trace or trace)
+        return CallDecision(loaded, outcome, job, answer.trace or trace)
 
     async def _run(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""
@@ -194,9 +192,7 @@ class Runs:
                 share,
                 begin,
                 load if loaded.size else None,
-                run_timeout=self._policies.run_timeout(
-                    host_of(loaded.running.endpoint), loaded.function
-                ),
+                run_timeout=self._policies.current.get("run_timeout", loaded.host, loaded.function),
                 trace=trace,
             )
             return answer if has_begun else replace(answer, was_sent=False)
@@ -241,7 +237,7 @@ class Runs:
         begun = await self._database.persist(self._database.relaxed, begin, in_transaction=False)
         return [job in begun for job in jobs]
 
-    async def write(self, items: Sequence[Written]) -> Sequence[Exception | None]:
+    async def write(self, items: Sequence[CallDecision]) -> Sequence[Exception | None]:
         """Write outcomes; each for itself when they cannot be written together.
 
         Returns:
@@ -262,7 +258,7 @@ class Runs:
         self._written(items, due, finished)
         return [None] * len(items)
 
-    async def _write(self, items: Sequence[Written]) -> tuple[Due, list[UUID]]:
+    async def _write(self, items: Sequence[CallDecision]) -> tuple[Due, list[UUID]]:
         """Write outcomes in a transaction. Returns the jobs that are left to others, as `write`."""
         async with self._handovers.open() as handover:
 
@@ -280,7 +276,7 @@ class Runs:
                 self._database.durable, write, in_transaction=in_transaction
             )
 
-    async def _refuse(self, item: Written, error: Exception) -> None:
+    async def _refuse(self, item: CallDecision, error: Exception) -> None:
         """End a call whose outcome the database does not take."""
         run_log.refused(item.loaded, error)
         finish = machine.fail(
@@ -288,13 +284,13 @@ class Runs:
             Status.INVALID_RESPONSE,
             f"the outcome of the call cannot be written: {error}",
         )
-        refused = [Written(item.loaded, finish, item.job)]
+        refused = [CallDecision(item.loaded, finish, item.job)]
         due, finished = await self._write(refused)
         self._metrics.finished(refused, set(finished), self._database.clock.now())
         self._written(refused, due, finished)
 
 
-def _bytes_of(item: Written) -> int:
+def _bytes_of(item: CallDecision) -> int:
     """Return about how many bytes an outcome writes."""
     match item.outcome:
         case machine.Finish(result=result):

@@ -33,7 +33,6 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import notices, store_schedules
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.schedule_rules import (
@@ -218,11 +217,8 @@ class Schedules:
             try:
                 seconds = await self._turn()
             except Exception as error:
-                fault = classify(error)
-                if fault is None:
+                if not self._database.health.noted(error):
                     logger.exception("the schedules go on after an error of the service's own")
-                elif fault is not Fault.CONFLICT:
-                    self._database.health.failed(error)
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
                 continue

@@ -51,7 +51,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class NewCall:
     """A call to record, from a request (`store_accept`) or from a Poll (`store_outcomes`).
 
     Without a start it begins immediately.
@@ -93,6 +93,16 @@ class Loaded:
     starts_at: datetime | None = None
     trace: str | None = None
 
+    @property
+    def host(self) -> str:
+        """The host of its endpoint."""
+        return host_of(self.running.endpoint)
+
+    @property
+    def lane(self) -> str:
+        """The lane of its jobs."""
+        return lane_of(self.host, self.function)
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -100,10 +110,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """An attempt and its outcome, which `store_outcomes` writes; with them, its job is done.
+class CallDecision:
+    """How a call goes on after an attempt, for `store_outcomes` to write.
 
-    `trace` is the context of the attempt, if it has one of its own: that of the calls that it made.
+    Attributes:
+        loaded: The call.
+        outcome: How it goes on.
+        job: The job of the attempt, which is deleted with it; None if there is none.
+        trace: The context of the attempt, which the calls that it made inherit; None for that of
+            the call.
     """
 
     loaded: Loaded

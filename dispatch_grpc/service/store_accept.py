@@ -10,7 +10,7 @@ from uuid import UUID
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.store import Job, New, signed
+from dispatch_grpc.service.store import Job, NewCall, signed
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.serving.details import reason
 
@@ -27,7 +27,7 @@ class Request:
         time: When it was accepted, from which its expirations count; None: when it is recorded.
     """
 
-    calls: Sequence[New]
+    calls: Sequence[NewCall]
     key: bytes | None = None
     body: bytes = b""
     size: int = 0
@@ -49,7 +49,7 @@ class Accepted:
 
 async def accept(
     connection: Any,
-    calls: Sequence[New],
+    calls: Sequence[NewCall],
     now: datetime,
     *,
     key: bytes | None = None,
@@ -135,7 +135,7 @@ def _used(request: Request, row: Any) -> Accepted | RPCError:
     )
 
 
-def lanes_of(calls: Sequence[New]) -> list[str]:
+def lanes_of(calls: Sequence[NewCall]) -> list[str]:
     """Return the lane of each call."""
     return [lane_of(host_of(new.call.endpoint), new.call.function) for new in calls]
 
@@ -177,6 +177,6 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
     return rows
 
 
-async def record(connection: Any, calls: Sequence[New], now: datetime) -> None:
+async def record(connection: Any, calls: Sequence[NewCall], now: datetime) -> None:
     """Record calls that other calls make, and their jobs, by one statement."""
     await _accept(connection, [Request(calls)], now)

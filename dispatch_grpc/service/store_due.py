@@ -9,7 +9,7 @@ from dispatch_grpc.service.machine import (
     Limits,
 )
 from dispatch_grpc.service.machine import expire as machine_expire
-from dispatch_grpc.service.store import Due, Job, Jobs, Written
+from dispatch_grpc.service.store import CallDecision, Due, Job, Jobs
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
 from dispatch_grpc.service.urls import host_of
@@ -17,7 +17,7 @@ from dispatch_grpc.service.urls import host_of
 
 async def expire(
     connection: Any, now: datetime, limits: Limits, limit: int
-) -> tuple[list[Written], Due, list[UUID]]:
+) -> tuple[list[CallDecision], Due, list[UUID]]:
     """End calls that have expired while they were in the queue, and delete their jobs.
 
     Those that run are ended by the process that runs them, unless it is away.
@@ -45,7 +45,7 @@ async def expire(
         [lane_of(host_of(row["endpoint"]), row["function"]) for row in rows],
         [Job(row["id"], row["turn"]).pack() for row in rows],
     )
-    items = [Written(one, machine_expire(one.running)) for one in loaded.values()]
+    items = [CallDecision(one, machine_expire(one.running)) for one in loaded.values()]
     return items, *await write(connection, items, now, limits)
 
 

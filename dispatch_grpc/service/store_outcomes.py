@@ -16,18 +16,18 @@ from dispatch_grpc.service.machine import (
     Retry,
     Suspend,
 )
-from dispatch_grpc.service.store import QUEUED, Due, Job, Jobs, New, Release, Written
+from dispatch_grpc.service.store import QUEUED, CallDecision, Due, Job, Jobs, NewCall, Release
 from dispatch_grpc.service.store_accept import lanes_of, record
 
 
-def is_one_statement(items: Sequence[Written]) -> bool:
+def is_one_statement(items: Sequence[CallDecision]) -> bool:
     """Return whether `write` needs only one statement, which is a transaction by itself."""
     return all(isinstance(item.outcome, Finish) and item.loaded.parent_id is None for item in items)
 
 
 async def write(
     connection: Any,
-    items: Sequence[Written],
+    items: Sequence[CallDecision],
     now: datetime,
     limits: Limits,
     owner: UUID | None = None,
@@ -79,7 +79,7 @@ async def write(
 
 async def _finish(
     connection: Any,
-    items: Sequence[Written],
+    items: Sequence[CallDecision],
     now: datetime,
     jobs: Jobs,
     owner: UUID | None,
@@ -100,12 +100,12 @@ async def _finish(
                 endpoint, function, version, input, state, status, turn, generation, runs, pickups,
                 failures, created_at, expires_at, finished_at, min_results, ready, outstanding,
                 delivered, last_error, result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, attempts, dead, trace)
+                labels, rerun_of, rerun_as, attempts, dead, trace, uncounted)
             SELECT id, parent_id, parent_generation, root_id, correlation_id,
                 endpoint, function, version, input, 4, new_status, turn + 1, generation, runs + 1,
                 pickups, failures, created_at, expires_at, $5, min_results, ready, outstanding,
                 delivered, last_error, new_result, passing_since, schedule, scheduled_at, starts_at,
-                labels, rerun_of, rerun_as, attempts, new_status <> 1, trace
+                labels, rerun_of, rerun_as, attempts, new_status <> 1, trace, uncounted
             FROM ended
         ), kept AS (
             UPDATE calls SET state = 4, status = new_status, result = new_result, finished_at = $5,
@@ -166,7 +166,7 @@ async def wake_parents(connection: Any, rows: Iterable[Any], jobs: Jobs) -> None
         jobs.add(row)
 
 
-async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs: Jobs) -> None:
+async def _retry(connection: Any, items: Sequence[CallDecision], now: datetime, jobs: Jobs) -> None:
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Retry)]
     rows = await connection.fetch(
         f"""
@@ -201,7 +201,7 @@ async def _retry(connection: Any, items: Sequence[Written], now: datetime, jobs:
         jobs.add(row, delay)
 
 
-async def _release(connection: Any, items: Sequence[Written], jobs: Jobs) -> None:
+async def _release(connection: Any, items: Sequence[CallDecision], jobs: Jobs) -> None:
     rows = await connection.fetch(
         """
         UPDATE calls SET state = 1, turn = turn + 1, pickups = 0
@@ -216,7 +216,7 @@ async def _release(connection: Any, items: Sequence[Written], jobs: Jobs) -> Non
 
 
 async def _suspend(
-    connection: Any, items: Sequence[Written], now: datetime, limits: Limits, jobs: Jobs
+    connection: Any, items: Sequence[CallDecision], now: datetime, limits: Limits, jobs: Jobs
 ) -> Due:
     """Record the child calls of Polls, and have their parents wait. Returns the jobs."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
@@ -257,7 +257,7 @@ async def _suspend(
             jobs.add(row)
     await _deliver(connection, [item for item in items if item.loaded.running.id in suspended])
     children = [
-        New(
+        NewCall(
             new_id(),
             call,
             limits.expires_at(call, now),
@@ -278,7 +278,7 @@ async def _suspend(
     return due
 
 
-async def _deliver(connection: Any, items: Sequence[Written]) -> None:
+async def _deliver(connection: Any, items: Sequence[CallDecision]) -> None:
     """File the calls whose results were given to attempts that have used them.
 
     Only after the fenced update of the parent, and only when it changed the row: a process that
@@ -296,7 +296,7 @@ async def _deliver(connection: Any, items: Sequence[Written]) -> None:
         )
 
 
-async def _resume(connection: Any, item: Written, now: datetime, jobs: Jobs) -> None:
+async def _resume(connection: Any, item: CallDecision, now: datetime, jobs: Jobs) -> None:
     assert isinstance(item.outcome, Resume)  # noqa: S101
     row = await connection.fetchrow(
         f"""
@@ -320,7 +320,7 @@ async def _resume(connection: Any, item: Written, now: datetime, jobs: Jobs) -> 
 
 
 async def _replace(
-    connection: Any, item: Written, now: datetime, limits: Limits, jobs: Jobs
+    connection: Any, item: CallDecision, now: datetime, limits: Limits, jobs: Jobs
 ) -> None:
     assert isinstance(item.outcome, Replace)  # noqa: S101
     call = item.outcome.call
@@ -350,5 +350,5 @@ async def _replace(
         jobs.add(row)
 
 
-def _keys(items: Sequence[Written]) -> tuple[list[UUID], list[int]]:
+def _keys(items: Sequence[CallDecision]) -> tuple[list[UUID], list[int]]:
     return [item.loaded.running.id for item in items], [item.loaded.turn for item in items]

@@ -20,7 +20,7 @@ from dispatch_grpc.service.batching import MAX_BYTES
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.matching import Matches, Selection, check_expected, match
-from dispatch_grpc.service.store import New, unsigned
+from dispatch_grpc.service.store import NewCall, unsigned
 from dispatch_grpc.service.store_accept import accept, has_key, lanes_of, record
 
 _COLUMNS = (
@@ -123,7 +123,7 @@ def rerun_base(selection: Selection) -> str:
     return "dead"
 
 
-def _again(row: Any, now: datetime, limits: Limits) -> New:
+def _again(row: Any, now: datetime, limits: Limits) -> NewCall:
     """Return the call to record for a rerun."""
     call = Call(
         endpoint=row["endpoint"],
@@ -136,7 +136,7 @@ def _again(row: Any, now: datetime, limits: Limits) -> New:
     # It begins at once, and has as long as the call had from its start.
     length = row["expires_at"] - (row["starts_at"] or row["created_at"])
     labels = None if row["labels"] is None else json.loads(row["labels"])
-    return New(new_id(), call, now + min(length, limits.max_expiration), labels=labels)
+    return NewCall(new_id(), call, now + min(length, limits.max_expiration), labels=labels)
 
 
 async def _link(connection: Any, rows: Sequence[Any], news: Sequence[UUID]) -> None:

@@ -20,7 +20,7 @@ from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schedule_rules import ticks_of
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.ticks import Overlap, decide
 
 _DUE_AT_ONCE = 100
@@ -348,7 +348,7 @@ async def _record(
     """Record the call of a firing. Returns its id, and the lanes that have jobs now."""
     call: Call = stored.schedule.call
     now = stored.now
-    new = New(new_id(), call, limits.expires_at(call, now))
+    new = NewCall(new_id(), call, limits.expires_at(call, now))
     # No client's key begins with NUL.
     digest = hashlib.sha256(f"\0schedule\0{key}".encode()).digest()
     ids, lanes = await store_accept.accept(connection, [new], now, key=digest)

@@ -6,12 +6,12 @@ from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.schema import Submission
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 
 
 def new_of(
     submission: Submission, now: datetime, limits: Limits, trace: str | None = None
-) -> New | str:
+) -> NewCall | str:
     """Return the call to record, or the reason to reject the submission.
 
     Args:
@@ -41,7 +41,7 @@ def new_of(
                 f"{expires_at.isoformat()} (call.expiration, which counts from now): a later "
                 f"expiration or an earlier start is required"
             )
-    return New(
+    return NewCall(
         new_id(),
         call,
         expires_at,

@@ -145,7 +145,7 @@ class Watching:
             filters["before"] = _from_token(request.page_token)
         calls, place = await _bounded(
             self._database.looks,
-            lambda connection, most: reads.find(connection, filters, size, most=most),
+            lambda connection, most: reads.find(connection, filters, size, most),
         )
         token = "" if place is None else _to_token(place)
         return ListCallsResponse(calls=calls, next_page_token=token)

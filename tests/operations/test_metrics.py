@@ -11,9 +11,13 @@ from uuid import uuid4
 import pytest
 
 from dispatch_grpc import CallError, Client, ConfigurationError, new_call
+from dispatch_grpc.service.lanes import MAX_LANES as SCANNED_LANES
 from dispatch_grpc.service.machine import Running
-from dispatch_grpc.service.metrics import MAX_FUNCTIONS, MAX_HOSTS, MAX_LANES, OTHER, Metrics
+from dispatch_grpc.service.metrics import MAX_FUNCTIONS, Metrics
+from dispatch_grpc.service.metrics_shared import MAX_HOSTS, MAX_LANES, OTHER
+from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import Loaded
+from dispatch_grpc.service.worker import Worker
 from tests.cli.test_cli_service import run, serve
 from tests.conftest import RunningService, run_service
 from tests.hostile import unused_port
@@ -184,9 +188,35 @@ def test_the_ages_of_few_lanes_are_told(
     until(lambda: not labels_of(service.url, "dispatch_queue_age_seconds"))
 
 
-def test_the_hosts_of_open_breakers_are_bounded():
+def test_the_oldest_lanes_are_those_of_the_whole_queue(bench: Bench):
+    """Also where it has more lanes than a scan finds: the next one goes on from there."""
+    oldest = "http://h:1 f00007"
+    many = """
+        INSERT INTO pgqueuer (priority, status, entrypoint, payload, execute_after)
+        SELECT 0, 'queued', 'http://h:1 f' || lpad(n::text, 5, '0'), '',
+            now() - CASE n WHEN 7 THEN interval '5 h' ELSE interval '1 min' END
+        FROM generate_series(1, $1) AS n
+    """
+    bench.run(lambda c: c.execute(many, SCANNED_LANES + MAX_LANES + 5))
     metrics = Metrics()
-    metrics.resting = lambda: [f"http://{number:03}.example" for number in range(MAX_HOSTS + 7)]
+    worker = Worker(bench.database, None, Settings(), metrics)  # it calls no endpoint
+
+    def ages() -> dict[str, float]:
+        row = r'^dispatch_queue_age_seconds\{function="(.+)",host="(.+)"\} (.+)$'
+        found = re.findall(row, metrics.render().decode(), re.MULTILINE)
+        return {f"{host} {function}": float(age) for function, host, age in found}
+
+    for scan in range(1, 6):
+        bench.runner.run(worker._dequeue._look())
+        if scan >= 2:  # the queue has been scanned to its end
+            assert len(ages()) == MAX_LANES + 1
+            assert ages().pop(oldest) > 4 * 3600
+            assert 60 <= ages()[f"{OTHER} {OTHER}"] < 3600
+
+
+def test_the_hosts_of_open_breakers_are_bounded():
+    metrics, hosts = Metrics(), [f"http://{number:03}.example" for number in range(MAX_HOSTS + 7)]
+    metrics.shared.resting = lambda: hosts
     found = re.findall(r'^dispatch_breaker_open\{host="(.+)"\} (.+)$', metrics.render().decode(), 8)
     assert len(found) == MAX_HOSTS + 1
     assert found[0] == ("http://000.example", "1.0")
@@ -195,8 +225,10 @@ def test_the_hosts_of_open_breakers_are_bounded():
 
 def test_names_are_cut_and_stay_different_samples():
     metrics = Metrics()
-    metrics.queued({f"http://a {'f' * 500}{number}": -float(number) for number in range(3)})
-    metrics.resting = lambda: ["http://" + "a" * 500 + "1", "http://" + "a" * 500 + "2"]
+    metrics.shared.queued(
+        {f"http://a {'f' * 500}{number}": -float(number) for number in range(3)}, is_end=True
+    )
+    metrics.shared.resting = lambda: ["http://" + "a" * 500 + "1", "http://" + "a" * 500 + "2"]
     text = metrics.render().decode()
     assert len(re.findall(r"^dispatch_queue_age_seconds\{.* 2.0$", text, re.MULTILINE)) == 1
     assert len(re.findall(r"^dispatch_breaker_open\{", text, re.MULTILINE)) == 1

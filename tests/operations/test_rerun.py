@@ -32,8 +32,8 @@ from dispatch_grpc.service import (
     machine,
     matching,
     reads,
+    reads_counts,
     recording,
-    schema,
     store_accept,
     store_attempts,
     store_complete,
@@ -45,9 +45,9 @@ from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.rerunning import Rerunning
-from dispatch_grpc.service.schema import MIGRATIONS
+from dispatch_grpc.service.schema import MIGRATIONS, preparing
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Job, New
+from dispatch_grpc.service.store import Job, NewCall
 from tests.conftest import Driver, RunningService, data_dir, run_service
 from tests.operations.conftest import Functions
 from tests.service.conftest import Bench
@@ -561,7 +561,7 @@ def test_a_rerun_is_found_as_its_original_is(bench: Bench, by: str):
     """By its labels and its schedule; and it begins at once, with the time from the start."""
     start = datetime.now(UTC) + timedelta(days=9)
     labels = {"order": "o1", "b": "ü = 2"}
-    new = New(new_id(), CALL, start + timedelta(hours=1), starts_at=start, labels=labels)
+    new = NewCall(new_id(), CALL, start + timedelta(hours=1), starts_at=start, labels=labels)
     bench.run(lambda c: store_accept.accept(c, [new], datetime.now(UTC)))
     tick = datetime(2026, 3, 1, 2, tzinfo=UTC)
     bench.run(lambda c: c.execute("UPDATE calls SET schedule = 'nightly', scheduled_at = $1", tick))
@@ -615,7 +615,7 @@ def test_the_dead_letters_are_found_by_an_index(bench: Bench):
     text = "\n".join(line[0] for line in plan)
     assert "Merge Append" in text
     assert text.count("Index Only Scan Backward") == text.count(" on finished_") > 2
-    assert bench.run(reads.count_dead) == 3
+    assert bench.run(reads_counts.count_dead) == 3
 
 
 def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedded: Bench):
@@ -629,7 +629,7 @@ def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedde
         try:
             with pytest.MonkeyPatch.context() as patch:
                 number = next(n for n, text in enumerate(MIGRATIONS) if "rerun_of" in text)
-                patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:number])
+                patch.setattr(preparing, "MIGRATIONS", MIGRATIONS[:number])
                 await database.prepare()
             await other.execute("SET search_path = dispatch_grpc")
             id = new_id()
@@ -649,7 +649,7 @@ def test_a_database_of_the_version_before_gets_the_columns_and_the_index(embedde
                 "SELECT count(*) FROM pg_inherits WHERE inhparent = 'finished'::regclass"
             )
             assert indexed == partitions > 1
-            assert await reads.count_dead(other) == 0
+            assert await reads_counts.count_dead(other) == 0
             info = await reads.get(other, id)
             assert info is not None
             assert info.rerun_as_dispatch_id == ""

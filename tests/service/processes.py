@@ -18,14 +18,14 @@ MINE = "application_name = 'dispatch-grpc' AND pid <> pg_backend_pid()"
 SERVICE = """
 import asyncio, json, logging, pathlib, sys, uvloop
 from datetime import UTC, datetime, timedelta
-from dispatch_grpc.service import Service, ServiceSettings, database, dequeue
+from dispatch_grpc.service import Service, ServiceSettings, database, dequeue, worker
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.settings import Settings
 
 logging.basicConfig(level=logging.INFO)
 given = json.loads(sys.argv[1])
 dequeue._LOOK_SECONDS = given.pop("look_seconds", dequeue._LOOK_SECONDS)
-dequeue._READY_SECONDS = given.pop("ready_seconds", dequeue._READY_SECONDS)
+worker._READY_SECONDS = given.pop("ready_seconds", worker._READY_SECONDS)
 ahead = timedelta(seconds=given.pop("ahead_seconds", 0))
 database.local_now = lambda: datetime.now(UTC) + ahead
 database.COMMAND_SECONDS = given.pop("command_seconds", database.COMMAND_SECONDS)

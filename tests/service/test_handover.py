@@ -9,13 +9,13 @@ from dispatch_grpc import new_call
 from dispatch_grpc.primitives import exit_, poll
 from dispatch_grpc.schema import RunResponse
 from dispatch_grpc.service import machine, store_accept, store_attempts, store_outcomes
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Due, Job, Loaded, New, Written
+from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, NewCall
+from dispatch_grpc.service.worker import Worker
 from tests.service.conftest import Bench
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Here:
     def record(self) -> Loaded:
         """Record a call of a client, and begin its run."""
         call = new_call("http://here.example", "parent")
-        new = New(new_id(), call, LIMITS.expires_at(call, datetime.now(UTC)))
+        new = NewCall(new_id(), call, LIMITS.expires_at(call, datetime.now(UTC)))
 
         async def act(connection: Any) -> Loaded:
             await store_accept.accept(connection, [new], datetime.now(UTC))
@@ -62,13 +62,13 @@ class Here:
 
     def write(self, loaded: Loaded, response: RunResponse, *, fails: bool = False) -> Due:
         """Write an answer with a handover. Returns the jobs that are left."""
-        outcome = machine.decide(loaded.running, response, datetime.now(UTC), LIMITS)
+        outcome = machine.decide(loaded.running, Answer(response), datetime.now(UTC), LIMITS)
 
         async def main() -> Due:
             async with self.handovers.open() as handover:
                 async with self.bench.database.transaction() as connection:
                     due, _ = await store_outcomes.write(
-                        connection, [Written(loaded, outcome)], datetime.now(UTC), LIMITS
+                        connection, [CallDecision(loaded, outcome)], datetime.now(UTC), LIMITS
                     )
                     if handover is not None:
                         due = await handover.take(connection, due)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import Error, RunResponse
 from dispatch_grpc.service import machine
 from dispatch_grpc.service.machine import (
+    Answer,
     Finish,
     Limits,
     Replace,
@@ -20,7 +22,6 @@ from dispatch_grpc.service.machine import (
     Retry,
     Running,
     Suspend,
-    decide,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -32,6 +33,22 @@ HERE = "http://here.example"
 def running(**settings: object) -> Running:
     given = {"endpoint": HERE, "correlation_id": 7, "expires_at": NOW + timedelta(hours=1)}
     return Running(ID, **{**given, **settings})  # type: ignore[arg-type]
+
+
+def decide(
+    call: Running,
+    response: RunResponse,
+    now: datetime,
+    limits: Limits,
+    *,
+    retry_after: timedelta | None = None,
+    passing: bool = False,
+    was_sent: bool = True,
+    **settings: Any,
+) -> machine.Outcome:
+    """Decide by an answer, given its parts."""
+    answer = Answer(response, retry_after, passing, was_sent=was_sent)
+    return machine.decide(call, answer, now, limits, **settings)
 
 
 calls = st.builds(

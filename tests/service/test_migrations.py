@@ -12,13 +12,14 @@ import pytest
 
 from dispatch_grpc import new_call
 from dispatch_grpc.primitives import exit_
-from dispatch_grpc.service import machine, reads, schema, store_accept, store_upkeep
+from dispatch_grpc.service import machine, reads, store_accept, store_upkeep
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.store import Job, New, Written
+from dispatch_grpc.service.machine import Answer, Limits
+from dispatch_grpc.service.schema import SCHEMA, preparing
+from dispatch_grpc.service.store import CallDecision, Job, NewCall
 from dispatch_grpc.service.store_attempts import load
 from dispatch_grpc.service.store_outcomes import write
 from tests.service.conftest import Bench
@@ -49,17 +50,19 @@ def url(embedded: Bench) -> Iterator[str]:
     embedded.runner.run(execute("DROP DATABASE older WITH (FORCE)"))
 
 
-def new(**settings: Any) -> New:
-    return New(new_id(), CALL, datetime.now(UTC) + timedelta(hours=1), **settings)
+def new(**settings: Any) -> NewCall:
+    return NewCall(new_id(), CALL, datetime.now(UTC) + timedelta(hours=1), **settings)
 
 
-async def accept(connection: Any, *calls: New, key: bytes | None = None) -> list[UUID]:
+async def accept(connection: Any, *calls: NewCall, key: bytes | None = None) -> list[UUID]:
     async with connection.transaction():
         ids, _ = await store_accept.accept(connection, calls, datetime.now(UTC), key=key)
     return list(ids)
 
 
-async def accept_before(connection: Any, *calls: New, key: bytes | None = None) -> Sequence[UUID]:
+async def accept_before(
+    connection: Any, *calls: NewCall, key: bytes | None = None
+) -> Sequence[UUID]:
     """Record calls as the older version does, with the function that it knows."""
     recorded = await connection.fetchval(
         "SELECT record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
@@ -113,20 +116,22 @@ class Older:
                     self.finished.add(id)
 
 
-async def finish(connection: Any, *calls: New) -> None:
+async def finish(connection: Any, *calls: NewCall) -> None:
     """Calls of the older version go on, and end, as those of this version."""
     jobs = [Job(one.id, 0) for one in calls]
     found = await load(connection, jobs)
     now = datetime.now(UTC)
     items = [
-        Written(found[job], machine.decide(found[job].running, exit_(1), now, Limits()))
+        CallDecision(
+            found[job], machine.decide(found[job].running, Answer(exit_(1)), now, Limits())
+        )
         for job in jobs
     ]
     _, finished = await write(connection, items, now, Limits())
     assert set(finished) == {one.id for one in calls}
 
 
-async def check_retention(connection: Any, old: Sequence[New]) -> None:
+async def check_retention(connection: Any, old: Sequence[NewCall]) -> None:
     """Those that finished days ago are in the partitions of these days."""
     await prune(connection, 7 * DAY + timedelta(hours=1), DAY)
     infos = [await reads.get(connection, one.id) for one in old]
@@ -159,12 +164,10 @@ def test_a_database_with_calls_in_every_state_is_migrated_while_it_is_used(
 
     async def main() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "MIGRATIONS", MIGRATIONS_BEFORE)
-            patch.setattr(schema, "FUNCTIONS", FUNCTIONS_BEFORE)
+            patch.setattr(preparing, "MIGRATIONS", MIGRATIONS_BEFORE)
+            patch.setattr(preparing, "FUNCTIONS", FUNCTIONS_BEFORE)
             await prepare()
-        pool = await asyncpg.create_pool(
-            url, min_size=1, server_settings={"search_path": schema.SCHEMA}
-        )
+        pool = await asyncpg.create_pool(url, min_size=1, server_settings={"search_path": SCHEMA})
         async with pool.acquire() as connection:
             await fill(connection)
             known = await accept_before(connection, new(), key=b"known")
@@ -202,7 +205,7 @@ def test_a_migration_does_not_have_others_wait_for_its_locks(url: str):
 
     async def main() -> None:
         await Database(url, Path()).prepare()
-        settings = {"search_path": schema.SCHEMA}
+        settings = {"search_path": SCHEMA}
         reading = await asyncpg.connect(url, server_settings=settings)
         other = await asyncpg.connect(url, server_settings=settings)
         await reading.execute("COMMENT ON TABLE migrations IS 'older'")
@@ -229,7 +232,7 @@ def test_a_role_without_rights_to_change_tables_tends_partitions(url: str):
         await connection.execute("CREATE ROLE only_runs LOGIN")
         try:
             await Database(url, Path()).prepare("only_runs")
-            settings = {"search_path": schema.SCHEMA, "role": "only_runs"}
+            settings = {"search_path": SCHEMA, "role": "only_runs"}
             role = await asyncpg.connect(url, server_settings=settings)
             names = "SELECT count(*) FROM pg_class WHERE relname ~ '^finished_[0-9]{8}$'"
             assert await role.fetchval(names) == 3

@@ -8,7 +8,7 @@ from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.notices import HOSTS, LANES, Notices
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 from tests.service.conftest import Bench
 
 CALL = new_call("http://here.example", "f")
@@ -90,7 +90,7 @@ def test_calls_are_accepted_without_a_notice_in_their_transaction(bench: Bench):
 
     async def main() -> None:
         now = bench.database.clock.now()
-        calls = [New(new_id(), CALL, Limits().expires_at(CALL, now))]
+        calls = [NewCall(new_id(), CALL, Limits().expires_at(CALL, now))]
         channels = (LANES, "ch_pgqueuer")
         payloads: list[str] = []
         connection = await bench.database.connect()

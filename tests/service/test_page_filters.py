@@ -235,7 +235,7 @@ def test_a_list_is_found_by_an_index_however_it_is_filtered(
             "FROM generate_series(1, 20000), (VALUES ('a=1'), ('b=2')) AS two (label)"
         )
         await connection.execute("ANALYZE labels")
-        statement, values = reads.listing(filters, 50)
+        statement, values = reads.listing(filters, 50, "id")
         return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
 
     plan = bench.run(explain)

@@ -13,10 +13,10 @@ from dispatch_grpc import Status
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.schema import CallResult
 from dispatch_grpc.service import charts, machine, rates, store_upkeep
-from dispatch_grpc.service.machine import Finish, Limits
+from dispatch_grpc.service.machine import Answer, Finish, Limits
 from dispatch_grpc.service.page_filters import WINDOWS
 from dispatch_grpc.service.rates import BOUNDS, Minute, Rates, quantile
-from dispatch_grpc.service.store import Written
+from dispatch_grpc.service.store import CallDecision
 from tests.service.conftest import Bench
 from tests.service.test_store import CALL, accept, take
 
@@ -56,7 +56,7 @@ def test_processes_add_to_the_same_counts(bench: Bench):
     loaded = replace(loaded, created_at=start - timedelta(seconds=3))
     finish = Finish(Status.OK, CallResult())
     for counts in (one, other):
-        counts.finished([Written(loaded, finish)] * 2, [loaded.running.id])
+        counts.finished([CallDecision(loaded, finish)] * 2, [loaded.running.id])
         counts.add(Status.TIMEOUT.value)
     bench.runner.run(one.flush())
     bench.runner.run(other.flush())
@@ -84,11 +84,13 @@ def test_what_could_not_be_written_is_written_later(bench: Bench, monkeypatch: A
 
 def test_only_calls_that_have_finished_are_counted(bench: Bench):
     accept(bench, CALL, CALL)
-    items: list[Written] = []
+    items: list[CallDecision] = []
     for loaded in take(bench):
         response = exit_(1) if not items else exit_(error=OSError("again"))
-        outcome = machine.decide(loaded.running, response, bench.database.clock.now(), Limits())
-        items.append(Written(loaded, outcome))
+        outcome = machine.decide(
+            loaded.running, Answer(response), bench.database.clock.now(), Limits()
+        )
+        items.append(CallDecision(loaded, outcome))
     counts = Rates(bench.database)
     counts.finished(items, [])
     counts.finished(items, [item.loaded.running.id for item in items])

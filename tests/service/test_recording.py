@@ -26,7 +26,7 @@ from dispatch_grpc.service import recording
 from dispatch_grpc.service.batching import MAX_BYTES, Batcher
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.recording import Recorder
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.store_accept import Accepted, Request
 from tests.service.conftest import Bench
 from tests.service.processes import KEY, service
@@ -45,7 +45,7 @@ def picky(bench: Bench) -> Any:
 
 def request(*calls: Any, key: str | None = None, body: str = "", size: int = 0) -> Request:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    new = [New(new_id(), call, expires_at) for call in calls]
+    new = [NewCall(new_id(), call, expires_at) for call in calls]
     return Request(new, None if key is None else key.encode(), body.encode(), size)
 
 

@@ -15,6 +15,7 @@ from dispatch_grpc.service import (
     machine,
     queue,
     reads,
+    reads_counts,
     store,
     store_accept,
     store_attempts,
@@ -26,9 +27,9 @@ from dispatch_grpc.service import (
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.ids import id_at, new_id
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.schema import MIGRATIONS
-from dispatch_grpc.service.store import Job, Loaded, New, Release, Written
+from dispatch_grpc.service.store import CallDecision, Job, Loaded, NewCall, Release
 from dispatch_grpc.service.urls import host_of
 from tests.service.conftest import Bench
 
@@ -48,7 +49,7 @@ def now() -> datetime:
 
 def accept(bench: Bench, *calls: Call, **settings: Any) -> list[UUID]:
     """Record calls as if a client had dispatched them."""
-    new = [New(new_id(), call, LIMITS.expires_at(call, now()), **settings) for call in calls]
+    new = [NewCall(new_id(), call, LIMITS.expires_at(call, now()), **settings) for call in calls]
     bench.run(lambda c: store_accept.accept(c, new, now()))
     return [one.id for one in new]
 
@@ -92,9 +93,9 @@ def whole(bench: Bench, loaded: Loaded) -> Loaded:
 
 def answer(bench: Bench, loaded: Loaded, response: RunResponse) -> list[UUID]:
     """Write what becomes of a run that was answered so. Returns the calls that have finished."""
-    outcome = machine.decide(loaded.running, response, now(), LIMITS)
+    outcome = machine.decide(loaded.running, Answer(response), now(), LIMITS)
     _, finished = bench.run(
-        lambda c: store_outcomes.write(c, [Written(loaded, outcome)], now(), LIMITS)
+        lambda c: store_outcomes.write(c, [CallDecision(loaded, outcome)], now(), LIMITS)
     )
     return list(finished)
 
@@ -106,7 +107,7 @@ async def load(job: Job, connection: Any) -> dict[Job, Loaded]:
     return loaded
 
 
-async def write(item: Written, connection: Any) -> None:
+async def write(item: CallDecision, connection: Any) -> None:
     await store_outcomes.write(connection, [item], now(), LIMITS)
 
 
@@ -115,7 +116,7 @@ async def execute(statement: str, argument: Any, connection: Any) -> None:
 
 
 async def release(loaded: Loaded, connection: Any) -> None:
-    await write(Written(loaded, Release()), connection)
+    await write(CallDecision(loaded, Release()), connection)
 
 
 def row(bench: Bench, id: UUID) -> Any:
@@ -140,13 +141,48 @@ def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
     made = (
         Release()
         if outcome == "release"
-        else machine.decide(loaded.running, exit_(1), now(), LIMITS)
+        else machine.decide(loaded.running, Answer(exit_(1)), now(), LIMITS)
     )
-    items = [Written(loaded, made, claim.id)]
+    items = [CallDecision(loaded, made, claim.id)]
     assert store_outcomes.is_one_statement(items) is (outcome == "finish")
     bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS, me))
     left = bench.run(lambda c: c.fetch("SELECT FROM pgqueuer WHERE id = $1", claim.id))
     assert bool(left) is not is_ours
+
+
+def test_a_call_is_filed_with_all_that_it_has(bench: Bench):
+    """Whatever columns later versions add."""
+    (id,) = accept(bench, CALL)
+    (loaded,) = take(bench)
+    values = {
+        "ARRAY": [b"x"],
+        "bigint": 7,
+        "boolean": True,
+        "bytea": b"x",
+        "integer": 7,
+        "jsonb": "{}",
+        "smallint": 7,
+        "text": "x",
+        "timestamp with time zone": now(),
+        "uuid": UUID(int=7),
+    }
+
+    async def fill(connection: Any) -> None:
+        columns = await connection.fetch(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = 'dispatch_grpc' AND table_name = 'calls'"
+        )
+        for name, kind in columns:
+            if name not in {"id", "parent_id", "turn"}:
+                await connection.execute(f"UPDATE calls SET {name} = $1", values[kind])
+
+    bench.run(fill)
+    before = dict(row(bench, id))
+    assert answer(bench, loaded, exit_(1)) == [id]
+    after = dict(row(bench, id))
+    ended = {"state", "status", "turn", "runs", "result", "finished_at", "dead"}
+    cleared = {"next_at", "poll", "poll_error"}
+    assert {name for name in before if before[name] != after[name]} == ended | cleared
 
 
 def test_a_call_is_recorded_with_a_job(bench: Bench):
@@ -216,10 +252,10 @@ def test_a_retry_waits_for_its_time(bench: Bench):
         exit_(error=OSError("x")).exit.result.error,
         False,
     )
-    bench.run(lambda c: store_outcomes.write(c, [Written(loaded, outcome)], now(), LIMITS))
+    bench.run(lambda c: store_outcomes.write(c, [CallDecision(loaded, outcome)], now(), LIMITS))
     assert jobs(bench) == []
     assert row(bench, id)["next_at"] == outcome.at
-    assert bench.run(reads.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
+    assert bench.run(reads_counts.count) == {"queued": 0, "delayed": 1, "running": 0, "waiting": 0}
 
 
 def test_a_tail_call_goes_on_under_the_same_id(bench: Bench):
@@ -325,7 +361,7 @@ def test_children_that_end_together_wake_their_parent_once(bench: Bench):
     (parent,) = take(bench)
     answer(bench, parent, poll([new_call(HERE, "c")] * 50, min_results=10))
     items = [
-        Written(child, machine.decide(child.running, exit_(1), now(), LIMITS))
+        CallDecision(child, machine.decide(child.running, Answer(exit_(1)), now(), LIMITS))
         for child in take(bench)
     ]
     bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS))
@@ -358,12 +394,12 @@ def test_a_poll_that_cannot_be_done_is_resumed_with_the_reason(bench: Bench):
     (parent,) = take(bench)
     outcome = machine.decide(
         parent.running,
-        poll([new_call(HERE, "c")], state=b"kept"),
+        Answer(poll([new_call(HERE, "c")], state=b"kept")),
         now(),
         LIMITS,
         problem_of_call=lambda _: "not here",
     )
-    bench.run(lambda c: store_outcomes.write(c, [Written(parent, outcome)], now(), LIMITS))
+    bench.run(lambda c: store_outcomes.write(c, [CallDecision(parent, outcome)], now(), LIMITS))
     (resumed,) = take(bench)
     assert resumed.poll_error is not None
     assert "not here" in resumed.poll_error.message
@@ -415,7 +451,7 @@ def test_calls_without_a_job_get_one(bench: Bench):
 
 async def request(connection: Any, key: bytes, body: bytes) -> list[UUID]:
     """Record a call, as a client asks for with an idempotency key."""
-    new = New(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
+    new = NewCall(new_id(), new_call(HERE, "f"), LIMITS.expires_at(new_call(HERE, "f"), now()))
     ids, lanes = await store_accept.accept(connection, [new], now(), key=key, body=body)
     assert lanes == ([f"{HERE} f"] if list(ids) == [new.id] else [])
     return list(ids)
@@ -486,13 +522,13 @@ def test_a_delayed_call_that_is_cancelled_leaves_no_job(bench: Bench):
     (loaded,) = take(bench)
     outcome = machine.decide(
         loaded.running,
-        exit_(error=OSError("no")),
+        Answer(exit_(error=OSError("no"))),
         now(),
         Limits(first_backoff=timedelta(hours=9), max_backoff=timedelta(hours=9)),
         jitter=lambda: 1,
     )
-    bench.run(partial(write, Written(loaded, outcome)))
-    assert bench.run(reads.count)["delayed"] == 3
+    bench.run(partial(write, CallDecision(loaded, outcome)))
+    assert bench.run(reads_counts.count)["delayed"] == 3
     for id in (cancelled, retried):
         assert bench.run(lambda c: store_cancel.cancel(c, id, now())) == 1  # noqa: B023
     rows = bench.run(lambda c: c.fetch("SELECT payload FROM pgqueuer"))
@@ -552,7 +588,7 @@ def test_a_search_looks_at_so_many_calls_and_says_where_to_go_on(
     start = now()
     ids = [id_at(start + timedelta(milliseconds=number)) for number in range(8)]
     calls = [new_call(HERE, "rare"), *[new_call(HERE, "f")] * 7]
-    made = [New(id, call, now()) for id, call in zip(ids, calls, strict=True)]
+    made = [NewCall(id, call, now()) for id, call in zip(ids, calls, strict=True)]
     bench.run(lambda c: store_accept.accept(c, made, start))
 
     def pages(limit: int, **filters: Any) -> list[list[UUID]]:
@@ -577,7 +613,7 @@ def test_a_search_by_time_does_not_look_at_other_times(
     old = now() - timedelta(days=3)
     first = UUID(int=id_at(old).int + 1)
     call = new_call(HERE, "f")
-    bench.run(lambda c: store_accept.accept(c, [New(first, call, now())], old))
+    bench.run(lambda c: store_accept.accept(c, [NewCall(first, call, now())], old))
     accept(bench, *[call] * 7)
     filters = {"created_before": now() - timedelta(days=2)}
     found, place = bench.run(lambda c: reads.find(c, filters, 10))
@@ -734,7 +770,7 @@ def test_finished_calls_and_keys_are_dropped_by_the_day(bench: Bench):
         return sorted(row["relname"] for row in rows if row["relname"][0] in "fr")
 
     async def two_days_old(connection: Any) -> None:
-        new = New(new_id(), CALL, now())
+        new = NewCall(new_id(), CALL, now())
         await store_accept.accept(connection, [new], now())
         await connection.execute(oldest)
         await prune(connection, 7 * day, day)  # which makes the day's partition
@@ -869,7 +905,9 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
     (root,) = take(bench)
     answer(bench, root, poll([new_call(HERE, "child")]))
     (child,) = take(bench)
-    outcome = machine.decide(child.running, poll([new_call(HERE, "grandchild")]), now(), LIMITS)
+    outcome = machine.decide(
+        child.running, Answer(poll([new_call(HERE, "grandchild")])), now(), LIMITS
+    )
 
     async def main() -> int | None:
         async def cancel() -> int | None:
@@ -877,7 +915,7 @@ def test_calls_that_are_made_while_their_root_is_cancelled_are_too(bench: Bench)
                 return await store_cancel.cancel(connection, id, now())
 
         async with bench.database.transaction() as connection:
-            await store_outcomes.write(connection, [Written(child, outcome)], now(), LIMITS)
+            await store_outcomes.write(connection, [CallDecision(child, outcome)], now(), LIMITS)
             cancelling = asyncio.create_task(cancel())
             await asyncio.sleep(0.2)  # it has looked, and waits for the child's row
         return await cancelling
@@ -894,8 +932,8 @@ def test_failures_that_a_deploy_causes_are_counted_from_the_first_in_a_row(bench
         (loaded,) = take(bench)
         assert loaded.running.passing_since == (found[-1] if found else None)
         response = exit_(error=ConnectionError())
-        outcome = machine.decide(loaded.running, response, now(), LIMITS, passing=passing)
-        bench.run(partial(write, Written(loaded, outcome)))
+        outcome = machine.decide(loaded.running, Answer(response, passing=passing), now(), LIMITS)
+        bench.run(partial(write, CallDecision(loaded, outcome)))
         found.append(row(bench, id)["passing_since"])
     first, second, between, later = found
     assert first is not None
@@ -945,12 +983,12 @@ def test_calls_are_counted_by_one_process_for_all(bench: Bench):
     accept(bench, CALL, CALL)
     again = timedelta(seconds=10)
     bench.run(lambda c: c.execute("UPDATE backlog SET next_at = now(), counted_at = NULL"))
-    assert bench.run(reads.counted) is None
+    assert bench.run(reads_counts.counted) is None
     claims = [bench.run(lambda c: store_upkeep.claim_count(c, again)) for _ in range(3)]
     assert claims == [True, False, False]
-    numbers = bench.run(reads.count)
+    numbers = bench.run(reads_counts.count)
     bench.run(lambda c: store_upkeep.note_count(c, numbers, timedelta(seconds=1)))
-    counted = bench.run(reads.counted)
+    counted = bench.run(reads_counts.counted)
     assert counted is not None
     assert counted.numbers == {"queued": 2, "delayed": 0, "running": 0, "waiting": 0}
     assert timedelta(seconds=1) <= counted.age < timedelta(minutes=1)

@@ -20,7 +20,7 @@ from dispatch_grpc.schema import ListCallsRequest, Submission, SubmitRequest
 from dispatch_grpc.service import reads, store, store_accept, store_upkeep
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.store import Job, New
+from dispatch_grpc.service.store import Job, NewCall
 from dispatch_grpc.service.submissions import new_of
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService
@@ -124,14 +124,14 @@ def test_a_start_after_the_expiration_names_both():
     )
     submission.delay.seconds = 59
     found = new_of(submission, now, LIMITS)
-    assert isinstance(found, New)
+    assert isinstance(found, NewCall)
     assert found.expires_at == now + timedelta(seconds=60)
 
 
 def test_an_expiration_of_the_service_counts_from_the_start():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     found = new_of(in_an_hour(), now, Limits(default_expiration=timedelta(minutes=5)))
-    assert isinstance(found, New)
+    assert isinstance(found, NewCall)
     assert (found.starts_at, found.expires_at) == (now + HOUR, now + HOUR + timedelta(minutes=5))
 
 
@@ -139,7 +139,7 @@ def test_a_start_that_has_passed_means_now():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for start in (Timestamp(), Timestamp(seconds=int(now.timestamp()))):
         found = new_of(Submission(call=CALL, start_time=start), now, LIMITS)
-        assert isinstance(found, New)
+        assert isinstance(found, NewCall)
         assert (found.starts_at, found.expires_at) == (None, now + LIMITS.default_expiration)
 
 
@@ -223,7 +223,7 @@ def test_a_delayed_call_can_be_cancelled(service: RunningService):
 
 def submit(bench: Bench, *labels: dict[str, str] | None, **settings: Any) -> list[UUID]:
     now = datetime.now(UTC)
-    new = [New(new_id(), CALL, now + HOUR, labels=some, **settings) for some in labels]
+    new = [NewCall(new_id(), CALL, now + HOUR, labels=some, **settings) for some in labels]
     bench.run(lambda c: store_accept.accept(c, new, now))
     return [one.id for one in new]
 

@@ -14,7 +14,7 @@ from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import Lanes, lane_of
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.store import New
+from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.tree import Node, tree
 from dispatch_grpc.service.urls import host_of
 from tests.service.conftest import Bench
@@ -22,11 +22,11 @@ from tests.service.conftest import Bench
 CALL = new_call("http://here.example", "f")
 
 
-def new(parent: UUID | None = None, call: Call = CALL) -> New:
-    return New(new_id(), call, Limits().expires_at(call, datetime.now(UTC)), parent_id=parent)
+def new(parent: UUID | None = None, call: Call = CALL) -> NewCall:
+    return NewCall(new_id(), call, Limits().expires_at(call, datetime.now(UTC)), parent_id=parent)
 
 
-def record(bench: Bench, calls: Sequence[New]) -> None:
+def record(bench: Bench, calls: Sequence[NewCall]) -> None:
     bench.run(lambda connection: store_accept.accept(connection, calls, datetime.now(UTC)))
 
 

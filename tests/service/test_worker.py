@@ -25,18 +25,18 @@ from dispatch_grpc.schema import (
 from dispatch_grpc.service import dequeue, machine, reads, store_accept, store_attempts
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.caller import Caller
-from dispatch_grpc.service.dequeue import Worker
 from dispatch_grpc.service.faults import Health
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
+from dispatch_grpc.service.machine import Answer, Finish, Limits, Replace, Resume, Retry, Suspend
 from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.rates import Rates
 from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import Job, Jobs, Loaded, New, Release, Written
+from dispatch_grpc.service.store import CallDecision, Job, Jobs, Loaded, NewCall, Release
 from dispatch_grpc.service.watching import Watching
+from dispatch_grpc.service.worker import Worker
 from tests import hostile
 from tests.service.conftest import Bench
 
@@ -61,7 +61,7 @@ def runs(bench: Bench) -> Runs:
     return worker(bench)._runs
 
 
-async def record(bench: Bench, *new: New) -> list[Loaded]:
+async def record(bench: Bench, *new: NewCall) -> list[Loaded]:
     """Record calls, and begin their runs."""
     async with bench.database.transaction() as connection:
         await store_accept.accept(connection, new, datetime.now(UTC))
@@ -71,13 +71,13 @@ async def record(bench: Bench, *new: New) -> list[Loaded]:
     return [loaded[Job(one.id, 0)] for one in new]
 
 
-def new(**settings: Any) -> New:
-    return New(new_id(), CALL, LIMITS.expires_at(CALL, datetime.now(UTC)), **settings)
+def new(**settings: Any) -> NewCall:
+    return NewCall(new_id(), CALL, LIMITS.expires_at(CALL, datetime.now(UTC)), **settings)
 
 
-def answered(loaded: Loaded, response: RunResponse) -> Written:
-    outcome = machine.decide(loaded.running, response, datetime.now(UTC), LIMITS)
-    return Written(loaded, outcome)
+def answered(loaded: Loaded, response: RunResponse) -> CallDecision:
+    outcome = machine.decide(loaded.running, Answer(response), datetime.now(UTC), LIMITS)
+    return CallDecision(loaded, outcome)
 
 
 async def found(bench: Bench, loaded: Loaded) -> CallInfo:
@@ -137,7 +137,7 @@ def test_an_outcome_that_cannot_be_written_ends_its_call_and_no_other(bench: Ben
         begun = await record(bench, new(), new(), new())
         items = [answered(one, exit_("done")) for one in begun]
         unwritable = Call(endpoint="http://here.example", function="no\0name")
-        items[place] = Written(begun[place], Replace(unwritable))
+        items[place] = CallDecision(begun[place], Replace(unwritable))
         await runs(bench).write(items)
         infos = [await found(bench, one) for one in begun]
         assert all(info.state == CallState.CALL_STATE_FINISHED for info in infos)
@@ -155,7 +155,7 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_called(bench: Bench):
     async def main() -> None:
         call = Call(endpoint="http://①⑥⑨.254.169.254", function="f")
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
-        (run,) = await record(bench, New(new_id(), call, expires_at))
+        (run,) = await record(bench, NewCall(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
         response = (await caller.run(run, share())).response
         await caller.close()
@@ -200,7 +200,7 @@ def test_an_endpoint_that_cannot_be_reached(
     async def main(**ports: int) -> None:
         call = Call(endpoint=endpoint.format(**ports), function="f")
         expires_at = LIMITS.expires_at(call, datetime.now(UTC))
-        (run,) = await record(bench, New(new_id(), call, expires_at))
+        (run,) = await record(bench, NewCall(new_id(), call, expires_at))
         caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
         response = (await caller.run(run, share())).response
         await caller.close()
@@ -222,7 +222,7 @@ def test_the_time_of_an_attempt_begins_when_the_database_knows_of_it(bench: Benc
     async def main(url: str) -> None:
         call = Call(endpoint=url, function="f")
         (run,) = await record(
-            bench, New(new_id(), call, LIMITS.expires_at(call, datetime.now(UTC)))
+            bench, NewCall(new_id(), call, LIMITS.expires_at(call, datetime.now(UTC)))
         )
         caller = Caller(
             signing_key=None,
@@ -246,7 +246,7 @@ def test_an_outcome_that_fails_keeps_no_other_from_being_written(bench: Bench):
         first, second, third = await record(bench, new(), new(), new())
         broken: Any = None
         items = [
-            Written(first, Suspend(broken, [], datetime.now(UTC), datetime.now(UTC))),
+            CallDecision(first, Suspend(broken, [], datetime.now(UTC), datetime.now(UTC))),
             answered(second, exit_("done")),
             answered(third, exit_("done")),
         ]
@@ -271,8 +271,8 @@ def test_every_kind_of_outcome_has_a_size():
         Replace(call),
     ]
     unused: Any = None
-    assert all(_bytes_of(Written(unused, one)) >= 5_000_000 for one in outcomes)
-    assert _bytes_of(Written(unused, Release())) == 0
+    assert all(_bytes_of(CallDecision(unused, one)) >= 5_000_000 for one in outcomes)
+    assert _bytes_of(CallDecision(unused, Release())) == 0
 
 
 def test_a_conflict_of_a_chore_is_no_outage(
@@ -392,7 +392,7 @@ def test_requests_do_not_keep_jobs_waiting_for_ever(bench: Bench):
                 await asyncio.sleep(0)
 
         asking = asyncio.create_task(ask())
-        await asyncio.wait_for(one._gather(), 60)
+        await asyncio.wait_for(one._dequeue._gather(), 60)
         asking.cancel()
 
     bench.runner.run(main())
@@ -403,7 +403,7 @@ def test_a_worker_is_alive_while_its_loop_turns_and_ready_while_the_database_wor
 ):
     """What /healthz and /readyz answer: here the loop waits for a table that is locked."""
     for name in ("_ALIVE_SECONDS", "_READY_SECONDS"):
-        monkeypatch.setattr(dequeue, name, 3.0)
+        monkeypatch.setattr(f"dispatch_grpc.service.worker.{name}", 3.0)
     monkeypatch.setattr(dequeue, "_LOOK_SECONDS", 0.2)
 
     async def main() -> None:

@@ -9,10 +9,7 @@ without. `SET dispatch_grpc.notify = off` leaves it out: the next scan of the qu
 
 from typing import Any
 
-from dispatch_grpc.service import sql_checks, sql_values
-
-PRODUCER = "dispatch_grpc_producer"
-"""Default name of the role that may call the function."""
+from dispatch_grpc.service.schema import check_functions, value_functions
 
 _DEFINER = """LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = dispatch_grpc, pg_temp SET standard_conforming_strings = on"""
@@ -318,7 +315,7 @@ BEGIN
 END $do$;
 """
 
-FUNCTIONS = sql_values.FUNCTIONS + sql_checks.FUNCTIONS + _DISPATCH + _PUBLIC + _RIGHTS
+FUNCTIONS = value_functions.FUNCTIONS + check_functions.FUNCTIONS + _DISPATCH + _PUBLIC + _RIGHTS
 """All functions, to be executed with the schema as the search path."""
 
 _OPTIONS = "text, interval, interval, text"
