@@ -18,9 +18,9 @@ from dispatch_grpc import Client, Endpoint
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.page import Page
-from dispatch_grpc.service.page_requests import COOKIE
-from dispatch_grpc.service.sessions import SESSION, Sessions
-from dispatch_grpc.service.shown import age, status_of
+from dispatch_grpc.service.page.formatting import age, status_of
+from dispatch_grpc.service.page.requests import COOKIE
+from dispatch_grpc.service.page.sessions import SESSION, Sessions
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service
 from tests.nested import host_nested
@@ -128,7 +128,7 @@ def test_sign_ins_with_wrong_keys_are_limited(tmp_path: Path, monkeypatch: pytes
         found = [sign_in(server.url, WRONG_KEY).status for _ in range(40)]
         assert found == [403] * 30 + [429] * 10
         assert sign_in(server.url, KEY).status == 429
-        monkeypatch.setattr("dispatch_grpc.service.page._FAILURES_SECONDS", 0)
+        monkeypatch.setattr("dispatch_grpc.service.page.app._FAILURES_SECONDS", 0)
         assert sign_in(server.url, KEY).status == 303
 
 
@@ -503,11 +503,11 @@ def test_the_tree_of_calls_of_a_workflow(tmp_path: Path, monkeypatch: pytest.Mon
         for id in re.findall(r'href="/calls/([^"]+)"', tree):
             assert client.get(id).root_dispatch_id == shown.ids["outer"]
         assert "There are more calls" not in page
-        monkeypatch.setattr("dispatch_grpc.service.tree.MOST", 3)
+        monkeypatch.setattr("dispatch_grpc.service.page.tree.MOST", 3)
         page = shown.call("outer").text
         assert page.count("refuse</a>") == 1
         assert "There are more calls" in page
-        monkeypatch.setattr("dispatch_grpc.service.tree._DEPTH", 1)
+        monkeypatch.setattr("dispatch_grpc.service.page.tree._DEPTH", 1)
         assert "There are more calls" in shown.call("outer").text
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from dispatch_grpc import Client, new_call
 from dispatch_grpc.service import reads, reads_lanes
-from dispatch_grpc.service.page_filters import filters_of, labels_of
-from dispatch_grpc.service.page_requests import Refused
+from dispatch_grpc.service.page.filters import filters_of, labels_of
+from dispatch_grpc.service.page.requests import Refused
 from tests.service.conftest import Bench
 from tests.service.page_calls import EVIL_NAME, KEY, Shown, listed, plain
 from tests.waiting import until

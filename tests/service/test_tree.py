@@ -14,8 +14,8 @@ from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import Lanes, lane_of
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.page.tree import Node, tree
 from dispatch_grpc.service.store import New
-from dispatch_grpc.service.tree import Node, tree
 from dispatch_grpc.service.urls import host_of
 from tests.service.conftest import Bench
 

@@ -11,12 +11,12 @@ from uuid import UUID
 from dispatch_grpc.codes import Status
 from dispatch_grpc.schema import CallState
 from dispatch_grpc.service import rates, reads, reads_lanes, store, store_schedules
-from dispatch_grpc.service.charts import charts
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import was_cancelled
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page_actions import Actions, form_token
-from dispatch_grpc.service.page_filters import (
+from dispatch_grpc.service.page.actions import Actions, form_token
+from dispatch_grpc.service.page.charts import charts
+from dispatch_grpc.service.page.filters import (
     FILTERS,
     STATES,
     WINDOW_NAMES,
@@ -24,8 +24,7 @@ from dispatch_grpc.service.page_filters import (
     filters_of,
     window_of,
 )
-from dispatch_grpc.service.page_requests import Refused, link
-from dispatch_grpc.service.shown import (
+from dispatch_grpc.service.page.formatting import (
     MAX_SHOWN_BYTES,
     attempt_of,
     error_of,
@@ -36,7 +35,8 @@ from dispatch_grpc.service.shown import (
     status_of,
     value_of,
 )
-from dispatch_grpc.service.tree import tree
+from dispatch_grpc.service.page.requests import Refused, link
+from dispatch_grpc.service.page.tree import tree
 
 HOME, CALLS, HOSTS, SCHEDULES = "/", "/calls/", "/calls/hosts", "/calls/schedules"
 PAGE_SIZE = 50

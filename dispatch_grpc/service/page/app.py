@@ -1,9 +1,8 @@
-"""The page at `/`: to look at calls with a browser, to run them again, to cancel and pause them.
+"""The page as an ASGI application: it checks access, and leads each request to its view or action.
 
-Every request comes in here; `page_views` has what there is to see, `page_actions` what the buttons
-do. The page works without a script; with its one script, it shows what is new by itself. Whoever
-has an API key may see it: by signing in, or by sending the key as clients do. What calls hold is
-somebody else's text, and is escaped by the templates.
+The page works without a script; with its one script, it keeps itself up to date. It is open to
+those who have an API key: they sign in, or send the key as clients do. The templates escape all
+text that comes from calls.
 """
 
 import asyncio
@@ -22,8 +21,9 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page_actions import Actions, is_form_of, status_of_error
-from dispatch_grpc.service.page_requests import (
+from dispatch_grpc.service.page.actions import Actions, is_form_of, status_of_error
+from dispatch_grpc.service.page.formatting import age, utc
+from dispatch_grpc.service.page.requests import (
     Answer,
     Refused,
     body_of,
@@ -34,9 +34,8 @@ from dispatch_grpc.service.page_requests import (
     link,
     redirect,
 )
-from dispatch_grpc.service.page_views import CALLS, HOME, HOSTS, SCHEDULES, View, Views
-from dispatch_grpc.service.sessions import SESSION, Sessions
-from dispatch_grpc.service.shown import age, utc
+from dispatch_grpc.service.page.sessions import SESSION, Sessions
+from dispatch_grpc.service.page.views import CALLS, HOME, HOSTS, SCHEDULES, View, Views
 from dispatch_grpc.text import rounded
 
 LOGIN, LOGOUT = "/calls/login", "/calls/logout"
@@ -74,7 +73,7 @@ class Page:
         self._sessions = Sessions(keys)
         self._failures: list[float] = []
         self._templates = Environment(
-            loader=PackageLoader("dispatch_grpc.service"),
+            loader=PackageLoader("dispatch_grpc.service.page"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -9,7 +9,7 @@ from uuid import UUID
 from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.codes import Status
 from dispatch_grpc.service.ids import parse_id
-from dispatch_grpc.service.page_requests import Refused
+from dispatch_grpc.service.page.requests import Refused
 
 STATES: Mapping[str, Mapping[str, Any]] = {
     "queued": {"state": 1, "delayed": False},

@@ -8,7 +8,7 @@ from uuid import UUID
 from dispatch_grpc.schema import CallResult, Error
 from dispatch_grpc.service import reads, store
 from dispatch_grpc.service.machine import was_cancelled
-from dispatch_grpc.service.shown import CANCELLED, Word, first_line, state_of, status_of
+from dispatch_grpc.service.page.formatting import CANCELLED, Word, first_line, state_of, status_of
 from dispatch_grpc.text import rounded
 
 MOST = 100
