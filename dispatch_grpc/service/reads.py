@@ -27,10 +27,16 @@ _BOUNDED = (
     f"{_COLUMNS}, {_ERROR_BYTES} AS size, "
     f"CASE WHEN {_ERROR_BYTES} <= {{}} THEN last_error END AS last_error"
 )
-# With the errors, of which the page shows the first lines.
-_LISTED = f"""{_COLUMNS},
+# The errors of which the page shows the first lines, unless they are large.
+_ERRORS = """
     CASE WHEN octet_length(last_error) < 100000 THEN last_error END AS last_error,
     CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result"""
+_LISTED = f"{_COLUMNS}, {_ERRORS}"
+_SIZED = ", ".join(
+    f"coalesce(octet_length({name}), 0) AS {name}_bytes, "
+    f"CASE WHEN octet_length({name}) <= $2 THEN {name} END AS {name}"
+    for name in ("input", "result", "last_error")
+)
 
 _FILTERED = (
     "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
@@ -298,10 +304,12 @@ class Details:
     """All that is known of a call.
 
     Attributes:
-        info: What everybody is told.
+        info: What everybody is told; without a result and an error that are too large.
         correlation_id: As in the Call that made it.
         input: Its input, an Any; None when it is too large.
         input_bytes: Size of the input.
+        result_bytes: Size of the result; 0 without one.
+        last_error_bytes: Size of the last error that did not end the call; 0 without one.
         failures: How often in a row its run has failed.
         pickups: How often the run that is to be done has begun.
         generation: How often it began anew, or went on as another call.
@@ -314,6 +322,8 @@ class Details:
     correlation_id: int
     input: bytes | None
     input_bytes: int
+    result_bytes: int
+    last_error_bytes: int
     failures: int
     pickups: int
     generation: int
@@ -322,17 +332,16 @@ class Details:
     outstanding: int
 
 
-async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details | None:
-    """All that is known of a call."""
+async def details(connection: Any, id: UUID, most: int) -> Details | None:
+    """All that is known of a call; without an input, a result and an error above `most` bytes."""
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS}, last_error, result, attempts, failures, pickups, generation,
-            min_results, ready, outstanding, octet_length(input) AS input_bytes,
-            CASE WHEN octet_length(input) <= $2 THEN input END AS input
+        SELECT {_COLUMNS}, {_SIZED}, attempts, failures, pickups, generation,
+            min_results, ready, outstanding
         FROM every_call WHERE id = $1
         """,  # noqa: S608
         id,
-        max_input_bytes,
+        most,
     )
     if row is None:
         return None
@@ -341,6 +350,8 @@ async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details
         correlation_id=unsigned(row["correlation_id"]),
         input=row["input"],
         input_bytes=row["input_bytes"],
+        result_bytes=row["result_bytes"],
+        last_error_bytes=row["last_error_bytes"],
         failures=row["failures"],
         pickups=row["pickups"],
         generation=row["generation"],
@@ -370,12 +381,11 @@ async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], 
 async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any]:
     """Return the calls that some calls made, in the order in which they were made.
 
-    With their last error, and their result if they failed and it is not large.
+    With their last error, and their result if they failed, unless these are large.
     """
     rows: list[Any] = await connection.fetch(
-        """
-        SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
-            CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
+        f"""
+        SELECT id, parent_id, function, state, status, created_at, finished_at, {_ERRORS}
         FROM every_call WHERE id IN (
             SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
                 -- By OFFSET, or the oldest of all calls would be searched for the children.
@@ -385,7 +395,7 @@ async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any
             ) AS child
         )
         ORDER BY id LIMIT $2
-        """,
+        """,  # noqa: S608
         ids,
         limit,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from dispatch_grpc import Call, new_call
-from dispatch_grpc.schema import CallResult
+from dispatch_grpc.schema import CallResult, Error
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.ids import new_id
@@ -63,6 +63,18 @@ def test_a_call_that_failed_without_an_error(bench: Bench):
     bench.run(lambda connection: connection.execute(finish, child.id, result))
     (node,), _ = tree_of(bench, root.id)
     assert node.error == ""
+
+
+def test_an_error_that_is_large_is_not_read(bench: Bench):
+    root = new()
+    child = new(root.id)
+    record(bench, [root, child])
+    for size, is_read in ((1_000, True), (200_000, False)):
+        error = Error(type="E", message="x" * size).SerializeToString()
+        fail = "UPDATE calls SET last_error = $2 WHERE id = $1"
+        bench.run(lambda c, error=error: c.execute(fail, child.id, error))
+        (node,), _ = tree_of(bench, root.id)
+        assert node.error.startswith("E: xxx") == is_read
 
 
 @pytest.mark.parametrize("next_at", ["NULL", "now() - interval '1 s'"])

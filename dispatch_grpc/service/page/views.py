@@ -25,15 +25,15 @@ from dispatch_grpc.service.page.filters import (
     window_of,
 )
 from dispatch_grpc.service.page.formatting import (
-    MAX_SHOWN_BYTES,
+    MAX_READ_BYTES,
     attempt_of,
-    error_of,
     input_of,
+    last_error_of,
+    outcome_of,
     row_of,
     schedule_of,
     state_of,
     status_of,
-    value_of,
 )
 from dispatch_grpc.service.page.requests import Refused, link
 from dispatch_grpc.service.page.tree import tree
@@ -128,7 +128,7 @@ class Views:
         """Return the view of a call."""
         before, now = before_of(query), self._database.clock.now()
         async with self._database.looks.acquire() as connection:
-            details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
+            details = await reads.details(connection, id, MAX_READ_BYTES)
             if details is None:
                 raise Refused(404, "There is no call of this id. It may have been deleted.")
             by_state = await reads.children_by_state(connection, id)
@@ -145,14 +145,15 @@ class Views:
         for row in (call, *rows):
             row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
         attempts = [attempt_of(one) for one in info.attempts]
+        error, output = outcome_of(details)
         return "call.html", {
             "call": call,
             "info": info,
             "details": details,
             "input": input_of(details),
-            "output": value_of(info.result.output) if info.result.HasField("output") else None,
-            "error_": error_of(info.result.error) if info.result.HasField("error") else None,
-            "last_error": error_of(info.last_error) if info.HasField("last_error") else None,
+            "output": output,
+            "error_": error,
+            "last_error": last_error_of(details),
             "was_cancelled": was_cancelled(info.result.error),
             "attempts": attempts[::-1],
             "attempts_before": attempts[0]["run"] - 1 if attempts else info.runs,
