@@ -303,7 +303,7 @@ class Metrics:
         registry = self._registry
         if _FOLDER in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)
         return generate_latest(registry) + generate_latest(self._seen)
 
 

@@ -72,8 +72,9 @@ class Page:
         self._database = database
         self._sessions = Sessions(keys)
         self._failures: list[float] = []
+        self._loader = PackageLoader("dispatch_grpc.service.page")
         self._templates = Environment(
-            loader=PackageLoader("dispatch_grpc.service.page"),
+            loader=self._loader,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -106,7 +107,7 @@ class Page:
             raise Refused(405, f"This page takes {allow}, not {method}.", ("allow", allow))
         if path in _FILES:
             name, content_type = _FILES[path]
-            source, _, _ = self._templates.loader.get_source(self._templates, name)  # type: ignore[union-attr]
+            source, _, _ = self._loader.get_source(self._templates, name)
             return Answer(200, source.encode(), content_type)
         query = fields_of(scope["query_string"])
         if path == LOGIN:
