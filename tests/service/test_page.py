@@ -17,7 +17,7 @@ import urllib3
 from dispatch_grpc import Client, Endpoint, PermanentError
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page import Page
+from dispatch_grpc.service.page import Actions, Page
 from dispatch_grpc.service.page.formatting import age, status_of
 from dispatch_grpc.service.page.requests import COOKIE
 from dispatch_grpc.service.page.sessions import SESSION, Sessions
@@ -97,12 +97,18 @@ def test_signing_in_with_another_key_gives_none(shown: Shown, key: str):
     assert 'type="password"' in answer.text
 
 
+def page(database: Database) -> Page:
+    """A page whose database is not open: for what needs none."""
+    nothing: Any = None
+    return Page(database, Metrics(), [KEY], Actions(nothing, nothing, nothing))
+
+
 def test_over_https_the_cookie_is_for_https_only(tmp_path: Path):
     ca = trustme.CA()
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
     file = str(tmp_path / "own.pem")
-    page = Page(Database(None, tmp_path), Metrics(), [KEY])
-    with serve_app(page, certfile=file, keyfile=file) as server:
+    app = page(Database(None, tmp_path))
+    with serve_app(app, certfile=file, keyfile=file) as server:
         with urllib3.PoolManager(ca_cert_data=ca.cert_pem.bytes().decode()) as pool:
             answer = pool.request(
                 "POST",
@@ -116,7 +122,7 @@ def test_over_https_the_cookie_is_for_https_only(tmp_path: Path):
 
 
 def test_behind_a_proxy_that_ends_tls_the_cookie_is_for_https_only(tmp_path: Path):
-    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+    with serve_app(page(Database(None, tmp_path))) as server:
         for proto, is_secure in (("https", True), ("HTTPS, http", True), ("http", False)):
             headers = {"x-forwarded-proto": proto}
             answer = request(server.url, "/calls/login", "POST", headers, form=f"key={KEY}")
@@ -124,7 +130,7 @@ def test_behind_a_proxy_that_ends_tls_the_cookie_is_for_https_only(tmp_path: Pat
 
 
 def test_sign_ins_with_wrong_keys_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with serve_app(Page(Database(None, tmp_path), Metrics(), [KEY])) as server:
+    with serve_app(page(Database(None, tmp_path))) as server:
         found = [sign_in(server.url, WRONG_KEY).status for _ in range(40)]
         assert found == [403] * 30 + [429] * 10
         assert sign_in(server.url, KEY).status == 429
@@ -304,14 +310,14 @@ def test_a_browser_that_goes_away_is_no_error(shown: Shown):
 
 def test_while_the_database_is_away_the_page_says_so():
     database = Database(None, Path("unused"))
-    page = Page(database, Metrics(), [KEY])
+    shut = page(database)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if database.looks is None:
             database.looks = database.relaxed = await asyncpg.create_pool(
                 host="127.0.0.1", port=1, user="nobody", password="none", min_size=0
             )
-        await page(scope, receive, send)
+        await shut(scope, receive, send)
 
     with serve_app(app) as server:
         for path in ("/", f"/calls/{NO_ID}"):

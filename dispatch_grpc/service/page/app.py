@@ -57,7 +57,7 @@ class Page:
         database: Where the calls are.
         metrics: Where they were counted last.
         keys: The API keys.
-        actions: What the buttons do; None leaves them out.
+        actions: What the buttons do.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Page:
         database: Database,
         metrics: Metrics,
         keys: Collection[str],
-        actions: Actions | None = None,
+        actions: Actions,
     ) -> None:
         self._actions = actions
         self._views = Views(database, metrics, actions)
@@ -99,7 +99,7 @@ class Page:
 
     async def _answer(self, scope: Any, receive: Any) -> Answer:
         path, method = scope["path"], scope["method"]
-        is_action = self._actions is not None and self._actions.has(path)
+        is_action = self._actions.has(path)
         default = ("POST",) if is_action else ("GET", "HEAD")
         allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, default)
         if method not in allowed:
@@ -227,7 +227,6 @@ class Page:
 
     async def _act(self, scope: Any, receive: Any, session: str) -> Answer:
         """Do what a button says."""
-        assert self._actions is not None  # noqa: S101
         form = fields_of(await body_of(receive))
         # Whoever sends the key as clients do is no browser that another site has sent here.
         if not header(scope, b"authorization") and not is_form_of(session, form):

@@ -53,10 +53,10 @@ class Views:
     Args:
         database: Where the calls are.
         metrics: Where they were counted last.
-        actions: What the buttons do; None leaves them out.
+        actions: The buttons; they know the pauses.
     """
 
-    def __init__(self, database: Database, metrics: Metrics, actions: Actions | None) -> None:
+    def __init__(self, database: Database, metrics: Metrics, actions: Actions) -> None:
         self._database = database
         self._metrics = metrics
         self._actions = actions
@@ -112,7 +112,7 @@ class Views:
             "window": query.get("window", ""),
             "is_filtered": any(chosen.values()),
             "resting": resting,
-            "pauses": [] if self._actions is None else await self._actions.pauses(),
+            "pauses": await self._actions.pauses(),
             "dead": dead,
             "dead_bound": reads.DEAD_COUNTED,
             "dead_link": link(HOME, dead="on"),
@@ -170,10 +170,8 @@ class Views:
             "newest": "" if before is None else here,
             "older": link(here, before=str(more)) if more else "",
             "here": here,
-            "may_refresh": not is_finished,
+            "is_finished": is_finished,
             "is_live": not is_finished and before is None,
-            "may_rerun": is_finished and self._actions is not None,
-            "may_cancel": not is_finished and self._actions is not None,
             "form_token": form_token(session),
             "form_key": secrets.token_urlsafe(16),
             "refresh": link(here, refresh="on") if refreshes else None,
@@ -185,7 +183,7 @@ class Views:
         async with self._database.looks.acquire() as connection:
             lanes = await reads_lanes.lanes(connection)
             resting = await reads_lanes.resting(connection)
-        pauses = [] if self._actions is None else await self._actions.pauses()
+        pauses = await self._actions.pauses()
         paused = {(pause.host, pause.function) for _, pause in pauses}
         rests = {one.host: one for one in resting}
         return "hosts.html", {
@@ -207,7 +205,6 @@ class Views:
             "bound": reads_lanes.JOBS_COUNTED,
             "resting": [(one, one.until > now) for one in resting],
             "pauses": pauses,
-            "may_pause": self._actions is not None,
             "is_live": True,
             "form_token": form_token(session),
         }
