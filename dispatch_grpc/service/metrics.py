@@ -1,4 +1,4 @@
-"""What the service tells Prometheus. docs/operating.md lists the metrics."""
+"""The metrics for Prometheus. docs/operating.md lists them."""
 
 import asyncio
 import heapq
@@ -28,8 +28,8 @@ from dispatch_grpc.text import shorten
 MAX_FUNCTIONS = 100
 MAX_LANES = MAX_HOSTS = 20
 OTHER = "(other)"
-"""The label of what has no label of its own, so that their number is bounded. No function and no
-host is named so."""
+"""The label that all share for which there is no label left: the number of labels is bounded. No
+function and no host has this name."""
 SAMPLE_SECONDS = 0.5
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -58,8 +58,9 @@ class Metrics:
     """The counters of one process.
 
     Where PROMETHEUS_MULTIPROC_DIR is set, as by `dispatch-grpc serve --processes`, they are kept
-    in files of that folder, and `render` returns those of all processes together. What all
-    processes know from the database is not in these files: the one that is asked tells it.
+    in files of that folder, and `render` returns those of all processes together. The ages of lanes
+    and the open breakers, which every process knows from the database, are not in these files: the
+    process that is asked adds its own.
 
     Attributes:
         resting: Returns the hosts whose breakers are open.
@@ -71,7 +72,10 @@ class Metrics:
             "dispatch_calls_accepted", "Calls that were recorded.", registry=registry
         )
         self.refused: Counter = Counter(
-            "dispatch_requests_refused", "Requests that were refused.", ["code"], registry=registry
+            "dispatch_requests_refused",
+            "Requests to dispatch or submit calls that were refused, by the code of the error.",
+            ["code"],
+            registry=registry,
         )
         self.accept_seconds: Histogram = Histogram(
             "dispatch_accept_seconds",
@@ -95,15 +99,20 @@ class Metrics:
         )
         self.running: Gauge = Gauge(
             "dispatch_calls_running",
-            "Calls whose attempt is under way.",
+            "Calls that have a running attempt.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.run_seconds: Histogram = Histogram(
-            "dispatch_run_seconds", "Time of an attempt.", buckets=_SECONDS, registry=registry
+            "dispatch_run_seconds", "Duration of an attempt.", buckets=_SECONDS, registry=registry
         )
         self.runs: Counter = Counter(
-            "dispatch_runs", "Attempts, by how their calls go on.", ["outcome"], registry=registry
+            "dispatch_runs",
+            "Attempts that have ended, by what their calls do next: finish, retry, suspend (wait "
+            "for other calls), resume (at once, since its Poll was refused), replace (go on as "
+            "another call).",
+            ["outcome"],
+            registry=registry,
         )
         self._attempts: Counter = Counter(
             "dispatch_attempts",
@@ -119,7 +128,7 @@ class Metrics:
         )
         self._finished_calls: Counter = Counter(
             "dispatch_calls_finished",
-            "Calls that have ended, without those that were cancelled.",
+            "Calls that have finished, by status; cancelled calls are not counted.",
             ["status"],
             registry=registry,
         )
@@ -130,20 +139,20 @@ class Metrics:
         )
         self._dequeued: Gauge = Gauge(
             "dispatch_last_dequeue_timestamp_seconds",
-            "When the queue was last asked for calls, whether it had any or not; of several "
-            "processes, the earliest of their times.",
+            "Time of the last query of the queue, whether it found calls or not; of several "
+            "processes, the earliest.",
             registry=registry,
             multiprocess_mode="livemin",
         )
         self._lag: Histogram = Histogram(
             "dispatch_event_loop_lag_seconds",
-            "By how much the event loop was late, sampled twice a second.",
+            "How late the event loop is, sampled twice a second.",
             buckets=_SECONDS[:13],
             registry=registry,
         )
         self._connections: Gauge = Gauge(
             "dispatch_database_connections",
-            "Open connections to the database, by pool and by whether they are used or idle.",
+            "Open connections to the database, by pool and state (used or idle).",
             ["pool", "state"],
             registry=registry,
             multiprocess_mode="livesum",
@@ -157,20 +166,20 @@ class Metrics:
         )
         self._waits: Counter = Counter(
             "dispatch_database_connection_waits",
-            "How often all connections of a pool were in use when another was needed.",
+            "Times that a connection was needed while all of its pool were in use.",
             ["pool"],
             registry=registry,
         )
         self._backlog: Gauge = Gauge(
             "dispatch_calls",
-            "Calls in the database that have not ended; all processes see the same.",
+            "Calls in the database that have not finished, by state; the same from every process.",
             ["state"],
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.ticks: Counter = Counter(
             "dispatch_schedule_ticks",
-            "Ticks of schedules that were fired, skipped and missed; triggers count as fired.",
+            "Ticks of schedules, by outcome: fired, skipped or missed; triggers count as fired.",
             ["outcome"],
             registry=registry,
         )
@@ -182,20 +191,21 @@ class Metrics:
         )
         self._counted: Gauge = Gauge(
             "dispatch_calls_counted_timestamp_seconds",
-            "When the calls that have not ended were counted, by one process for all.",
+            "Time at which the calls that have not finished were counted last; one process counts "
+            "for all.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.dead: Gauge = Gauge(
             "dispatch_dead_calls",
-            "Calls without a parent that failed, and were neither cancelled nor rerun; counted up "
-            "to 10,000.",
+            "Dead letters: calls without a parent that failed, and were neither cancelled nor "
+            "rerun; counted up to 10,000.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.pauses: Gauge = Gauge(
             "dispatch_pauses",
-            "Pauses of functions, hosts or everything.",
+            "Pauses in force: of functions, of hosts, or of everything.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
@@ -207,10 +217,10 @@ class Metrics:
         self.resting: Callable[[], Collection[str]] = tuple
         self._attempts_of: dict[str, Any] = {}
         self._last_waits: dict[str, int] = {}
-        self.dequeued()  # or else it would be 1970 at first
+        self.dequeued()  # it would be 1970 at first
 
     def backlog(self, counted: Counted) -> None:
-        """Tell how many calls there are that have not ended, by their state."""
+        """Set the number of calls that have not finished, by state."""
         self.counts = counted.numbers
         self._counted_at = monotonic() - counted.age.total_seconds()
         self._counted.set(time() - counted.age.total_seconds())
@@ -223,7 +233,7 @@ class Metrics:
         return timedelta(seconds=monotonic() - self._counted_at if self.counts else 0)
 
     def queued(self, lanes: Mapping[str, float]) -> None:
-        """Tell in how many seconds the first job of each lane is due; 0 or less: it is."""
+        """Set in how many seconds the first job of each lane is due; 0 or less: it is."""
         self.lanes = lanes
 
     def dequeued(self) -> None:
@@ -240,7 +250,7 @@ class Metrics:
             self._start_seconds.observe(_seconds(loaded.starts_at or loaded.created_at, now))
 
     def attempted(self, function: str, outcome: Any) -> None:
-        """Count an attempt that has ended, and what it comes to."""
+        """Count an attempt that has ended, and whether it failed."""
         attempts = self._attempts_of.get(function)
         if attempts is None:
             is_known = len(self._attempts_of) < MAX_FUNCTIONS
@@ -253,7 +263,7 @@ class Metrics:
             self._failures.labels(name, outcome.status.name).inc()
 
     def finished(self, items: Sequence[Written], ids: Collection[UUID], now: datetime) -> None:
-        """Count how calls go on after attempts.
+        """Count what follows attempts, and the calls that have finished.
 
         Args:
             items: The outcomes, which were written.
@@ -299,7 +309,7 @@ class Metrics:
             self._last_waits[pool.name] = pool.waits
 
     def render(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         registry = self._registry
         if _FOLDER in os.environ:
             registry = CollectorRegistry()
@@ -312,17 +322,17 @@ def _seconds(since: datetime, now: datetime) -> float:
 
 
 class _Seen(Collector):
-    """What all processes see alike, with labels that come and go."""
+    """The metrics that every process knows alike, with labels that come and go."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Make the metrics, which are asked for."""
+        """Return the metrics as they are now."""
         ages = GaugeMetricFamily(
             "dispatch_queue_age_seconds",
-            "How long the oldest call that waits for an attempt has been due, by host and "
-            f"function: of the {MAX_LANES} that have waited longest, and of all others.",
+            "Time since the oldest call that waits for an attempt became due, by host and "
+            f"function: the {MAX_LANES} longest, and {OTHER} for the rest.",
             labels=["host", "function"],
         )
         for labels, age in _oldest(self._metrics.lanes).items():
@@ -331,7 +341,7 @@ class _Seen(Collector):
         breakers = GaugeMetricFamily(
             "dispatch_breaker_open",
             f"1 for a host whose breaker is open: it does not answer, and its calls wait. The "
-            f"first {MAX_HOSTS} by their names; the number of the others.",
+            f"first {MAX_HOSTS} by name; {OTHER} is the number of the rest.",
             labels=["host"],
         )
         hosts = sorted({shorten(host, _MAX_LABEL) for host in self._metrics.resting()})
