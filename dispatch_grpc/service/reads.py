@@ -15,28 +15,23 @@ from dispatch_grpc.service.attempts import attempts_of
 from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.service.store import unsigned
 
-_COLUMNS = (
+COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
     "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels, "
     "rerun_of, rerun_as, trace"
 )
-_FOUND = f"{_COLUMNS}, last_error"
+_FOUND = f"{COLUMNS}, last_error"
 # The errors of a page may be large together: see `find`.
 _ERROR_BYTES = "coalesce(sum(octet_length(last_error)) OVER (), 0)"
 _BOUNDED = (
-    f"{_COLUMNS}, {_ERROR_BYTES} AS size, "
+    f"{COLUMNS}, {_ERROR_BYTES} AS size, "
     f"CASE WHEN {_ERROR_BYTES} <= {{}} THEN last_error END AS last_error"
 )
-# The errors of which the page shows the first lines, unless they are large.
-_ERRORS = """
+# The errors of which the page shows the first lines, without those that are large.
+SHORT_ERRORS = """
     CASE WHEN octet_length(last_error) < 100000 THEN last_error END AS last_error,
     CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result"""
-_LISTED = f"{_COLUMNS}, {_ERRORS}"
-_SIZED = ", ".join(
-    f"coalesce(octet_length({name}), 0) AS {name}_bytes, "
-    f"CASE WHEN octet_length({name}) <= $2 THEN {name} END AS {name}"
-    for name in ("input", "result", "last_error")
-)
+_LISTED = f"{COLUMNS}, {SHORT_ERRORS}"
 
 _FILTERED = (
     "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
@@ -68,7 +63,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
     )
     if row is not None and (row["size"] or 0) > most:
         raise LargeError(row["size"])
-    return None if row is None else _with_attempts(row)
+    return None if row is None else with_attempts(row)
 
 
 async def find(
@@ -229,7 +224,8 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
     return info
 
 
-def _with_attempts(row: Any) -> CallInfo:
+def with_attempts(row: Any) -> CallInfo:
+    """Return a call with its result and its attempts."""
     info = _info(row)
     info.attempts.extend(
         attempts_of(row, info.result.error if info.result.HasField("error") else None)
@@ -292,114 +288,6 @@ async def count_dead(connection: Any) -> int:
         "SELECT count(*) FROM (SELECT FROM finished WHERE dead LIMIT $1) AS dead", DEAD_COUNTED
     )
     return number
-
-
-# What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
-
-CHILDREN_COUNTED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """All that is known of a call.
-
-    Attributes:
-        info: What everybody is told; without a result and an error that are too large.
-        correlation_id: As in the Call that made it.
-        input: Its input, an Any; None when it is too large.
-        input_bytes: Size of the input.
-        result_bytes: Size of the result; 0 without one.
-        last_error_bytes: Size of the last error that did not end the call; 0 without one.
-        failures: How often in a row its run has failed.
-        pickups: How often the run that is to be done has begun.
-        generation: How often it began anew, or went on as another call.
-        min_results: Number of results that it waits for, or waited for last.
-        ready: Results that it has not been given.
-        outstanding: Calls that it made and that have not finished.
-    """
-
-    info: CallInfo
-    correlation_id: int
-    input: bytes | None
-    input_bytes: int
-    result_bytes: int
-    last_error_bytes: int
-    failures: int
-    pickups: int
-    generation: int
-    min_results: int
-    ready: int
-    outstanding: int
-
-
-async def details(connection: Any, id: UUID, most: int) -> Details | None:
-    """All that is known of a call; without an input, a result and an error above `most` bytes."""
-    row = await connection.fetchrow(
-        f"""
-        SELECT {_COLUMNS}, {_SIZED}, attempts, failures, pickups, generation,
-            min_results, ready, outstanding
-        FROM every_call WHERE id = $1
-        """,  # noqa: S608
-        id,
-        most,
-    )
-    if row is None:
-        return None
-    return Details(
-        info=_with_attempts(row),
-        correlation_id=unsigned(row["correlation_id"]),
-        input=row["input"],
-        input_bytes=row["input_bytes"],
-        result_bytes=row["result_bytes"],
-        last_error_bytes=row["last_error_bytes"],
-        failures=row["failures"],
-        pickups=row["pickups"],
-        generation=row["generation"],
-        min_results=row["min_results"],
-        ready=row["ready"],
-        outstanding=row["outstanding"],
-    )
-
-
-async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], int]:
-    """How many calls a call made, by their state and status; of the first `CHILDREN_COUNTED`."""
-    # In the order of the index, so that it is used.
-    rows = await connection.fetch(
-        """
-        SELECT state, status, count(*) FROM (
-            SELECT state, status FROM every_call WHERE parent_id = $1
-            ORDER BY parent_id, parent_generation, finished_at, id LIMIT $2
-        ) AS child
-        GROUP BY state, status ORDER BY state, status
-        """,
-        id,
-        CHILDREN_COUNTED,
-    )
-    return {(row["state"], row["status"]): row["count"] for row in rows}
-
-
-async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any]:
-    """Return the calls that some calls made, in the order in which they were made.
-
-    With their last error, and their result if they failed, unless these are large.
-    """
-    rows: list[Any] = await connection.fetch(
-        f"""
-        SELECT id, parent_id, function, state, status, created_at, finished_at, {_ERRORS}
-        FROM every_call WHERE id IN (
-            SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
-                -- By OFFSET, or the oldest of all calls would be searched for the children.
-                SELECT id FROM (
-                    SELECT id FROM every_call WHERE parent_id = parent.id OFFSET 0
-                ) AS made ORDER BY id LIMIT $2
-            ) AS child
-        )
-        ORDER BY id LIMIT $2
-        """,  # noqa: S608
-        ids,
-        limit,
-    )
-    return rows
 
 
 async def queued_by_function(connection: Any, ids: Sequence[UUID]) -> list[Any]:

@@ -14,7 +14,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.schema import Attempt, CallInfo, CallState, Error
 from dispatch_grpc.service.machine import was_cancelled
-from dispatch_grpc.service.reads import Details
+from dispatch_grpc.service.reads_call import Details
 from dispatch_grpc.service.store_schedules import Stored
 from dispatch_grpc.text import rounded, shorten
 from dispatch_grpc.values import unmarshal

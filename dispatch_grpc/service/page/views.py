@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.schema import CallState
-from dispatch_grpc.service import rates, reads, reads_lanes, store, store_schedules
+from dispatch_grpc.service import rates, reads, reads_call, reads_lanes, store, store_schedules
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import was_cancelled
 from dispatch_grpc.service.metrics import Metrics
@@ -128,10 +128,10 @@ class Views:
         """Return the view of a call."""
         before, now = before_of(query), self._database.clock.now()
         async with self._database.looks.acquire() as connection:
-            details = await reads.details(connection, id, MAX_READ_BYTES)
+            details = await reads_call.details(connection, id, MAX_READ_BYTES)
             if details is None:
                 raise Refused(404, "There is no call of this id. It may have been deleted.")
-            by_state = await reads.children_by_state(connection, id)
+            by_state = await reads_call.children_by_state(connection, id)
             filters: dict[str, Any] = {"parent_id": id}
             if before is not None:
                 filters["before"] = before
@@ -162,7 +162,7 @@ class Views:
                 for (state, status), number in by_state.items()
             ],
             "children_counted": sum(by_state.values()),
-            "children_bound": reads.CHILDREN_COUNTED,
+            "children_bound": reads_call.CHILDREN_COUNTED,
             "tree": nodes,
             "has_more_nodes": more_nodes,
             "rows": rows,
