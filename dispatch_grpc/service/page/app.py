@@ -103,7 +103,8 @@ class Page:
         allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, default)
         if method not in allowed:
             allow = ", ".join(allowed)
-            raise Refused(405, f"The method {method} is not allowed here; allowed: {allow}.", ("allow", allow))
+            message = f"The method {method} is not allowed here; allowed: {allow}."
+            raise Refused(405, message, ("allow", allow))
         if path in _FILES:
             name, content_type = _FILES[path]
             source, _, _ = self._loader.get_source(self._templates, name)

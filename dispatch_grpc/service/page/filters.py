@@ -58,12 +58,13 @@ def filters_of(query: Mapping[str, str], now: datetime) -> dict[str, Any]:
         filters.update(STATES[state])
     if status := query.get("status"):
         if status not in Status.__members__:
-            raise Refused(400, f"There is no such status. The statuses are {', '.join(Status.__members__)}.")
+            known = ", ".join(Status.__members__)
+            raise Refused(400, f"There is no such status. The statuses are {known}.")
         filters["status"] = Status[status].value
     for name, column in (("function", "function_part"), ("endpoint", "endpoint_part")):
         if text := query.get(name, "").strip():
             if "\0" in text or len(text) > _MAX_TEXT:  # PostgreSQL has no NUL
-                raise Refused(400, f"{name}: at most {_MAX_TEXT} characters are allowed, without NUL.")
+                raise Refused(400, f"{name}: at most {_MAX_TEXT} characters, without NUL.")
             filters[column] = text
     if part := query.get("id", "").strip(" …").lower():
         if not re.fullmatch(r"[0-9a-f-]{1,36}", part):
