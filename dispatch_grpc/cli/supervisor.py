@@ -130,7 +130,7 @@ class _Supervisor:
             except OSError as error:
                 code, what = 0, f"a process cannot start: {error}"
             else:
-                mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+                mark_process_dead(process.pid)
                 code = process.exitcode or 0
                 when = "unexpectedly" if ready.is_set() else "before it had started"
                 what = f"the process {process.pid} ended {when} ({_how(code)})"

@@ -35,12 +35,12 @@ Method = Callable[[Any, str | None], Awaitable[Any]]
 
 
 def unkeyed(method: Callable[[Any], Awaitable[Any]]) -> Method:
-    """Make a method of one that has no use for an idempotency key."""
+    """Make a method of one that takes no idempotency key."""
     return lambda request, _: method(request)
 
 
 class _Translated:
-    """The methods of a service, with errors as the server's library has them."""
+    """The methods of a service; their errors become those of the server's library."""
 
     def __init__(self, methods: Mapping[str, Method], keys: KeyRing) -> None:
         for name, method in methods.items():
@@ -56,35 +56,32 @@ def _translated(method: Method, keys: KeyRing) -> Callable[[Any, Any], Any]:
             raise connect_error(error) from error
         except Exception as error:
             if is_transient(error):
-                raise connect_error(_away()) from error
+                raise connect_error(_unavailable()) from error
             logger.exception("a request failed")
             raise connect_error(rpc_error(Code.INTERNAL, "internal error")) from error
 
     return call
 
 
-def _away() -> RPCError:
-    message, details = (
-        "the database is unavailable; try again in 1 s",
-        [reason("DATABASE_UNAVAILABLE")],
-    )
-    error = rpc_error(Code.UNAVAILABLE, message, details)
+def _unavailable() -> RPCError:
+    message = f"the database is unavailable; try again in {RETRY_SECONDS} s"
+    error = rpc_error(Code.UNAVAILABLE, message, [reason("DATABASE_UNAVAILABLE")])
     error.retry_after = RETRY_SECONDS
     return error
 
 
 class Application:
-    """Leads each request to the one that it is for.
+    """Routes each request: to a service, to health and metrics, or to the page.
 
     Args:
         accepting: Dispatch and Submit.
         calls: The other methods of CallService, by their names.
         schedules: The methods of ScheduleService, by their names.
-        metrics: What `/metrics` shows.
+        metrics: The metrics at `/metrics`.
         keys: The API keys.
         max_request_bytes: Largest request to read.
-        is_ready: Whether `/readyz` says so, and grpc.health.v1.Health.
-        is_alive: Whether `/healthz` says so.
+        is_ready: What `/readyz` and grpc.health.v1.Health answer.
+        is_alive: What `/healthz` answers.
         stopping: Set when the process stops.
         page: The page at `/`.
     """

@@ -56,9 +56,8 @@ def attempts_of(row: Any, result_error: Error | None) -> list[Attempt]:
     return found
 
 
-def _attempt(run: int, end: datetime, endpoint: str, status: int, error: Error | None) -> Attempt:
-    attempt = Attempt(run=run, host=host_of(endpoint))
-    attempt.status = status  # type: ignore[assignment]
+def _attempt(run: int, end: datetime, endpoint: str, status: Any, error: Error | None) -> Attempt:
+    attempt = Attempt(run=run, host=host_of(endpoint), status=status)
     attempt.end_time.FromDatetime(end.astimezone(UTC))
     if error is not None:
         attempt.error.type = shorten(error.type, _MAX_TYPE)

@@ -1,4 +1,4 @@
-"""What the service tells Prometheus. docs/operating.md lists the metrics."""
+"""The metrics for Prometheus. docs/operating.md lists them."""
 
 import asyncio
 import os
@@ -49,8 +49,9 @@ class Metrics:
     """The counters of one process.
 
     Where PROMETHEUS_MULTIPROC_DIR is set, as by `dispatch-grpc serve --processes`, they are kept
-    in files of that folder, and `render` returns those of all processes together, but for the
-    `shared` ones, which the process that is asked tells.
+    in files of that folder, and `render` returns those of all processes together. The `shared`
+    ones, which every process knows from the database, are not in these files: the process that is
+    asked adds its own.
 
     Attributes:
         shared: What all processes know from the database.
@@ -62,7 +63,10 @@ class Metrics:
             "dispatch_calls_accepted", "Calls that were recorded.", registry=registry
         )
         self.refused: Counter = Counter(
-            "dispatch_requests_refused", "Requests that were refused.", ["code"], registry=registry
+            "dispatch_requests_refused",
+            "Requests to dispatch or submit calls that were refused, by the code of the error.",
+            ["code"],
+            registry=registry,
         )
         self.accept_seconds: Histogram = Histogram(
             "dispatch_accept_seconds",
@@ -86,15 +90,20 @@ class Metrics:
         )
         self.running: Gauge = Gauge(
             "dispatch_calls_running",
-            "Calls whose attempt is under way.",
+            "Calls that have a running attempt.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.run_seconds: Histogram = Histogram(
-            "dispatch_run_seconds", "Time of an attempt.", buckets=_SECONDS, registry=registry
+            "dispatch_run_seconds", "Duration of an attempt.", buckets=_SECONDS, registry=registry
         )
         self.runs: Counter = Counter(
-            "dispatch_runs", "Attempts, by how their calls go on.", ["outcome"], registry=registry
+            "dispatch_runs",
+            "Attempts that have ended, by what their calls do next: finish, retry, suspend (wait "
+            "for other calls), resume (at once, since its Poll was refused), replace (go on as "
+            "another call).",
+            ["outcome"],
+            registry=registry,
         )
         self._attempts: Counter = Counter(
             "dispatch_attempts",
@@ -110,7 +119,7 @@ class Metrics:
         )
         self._finished_calls: Counter = Counter(
             "dispatch_calls_finished",
-            "Calls that have ended, without those that were cancelled.",
+            "Calls that have finished, by status; cancelled calls are not counted.",
             ["status"],
             registry=registry,
         )
@@ -121,20 +130,20 @@ class Metrics:
         )
         self._dequeued: Gauge = Gauge(
             "dispatch_last_dequeue_timestamp_seconds",
-            "When the queue was last asked for calls, whether it had any or not; of several "
-            "processes, the earliest of their times.",
+            "Time of the last query of the queue, whether it found calls or not; of several "
+            "processes, the earliest.",
             registry=registry,
             multiprocess_mode="livemin",
         )
         self._lag: Histogram = Histogram(
             "dispatch_event_loop_lag_seconds",
-            "By how much the event loop was late, sampled twice a second.",
+            "How late the event loop is, sampled twice a second.",
             buckets=_SECONDS[:13],
             registry=registry,
         )
         self._connections: Gauge = Gauge(
             "dispatch_database_connections",
-            "Open connections to the database, by pool and by whether they are used or idle.",
+            "Open connections to the database, by pool and state (used or idle).",
             ["pool", "state"],
             registry=registry,
             multiprocess_mode="livesum",
@@ -148,20 +157,20 @@ class Metrics:
         )
         self._waits: Counter = Counter(
             "dispatch_database_connection_waits",
-            "How often all connections of a pool were in use when another was needed.",
+            "Times that a connection was needed while all of its pool were in use.",
             ["pool"],
             registry=registry,
         )
         self._backlog: Gauge = Gauge(
             "dispatch_calls",
-            "Calls in the database that have not ended; all processes see the same.",
+            "Calls in the database that have not finished, by state; the same from every process.",
             ["state"],
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.ticks: Counter = Counter(
             "dispatch_schedule_ticks",
-            "Ticks of schedules that were fired, skipped and missed; triggers count as fired.",
+            "Ticks of schedules, by outcome: fired, skipped or missed; triggers count as fired.",
             ["outcome"],
             registry=registry,
         )
@@ -173,20 +182,21 @@ class Metrics:
         )
         self._counted: Gauge = Gauge(
             "dispatch_calls_counted_timestamp_seconds",
-            "When the calls that have not ended were counted, by one process for all.",
+            "Time at which the calls that have not finished were counted last; one process counts "
+            "for all.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.dead: Gauge = Gauge(
             "dispatch_dead_calls",
-            "Calls without a parent that failed, and were neither cancelled nor rerun; counted up "
-            "to 10,000.",
+            "Dead letters: calls without a parent that failed, and were neither cancelled nor "
+            "rerun; counted up to 10,000.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
         self.pauses: Gauge = Gauge(
             "dispatch_pauses",
-            "Pauses of functions, hosts or everything.",
+            "Pauses in force: of functions, of hosts, or of everything.",
             registry=registry,
             multiprocess_mode="mostrecent",
         )
@@ -195,10 +205,10 @@ class Metrics:
         self._counted_at = 0.0
         self._attempts_of: dict[str, Any] = {}
         self._last_waits: dict[str, int] = {}
-        self.dequeued()  # or else it would be 1970 at first
+        self.dequeued()  # it would be 1970 at first
 
     def backlog(self, counted: Counted) -> None:
-        """Tell how many calls there are that have not ended, by their state."""
+        """Set the number of calls that have not finished, by state."""
         self.counts = counted.numbers
         self._counted_at = monotonic() - counted.age.total_seconds()
         self._counted.set(time() - counted.age.total_seconds())
@@ -224,7 +234,7 @@ class Metrics:
             self._start_seconds.observe(_seconds(loaded.starts_at or loaded.created_at, now))
 
     def attempted(self, function: str, outcome: Any) -> None:
-        """Count an attempt that has ended, and what it comes to."""
+        """Count an attempt that has ended, and whether it failed."""
         attempts = self._attempts_of.get(function)
         if attempts is None:
             is_known = len(self._attempts_of) < MAX_FUNCTIONS
@@ -237,7 +247,7 @@ class Metrics:
             self._failures.labels(name, outcome.status.name).inc()
 
     def finished(self, items: Sequence[CallDecision], ids: Collection[UUID], now: datetime) -> None:
-        """Count how calls go on after attempts.
+        """Count what follows attempts, and the calls that have finished.
 
         Args:
             items: The outcomes, which were written.
@@ -283,11 +293,11 @@ class Metrics:
             self._last_waits[pool.name] = pool.waits
 
     def render(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         registry = self._registry
         if _FOLDER in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)
         return generate_latest(registry) + self.shared.render()
 
 

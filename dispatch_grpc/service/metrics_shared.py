@@ -16,8 +16,8 @@ from dispatch_grpc.text import shorten
 
 MAX_LANES = MAX_HOSTS = 20
 OTHER = "(other)"
-"""The label of what has no label of its own, so that their number is bounded. No function and no
-host is named so."""
+"""The label that all share for which there is no label left: the number of labels is bounded. No
+function and no host has this name."""
 _MAX_LABEL = 100  # characters
 
 _Ages = Sequence[tuple[float, str]]
@@ -64,8 +64,8 @@ class SharedMetrics(Collector):
         """Make the metrics, which are asked for."""
         ages = GaugeMetricFamily(
             "dispatch_queue_age_seconds",
-            "How long the oldest call that waits for an attempt has been due, by host and "
-            f"function: of the {MAX_LANES} that have waited longest, and of all others.",
+            "Time since the oldest call that waits for an attempt became due, by host and "
+            f"function: the {MAX_LANES} longest, and {OTHER} for the rest.",
             labels=["host", "function"],
         )
         for labels, age in _labelled(self._ages).items():
@@ -74,7 +74,7 @@ class SharedMetrics(Collector):
         breakers = GaugeMetricFamily(
             "dispatch_breaker_open",
             f"1 for a host whose breaker is open: it does not answer, and its calls wait. The "
-            f"first {MAX_HOSTS} by their names; the number of the others.",
+            f"first {MAX_HOSTS} by name; {OTHER} is the number of the rest.",
             labels=["host"],
         )
         hosts = sorted({label_of(host) for host in self.resting()})

@@ -14,8 +14,7 @@ from dispatch_grpc.service.caller import Caller
 from dispatch_grpc.service.completing import Completing
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import SAMPLE_SECONDS, Metrics
-from dispatch_grpc.service.page import Page
-from dispatch_grpc.service.page_actions import Actions
+from dispatch_grpc.service.page import Actions, Page
 from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.producing import SECONDS, Producing
 from dispatch_grpc.service.rerunning import Rerunning

@@ -5,7 +5,6 @@ For CallService and for the page. `reads_counts` counts them, `reads_lanes` look
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,7 @@ from dispatch_grpc.service.attempts import attempts_of
 from dispatch_grpc.service.ids import id_span
 from dispatch_grpc.service.store import unsigned
 
-_COLUMNS = (
+COLUMNS = (
     "id, parent_id, root_id, endpoint, function, version, state, status, runs, created_at, "
     "expires_at, next_at, finished_at, correlation_id, schedule, scheduled_at, starts_at, labels, "
     "rerun_of, rerun_as, trace"
@@ -23,13 +22,14 @@ _COLUMNS = (
 # The errors of a page may be large together: see `find`.
 _ERROR_BYTES = "coalesce(sum(octet_length(last_error)) OVER (), 0)"
 _BOUNDED = (
-    f"{_COLUMNS}, {_ERROR_BYTES} AS size, "
+    f"{COLUMNS}, {_ERROR_BYTES} AS size, "
     f"CASE WHEN {_ERROR_BYTES} <= {{}} THEN last_error END AS last_error"
 )
-# With the errors, of which the page shows the first lines.
-_LISTED = f"""{_COLUMNS},
+# The errors of which the page shows the first lines, without those that are large.
+SHORT_ERRORS = """
     CASE WHEN octet_length(last_error) < 100000 THEN last_error END AS last_error,
     CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result"""
+_LISTED = f"{COLUMNS}, {SHORT_ERRORS}"
 
 _FILTERED = (
     "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
@@ -69,7 +69,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
         LargeError: The result has more than `most` bytes.
     """
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS}, last_error, attempts, octet_length(result) AS size, "  # noqa: S608
+        f"SELECT {COLUMNS}, last_error, attempts, octet_length(result) AS size, "  # noqa: S608
         f"CASE WHEN octet_length(result) <= $2 THEN result END AS result "
         f"FROM every_call WHERE id = $1",
         id,
@@ -77,7 +77,7 @@ async def get(connection: Any, id: UUID, most: int = NO_LIMIT) -> CallInfo | Non
     )
     if row is not None and (row["size"] or 0) > most:
         raise LargeError(row["size"])
-    return None if row is None else _with_attempts(row)
+    return None if row is None else with_attempts(row)
 
 
 async def find(
@@ -228,113 +228,13 @@ def _info(row: Any, *, with_result: bool = True) -> CallInfo:
     return info
 
 
-def _with_attempts(row: Any) -> CallInfo:
+def with_attempts(row: Any) -> CallInfo:
+    """Return a call with its result and its attempts."""
     info = _info(row)
     info.attempts.extend(
         attempts_of(row, info.result.error if info.result.HasField("error") else None)
     )
     return info
-
-
-# What the page at `/` shows. Every query is bounded: it must not hold up what calls need.
-
-CHILDREN_COUNTED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """All that is known of a call.
-
-    Attributes:
-        info: What everybody is told.
-        input: Its input, an Any; None when it is too large.
-        input_bytes: Size of the input.
-        failures: How often in a row its run has failed.
-        pickups: How often the run that is to be done has begun.
-        generation: How often it began anew, or went on as another call.
-        min_results: Number of results that it waits for, or waited for last.
-        ready: Results that it has not been given.
-        outstanding: Calls that it made and that have not finished.
-    """
-
-    info: CallInfo
-    input: bytes | None
-    input_bytes: int
-    failures: int
-    pickups: int
-    generation: int
-    min_results: int
-    ready: int
-    outstanding: int
-
-
-async def details(connection: Any, id: UUID, *, max_input_bytes: int) -> Details | None:
-    """All that is known of a call."""
-    row = await connection.fetchrow(
-        f"""
-        SELECT {_COLUMNS}, last_error, result, attempts, failures, pickups, generation,
-            min_results, ready, outstanding, octet_length(input) AS input_bytes,
-            CASE WHEN octet_length(input) <= $2 THEN input END AS input
-        FROM every_call WHERE id = $1
-        """,  # noqa: S608
-        id,
-        max_input_bytes,
-    )
-    if row is None:
-        return None
-    return Details(
-        info=_with_attempts(row),
-        input=row["input"],
-        input_bytes=row["input_bytes"],
-        failures=row["failures"],
-        pickups=row["pickups"],
-        generation=row["generation"],
-        min_results=row["min_results"],
-        ready=row["ready"],
-        outstanding=row["outstanding"],
-    )
-
-
-async def children_by_state(connection: Any, id: UUID) -> dict[tuple[int, int], int]:
-    """How many calls a call made, by their state and status; of the first `CHILDREN_COUNTED`."""
-    # In the order of the index, so that it is used.
-    rows = await connection.fetch(
-        """
-        SELECT state, status, count(*) FROM (
-            SELECT state, status FROM every_call WHERE parent_id = $1
-            ORDER BY parent_id, parent_generation, finished_at, id LIMIT $2
-        ) AS child
-        GROUP BY state, status ORDER BY state, status
-        """,
-        id,
-        CHILDREN_COUNTED,
-    )
-    return {(row["state"], row["status"]): row["count"] for row in rows}
-
-
-async def children(connection: Any, ids: Sequence[UUID], limit: int) -> list[Any]:
-    """Return the calls that some calls made, in the order in which they were made.
-
-    With their last error, and their result if they failed and it is not large.
-    """
-    rows: list[Any] = await connection.fetch(
-        """
-        SELECT id, parent_id, function, state, status, created_at, finished_at, last_error,
-            CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result
-        FROM every_call WHERE id IN (
-            SELECT child.id FROM unnest($1::uuid[]) AS parent (id) CROSS JOIN LATERAL (
-                -- By OFFSET, or the oldest of all calls would be searched for the children.
-                SELECT id FROM (
-                    SELECT id FROM every_call WHERE parent_id = parent.id OFFSET 0
-                ) AS made ORDER BY id LIMIT $2
-            ) AS child
-        )
-        ORDER BY id LIMIT $2
-        """,
-        ids,
-        limit,
-    )
-    return rows
 
 
 async def queued_by_function(connection: Any, ids: Sequence[UUID]) -> list[Any]:

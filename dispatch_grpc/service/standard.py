@@ -1,4 +1,4 @@
-"""What gRPC clients expect of any server: health and reflection. Neither needs an API key."""
+"""The services that every gRPC server has: health and reflection. Neither needs an API key."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def standard_services(
         is_ready: Whether it serves.
         stopping: Set when it stops.
     """
-    # With what an Any may hold: an input, an output, a detail of an error.
+    # With the types that an Any may hold: of inputs, of outputs, of the details of errors.
     messages = (
         schema.DispatchRequest,
         schema.SubmitRequest,

@@ -1,4 +1,4 @@
-"""The details of errors, by messages of google.rpc: what programs can act on without the text.
+"""The details of errors, as messages of google.rpc: programs act on them without the text.
 
 In `grpc-status-details-bin` for gRPC, in `details` for Connect.
 """
@@ -35,11 +35,11 @@ _FIELD = re.compile(rf"({_STEP}(?:\.{_STEP})*): (.+)", re.DOTALL)
 
 
 def reason(name: str, **metadata: object) -> ErrorInfo:
-    """Return why a request failed, as a name that does not change with the text.
+    """Return the reason of an error, as a name that stays the same when the message changes.
 
     Args:
         name: The reason, in upper case.
-        metadata: What else programs may want to know.
+        metadata: Facts of the error that programs may need, such as a limit.
     """
     return ErrorInfo(
         reason=name, domain=DOMAIN, metadata={key: str(one) for key, one in metadata.items()}
@@ -67,7 +67,9 @@ def _standard(error: RPCError) -> Iterator[Message]:
 
 
 def _packed(message: Message) -> ErrorDetail:
-    packed = message if isinstance(message, AnyProto) else AnyProto()
-    if packed is not message:
+    if isinstance(message, AnyProto):
+        packed = message
+    else:
+        packed = AnyProto()
         packed.Pack(message)
     return ErrorDetail(DetailAny(type_url=packed.type_url, value=packed.value))

@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health, as probes and load balancers of gRPC ask for it."""
+"""grpc.health.v1.Health, for probes and load balancers of gRPC."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection

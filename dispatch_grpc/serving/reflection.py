@@ -1,6 +1,6 @@
-"""Server reflection of gRPC: which services there are, and their schema, as grpcurl asks for it.
+"""Server reflection of gRPC: the services and their schema, for tools such as grpcurl.
 
-Of v1, and of v1alpha, which older tools know alone. The messages of both are the same.
+In version v1, and in v1alpha for older tools. The messages of both are the same.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerR
 
 
 class Reflection:
-    """What a server tells about itself. It is public, as the schema is.
+    """Reflection of a server. It is public, as the schema is.
 
     Args:
         services: The full names of its services, beside those of reflection itself.
@@ -66,7 +66,7 @@ class Reflection:
 def _pool(files: Iterable[Any]) -> DescriptorPool:
     """Return a pool with some files and their dependencies, and with both versions of reflection.
 
-    One of its own, since what else this process has imported concerns nobody.
+    The default pool would also show everything else that this process has imported.
     """
     pool, added = DescriptorPool(), set[str]()
 

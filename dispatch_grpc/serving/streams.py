@@ -1,4 +1,4 @@
-"""Services of gRPC that answer by streams, as ASGI applications."""
+"""gRPC services with streams, as ASGI applications."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -64,7 +64,7 @@ def application(
 
 
 async def until(stopping: asyncio.Event, items: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    """Yield items until there are no more, or the server stops: a stream would hold that up."""
+    """Yield items until there are no more, or the server stops: an open stream would delay that."""
     stop = asyncio.ensure_future(stopping.wait())
     try:
         while True:

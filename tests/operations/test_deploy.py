@@ -49,7 +49,7 @@ def test_the_image_gets_what_the_wheel_is_made_of(tmp_path: Path):
     check(BIN / "python", "-m", "build", "--wheel", "--outdir", tmp_path, tmp_path / "source")
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "dispatch_grpc/service/templates/home.html" in names
+    assert "dispatch_grpc/service/page/templates/home.html" in names
     assert "dispatch/calls/v1/calls_pb2.py" in names
 
 

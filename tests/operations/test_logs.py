@@ -118,6 +118,7 @@ def test_a_slow_attempt_is_a_line(
     monkeypatch.setattr(run_log, "SLOW_SECONDS", 0.0)
     id = client.dispatch(functions.call("charge", 1))
     client.wait(id, timeout=PATIENCE)
+    until(lambda: lines_of(caplog, id))
     (record,) = lines_of(caplog, id)
     assert re.search(r"was slow: it took \d+\.\d s$", record.getMessage())
 
@@ -134,4 +135,4 @@ def test_an_error_of_the_start_is_a_line_of_json_too(folder: Path):
 
 def test_the_service_logs_where_it_listens(folder: Path):
     with serve(folder, DISPATCH_API_KEY=KEY, keep=False) as serving:
-        assert serving.err.endswith(f"listening on {serving.url}\n")
+        serving.until(lambda: f"listening on {serving.url}\n" in serving.err)

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 import pytest
 
 from dispatch_grpc import CallError, Client
-from dispatch_grpc.service.page_actions import form_token
-from dispatch_grpc.service.page_requests import COOKIE
-from dispatch_grpc.service.sessions import Sessions
+from dispatch_grpc.service.page.actions import form_token
+from dispatch_grpc.service.page.requests import COOKIE
+from dispatch_grpc.service.page.sessions import Sessions
 from tests.conftest import RunningService
 from tests.operations.conftest import Functions
 from tests.operations.test_rerun import PATIENCE, UNKNOWN, failed

@@ -195,9 +195,9 @@ def test_the_page(run: Run, served: RunningService):
 
 
 def test_the_page_shows_some(run: Run, served: RunningService, monkeypatch: pytest.MonkeyPatch):
-    from dispatch_grpc.service import page_views
+    from dispatch_grpc.service.page import views
 
-    monkeypatch.setattr(page_views, "PAGE_SIZE", 2)
+    monkeypatch.setattr(views, "PAGE_SIZE", 2)
     for name in ("a", "b", "c"):
         run("create", name, URL, "f", "--every", "1h")
     text = get(served, "/calls/schedules")

@@ -191,6 +191,20 @@ async def fan_out(request: RunRequest) -> RunResponse:
     return poll(min_results=left, state=[left, total]) if left else exit_(total)
 
 
+@endpoint.primitive
+async def complain(request: RunRequest) -> RunResponse:
+    """Fails with a message of so many bytes, and may be tried again."""
+    error = ConnectionError("x" * unmarshal(request.input))
+    return exit_(error=error, status=Status.TEMPORARY_ERROR)
+
+
+@endpoint.primitive
+async def complaints(request: RunRequest) -> RunResponse:
+    """Calls `complain` so many times, with such a size."""
+    count, size = unmarshal(request.input)
+    return poll([complain.call(size)] * count, min_results=count)
+
+
 @endpoint.function
 async def weigh(data: bytes) -> int:
     """Takes a while, and returns the size of its input."""

@@ -17,8 +17,8 @@ from google.protobuf.any_pb2 import Any as AnyProto
 from dispatch_grpc import Client, Endpoint, Status, new_call
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
 from dispatch_grpc.service.machine import Limits
-from dispatch_grpc.service.page_requests import COOKIE
-from dispatch_grpc.service.sessions import Sessions
+from dispatch_grpc.service.page.requests import COOKIE
+from dispatch_grpc.service.page.sessions import Sessions
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.testing import serve_app
 from tests.conftest import run_service

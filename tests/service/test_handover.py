@@ -149,8 +149,8 @@ def test_jobs_of_a_lost_commit_go_back_to_the_queue(here: Here):
     assert here.queue() == [("picked", worker.me)]
     worker._lose_claim()
     worker._handovers.under_way = 1
-    here.bench.runner.run(worker._turn())
+    here.bench.runner.run(worker._dequeue.turn())
     assert here.queue() == [("picked", worker.me)]
-    assert worker._lost_claim
-    here.bench.runner.run(worker._reclaim())
+    worker._handovers.under_way = 0
+    here.bench.runner.run(worker._dequeue.turn())
     assert here.queue() == [("queued", None)]

@@ -1,5 +1,6 @@
 """The memory of the service under what clients and endpoints may send."""
 
+import re
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+import urllib3
 from dispatch.sdk.v1.dispatch_pb2_grpc import DispatchServiceStub
 
 from dispatch_grpc import Call, CallState, Client, new_call
@@ -143,6 +145,27 @@ def answers(count: int, size: int) -> Callable[[Client, str, str], None]:
     return attack
 
 
+def pages(count: int, size: int) -> Callable[[Client, str, str], None]:
+    """Calls whose errors are large, looked at with a browser."""
+
+    def attack(client: Client, api_url: str, url: str) -> None:
+        def shown(path: str) -> str:
+            headers = {"authorization": f"Bearer {KEY}"}
+            answer = urllib3.request("GET", f"{api_url}{path}", headers=headers, timeout=60)
+            assert answer.status == 200
+            return answer.data.decode()
+
+        id = client.dispatch(new_call(url, "complaints", [count, size]))
+        tried = '<span class="word retried">TEMPORARY_ERROR'
+        until(lambda: shown("/?function=complain").count(tried) == count)
+        children = re.findall(r'<td><a class="id" href="([^"]+)"', shown(f"/calls/{id}"))
+        assert len(children) == count
+        assert "too large to be shown here" in shown(children[0])
+        client.cancel(id)
+
+    return attack
+
+
 ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
     "60 endpoints of 3.9 MB": long_texts("endpoint", "http://h/"),
     "60 function names of 3.9 MB": long_texts("function", "f"),
@@ -152,6 +175,7 @@ ATTACKS: dict[str, Callable[[Client, str, str], None]] = {
     "12 states of 3 MB, and as much for a child": states(12, 3_000_000),
     "60 requests of 3.9 MB under way": uploads(60, 3_900_000),
     "60 answers of 12 MB under way": answers(60, 12_000_000),
+    "a page of 50 errors of 8 MB": pages(50, 8_000_000),
 }
 
 

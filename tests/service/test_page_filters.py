@@ -9,8 +9,8 @@ import pytest
 
 from dispatch_grpc import Client, new_call
 from dispatch_grpc.service import reads, reads_lanes
-from dispatch_grpc.service.page_filters import filters_of, labels_of
-from dispatch_grpc.service.page_requests import Refused
+from dispatch_grpc.service.page.filters import filters_of, labels_of
+from dispatch_grpc.service.page.requests import Refused
 from tests.service.conftest import Bench
 from tests.service.page_calls import EVIL_NAME, KEY, Shown, listed, plain
 from tests.waiting import until
@@ -177,7 +177,7 @@ def test_lanes_and_hosts_that_rest_are_shown(shown: Shown):
         until_resting(shown)
         text = plain(shown.get("/calls/hosts").text)
         assert re.search(r"(half-)?open http://127.0.0.1:1 \d+ ", text)
-        assert "rests dial http://127.0.0.1:1" in text
+        assert "breaker open dial http://127.0.0.1:1" in text
         assert "fails http://127.0.0.1:1 , " in plain(shown.get("/").text)
         client.pause(function="hold")
         text = plain(shown.get("/calls/hosts").text)
@@ -190,7 +190,7 @@ def test_lanes_and_hosts_that_rest_are_shown(shown: Shown):
 
 
 def until_resting(shown: Shown) -> None:
-    until(lambda: "rests dial" in plain(shown.get("/calls/hosts").text))
+    until(lambda: "breaker open dial" in plain(shown.get("/calls/hosts").text))
 
 
 def test_lanes_are_counted_by_an_index_and_up_to_a_bound(bench: Bench):

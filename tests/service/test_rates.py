@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from dispatch_grpc import Status
 from dispatch_grpc.primitives import exit_
 from dispatch_grpc.schema import CallResult
-from dispatch_grpc.service import charts, machine, rates, store_upkeep
+from dispatch_grpc.service import machine, rates, store_upkeep
 from dispatch_grpc.service.machine import Answer, Finish, Limits
-from dispatch_grpc.service.page_filters import WINDOWS
+from dispatch_grpc.service.page import charts
+from dispatch_grpc.service.page.filters import WINDOWS
 from dispatch_grpc.service.rates import BOUNDS, Minute, Rates, quantile
 from dispatch_grpc.service.store import CallDecision
 from tests.service.conftest import Bench

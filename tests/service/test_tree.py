@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 
 from dispatch_grpc import Call, new_call
-from dispatch_grpc.schema import CallResult
+from dispatch_grpc.schema import CallResult, Error
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.held_slots import HeldSlots
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.lanes import Lanes, lane_of
 from dispatch_grpc.service.machine import Limits
+from dispatch_grpc.service.page.tree import Node, tree
 from dispatch_grpc.service.store import NewCall
-from dispatch_grpc.service.tree import Node, tree
 from dispatch_grpc.service.urls import host_of
 from tests.service.conftest import Bench
 
@@ -63,6 +63,22 @@ def test_a_call_that_failed_without_an_error(bench: Bench):
     bench.run(lambda connection: connection.execute(finish, child.id, result))
     (node,), _ = tree_of(bench, root.id)
     assert node.error == ""
+
+
+def fail(bench: Bench, id: UUID, error: Error) -> None:
+    """Set the last error of a call."""
+    statement = "UPDATE calls SET last_error = $2 WHERE id = $1"
+    bench.run(lambda connection: connection.execute(statement, id, error.SerializeToString()))
+
+
+def test_an_error_that_is_large_is_not_read(bench: Bench):
+    root = new()
+    child = new(root.id)
+    record(bench, [root, child])
+    for size, is_read in ((1_000, True), (200_000, False)):
+        fail(bench, child.id, Error(type="E", message="x" * size))
+        (node,), _ = tree_of(bench, root.id)
+        assert node.error.startswith("E: xxx") == is_read
 
 
 @pytest.mark.parametrize("next_at", ["NULL", "now() - interval '1 s'"])

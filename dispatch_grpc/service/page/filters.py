@@ -1,4 +1,4 @@
-"""The filters of the list of calls: what the query of the page says, and what `reads` takes."""
+"""The filters of the list of calls: from the query of a URL to what `reads.find` takes."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from uuid import UUID
 from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.codes import Status
 from dispatch_grpc.service.ids import parse_id
-from dispatch_grpc.service.page_requests import Refused
+from dispatch_grpc.service.page.requests import Refused
 
 STATES: Mapping[str, Mapping[str, Any]] = {
     "queued": {"state": 1, "delayed": False},
@@ -58,12 +58,13 @@ def filters_of(query: Mapping[str, str], now: datetime) -> dict[str, Any]:
         filters.update(STATES[state])
     if status := query.get("status"):
         if status not in Status.__members__:
-            raise Refused(400, "There is no such status.")
+            known = ", ".join(Status.__members__)
+            raise Refused(400, f"There is no such status. The statuses are {known}.")
         filters["status"] = Status[status].value
     for name, column in (("function", "function_part"), ("endpoint", "endpoint_part")):
         if text := query.get(name, "").strip():
             if "\0" in text or len(text) > _MAX_TEXT:  # PostgreSQL has no NUL
-                raise Refused(400, f"There is no such {name}.")
+                raise Refused(400, f"{name}: at most {_MAX_TEXT} characters, without NUL.")
             filters[column] = text
     if part := query.get("id", "").strip(" …").lower():
         if not re.fullmatch(r"[0-9a-f-]{1,36}", part):

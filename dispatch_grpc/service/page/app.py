@@ -1,9 +1,8 @@
-"""The page at `/`: to look at calls with a browser, to run them again, to cancel and pause them.
+"""The page as an ASGI application: it checks access, and leads each request to its view or action.
 
-Every request comes in here; `page_views` has what there is to see, `page_actions` what the buttons
-do. The page works without a script; with its one script, it shows what is new by itself. Whoever
-has an API key may see it: by signing in, or by sending the key as clients do. What calls hold is
-somebody else's text, and is escaped by the templates.
+The page works without a script; with its one script, it keeps itself up to date. It is open to
+those who have an API key: they sign in, or send the key as clients do. The templates escape all
+text that comes from calls.
 """
 
 import asyncio
@@ -22,8 +21,9 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page_actions import Actions, is_form_of, status_of_error
-from dispatch_grpc.service.page_requests import (
+from dispatch_grpc.service.page.actions import Actions, is_form_of, status_of_error
+from dispatch_grpc.service.page.formatting import age, utc
+from dispatch_grpc.service.page.requests import (
     Answer,
     Refused,
     body_of,
@@ -34,9 +34,8 @@ from dispatch_grpc.service.page_requests import (
     link,
     redirect,
 )
-from dispatch_grpc.service.page_views import CALLS, HOME, HOSTS, SCHEDULES, View, Views
-from dispatch_grpc.service.sessions import SESSION, Sessions
-from dispatch_grpc.service.shown import age, utc
+from dispatch_grpc.service.page.sessions import SESSION, Sessions
+from dispatch_grpc.service.page.views import CALLS, HOME, HOSTS, SCHEDULES, View, Views
 from dispatch_grpc.text import rounded
 
 LOGIN, LOGOUT = "/calls/login", "/calls/logout"
@@ -46,8 +45,7 @@ _FILES = {
 }
 _MAX_SECONDS = 10
 _REFRESH_SECONDS = 5
-# Wrong keys that are looked at, in a time.
-_MAX_FAILURES = 30
+_MAX_FAILURES = 30  # wrong keys, in so many seconds
 _FAILURES_SECONDS = 60.0
 
 
@@ -58,7 +56,7 @@ class Page:
         database: Where the calls are.
         metrics: Where they were counted last.
         keys: The API keys.
-        actions: What the buttons do; None leaves them out.
+        actions: What the buttons do.
     """
 
     def __init__(
@@ -66,15 +64,16 @@ class Page:
         database: Database,
         metrics: Metrics,
         keys: Collection[str],
-        actions: Actions | None = None,
+        actions: Actions,
     ) -> None:
         self._actions = actions
         self._views = Views(database, metrics, actions)
         self._database = database
         self._sessions = Sessions(keys)
         self._failures: list[float] = []
+        self._loader = PackageLoader("dispatch_grpc.service.page")
         self._templates = Environment(
-            loader=PackageLoader("dispatch_grpc.service"),
+            loader=self._loader,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -99,15 +98,16 @@ class Page:
 
     async def _answer(self, scope: Any, receive: Any) -> Answer:
         path, method = scope["path"], scope["method"]
-        is_action = self._actions is not None and self._actions.has(path)
+        is_action = self._actions.has(path)
         default = ("POST",) if is_action else ("GET", "HEAD")
         allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, default)
         if method not in allowed:
             allow = ", ".join(allowed)
-            raise Refused(405, f"This page takes {allow}, not {method}.", ("allow", allow))
+            message = f"The method {method} is not allowed here; allowed: {allow}."
+            raise Refused(405, message, ("allow", allow))
         if path in _FILES:
             name, content_type = _FILES[path]
-            source, _, _ = self._templates.loader.get_source(self._templates, name)  # type: ignore[union-attr]
+            source, _, _ = self._loader.get_source(self._templates, name)
             return Answer(200, source.encode(), content_type)
         query = fields_of(scope["query_string"])
         if path == LOGIN:
@@ -128,10 +128,10 @@ class Page:
         except Exception as error:
             if not is_transient(error):
                 raise
-            logger.warning("the page is not shown, since the database does not work: %s", error)
+            logger.warning("the page cannot be shown: the database does not work: %s", error)
             raise Refused(
                 503,
-                "The database does not work, or takes too long. Try again.",
+                "The database does not answer. Try again in a few seconds.",
                 ("retry-after", "5"),
             ) from error
         if path == CALLS.rstrip("/") or path == CALLS:
@@ -139,7 +139,7 @@ class Page:
         raise Refused(404, "There is no such page.")
 
     async def _view(self, path: str, query: Mapping[str, str], session: str) -> View | None:
-        """Return what there is to see at a path; None if there is nothing."""
+        """Return the view at a path; None if there is none."""
         if path == HOME:
             return await self._views.home(query)
         if id := _call_of(path):
@@ -186,7 +186,7 @@ class Page:
         return next((token for token in cookies(scope) if self._sessions.is_valid(token)), "")
 
     def _check_access(self, scope: Any) -> None:
-        """Let in those who have signed in, and those who send the key as clients do."""
+        """Check that a request carries a session, or an API key as clients send it."""
         given = header(scope, b"authorization")
         if given:
             scheme, _, key = given.partition(" ")
@@ -194,7 +194,7 @@ class Page:
                 return
             raise Refused(401, "The API key is not valid.", ("www-authenticate", "Bearer"))
         if not self._has_session(scope):
-            # Where to go afterwards is only ever a call of this service.
+            # The one place that signing in leads to, beside the list, is a call of this service.
             id = _call_of(scope["path"])
             location = link(LOGIN, call=str(id) if id else "")
             raise Refused(303, "Sign in first.", ("location", location))
@@ -203,11 +203,11 @@ class Page:
         if scope["method"] != "POST":
             return self._login_form(query)
         form = fields_of(await body_of(receive))
-        # For all together: addresses say little about who tries, and cost memory each.
+        # Counted for all addresses together: an attacker has many, and each would take memory.
         now = monotonic()
         self._failures = [time for time in self._failures if time > now - _FAILURES_SECONDS]
         if len(self._failures) >= _MAX_FAILURES:
-            raise Refused(429, "There were too many wrong keys: try again in a minute.")
+            raise Refused(429, "Too many wrong keys were given. Try again in a minute.")
         token = self._sessions.begin(form.get("key", "").strip())
         if token is None:
             self._failures.append(now)
@@ -226,10 +226,9 @@ class Page:
         )
 
     async def _act(self, scope: Any, receive: Any, session: str) -> Answer:
-        """Do what a button says."""
-        assert self._actions is not None  # noqa: S101
+        """Do what a button asks for."""
         form = fields_of(await body_of(receive))
-        # Whoever sends the key as clients do is no browser that another site has sent here.
+        # A request with the key in a header is no form that another site has had a browser send.
         if not header(scope, b"authorization") and not is_form_of(session, form):
             raise Refused(403, "This form is out of date. Go back, reload the page, try again.")
         try:
@@ -239,5 +238,5 @@ class Page:
 
 
 def _call_of(path: str) -> UUID | None:
-    """The id of the call that a path is of."""
+    """Return the id of the call whose page a path is."""
     return parse_id(path.removeprefix(CALLS)) if path.startswith(CALLS) else None

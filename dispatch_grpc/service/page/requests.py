@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlencode
 
 COOKIE = "dispatch_session"
 _MAX_FORM_BYTES = 8192
+_MAX_FIELDS = 20
 
 _HEADERS = (
     (
@@ -44,7 +45,7 @@ class Answer:
 
 
 class Refused(Exception):  # noqa: N818 (not an error of the service)
-    """A request is answered by a page that says why it is refused."""
+    """A request that is refused: the answer is a page that says why."""
 
     def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         super().__init__(message)
@@ -78,9 +79,9 @@ def cookie(scope: Any, value: str, seconds: int) -> str:
 def fields_of(encoded: bytes) -> dict[str, str]:
     """Return the fields of a query or form, the first of each name, without the empty ones."""
     try:
-        found = parse_qs(encoded.decode("latin-1"), max_num_fields=20)
+        found = parse_qs(encoded.decode("latin-1"), max_num_fields=_MAX_FIELDS)
     except ValueError as error:
-        raise Refused(400, "These are too many fields.") from error
+        raise Refused(400, f"There are more than {_MAX_FIELDS} fields.") from error
     return {name: values[0] for name, values in found.items()}
 
 
@@ -91,7 +92,7 @@ async def body_of(receive: Any) -> bytes:
         event = await receive()
         body += event.get("body", b"")
         if len(body) > _MAX_FORM_BYTES:
-            raise Refused(413, "This form is too large.")
+            raise Refused(413, f"The form is larger than {_MAX_FORM_BYTES:,} bytes.")
         if not event.get("more_body", False):  # also when the client has gone
             return bytes(body)
 

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.schema import CallResult, Error
-from dispatch_grpc.service import reads, store
+from dispatch_grpc.service import reads_call, store
 from dispatch_grpc.service.machine import was_cancelled
-from dispatch_grpc.service.shown import CANCELLED, Word, first_line, state_of, status_of
+from dispatch_grpc.service.page.formatting import CANCELLED, Word, first_line, state_of, status_of
 from dispatch_grpc.text import rounded
 
 MOST = 100
@@ -48,7 +48,7 @@ async def tree(connection: Any, id: UUID, now: datetime) -> tuple[list[Node], bo
     left = MOST
     rows: list[Any] = []
     for depth in range(_DEPTH + 1):
-        rows = await reads.children(connection, list(level), left + 1)
+        rows = await reads_call.children(connection, list(level), left + 1)
         if depth == _DEPTH:
             break
         found = [(_node(row, now), row["parent_id"]) for row in rows[:left]]

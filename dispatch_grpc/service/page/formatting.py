@@ -1,4 +1,4 @@
-"""What the page shows of a call, as text."""
+"""Calls, errors, values and times as the text that the page shows of them."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from dispatch_grpc.codes import Status
 from dispatch_grpc.errors import UnmarshalError
 from dispatch_grpc.schema import Attempt, CallInfo, CallState, Error
 from dispatch_grpc.service.machine import was_cancelled
-from dispatch_grpc.service.reads import Details
+from dispatch_grpc.service.reads_call import Details
 from dispatch_grpc.service.store_schedules import Stored
 from dispatch_grpc.text import rounded, shorten
 from dispatch_grpc.values import unmarshal
@@ -22,7 +22,9 @@ from dispatch_grpc.values.arguments import decode_arguments
 
 _STATES = {1: "queued", 2: "running", 3: "waiting", 4: "finished"}
 
-MAX_SHOWN_BYTES = 100_000  # of a value: decoding a larger one would hold up the service
+MAX_READ_BYTES = 1_000_000
+"""Size up to which an input, a result or an error is read from the database."""
+_MAX_SHOWN_BYTES = 100_000  # of a value: decoding a larger one would hold up the service
 _MAX_SHOWN_CHARACTERS = 20_000
 _MAX_NAME_CHARACTERS = 200
 
@@ -150,7 +152,7 @@ def attempt_of(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def error_of(error: Error) -> dict[str, Any]:
+def _error_of(error: Error) -> dict[str, Any]:
     """What the templates need of an error."""
     return {
         "type": _short(error.type),
@@ -160,18 +162,48 @@ def error_of(error: Error) -> dict[str, Any]:
     }
 
 
+def outcome_of(details: Details) -> tuple[dict[str, Any] | None, Text | None]:
+    """The error and the output of a call; None for what it has not."""
+    info = details.info
+    if details.result_bytes > MAX_READ_BYTES:
+        if info.status == Status.OK.value:
+            return None, _too_large(details.result_bytes)
+        return _large_error(details.result_bytes), None
+    result = info.result
+    return (
+        _error_of(result.error) if result.HasField("error") else None,
+        value_of(result.output) if result.HasField("output") else None,
+    )
+
+
+def last_error_of(details: Details) -> dict[str, Any] | None:
+    """The last error that did not end a call; None without one."""
+    if details.last_error_bytes > MAX_READ_BYTES:
+        return _large_error(details.last_error_bytes)
+    return _error_of(details.info.last_error) if details.info.HasField("last_error") else None
+
+
+def _large_error(size: int) -> dict[str, Any]:
+    return {"type": "", "message": _too_large(size), "traceback": Text(""), "value_bytes": 0}
+
+
+def _too_large(size: int, kind: str = "") -> Text:
+    """A value that is too large."""
+    return Text("", kind, f"{size:,} bytes: too large to be shown here.")
+
+
 def input_of(details: Details) -> Text:
     """The input of a call."""
     if details.input is None:
-        return Text("", "", f"{details.input_bytes:,} bytes: too large to be shown here.")
+        return _too_large(details.input_bytes)
     return value_of(AnyProto.FromString(details.input), decode_arguments)
 
 
 def value_of(any: AnyProto, decode: Callable[[AnyProto], Any] = unmarshal) -> Text:
     """A value as it would be written down, or what can be said of it."""
     kind, size = any.type_url.rpartition("/")[2], len(any.value)
-    if size > MAX_SHOWN_BYTES:
-        return Text("", kind, f"{size:,} bytes: too large to be shown here.")
+    if size > _MAX_SHOWN_BYTES:
+        return _too_large(size, kind)
     try:
         value = decode(any)
     except UnmarshalError:

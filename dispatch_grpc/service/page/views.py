@@ -10,13 +10,21 @@ from uuid import UUID
 
 from dispatch_grpc.codes import Status
 from dispatch_grpc.schema import CallState
-from dispatch_grpc.service import rates, reads, reads_counts, reads_lanes, store, store_schedules
-from dispatch_grpc.service.charts import charts
+from dispatch_grpc.service import (
+    rates,
+    reads,
+    reads_call,
+    reads_counts,
+    reads_lanes,
+    store,
+    store_schedules,
+)
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import was_cancelled
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page_actions import Actions, form_token
-from dispatch_grpc.service.page_filters import (
+from dispatch_grpc.service.page.actions import Actions, form_token
+from dispatch_grpc.service.page.charts import charts
+from dispatch_grpc.service.page.filters import (
     FILTERS,
     STATES,
     WINDOW_NAMES,
@@ -24,19 +32,19 @@ from dispatch_grpc.service.page_filters import (
     filters_of,
     window_of,
 )
-from dispatch_grpc.service.page_requests import Refused, link
-from dispatch_grpc.service.shown import (
-    MAX_SHOWN_BYTES,
+from dispatch_grpc.service.page.formatting import (
+    MAX_READ_BYTES,
     attempt_of,
-    error_of,
     input_of,
+    last_error_of,
+    outcome_of,
     row_of,
     schedule_of,
     state_of,
     status_of,
-    value_of,
 )
-from dispatch_grpc.service.tree import tree
+from dispatch_grpc.service.page.requests import Refused, link
+from dispatch_grpc.service.page.tree import tree
 
 HOME, CALLS, HOSTS, SCHEDULES = "/", "/calls/", "/calls/hosts", "/calls/schedules"
 PAGE_SIZE = 50
@@ -53,10 +61,10 @@ class Views:
     Args:
         database: Where the calls are.
         metrics: Where they were counted last.
-        actions: What the buttons do; None leaves them out.
+        actions: The buttons; they know the pauses.
     """
 
-    def __init__(self, database: Database, metrics: Metrics, actions: Actions | None) -> None:
+    def __init__(self, database: Database, metrics: Metrics, actions: Actions) -> None:
         self._database = database
         self._metrics = metrics
         self._actions = actions
@@ -112,7 +120,7 @@ class Views:
             "window": query.get("window", ""),
             "is_filtered": any(chosen.values()),
             "resting": resting,
-            "pauses": [] if self._actions is None else await self._actions.pauses(),
+            "pauses": await self._actions.pauses(),
             "dead": dead,
             "dead_bound": reads_counts.DEAD_COUNTED,
             "dead_link": link(HOME, dead="on"),
@@ -128,10 +136,10 @@ class Views:
         """Return the view of a call."""
         before, now = before_of(query), self._database.clock.now()
         async with self._database.looks.acquire() as connection:
-            details = await reads.details(connection, id, max_input_bytes=MAX_SHOWN_BYTES)
+            details = await reads_call.details(connection, id, MAX_READ_BYTES)
             if details is None:
                 raise Refused(404, "There is no call of this id. It may have been deleted.")
-            by_state = await reads.children_by_state(connection, id)
+            by_state = await reads_call.children_by_state(connection, id)
             filters: dict[str, Any] = {"parent_id": id}
             if before is not None:
                 filters["before"] = before
@@ -145,14 +153,15 @@ class Views:
         for row in (call, *rows):
             row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
         attempts = [attempt_of(one) for one in info.attempts]
+        error, output = outcome_of(details)
         return "call.html", {
             "call": call,
             "info": info,
             "details": details,
             "input": input_of(details),
-            "output": value_of(info.result.output) if info.result.HasField("output") else None,
-            "error_": error_of(info.result.error) if info.result.HasField("error") else None,
-            "last_error": error_of(info.last_error) if info.HasField("last_error") else None,
+            "output": output,
+            "error_": error,
+            "last_error": last_error_of(details),
             "was_cancelled": was_cancelled(info.result.error),
             "attempts": attempts[::-1],
             "attempts_before": attempts[0]["run"] - 1 if attempts else info.runs,
@@ -161,7 +170,7 @@ class Views:
                 for (state, status), number in by_state.items()
             ],
             "children_counted": sum(by_state.values()),
-            "children_bound": reads.CHILDREN_COUNTED,
+            "children_bound": reads_call.CHILDREN_COUNTED,
             "tree": nodes,
             "has_more_nodes": more_nodes,
             "rows": rows,
@@ -169,10 +178,8 @@ class Views:
             "newest": "" if before is None else here,
             "older": link(here, before=str(more)) if more else "",
             "here": here,
-            "may_refresh": not is_finished,
+            "is_finished": is_finished,
             "is_live": not is_finished and before is None,
-            "may_rerun": is_finished and self._actions is not None,
-            "may_cancel": not is_finished and self._actions is not None,
             "form_token": form_token(session),
             "form_key": secrets.token_urlsafe(16),
             "refresh": link(here, refresh="on") if refreshes else None,
@@ -184,7 +191,7 @@ class Views:
         async with self._database.looks.acquire() as connection:
             lanes = await reads_lanes.lanes(connection)
             resting = await reads_lanes.resting(connection)
-        pauses = [] if self._actions is None else await self._actions.pauses()
+        pauses = await self._actions.pauses()
         paused = {(pause.host, pause.function) for _, pause in pauses}
         rests = {one.host: one for one in resting}
         return "hosts.html", {
@@ -206,7 +213,6 @@ class Views:
             "bound": reads_lanes.JOBS_COUNTED,
             "resting": [(one, one.until > now) for one in resting],
             "pauses": pauses,
-            "may_pause": self._actions is not None,
             "is_live": True,
             "form_token": form_token(session),
         }
