@@ -151,6 +151,6 @@ def test_jobs_of_a_lost_commit_go_back_to_the_queue(here: Here):
     worker._handovers.under_way = 1
     here.bench.runner.run(worker._dequeue.turn())
     assert here.queue() == [("picked", worker.me)]
-    worker._handovers.under_way = 0
-    here.bench.runner.run(worker._dequeue.turn())
+    assert worker._dequeue.has_lost_claim
+    here.bench.runner.run(worker._dequeue._reclaim())
     assert here.queue() == [("queued", None)]

@@ -430,7 +430,7 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
     def overload(text: str) -> None:
         raise ConnectionError(text)
 
-    note = r"[12],\d\d\d bytes: too large to be shown here."
+    note = r"[1-9],\d\d\d bytes: too large to be shown here."
     with (
         serve_app(endpoint.app) as server,
         run_service(tmp_path, api_keys=[KEY]) as service,
