@@ -1,7 +1,7 @@
 """A connection of HTTP/2: uvicorn's, by zttp."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -31,9 +31,10 @@ class HTTP2(ZttpH2Protocol):
         self._is_ending = True
         self._end_if_idle()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        super().connection_made(cast("asyncio.Transport", _Gathering(transport, self.loop)))
+        gathering = _Gathering(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", gathering))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""
@@ -41,7 +42,7 @@ class HTTP2(ZttpH2Protocol):
             super().data_received(data)
             self._end_if_idle()  # the end of an answer may have waited for the client
 
-    def events(self) -> Iterator[Any]:  # type: ignore[override]
+    def events(self) -> Generator[Any, None, None]:
         """Yield what the client says."""
         for event in super().events():
             if isinstance(event, zttp.GoAway):

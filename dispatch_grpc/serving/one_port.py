@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 from dispatch_grpc.errors import ConfigurationError, missing_extra
 
@@ -280,13 +280,13 @@ class _Connection(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _is_in_body = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         has_room = self.config.has_room(len(self.connections))
         # asyncio does this only for sockets with an explicit protocol number.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))
         if not has_room:
-            transport.abort()
+            self.transport.abort()
         elif self.config.is_ending:
             self.shutdown()
         else:
