@@ -12,64 +12,22 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import IO, Any
 
+from benchmarks.processes import ROOT, Child, cpu, show, started
 from dispatch_grpc.signature import new_key_pair
 
-ROOT = Path(__file__).resolve().parent.parent
 PEER_PYTHON = ROOT / ".venv-peer" / "bin" / "python"
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
 
 Side = tuple[str, str]
 """Who measures, and what: `("ours", "sync raw")`."""
-
-
-class Child:
-    """A process of this package, and the line that it began with."""
-
-    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str]) -> None:
-        self.pid, self._stdin, self._stdout = pid, stdin, stdout
-        self.hello = json.loads(stdout.readline())
-
-    def stay(self, core: int) -> None:
-        """Keep to a core the main thread, and threads that it starts from now on."""
-        if sys.platform == "linux":
-            os.sched_setaffinity(self.pid, {core})
-
-    def ask(self, name: str, loops: int) -> list[float]:
-        self._stdin.write(json.dumps([name, loops]) + "\n")
-        self._stdin.flush()
-        samples: list[float] = json.loads(self._stdout.readline())
-        return samples
-
-
-@contextmanager
-def started(python: Path | str, module: str, *arguments: str) -> Iterator[Child]:
-    """Start a process of this package, which ends when its input does."""
-    process = subprocess.Popen(
-        [python, "-m", f"benchmarks.{module}", *arguments],
-        cwd=ROOT,
-        # So that no proxy is asked for the way to this machine.
-        env={**os.environ, "no_proxy": "127.0.0.1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield Child(process.pid, process.stdin, process.stdout)
-        process.communicate(timeout=10)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @dataclass(frozen=True)
@@ -251,17 +209,6 @@ def measure_imports() -> dict[Side, list[float]]:
             done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
             samples[side].append(float(done.stdout))
     return samples
-
-
-def cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def show(versions: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def chosen(row: Row) -> bool:

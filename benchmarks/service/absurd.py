@@ -44,7 +44,7 @@ def main(database: str) -> None:
         connection.execute(absurdctl.BUNDLED_SCHEMA_SQL)
         client = absurd.Absurd(database, queue_name="calls")
         client.create_queue("calls")
-        command = [sys.executable, "-m", "benchmarks.service_absurd", database, "worker"]
+        command = [sys.executable, "-m", "benchmarks.service.absurd", database, "worker"]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
             print(json.dumps({"absurd": version("absurd-sdk")}), flush=True)
             for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""How late delayed calls begin: `python -m benchmarks.service_delayed 0 1`.
+"""How late delayed calls begin: `python -m benchmarks.service.delayed 0 1`.
 
 The arguments are millions of calls that are due much later. Beside them, 1,000 calls a second come
 due for a minute. The rows are made by the database. A call's input is the time at which it is due,
@@ -16,8 +16,8 @@ from urllib.parse import quote
 import asyncpg
 from dispatch.sdk.v1.function_pb2 import RunRequest
 
-from benchmarks.__main__ import started
-from benchmarks.service_endpoint import EXIT, Connection
+from benchmarks.processes import cpu_seconds, started
+from benchmarks.service.endpoint import EXIT, Connection
 from dispatch_grpc import marshal, unmarshal
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.lanes import lane_of
@@ -72,7 +72,7 @@ async def measure(folder: Path, later: int) -> str:
     )
     endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     connection: Any = await asyncpg.connect(url, server_settings={"search_path": "dispatch_grpc"})
-    with started(sys.executable, "service_ours", url, KEY) as service:
+    with started(sys.executable, "service.process", url, KEY) as service:
         lane = lane_of(host_of(endpoint), "f")
 
         async def fill(number: int, rate: float, begin: float) -> None:
@@ -106,12 +106,6 @@ async def measure(folder: Path, later: int) -> str:
         f"{scanned / len(late):,.1f}",
     )
     return f"| {' | '.join(figures)} |"
-
-
-def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has used, on Linux."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def main(millions: list[float]) -> None:

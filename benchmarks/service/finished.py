@@ -1,4 +1,4 @@
-"""What finished calls cost those that run: `python -m benchmarks.service_finished 0 2`.
+"""What finished calls cost those that run: `python -m benchmarks.service.finished 0 2`.
 
 The arguments are millions of finished calls, in growing order. The rows are made by the database,
 spread over the last seven days; then everything is measured by the functions that the service uses,

@@ -4,15 +4,23 @@ The time of a call is that from its dispatch until its result is there.
 """
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from statistics import median
 from time import perf_counter
 
+from benchmarks.processes import Start
+from benchmarks.service.load import KEY
+from benchmarks.service.postgres import Postgres
+from benchmarks.service.table import milliseconds
 from dispatch_grpc import Client, new_call
 
 CALLS = 200
+CALLS_P50, CALLS_P99 = CALLS // 2, CALLS * 99 // 100
+ROUNDS = 3
 DEAD_CALLS, BATCH = 200_000, 1000
 HANGING_HOSTS, HANGING_CALLS = 5, 400
 
@@ -70,3 +78,36 @@ def hanging() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         for one in taken:
             one.close()
+
+
+def neighbours(server: Postgres, start: Start) -> None:
+    """Measure single calls beside endpoints that are dead or hang; each beside an idle service."""
+    port = start(sys.executable, "service.endpoint").hello
+    url = start(sys.executable, "service.process", server.url("ours"), KEY).hello["url"]
+    measured = Neighbours(url, KEY, f"http://127.0.0.1:{port}")
+    measured.times()  # does not count
+
+    def middle() -> Sequence[float]:
+        """The p50 and the p99: the medians of some rounds, since others use the machine too."""
+        rounds = [measured.times() for _ in range(ROUNDS)]
+        return [median(times[place] for times in rounds) for place in (CALLS_P50, CALLS_P99)]
+
+    idle = middle()
+    print("| single calls, beside | p50 | p99 | to idle, p50 | to idle, p99 | target | |")
+    print("|---|--:|--:|--:|--:|--:|---|", flush=True)
+
+    def report(name: str) -> None:
+        times = middle()
+        ratios = [one / other for one, other in zip(times, idle, strict=True)]
+        shown = [milliseconds(one) for one in times]
+        shown += [f"{ratio:.2f}" for ratio in ratios]
+        mark = "pass" if max(ratios) <= 3 else "**miss**"
+        print(f"| {' | '.join((name, *shown, '≤ 3', mark))} |", flush=True)
+
+    report("nothing")
+    with ExitStack() as stack:
+        for _ in range(HANGING_HOSTS):
+            measured.add(stack.enter_context(hanging()), HANGING_CALLS)
+        report(f"{HANGING_HOSTS} hosts that hang, with {HANGING_CALLS} calls each")
+    measured.add(dead(), DEAD_CALLS)
+    report(f"{DEAD_CALLS:,} calls of a dead host")

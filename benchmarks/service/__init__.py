@@ -1,0 +1,1 @@
+"""Benchmarks of the durable service: see `__main__`."""
