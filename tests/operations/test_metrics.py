@@ -28,7 +28,7 @@ from tests.service.processes import KEY, endpoint
 from tests.service.processes import service as service_process
 from tests.waiting import until
 
-PAGE = (Path(__file__).parents[2] / "docs/operating.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/observing.md").read_text(encoding="utf-8")
 ROW = r"^\| `(dispatch_\w+)` \| (\w+) \| ([\w, ]*) \| (.+) \|$"
 DOCUMENTED = {name: tuple(rest) for name, *rest in re.findall(ROW, PAGE, re.MULTILINE)}
 PATIENCE = timedelta(seconds=60)
