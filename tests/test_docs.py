@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -20,14 +21,16 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TESTING = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 CALLING = (ROOT / "docs/calling.md").read_text(encoding="utf-8")
+HOSTING = (ROOT / "docs/hosting.md").read_text(encoding="utf-8")
 
 
 def block(page: str, heading: str, language: str) -> str:
     """The first block of code below a heading."""
     section = page.partition(f"\n## {heading}\n")[2]
-    found = re.search(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert found is not None, heading
-    return found[1]
+    blocks: list[tuple[str, str]] = re.findall(
+        r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
+    )
+    return next(code for of, code in blocks if of == language)
 
 
 class Newcomer:
@@ -104,11 +107,28 @@ def test_testing_a_program_as_the_guide_does(newcomer: Newcomer, heading: str):
     assert "1 passed" in shown
 
 
-def test_the_first_command_of_the_guide_prints_the_id_of_a_call(newcomer: Newcomer):
-    command, _, _ = block(CALLING, "The command line", "").partition("   #")
-    dispatch_id = newcomer.run(*shlex.split(newcomer.moved(command))).strip()
-    shown = newcomer.run(*shlex.split(f"dispatch-grpc wait {dispatch_id}"))
-    assert "Hello, World!" in shown
+def test_an_application_with_fastapi_as_in_the_guide(service: RunningService, tmp_path: Path):
+    shop = Newcomer(tmp_path, service)
+    (tmp_path / "shop.py").write_text(shop.moved(block(HOSTING, "In FastAPI", "python")))
+    _, serve, request = block(HOSTING, "In FastAPI", "").splitlines()
+    application = subprocess.Popen(
+        [sys.executable, "-m", *serve.replace("8000", shop.address.partition(":")[2]).split()],
+        cwd=tmp_path,
+        env=shop.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert application.stderr is not None
+        assert any("Uvicorn running" in line for line in application.stderr)
+        _, method, url = request.removeprefix("curl ").split()
+        with urlopen(Request(shop.moved(url), method=method)) as answer:
+            dispatch_id = json.load(answer)["dispatch_id"]
+        with Client(env=shop.environment) as client:
+            assert client.wait(dispatch_id) == "Welcome, Ada!"
+    finally:
+        application.terminate()
+        application.communicate(timeout=30)
 
 
 # What the snippets of these pages take from the text around them.

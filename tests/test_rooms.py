@@ -146,3 +146,9 @@ def test_only_the_store_changes_calls():
 def test_the_page_for_contributors_lists_the_rooms_in_this_order():
     rows = re.findall(r"^\| `(\w+)/?`", PAGE.read_text(), re.MULTILINE)
     assert tuple(rows) == ROOMS
+
+
+def test_the_page_for_contributors_names_every_module():
+    named = set(re.findall(r"`(\w+)/?`", PAGE.read_text()))
+    modules = {name.rpartition(".")[2] for name in FILES}
+    assert modules - named <= {"dispatch_grpc", "__main__"}

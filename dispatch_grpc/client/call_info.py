@@ -85,7 +85,8 @@ class CallInfo:
         rerun_as: The id of the last rerun of this call; None if there is none.
         error: The error that the call ended with, or None. `list` leaves it out.
         last_error: The error of the last run that failed without ending the call, or None.
-        start_time: When the call was to begin at the earliest; None for at once.
+        start_time: When the call was to begin at the earliest; None if it was to begin
+            immediately.
         labels: The labels of the call.
         message: The message `dispatch.calls.v1.CallInfo`, which holds the result as well.
         schedule: The name of the schedule that dispatched the call; None for other calls.

@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. docs/operating.md lists them."""
+"""The metrics for Prometheus. docs/observing.md lists them."""
 
 import asyncio
 import os

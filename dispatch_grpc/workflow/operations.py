@@ -59,10 +59,10 @@ async def step(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwarg
 async def step(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run a function in the endpoint itself, and keep its result in the journal.
 
-    A sync function runs in a thread, an async one on the endpoint's event loop. The result is kept
-    from the next time on that the workflow waits for a call or for time, or ends: when the
-    process is killed before, the step runs again. What must not be done twice should be a
-    function that can tell.
+    A sync function runs in a thread, an async one on the endpoint's event loop. The result is
+    recorded when the workflow next waits for a call or for time, or ends. If the process is killed
+    before that, the step runs again. Work that must not be done twice belongs in a function that
+    recognises a repetition.
 
     Args:
         function: The function. Its return annotation is the type of the result, which otherwise
@@ -71,11 +71,11 @@ async def step(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> An
         kwargs: Its arguments by name.
 
     Returns:
-        What it returned, after a way through the journal.
+        The result, as it comes back from the journal.
 
     Raises:
-        Exception: What it raised: as itself when the class is built in or registered, else as a
-            CallError that holds its type and message.
+        Exception: The exception that it raised, if its class is built in or registered; else a
+            CallError with its type and message.
         WorkflowError: No workflow runs here.
     """
     if not callable(function):
@@ -84,7 +84,7 @@ async def step(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> An
 
 
 def now() -> datetime:
-    """Return the time, in UTC: when what the workflow last waited for has happened."""
+    """Return the time, in UTC: that at which the last wait of the workflow ended."""
     return current("now").now()
 
 
@@ -102,7 +102,7 @@ def uuid4() -> uuid.UUID:
 
 
 def patched(name: str) -> bool:
-    """Tell whether to take the new way at a place where the code was changed.
+    """Return whether to take the new path at a place where the code was changed.
 
         if workflow.patched("fraud-check"):
             await check_fraud.run(order)
@@ -111,7 +111,7 @@ def patched(name: str) -> bool:
         name: Name of the change.
 
     Returns:
-        False in workflows that have been there before the change, True in all others.
+        False in workflows that passed this place before the change, True in all others.
     """
     if not isinstance(name, str) or not name:
         raise WorkflowError(f"patched: a name is required; got {quoted(name)}")
@@ -119,7 +119,7 @@ def patched(name: str) -> bool:
 
 
 def is_replaying() -> bool:
-    """Tell whether the code of a workflow runs here that has run before; False elsewhere."""
+    """Return whether a workflow runs here whose code has run before; False elsewhere."""
     try:
         return current("is_replaying").replaying
     except WorkflowError:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def families(url: str) -> dict[str, Any]:
-    """The metrics by their names, as docs/operating.md has them."""
+    """The metrics by their names, as docs/observing.md has them."""
     # By a connection of its own: of several processes, any may answer.
     answer = urllib3.request("GET", f"{url}/metrics", headers={"connection": "close"}, timeout=10)
     assert answer.status == 200

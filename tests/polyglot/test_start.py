@@ -40,7 +40,7 @@ class Terminals:
             code = code.replace(port, other)
         if "dispatch-grpc serve" in code:
             code = f"{code.strip()} --port {self._ports['7890']}"
-        if "dispatch-grpc run" in code:
+        if "dispatch-grpc run" in code and "DISPATCH_ENDPOINT_ADDR" not in code:
             code = f"DISPATCH_ENDPOINT_ADDR=127.0.0.1:{self._ports['8000']} {code}"
         return str(code)
 
@@ -74,13 +74,16 @@ class Terminals:
             process.wait(60)
 
 
-def test_the_page(tmp_path: Path):
-    require("go")
+@pytest.mark.parametrize("language", ["go", "python"])
+def test_the_page(tmp_path: Path, language: str):
+    if language == "go":
+        require("go")
     tmp_path.chmod(0o755)
     shell = Terminals(tmp_path)
+    (tmp_path / "greet.py").write_text(shell.block("A function in Go", "python"))
     (tmp_path / "app.py").write_text(shell.block("A workflow in Python", "python"))
     service = shell.block("The service")
-    go = shell.block("A function in Go")
+    greet = shell.block("A function in Go", number=0 if language == "go" else 1)
     workflow = shell.block("A workflow in Python")
     call = shell.block("A call")
     variables = call.splitlines()[0] + "\n"
@@ -88,10 +91,10 @@ def test_the_page(tmp_path: Path):
     wait = shell.block("Kill something", number=1)
     with shell.running(workflow, "http"):
         with shell.running(service, "URL: "):
-            with shell.running(go, "http"):
-                assert "HELLO, ADA, FROM GO!" in shell.run(call)
+            with shell.running(greet, "http"):
+                assert f"HELLO, ADA, FROM {language.upper()}!" in shell.run(call)
             dispatch_id = shell.run(variables + again).strip()
             assert "waiting" in shell.run(f"{variables} dispatch-grpc get {dispatch_id}")
-        with shell.running(service, "URL: "), shell.running(go, "http"):
+        with shell.running(service, "URL: "), shell.running(greet, "http"):
             shown = shell.run(variables + wait.replace("ID", dispatch_id))
-            assert "HELLO, GRACE, FROM GO!" in shown
+            assert f"HELLO, GRACE, FROM {language.upper()}!" in shown

@@ -124,9 +124,8 @@ def test_each_setting_is_set_listed_and_unset(tmp_path: Path):
 
 
 def test_the_commands_and_the_file_of_the_guide(tmp_path: Path):
-    page = (Path(__file__).parents[2] / "docs/operating.md").read_text(encoding="utf-8")
-    section = page.partition("\n## Policies\n")[2].partition("\n## ")[0]
-    commands, file = re.findall(r"```(?:toml)?\n(.*?)```", section, re.DOTALL)
+    page = (Path(__file__).parents[2] / "docs/policies.md").read_text(encoding="utf-8")
+    commands, file = re.findall(r"```(?:toml)?\n(.*?)```", page, re.DOTALL)
     data = tmp_path / "data"
     with service(data):
         for line in commands.splitlines():

@@ -1,6 +1,8 @@
 """Requests that are recorded together: each is all or none and idempotent, as if it were alone."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +31,8 @@ from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.store import NewCall
 from dispatch_grpc.service.store_accept import Accepted, Request
 from tests.service.conftest import Bench
-from tests.service.processes import KEY, service
+from tests.service.processes import KEY, Process, service
+from tests.service.test_faults import postgres_pid
 
 GOOD, BAD = new_call("http://x", "good"), new_call("http://x", "bad")
 
@@ -339,13 +342,20 @@ def test_a_batch_is_bounded_and_keeps_the_order():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("crashed", ["service", "database"])
 @pytest.mark.parametrize("tasks", [1, 64])
-def test_a_service_that_is_killed_has_recorded_what_it_acknowledged(tmp_path: Path, tasks: int):
+def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path, tasks: int, crashed: str):
     """Again and again, at other moments."""
+    data = tmp_path / "data"
     ids: list[str] = []
 
-    async def load(url: str, kill: Callable[[], None]) -> None:
-        async with AsyncClient(KEY, api_url=url, retry=None) as client:
+    def crash(process: Process) -> None:
+        if crashed == "database":
+            os.kill(postgres_pid(data), signal.SIGQUIT)  # what it has in memory only is lost
+        process.kill()
+
+    async def load(process: Process) -> None:
+        async with AsyncClient(KEY, api_url=process.url, retry=None) as client:
             before = len(ids)
 
             async def send() -> None:
@@ -358,11 +368,11 @@ def test_a_service_that_is_killed_has_recorded_what_it_acknowledged(tmp_path: Pa
                     group.create_task(send())
                 while len(ids) < before + 50:
                     await asyncio.sleep(0.001)
-                kill()
+                crash(process)
 
     for _ in range(3):
-        with service(tmp_path / "data") as process:
-            asyncio.run(load(process.url, process.kill))
-    with service(tmp_path / "data") as process, Client(KEY, api_url=process.url) as client:
+        with service(data) as process:
+            asyncio.run(load(process))
+    with service(data) as process, Client(KEY, api_url=process.url) as client:
         assert {info.dispatch_id for info in client.list(limit=100_000)} >= set(ids)
     assert len(ids) >= 150
