@@ -33,7 +33,8 @@ ORDER = Counter(
         ("attempt ship", "dispatch ship"): 1,
         ("run ship", "attempt ship"): 1,
         ("load the van", "run ship"): 1,
-        ("attempt charge", "run order"): 2,
+        ("dispatch charge", "run order"): 1,
+        ("attempt charge", "dispatch charge"): 2,
         ("close the order", "run order"): 1,
     }
 )
@@ -77,8 +78,7 @@ def check_order(
         assert named == [operation, function]
         if operation != "dispatch":
             (link,) = (by_id[link].name for link in span.links)
-            created_by = {"order": "dispatch order", "ship": "dispatch ship", "charge": "run order"}
-            assert link == created_by[function]
+            assert link == f"dispatch {function}"
     assert {
         span.attributes["messaging.message.id"] for span in ours if span.name.endswith("order")
     } == {id}
@@ -165,12 +165,38 @@ def test_a_trace_that_is_none_is_left_out(client: Client, bare: Bare, given: str
 def test_children_belong_below_the_run_that_made_them(client: Client, bare: Bare):
     """An endpoint tells its own span in a header of its answer."""
     own = PARENT.replace("b7ad6b7169203331", "1111111111111111")
-    bare.answers, bare.tells = [poll([new_call(bare.url, "child")], min_results=1)], own
+    bare.answers = [poll([new_call(bare.url, "child")], min_results=1)]
+    bare.tells = {"traceresponse": own}
     found = run(client, bare, traceparent=PARENT)
     assert [(headers["function"], headers["traceparent"]) for headers in found] == [
         ("f", PARENT),
         ("child", own),
         ("f", PARENT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ("1 2 3", "1 2 3"),
+        ("4", "4 4 4"),
+        ("1 2", "9 9 9"),  # not one for each
+        ("1 2 x", "9 9 9"),
+    ],
+)
+def test_an_endpoint_tells_the_trace_of_each_call(
+    client: Client, bare: Bare, told: str, wanted: str
+):
+    contexts = {one: PARENT.replace("b7ad6b7169203331", one * 16) for one in "12349x"}
+    children = [new_call(bare.url, f"child{index}") for index in range(3)]
+    bare.answers = [poll(children, min_results=3)]
+    bare.tells = {
+        "traceresponse": contexts["9"],
+        "dispatch-calls-traceparent": ",".join(contexts[one] for one in told.split()),
+    }
+    found = {headers["function"]: headers.get("traceparent") for headers in run(client, bare)}
+    assert [found[f"child{index}"] for index in range(3)] == [
+        contexts[one] for one in wanted.split()
     ]
 
 
