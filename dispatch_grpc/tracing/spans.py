@@ -1,6 +1,7 @@
 """Spans by OpenTelemetry, as its conventions for messaging have them.
 
-    PRODUCER  dispatch greet    a client or a function makes calls; its context goes with them
+    PRODUCER  dispatch greet    calls are made, by a client, a function or a schedule; the context
+                                of the span goes with them
     CLIENT    attempt greet     the service makes an attempt
     CONSUMER  run greet         the endpoint runs the function
 
@@ -98,6 +99,19 @@ def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Tr
         attributes["messaging.batch.message_count"] = count
     with _span("dispatch", function, SpanKind.PRODUCER, attributes) as traced:
         yield traced
+
+
+def firing(function: str, id: str, schedule: str) -> AbstractContextManager[Traced]:
+    """Span the firing of a schedule, which begins a trace.
+
+    Args:
+        function: Name of the function.
+        id: Id of the call.
+        schedule: Name of the schedule.
+    """
+    attributes = _attributes("dispatch", "send", function) | _attributes_of_call(id, "", None)
+    attributes["messaging.dispatch.schedule"] = schedule
+    return _span("dispatch", function, SpanKind.PRODUCER, attributes, parent=Context())
 
 
 @contextmanager
