@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatch_grpc import Client, new_call
+from dispatch_grpc import Client, ConfigurationError, new_call
 from dispatch_grpc.cli.output import details
 from dispatch_grpc.primitives import poll
 from tests.conftest import RunningService, data_dir
@@ -153,6 +153,18 @@ def test_submitted_calls_have_a_trace_too(client: Client, bare: Bare):
     )
     client.wait(id, timeout=PATIENCE)
     assert [headers["traceparent"] for headers in bare.headers] == [PARENT]
+
+
+def test_a_call_of_a_batch_may_have_a_trace_of_its_own(client: Client):
+    own = f"00-{TRACE[::-1]}-b7ad6b7169203331-01"
+    batch = client.batch()
+    batch.add(new_call("http://127.0.0.1:9", "f"), trace=f"{own} a=1")
+    batch.add(new_call("http://127.0.0.1:9", "f"))
+    ids = batch.dispatch(metadata={"traceparent": PARENT})
+    assert [client.get(id).message.traceparent for id in ids] == [own, PARENT]
+    for wrong in ("", "x", PARENT + " ", PARENT.upper()):
+        with pytest.raises(ConfigurationError, match="trace: a W3C traceparent such as 00-.*; got"):
+            batch.add(new_call("http://127.0.0.1:9", "f"), trace=wrong)
 
 
 @pytest.mark.parametrize("given", ["", "x", PARENT[:-1], PARENT.upper(), f"00-{'0' * 32}-b7-01"])
