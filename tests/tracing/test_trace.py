@@ -163,7 +163,7 @@ def test_a_call_of_a_batch_may_have_a_trace_of_its_own(client: Client):
     ids = batch.dispatch(metadata={"traceparent": PARENT})
     assert [client.get(id).message.traceparent for id in ids] == [own, PARENT]
     for wrong in ("", "x", PARENT + " ", PARENT.upper()):
-        with pytest.raises(ConfigurationError, match="trace: a W3C traceparent such as 00-.*; got"):
+        with pytest.raises(ConfigurationError, match="trace: a W3C traceparent such as"):
             batch.add(new_call("http://127.0.0.1:9", "f"), trace=wrong)
 
 
