@@ -158,14 +158,11 @@ def running(
     inside = trace.get_current_span().get_span_context().is_valid
     parent = None if inside or sent is None else _parsed(sent)
     creation = context_of({"traceparent": headers.get(CREATION, "")}) or sent
-    token = _makers.set({})
-    try:
-        with _span(
-            "run", function, SpanKind.CONSUMER, attributes, parent=parent, creation=creation
-        ) as traced:
-            yield traced
-    finally:
-        _makers.reset(token)
+    _makers.set({})
+    with _span(
+        "run", function, SpanKind.CONSUMER, attributes, parent=parent, creation=creation
+    ) as traced:
+        yield traced
 
 
 def calling(correlation_id: int) -> None:
