@@ -38,6 +38,7 @@ class _Calls:
         delay: "Delay | None" = None,
         at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
+        trace: str | None = None,
     ) -> None:
         """Add copies of calls.
 
@@ -46,16 +47,18 @@ class _Calls:
             delay: When these calls begin, as for `Client.dispatch`.
             at: When these calls begin, as for `Client.dispatch`.
             labels: Labels of these calls, as for `Client.dispatch`.
+            trace: The trace that these calls belong to, instead of that of the current span: a W3C
+                traceparent and, after a space, its tracestate if there is one.
 
         Raises:
             InvalidCallError: A call breaks a rule of the schema; none is added.
             ConfigurationError: Another argument is invalid; none is added.
         """
         options = None
-        if not (delay is None and at is None and labels is None):
+        if not (delay is None and at is None and labels is None and trace is None):
             from dispatch_grpc.client.later import options_of
 
-            options = options_of(delay, at, labels)
+            options = options_of(delay, at, labels, trace)
         with self._lock:
             for number, call in enumerate(calls):
                 if problem := problem_of(call):

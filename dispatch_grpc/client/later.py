@@ -1,4 +1,4 @@
-"""When a dispatched call begins, and its labels: the options that need CallService.Submit."""
+"""A call's start, its labels and a trace of its own: the options that need CallService.Submit."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from dispatch_grpc.client.settings import timestamp
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.schema import Call, Submission, SubmitRequest
 from dispatch_grpc.text import quoted
+from dispatch_grpc.tracing import context_of, headers_of
 from dispatch_grpc.values import DURATION_MAX_SECONDS, duration_parts
 
 Delay = timedelta | float
@@ -17,7 +18,10 @@ Delay = timedelta | float
 
 
 def options_of(
-    delay: Delay | None, at: datetime | None, labels: Mapping[str, str] | None
+    delay: Delay | None,
+    at: datetime | None,
+    labels: Mapping[str, str] | None,
+    trace: str | None = None,
 ) -> Submission:
     """Return a submission without a call that holds the options of a dispatch.
 
@@ -35,6 +39,18 @@ def options_of(
         if problem := labels_problem(labels):
             raise ConfigurationError(problem)
         options.labels.update(labels)
+    if trace is not None:
+        headers = headers_of(trace)
+        if context_of(headers) != trace:
+            raise ConfigurationError(
+                f"trace: a W3C traceparent such as "
+                f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; "
+                f"got {quoted(trace)}"
+            )
+        options.traceparent, options.tracestate = (
+            headers["traceparent"],
+            headers.get("tracestate", ""),
+        )
     return options
 
 

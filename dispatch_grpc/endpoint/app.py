@@ -214,6 +214,8 @@ class _Service:
             if span.context is not None:
                 parent = tracing.headers_of(span.context)["traceparent"]
                 ctx.response_headers[tracing.RESPONSE] = parent
+            if contexts := spans.called(response.poll.calls):
+                ctx.response_headers[tracing.CALLS] = ",".join(contexts)
             return response
 
 

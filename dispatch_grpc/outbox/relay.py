@@ -199,9 +199,20 @@ class Relay:
                 return
 
     async def _dispatch(self, batch: Batch) -> None:
+        has_traces = any(row.trace for row in batch.rows)
+        try:
+            await self._dispatch_as(batch, has_traces=has_traces)
+        except RPCError as error:
+            if not (has_traces and error.code is Code.UNIMPLEMENTED):
+                raise
+            await self._dispatch_as(batch, has_traces=False)
+
+    async def _dispatch_as(self, batch: Batch, *, has_traces: bool) -> None:
         calls = self._client.batch()
         for row in batch.rows:
-            calls.add(Call.FromString(row.call), at=row.start_time, labels=row.labels)
+            trace = row.trace if has_traces else None
+            call = Call.FromString(row.call)
+            calls.add(call, at=row.start_time, labels=row.labels, trace=trace)
         # Shorter than the lease: so no other relay sends it at the same time.
         await calls.dispatch(idempotency_key=str(batch.id), timeout=self._lease / 2)
 

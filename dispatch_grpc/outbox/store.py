@@ -22,16 +22,18 @@ class Row:
         call: The serialized call.
         start_time: When the call begins; None: at once.
         labels: The labels of the call, None if it has none; not checked.
+        trace: The trace context of the call, None if it has none; not checked.
     """
 
     id: int
     call: bytes
     start_time: datetime | None
     labels: Any
+    trace: str | None
 
     @property
     def has_options(self) -> bool:
-        """Whether the call needs Submit."""
+        """Whether the call needs Submit. Its trace is left out where that is missing."""
         return not (self.start_time is None and self.labels is None)
 
 
@@ -209,5 +211,10 @@ def _batches(rows: Sequence[Any]) -> list[Batch]:
 
 def _row(found: Any) -> Row:
     labels = json.loads(found.get("labels") or "{}")  # older tables lack the column
-    start_time = found.get("start_time")
-    return Row(found["id"], found["call"], start_time, None if labels == {} else labels)
+    return Row(
+        found["id"],
+        found["call"],
+        found.get("start_time"),
+        None if labels == {} else labels,
+        found.get("trace"),
+    )

@@ -13,6 +13,7 @@ from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.schema import Call
 from dispatch_grpc.sql.drivers import AsyncConnection, SyncConnection, execute
 from dispatch_grpc.text import quoted
+from dispatch_grpc.tracing.by_sql import dispatched
 
 DEFAULT_TABLE = "dispatch_outbox"
 
@@ -29,7 +30,8 @@ CREATE TABLE {table} (
     owned_until timestamptz,
     error text,
     start_time timestamptz CHECK (start_time BETWEEN '0002-01-01' AND '9000-01-01'),
-    labels jsonb
+    labels jsonb,
+    trace text
 );
 COMMENT ON TABLE {table} IS 'calls for a Dispatch service, which dispatch-grpc relay sends';
 COMMENT ON COLUMN {table}.call IS 'a serialized dispatch.sdk.v1.Call';
@@ -38,6 +40,7 @@ COMMENT ON COLUMN {table}.batched_at IS 'before the row was sent for the first t
 COMMENT ON COLUMN {table}.error IS 'why the row is not sent';
 COMMENT ON COLUMN {table}.start_time IS 'when the call begins; at once if it is NULL';
 COMMENT ON COLUMN {table}.labels IS 'labels of the call: an object of strings';
+COMMENT ON COLUMN {table}.trace IS 'a W3C traceparent and, after a space, its tracestate';
 CREATE INDEX {name}_batch ON {table} (batch_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX {name}_owned ON {table} (owned_until) WHERE batch_id IS NOT NULL AND error IS NULL;
 """
@@ -52,12 +55,13 @@ WITH added AS (
 )
 SELECT {notice} FROM added LIMIT 1
 """
-# Only for calls that have them, since older tables lack these columns.
+# Only for calls that have them, since older tables lack the columns.
 _OPTION_COLUMNS = ", start_time, labels"
 _OPTION_VALUES = """,
         coalesce(CAST(CAST({{}} AS text) AS timestamptz),
             clock_timestamp() + CAST(CAST({{}} AS text) AS interval)),
         CAST(CAST({{}} AS text) AS jsonb)"""
+_TRACE_COLUMN, _TRACE_VALUE = ", trace", ", CAST({{}} AS text)"
 
 
 def check_table(table: str) -> str:
@@ -86,18 +90,20 @@ class Outbox:
         table: Name of the table, perhaps with its schema.
         notify: Whether to wake relays as the transaction commits; else they look every few seconds.
             Transactions that notify wait for each other's commits.
+        traces: Whether calls belong to the trace of the current span, where OpenTelemetry is used.
+            The table needs the column `trace`, which tables of earlier versions lack.
 
     Raises:
         ConfigurationError: The name is not acceptable.
     """
 
-    def __init__(self, table: str = DEFAULT_TABLE, *, notify: bool = True) -> None:
+    def __init__(
+        self, table: str = DEFAULT_TABLE, *, notify: bool = True, traces: bool = False
+    ) -> None:
         name = check_table(table)
         notice = f"CAST(pg_notify('{name}', '') AS text)" if notify else "''"
-        self._statement, self._statement_with_options = (
-            _ADD.format(table=table, columns=columns, values=values, notice=notice)
-            for columns, values in (("", ""), (_OPTION_COLUMNS, _OPTION_VALUES.format()))
-        )
+        self._traces = traces
+        self._parts = {"table": table, "notice": notice}
 
     @overload
     def add(
@@ -150,13 +156,18 @@ class Outbox:
         for index, call in enumerate(calls):
             check_call(call, index)
         rows = json.dumps([b64encode(call.SerializeToString()).decode() for call in calls])
-        if delay is None and at is None and labels is None:
-            return execute(connection, self._statement, [rows], lambda _: None)
-        found = options_of(delay, at, labels)
-        values = (
-            found.start_time.ToJsonString() if at is not None else None,
-            f"{found.delay.ToMicroseconds()} us" if delay is not None else None,
-            json.dumps(dict(found.labels)),
-        )
-        statement = self._statement_with_options
+        columns, expressions, values = "", "", list[str | None]()
+        if not (delay is None and at is None and labels is None):
+            found = options_of(delay, at, labels)
+            columns, expressions = _OPTION_COLUMNS, _OPTION_VALUES
+            values = [
+                found.start_time.ToJsonString() if at is not None else None,
+                f"{found.delay.ToMicroseconds()} us" if delay is not None else None,
+                json.dumps(dict(found.labels)),
+            ]
+        if self._traces and (trace := dispatched(calls)) is not None:
+            columns += _TRACE_COLUMN
+            expressions += _TRACE_VALUE
+            values.append(trace)
+        statement = _ADD.format(**self._parts, columns=columns, values=expressions.format())
         return execute(connection, statement, [*values, rows], lambda _: None)

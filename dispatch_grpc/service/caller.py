@@ -8,7 +8,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -294,6 +294,14 @@ def _request(loaded: Loaded) -> RunRequest:
     return request
 
 
+def _traces(headers: Mapping[str, str], calls: int) -> Sequence[str]:
+    """Return the contexts of the calls that an answer makes: one for each, or one for all."""
+    traces = tracing.contexts_of(headers.get(tracing.CALLS, ""))
+    if len(traces) in {1, calls}:
+        return traces
+    return tracing.contexts_of(headers.get(tracing.RESPONSE, ""))
+
+
 def _answer(url: str, function: str, response: http1.Response) -> Answer:
     """Return the meaning of an HTTP answer."""
     status, headers = response.status, response.headers
@@ -313,8 +321,8 @@ def _answer(url: str, function: str, response: http1.Response) -> Answer:
             )
         try:
             found = RunResponse.FromString(response.body)
-            trace = tracing.context_of({"traceparent": headers.get(tracing.RESPONSE, "")})
-            return Answer(found, passing=_is_unknown(function, found), trace=trace)
+            traces = _traces(headers, len(found.poll.calls))
+            return Answer(found, passing=_is_unknown(function, found), traces=traces)
         except DecodeError as error:
             return _failure(
                 Status.INVALID_RESPONSE, f"the answer of the endpoint is malformed: {error}"

@@ -76,7 +76,8 @@ class Answer:
         passing: Whether a deploy or a key rotation may cause the failure: the call is tried again
             for a grace time.
         host_failed: Whether the host could not be reached, or says that it is not available.
-        trace: The context of the run, if the endpoint tells it.
+        traces: The contexts of the calls that it makes, if the endpoint tells them: one for each,
+            or one for all.
         was_sent: Whether the request was sent, so that the function may have run.
     """
 
@@ -84,7 +85,7 @@ class Answer:
     retry_after: timedelta | None = None
     passing: bool = False
     host_failed: bool = False
-    trace: str | None = None
+    traces: Sequence[str] = ()
     was_sent: bool = True
 
 

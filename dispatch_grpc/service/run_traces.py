@@ -1,6 +1,7 @@
-"""The spans of attempts, where the process has a provider of spans."""
+"""The spans of attempts and of schedules, where the process has a provider of spans."""
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from dispatch_grpc import tracing
 from dispatch_grpc.service.machine import Answer
@@ -12,14 +13,21 @@ if TYPE_CHECKING:
     from dispatch_grpc.tracing.spans import Traced
 
 
-def attempt(loaded: Loaded) -> "AbstractContextManager[Traced | None]":
-    """Span an attempt; without a provider there is no span."""
-    if not tracing.is_imported():
+def firing(function: str, id: UUID, schedule: str) -> "AbstractContextManager[Traced | None]":
+    """Span the firing of a schedule, which begins a trace; without a provider there is no span."""
+    if not _has_provider():
         return tracing.NO_SPAN
     from dispatch_grpc.tracing import spans
 
-    if not spans.is_set_up():
+    return spans.firing(function, str(id), schedule)
+
+
+def attempt(loaded: Loaded) -> "AbstractContextManager[Traced | None]":
+    """Span an attempt; without a provider there is no span."""
+    if not _has_provider():
         return tracing.NO_SPAN
+    from dispatch_grpc.tracing import spans
+
     running = loaded.running
     return spans.attempting(
         loaded.function,
@@ -29,6 +37,14 @@ def attempt(loaded: Loaded) -> "AbstractContextManager[Traced | None]":
         url=running.endpoint,
         context=loaded.trace,
     )
+
+
+def _has_provider() -> bool:
+    if not tracing.is_imported():
+        return False
+    from dispatch_grpc.tracing import spans
+
+    return spans.is_set_up()
 
 
 def note(span: "Traced | None", answer: Answer | None) -> None:

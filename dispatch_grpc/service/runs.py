@@ -149,7 +149,8 @@ class Runs:
             problem_of_call=lambda call: problem_of_call(call, allow_metadata=self._allow_metadata),
         )
         self._metrics.attempted(loaded.function, outcome)
-        return CallDecision(loaded, outcome, job, answer.trace or trace)
+        traces = answer.traces or ([trace] if trace else ())
+        return CallDecision(loaded, outcome, job, traces)
 
     async def _run(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer | None:
         """Run a call; None when the run was ended from here."""

@@ -7,7 +7,7 @@ nothing.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -117,14 +117,14 @@ class CallDecision:
         loaded: The call.
         outcome: How it goes on.
         job: The job of the attempt, which is deleted with it; None if there is none.
-        trace: The context of the attempt, which the calls that it made inherit; None for that of
-            the call.
+        traces: The contexts of the calls that the attempt makes: one for each, or one for all; none
+            for that of the call.
     """
 
     loaded: Loaded
     outcome: Outcome | Release
     job: int | None = None
-    trace: str | None = None
+    traces: Sequence[str] = ()
 
 
 @dataclass(slots=True)

@@ -264,11 +264,11 @@ async def _suspend(
             parent_id=item.loaded.running.id,
             parent_generation=item.loaded.generation,
             root_id=item.loaded.root_id,
-            trace=item.trace or item.loaded.trace,
+            trace=trace,
         )
         for item, outcome in zip(items, outcomes, strict=True)
         if item.loaded.running.id in suspended
-        for call in outcome.calls
+        for call, trace in zip(outcome.calls, _traces(item, len(outcome.calls)), strict=True)
     ]
     due: Due = {}
     if children:
@@ -276,6 +276,13 @@ async def _suspend(
         for lane, new in zip(lanes_of(children), children, strict=True):
             due.setdefault(lane, []).append(Job(new.id, 0).pack())
     return due
+
+
+def _traces(item: CallDecision, calls: int) -> Sequence[str | None]:
+    """Return the context of each call that an attempt makes."""
+    if len(item.traces) == calls:
+        return item.traces
+    return [item.traces[0] if item.traces else item.loaded.trace] * calls
 
 
 async def _deliver(connection: Any, items: Sequence[CallDecision]) -> None:

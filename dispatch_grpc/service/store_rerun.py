@@ -1,8 +1,8 @@
 """Rerun finished calls, and purge them.
 
 A rerun is a new call without a parent. It and the call that it is a rerun of name each other. It
-has the labels of that call, by which it is found, and its schedule and tick, for which a function
-may ask.
+has the labels of that call, by which it is found, its schedule and tick, for which a function may
+ask, and its trace.
 """
 
 import json
@@ -25,7 +25,7 @@ from dispatch_grpc.service.store_accept import accept, has_key, lanes_of, record
 
 _COLUMNS = (
     "id, parent_id, correlation_id, endpoint, function, version, input, created_at, expires_at, "
-    "finished_at, starts_at, labels, schedule, scheduled_at"
+    "finished_at, starts_at, labels, schedule, scheduled_at, trace"
 )
 _STATES = {1: "queued", 2: "running", 3: "waiting for the calls that it made"}
 
@@ -136,7 +136,8 @@ def _again(row: Any, now: datetime, limits: Limits) -> NewCall:
     # It begins at once, and has as long as the call had from its start.
     length = row["expires_at"] - (row["starts_at"] or row["created_at"])
     labels = None if row["labels"] is None else json.loads(row["labels"])
-    return NewCall(new_id(), call, now + min(length, limits.max_expiration), labels=labels)
+    expires_at = now + min(length, limits.max_expiration)
+    return NewCall(new_id(), call, expires_at, labels=labels, trace=row["trace"])
 
 
 async def _link(connection: Any, rows: Sequence[Any], news: Sequence[UUID]) -> None:

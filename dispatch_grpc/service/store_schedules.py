@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.schema import Call, Schedule, ScheduleInfo
-from dispatch_grpc.service import store_accept
+from dispatch_grpc.service import run_traces, store_accept
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schedule_rules import ticks_of
@@ -347,17 +347,16 @@ async def _record(
 ) -> tuple[UUID, list[str]]:
     """Record the call of a firing. Returns its id, and the lanes that have jobs now."""
     call: Call = stored.schedule.call
-    now = stored.now
-    new = NewCall(new_id(), call, limits.expires_at(call, now))
+    id, name, now = new_id(), stored.schedule.name, stored.now
     # No client's key begins with NUL.
     digest = hashlib.sha256(f"\0schedule\0{key}".encode()).digest()
-    ids, lanes = await store_accept.accept(connection, [new], now, key=digest)
+    with run_traces.firing(call.function, id, name) as span:
+        trace = None if span is None else span.context
+        new = NewCall(id, call, limits.expires_at(call, now), trace=trace)
+        ids, lanes = await store_accept.accept(connection, [new], now, key=digest)
     if lanes:
         await connection.execute(
-            "UPDATE calls SET schedule = $2, scheduled_at = $3 WHERE id = $1",
-            new.id,
-            stored.schedule.name,
-            tick,
+            "UPDATE calls SET schedule = $2, scheduled_at = $3 WHERE id = $1", id, name, tick
         )
     return ids[0], lanes
 

@@ -7,6 +7,7 @@ from dispatch_grpc.schema import Submission
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.store import NewCall
+from dispatch_grpc.tracing import context_of
 
 
 def new_of(
@@ -18,7 +19,7 @@ def new_of(
         submission: A submission, whose call has been checked.
         now: The time.
         limits: The limits of calls.
-        trace: The context of the trace, if there is one.
+        trace: The context of the request, for a submission that has none of its own.
     """
     if problem := labels_problem(submission.labels):
         return problem
@@ -47,7 +48,10 @@ def new_of(
         expires_at,
         starts_at=start,
         labels=dict(submission.labels) or None,
-        trace=trace,
+        trace=context_of(
+            {"traceparent": submission.traceparent, "tracestate": submission.tracestate}
+        )
+        or trace,
     )
 
 

@@ -24,13 +24,18 @@ from dispatch_grpc.errors import InvalidCallError
 from dispatch_grpc.schema import Call
 from dispatch_grpc.sql.drivers import AsyncConnection, SyncConnection, execute
 from dispatch_grpc.text import quoted
+from dispatch_grpc.tracing.by_sql import dispatched
 
 __all__ = ["dispatch", "dispatch_many"]
 
-# Arrays as text, since drivers read them differently.
+# Arrays as text, since drivers read them differently. A database that an earlier version made
+# refuses calls with a trace.
 _STATEMENT = (
-    "SELECT array_to_string(dispatch_grpc.dispatch_many(ARRAY(SELECT jsonb_array_elements("
-    "CAST(CAST({} AS text) AS jsonb))), CAST({} AS text)), ' ')"
+    "SELECT array_to_string(dispatch_grpc.dispatch_many(ARRAY("
+    "SELECT CASE WHEN to_regproc('dispatch_grpc.problem_of_traceparent') IS NULL "
+    "THEN call - 'traceparent' ELSE call END "
+    "FROM jsonb_array_elements(CAST(CAST({} AS text) AS jsonb)) AS call"
+    "), CAST({} AS text)), ' ')"
 )
 
 
@@ -162,4 +167,6 @@ def _request(calls: list[Call], delay: timedelta | None) -> str:
         if number := call.correlation_id:  # the database has signed integers only
             fields["correlation_id"] = str(number - 2**64 if number >= 2**63 else number)
         found.append(fields)
+    if found and (trace := dispatched(calls)):
+        found = [{**fields, "traceparent": trace} for fields in found]
     return json.dumps(found)

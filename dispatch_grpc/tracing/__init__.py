@@ -15,7 +15,10 @@ from contextlib import AbstractContextManager, nullcontext
 CREATION = "dispatch-creation-traceparent"
 """The header of a Run with the context in which the call was made, if `traceparent` is another."""
 RESPONSE = "traceresponse"
-"""The header of an answer with the context of the run, below which its calls belong."""
+"""The header of an answer with the context of the run."""
+CALLS = "dispatch-calls-traceparent"
+"""The header of an answer with the contexts of the calls that it makes, separated by commas: one
+for each call, in their order, or one for all. Without it they belong below the run."""
 NO_SPAN: AbstractContextManager[None] = nullcontext()
 
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -34,6 +37,13 @@ def context_of(headers: Mapping[str, str]) -> str | None:
         return None
     state = headers.get("tracestate", "").strip()
     return f"{parent} {state}" if _STATE.fullmatch(state) else parent
+
+
+def contexts_of(header: str) -> list[str]:
+    """Return the contexts in a header with several; none if one of them is invalid."""
+    found = [context_of({"traceparent": parent}) for parent in header.split(",")]
+    valid = [context for context in found if context is not None]
+    return valid if len(valid) == len(found) else []
 
 
 def headers_of(context: str | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Spans by OpenTelemetry, as its conventions for messaging have them.
 
-    PRODUCER  dispatch greet    the client sends calls; its context goes with them
+    PRODUCER  dispatch greet    calls are made, by a client, a function or a schedule; the context
+                                of the span goes with them
     CLIENT    attempt greet     the service makes an attempt
     CONSUMER  run greet         the endpoint runs the function
 
@@ -10,6 +11,7 @@ only where `tracing.is_imported()`.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,13 +22,17 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFl
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.schema import RunResponse
+from dispatch_grpc.schema import Call, RunResponse
 from dispatch_grpc.text import shorten
 from dispatch_grpc.tracing import CREATION, context_of, headers_of
 from dispatch_grpc.version import __version__
 
 _W3C = TraceContextTextMapPropagator()
 _MAX_MESSAGE = 200
+_MAX_PRODUCERS = 32  # their contexts are in a header, and proxies take headers of 4 kB
+
+_makers: ContextVar[dict[int, Span]] = ContextVar("dispatch_grpc_makers")
+"""The spans in which a workflow makes calls, by the correlation ids of the calls."""
 
 
 class Traced:
@@ -82,7 +88,7 @@ def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Tr
     Args:
         functions: The names of their functions.
         count: Number of the calls.
-        url: URL of the service.
+        url: URL of the service, if it is known.
     """
     if not is_set_up():
         yield Traced(trace.get_current_span())
@@ -93,6 +99,19 @@ def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Tr
         attributes["messaging.batch.message_count"] = count
     with _span("dispatch", function, SpanKind.PRODUCER, attributes) as traced:
         yield traced
+
+
+def firing(function: str, id: str, schedule: str) -> AbstractContextManager[Traced]:
+    """Span the firing of a schedule, which begins a trace.
+
+    Args:
+        function: Name of the function.
+        id: Id of the call.
+        schedule: Name of the schedule.
+    """
+    attributes = _attributes("dispatch", "send", function) | _attributes_of_call(id, "", None)
+    attributes["messaging.dispatch.schedule"] = schedule
+    return _span("dispatch", function, SpanKind.PRODUCER, attributes, parent=Context())
 
 
 @contextmanager
@@ -139,10 +158,38 @@ def running(
     inside = trace.get_current_span().get_span_context().is_valid
     parent = None if inside or sent is None else _parsed(sent)
     creation = context_of({"traceparent": headers.get(CREATION, "")}) or sent
+    _makers.set({})
     with _span(
         "run", function, SpanKind.CONSUMER, attributes, parent=parent, creation=creation
     ) as traced:
         yield traced
+
+
+def calling(correlation_id: int) -> None:
+    """Remember that a workflow makes a call in the current span."""
+    if (makers := _makers.get(None)) is not None:
+        makers[correlation_id] = trace.get_current_span()
+
+
+def called(calls: Sequence[Call]) -> list[str]:
+    """Span the making of the calls of a Poll, inside `running`: each or, if they are many, all.
+
+    Returns:
+        The context of each span; none where the process has no provider of spans.
+    """
+    if not is_set_up():
+        return []
+    run = trace.get_current_span()
+    groups = [calls] if len(calls) > _MAX_PRODUCERS else [[call] for call in calls]
+    contexts = []
+    for group in groups:
+        maker = _makers.get({}).get(group[0].correlation_id) if len(group) == 1 else None
+        # A span that replayed code has opened is not sampled.
+        parent = maker if maker and maker.get_span_context().trace_flags.sampled else run
+        functions = {call.function for call in group}
+        with trace.use_span(parent), dispatching(functions, len(group), "") as span:
+            contexts.append(span.context or "")
+    return contexts
 
 
 def hidden_while(is_replaying: Callable[[], bool]) -> AbstractContextManager[Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dispatch_grpc import tracing
 from dispatch_grpc.schema import Call, CallResult, Error, Journal, JournalEntry, Poll
 from dispatch_grpc.workflow import commands
 from dispatch_grpc.workflow import journal as journals
@@ -288,6 +289,10 @@ class Activation:
         id = self._replay.id_of(lane, number)
         if not self.replaying:
             self._unsent[id] = None
+            if tracing.is_imported():
+                from dispatch_grpc.tracing import spans
+
+                spans.calling(id)
         if id in self._unsent:
             own = self._calls[id] = Call()
             own.CopyFrom(call)

@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, use_span
 
-from dispatch_grpc import AsyncClient, Call, Code, ConfigurationError, InvalidCallError, new_call
+from dispatch_grpc import (
+    AsyncClient,
+    Call,
+    Code,
+    ConfigurationError,
+    InvalidCallError,
+    new_call,
+)
 from dispatch_grpc.cli.commands import main
 from dispatch_grpc.outbox import Outbox, Relay
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server
@@ -114,6 +122,75 @@ def test_a_call_with_a_start_and_labels(table: str, service: RunningService, dri
     assert len(starts) == 3
     assert sorted(len(info.labels) for info in infos) == [0, 0, 0, 1, 1, 1]
     assert {info.labels["by"] for info in infos if info.labels} == {driver}
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_each_call_keeps_its_own_trace(table: str, service: RunningService, driver: str):
+    """In one request, with calls that have none."""
+    outbox, name = Outbox(traces=True), f"g_{driver_name(driver)}"
+
+    def add(number: int, trace_id: int = 0, **options: Any) -> None:
+        state = TraceState([("a", "1")])
+        context = SpanContext(trace_id, 1, False, TraceFlags(1), state)
+
+        def act(connection: Any) -> Any:
+            with use_span(NonRecordingSpan(context)):
+                return outbox.add(
+                    connection, new_call("http://127.0.0.1:9", f"{name}_{number}"), **options
+                )
+
+        transact(driver, table, act)
+
+    add(1, 0xA)
+    add(2)
+    add(3, 0xB, labels={"b": "c"})
+    kept = [row["trace"] and row["trace"][-7:] for row in rows(table)]
+    assert kept == ["-01 a=1", None, "-01 a=1"]
+
+    async def main_() -> list[Any]:
+        async with AsyncClient(service.api_key, api_url=service.url, env={}) as client:
+            async with Relay(table, client):
+                await async_until(lambda: is_empty(table))
+            return [await client.list(function=f"{name}_{number}") for number in (1, 2, 3)]
+
+    found = [info.trace_id for (info,) in asyncio.run(main_())]
+    assert found == [f"{0xA:032x}", None, f"{0xB:032x}"]
+
+
+def test_a_service_without_submit_gets_calls_without_their_trace(
+    table: str, dispatch_recorder: CallRecorder, dispatch_server: Server
+):
+    """The recorder has DispatchService only."""
+
+    def act(connection: Any) -> None:
+        with use_span(NonRecordingSpan(SpanContext(1, 1, is_remote=False))):
+            Outbox(traces=True).add(connection, CALL)
+
+    transact("psycopg", table, act)
+
+    async def send() -> None:
+        async with relay(table, dispatch_server):
+            await async_until(lambda: is_empty(table))
+
+    asyncio.run(send())
+    assert rows(table) == []
+    assert dispatch_recorder.calls == [CALL]
+
+
+def test_a_trace_that_is_none_is_refused(table: str, dispatch_server: Server):
+    add(table, CALL)
+    asyncio.run(execute(table, "UPDATE dispatch_outbox SET trace = 'x'"))
+
+    async def send() -> None:
+        async with relay(table, dispatch_server):
+            await async_until(lambda: is_empty(table))
+
+    asyncio.run(send())
+    ((error,),) = rows(table, "error")
+    assert error == (
+        "ConfigurationError: trace: a W3C traceparent such as "
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; got 'x'"
+    )
 
 
 def driver_name(driver: str) -> str:

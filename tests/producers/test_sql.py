@@ -1,6 +1,7 @@
 """The SQL function `dispatch`, and `dispatch_grpc.sql`, with a service and an endpoint."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from opentelemetry import trace
 
 from dispatch_grpc import (
     Call,
@@ -35,6 +37,7 @@ from tests.producers.conftest import execute, fetch, new_database
 from tests.producers.drivers import DRIVERS, FailedError, transact
 from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
 from tests.service.processes import KEY, service
+from tests.tracing.files import spans_in
 from tests.waiting import async_until, until
 
 endpoint = Endpoint("http://127.0.0.1:1")
@@ -347,6 +350,96 @@ def test_a_savepoint_takes_its_call_and_key_back(running: Running):
     assert running.calls() == before + 1
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def test_calls_may_belong_to_a_trace(running: Running):
+    other = PARENT.replace("b7ad", "0000")
+    with_state = f"{PARENT} a=1, b=2"
+    ids = [
+        running.fetch(
+            f"SELECT dispatch_grpc.dispatch($1, 'echo', {input}, traceparent => $2)",
+            running.url,
+            PARENT,
+        )
+        for input in ("'1'", "'1'::jsonb", "NULL::bytea")
+    ]
+    calls = [{"endpoint": running.url, "function": "echo", "traceparent": other}]
+    calls.append({"endpoint": running.url, "function": "echo"})
+    calls.append({"endpoint": running.url, "function": "echo", "traceparent": with_state})
+    ids += running.fetch("SELECT dispatch_grpc.dispatch_many($1)", [json.dumps(c) for c in calls])
+    # A repeated key is one of the same calls, also in another span.
+    again = "SELECT dispatch_grpc.dispatch($1, 'echo', traceparent => $2, idempotency_key => 'tr')"
+    ids.append(running.fetch(again, running.url, PARENT))
+    assert running.fetch(again, running.url, other) == ids[-1]
+    found = [running.client.get(id).message.traceparent for id in ids]
+    assert found == [PARENT, PARENT, PARENT, other, "", PARENT, PARENT]
+    kept = "SELECT trace FROM dispatch_grpc.every_call WHERE id = $1"
+    assert running.fetch(kept, ids[5]) == with_state
+
+
+TRACED = """
+import sys
+from pathlib import Path
+import psycopg
+from opentelemetry import trace
+from dispatch_grpc import new_call, sql
+from tests.tracing.files import export_to
+
+export_to(Path(sys.argv[1]))
+call = new_call(sys.argv[3], "echo")
+with psycopg.connect(sys.argv[2]) as connection:
+    with trace.get_tracer("app").start_as_current_span("outer"):
+        print(sql.dispatch(connection, call))
+        print(*sql.dispatch_many(connection, [call, call]))
+        sql.dispatch_many(connection, [])
+"""
+
+
+def test_python_passes_its_trace_on(running: Running, tmp_path: Path):
+    arguments = [str(tmp_path / "spans"), running.database, running.url]
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED, *arguments], capture_output=True, text=True, timeout=100
+    )
+    assert done.stderr == ""
+    one, two, three = done.stdout.split()
+    single, batch, outer = spans_in(tmp_path / "spans")
+    assert [(span.name, span.kind) for span in (single, batch)] == [
+        ("dispatch echo", "PRODUCER")
+    ] * 2
+    assert [span.parent for span in (single, batch)] == [outer.id] * 2
+    assert batch.attributes["messaging.batch.message_count"] == 2
+    parents = [running.client.get(id).message.traceparent for id in (one, two, three)]
+    assert [parent.split("-")[1:3] for parent in parents] == [
+        [span.trace, span.id] for span in (single, batch, batch)
+    ]
+
+
+def test_an_older_database_gets_calls_without_their_trace(embedded: Bench):  # noqa: F811
+    """It would refuse them."""
+    older = """
+    DROP FUNCTION dispatch_grpc.problem_of_traceparent;
+    CREATE OR REPLACE FUNCTION dispatch_grpc.dispatch_many(
+        calls jsonb[], idempotency_key text DEFAULT NULL
+    ) RETURNS text[] LANGUAGE sql AS $$
+        SELECT ARRAY[string_agg(key, ',' ORDER BY key)] FROM unnest(calls) AS call,
+            jsonb_object_keys(call) AS key
+    $$;
+    """
+    span = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False))
+    for url in new_database(embedded, "older"):
+        asyncio.run(Database(url, Path()).prepare())
+        asyncio.run(execute(url, older))
+
+        def dispatch(connection: Any) -> None:
+            with trace.use_span(span):
+                found = sql.dispatch(connection, new_call("http://h", "f"))
+            assert found == "any,endpoint,function,version"
+
+        transact("psycopg", url, dispatch)
+
+
 D = "SELECT dispatch_grpc.dispatch"
 ONE = '{"endpoint": "http://h", "function": "f"}'
 REFUSED = {
@@ -381,8 +474,27 @@ REFUSED = {
     f"{D}_many(ARRAY['1']::jsonb[])": "calls[0]: an object is required; got number",
     f"{D}_many(ARRAY[NULL]::jsonb[])": "calls[0]: an object is required; got NULL",
     f"{D}_many(ARRAY['{{\"end\": 1}}']::jsonb[])": "calls[0].end: an object with endpoint, "
-    "function, input (or any: a serialized google.protobuf.Any as base64), version, expiration "
-    "and delay is required, all strings but the input",
+    "function, input (or any: a serialized google.protobuf.Any as base64), version, expiration, "
+    "delay and traceparent is required, all strings but the input",
+    **{
+        f"{D}('http://h', 'f', traceparent => '{wrong}')": "traceparent: a W3C traceparent such as "
+        f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; got '{wrong[:80]}'"
+        for wrong in (
+            "",
+            "x",
+            PARENT.upper(),
+            PARENT.replace("00-", "ff-", 1),
+            PARENT.replace(TRACE, "0" * 32),
+            PARENT.replace("b7ad6b7169203331", "0" * 16),
+            PARENT + "-" * 30,
+            PARENT + " ",
+            PARENT + " é",
+            PARENT + " " + "a" * 513,
+        )
+    },
+    f"{D}_many(ARRAY['{ONE}', '{ONE[:-1]}, \"traceparent\": \"x\"}}']::jsonb[])": "calls[1]."
+    "traceparent: a W3C traceparent such as "
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; got 'x'",
     f'{D}_many(ARRAY[\'{ONE[:-1]}, "delay": "x"}}\']::jsonb[])': "calls[0].delay: an interval "
     "such as 30 s is required; got 'x'",
     f"{D}_many(ARRAY['{ONE}', '{ONE[:-1]}, \"any\": \"a!\"}}']::jsonb[])": "calls[1].any: a "
@@ -503,3 +615,44 @@ def test_a_role_of_an_older_version_keeps_its_rights(embedded: Bench):  # noqa: 
         for table in ("limits", "backlog", "schedules", "pauses"):  # they were made since then
             asyncio.run(execute(url, f"DELETE FROM dispatch_grpc.{table}", **role))
         asyncio.run(execute(url, "DROP OWNED BY runs", "DROP ROLE runs"))
+
+
+BEFORE = """
+DROP FUNCTION dispatch_grpc.dispatch(text, text, bytea, text, interval, interval, text, text);
+CREATE FUNCTION dispatch_grpc.dispatch(
+    endpoint text, function text, input bytea, version text DEFAULT '',
+    expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
+    idempotency_key text DEFAULT NULL
+) RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ SELECT 'before' $$;
+REVOKE ALL ON FUNCTION dispatch_grpc.dispatch(text, text, bytea, text, interval, interval, text)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    dispatch_grpc.dispatch(text, text, bytea, text, interval, interval, text) TO tells;
+COMMENT ON TABLE dispatch_grpc.migrations IS 'older';
+"""
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["", "a view uses it"])
+def test_a_function_with_fewer_arguments_is_replaced(
+    embedded: Bench,  # noqa: F811
+    is_used: bool,
+):
+    """Calls would fit both. Who could call it before can call the new one."""
+    for url in new_database(embedded, "fewer"):
+        asyncio.run(Database(url, Path()).prepare())
+        asyncio.run(
+            execute(url, "CREATE ROLE tells", "GRANT USAGE ON SCHEMA dispatch_grpc TO tells")
+        )
+        asyncio.run(execute(url, BEFORE))
+        query = "SELECT dispatch_grpc.dispatch('http://h', 'f', NULL::bytea)"
+        if is_used:
+            asyncio.run(execute(url, f"CREATE VIEW user_view AS {query}"))
+        asyncio.run(Database(url, Path()).prepare())
+        role = {"server_settings": {"role": "tells"}}
+        ((id,),) = asyncio.run(fetch(url, query, **role))
+        assert UUID(id)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            asyncio.run(fetch(url, "SELECT dispatch_grpc.dispatch('http://h', 'f')", **role))
+        if is_used:
+            assert asyncio.run(fetch(url, "SELECT * FROM user_view")) == [("before",)]
+        asyncio.run(execute(url, "DROP OWNED BY tells", "DROP ROLE tells"))

@@ -17,14 +17,14 @@ class Bare:
         url: Its URL.
         headers: The headers of each request, by lower-case name.
         answers: What it answers, in turn, and in the end an exit; None stands for HTTP 503.
-        tells: The `traceresponse` of its answers.
+        tells: The headers about traces of its answers.
     """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.headers: list[dict[str, str]] = []
         self.answers: list[RunResponse | None] = []
-        self.tells = ""
+        self.tells: dict[str, str] = {}
 
     def answer(self, headers: dict[str, str]) -> RunResponse | None:
         self.headers.append(headers)
@@ -45,8 +45,8 @@ def bare_endpoint() -> Iterator[Bare]:
             self.send_response(503 if response is None else 200)
             self.send_header("content-type", "application/proto")
             self.send_header("content-length", str(len(content)))
-            if bare.tells:
-                self.send_header("traceresponse", bare.tells)
+            for name, value in bare.tells.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatch_grpc import Client, new_call
+from dispatch_grpc import Client, ConfigurationError, new_call
 from dispatch_grpc.cli.output import details
 from dispatch_grpc.primitives import poll
 from tests.conftest import RunningService, data_dir
@@ -33,7 +33,8 @@ ORDER = Counter(
         ("attempt ship", "dispatch ship"): 1,
         ("run ship", "attempt ship"): 1,
         ("load the van", "run ship"): 1,
-        ("attempt charge", "run order"): 2,
+        ("dispatch charge", "run order"): 1,
+        ("attempt charge", "dispatch charge"): 2,
         ("close the order", "run order"): 1,
     }
 )
@@ -77,8 +78,7 @@ def check_order(
         assert named == [operation, function]
         if operation != "dispatch":
             (link,) = (by_id[link].name for link in span.links)
-            created_by = {"order": "dispatch order", "ship": "dispatch ship", "charge": "run order"}
-            assert link == created_by[function]
+            assert link == f"dispatch {function}"
     assert {
         span.attributes["messaging.message.id"] for span in ours if span.name.endswith("order")
     } == {id}
@@ -155,6 +155,18 @@ def test_submitted_calls_have_a_trace_too(client: Client, bare: Bare):
     assert [headers["traceparent"] for headers in bare.headers] == [PARENT]
 
 
+def test_a_call_of_a_batch_may_have_a_trace_of_its_own(client: Client):
+    own = f"00-{TRACE[::-1]}-b7ad6b7169203331-01"
+    batch = client.batch()
+    batch.add(new_call("http://127.0.0.1:9", "f"), trace=f"{own} a=1")
+    batch.add(new_call("http://127.0.0.1:9", "f"))
+    ids = batch.dispatch(metadata={"traceparent": PARENT})
+    assert [client.get(id).message.traceparent for id in ids] == [own, PARENT]
+    for wrong in ("", "x", PARENT + " ", PARENT.upper()):
+        with pytest.raises(ConfigurationError, match="trace: a W3C traceparent such as"):
+            batch.add(new_call("http://127.0.0.1:9", "f"), trace=wrong)
+
+
 @pytest.mark.parametrize("given", ["", "x", PARENT[:-1], PARENT.upper(), f"00-{'0' * 32}-b7-01"])
 def test_a_trace_that_is_none_is_left_out(client: Client, bare: Bare, given: str):
     (headers,) = run(client, bare, traceparent=given, tracestate="a=1")
@@ -165,12 +177,38 @@ def test_a_trace_that_is_none_is_left_out(client: Client, bare: Bare, given: str
 def test_children_belong_below_the_run_that_made_them(client: Client, bare: Bare):
     """An endpoint tells its own span in a header of its answer."""
     own = PARENT.replace("b7ad6b7169203331", "1111111111111111")
-    bare.answers, bare.tells = [poll([new_call(bare.url, "child")], min_results=1)], own
+    bare.answers = [poll([new_call(bare.url, "child")], min_results=1)]
+    bare.tells = {"traceresponse": own}
     found = run(client, bare, traceparent=PARENT)
     assert [(headers["function"], headers["traceparent"]) for headers in found] == [
         ("f", PARENT),
         ("child", own),
         ("f", PARENT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ("1 2 3", "1 2 3"),
+        ("4", "4 4 4"),
+        ("1 2", "9 9 9"),  # not one for each
+        ("1 2 x", "9 9 9"),
+    ],
+)
+def test_an_endpoint_tells_the_trace_of_each_call(
+    client: Client, bare: Bare, told: str, wanted: str
+):
+    contexts = {one: PARENT.replace("b7ad6b7169203331", one * 16) for one in "12349x"}
+    children = [new_call(bare.url, f"child{index}") for index in range(3)]
+    bare.answers = [poll(children, min_results=3)]
+    bare.tells = {
+        "traceresponse": contexts["9"],
+        "dispatch-calls-traceparent": ",".join(contexts[one] for one in told.split()),
+    }
+    found = {headers["function"]: headers.get("traceparent") for headers in run(client, bare)}
+    assert [found[f"child{index}"] for index in range(3)] == [
+        contexts[one] for one in wanted.split()
     ]
 
 

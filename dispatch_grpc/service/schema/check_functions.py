@@ -128,6 +128,17 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
     END
 $body$;
 
+-- As W3C Trace Context has it, perhaps with a tracestate after a space: see `tracing`.
+CREATE OR REPLACE FUNCTION problem_of_traceparent(given text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
+    SELECT CASE WHEN length(given) > 568 OR given !~
+        '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}'
+        '( [!-~]([ -~]*[!-~])?)?$'
+    THEN 'traceparent: a W3C traceparent such as '
+        '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; got '
+        || quote_literal(left(given, 80)) END
+$body$;
+
 -- The lane of a function: see `lanes`.
 CREATE OR REPLACE FUNCTION lane_of(endpoint text, function text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $body$

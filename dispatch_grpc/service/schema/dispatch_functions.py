@@ -98,7 +98,7 @@ END $body$;
 
 CREATE OR REPLACE FUNCTION dispatch_calls(
     endpoints text[], functions text[], inputs bytea[], versions text[], expirations interval[],
-    delays interval[], correlations bigint[], idempotency_key text
+    delays interval[], correlations bigint[], idempotency_key text, traces text[]
 ) RETURNS text[] LANGUAGE plpgsql AS $body$
 #variable_conflict use_column
 DECLARE
@@ -138,9 +138,11 @@ BEGIN
             problem_of_time('delay', delay, bounds.max_expiration),
             CASE WHEN delay > '0' AND delay >= expiration
                 THEN format('delay: less than the expiration is required, which counts from now '
-                    'too; got %s, and the expiration %s', delay, expiration) END) AS text
-        FROM unnest(endpoints, functions, inputs, versions, expirations, delays) WITH ORDINALITY
-            AS call (endpoint, function, input, version, expiration, delay, place)
+                    'too; got %s, and the expiration %s', delay, expiration) END,
+            problem_of_traceparent(trace)) AS text
+        FROM unnest(endpoints, functions, inputs, versions, expirations, delays, traces)
+            WITH ORDINALITY
+            AS call (endpoint, function, input, version, expiration, delay, trace, place)
         JOIN checked ON checked.endpoint IS NOT DISTINCT FROM call.endpoint
     ) AS found WHERE text IS NOT NULL ORDER BY place LIMIT 1;
     IF FOUND THEN
@@ -182,7 +184,8 @@ BEGIN
     END IF;
     SELECT * INTO known FROM accept(ARRAY[request_key], ARRAY[request_body], '{1}', size, ids,
         array_fill(NULL::uuid, size), array_fill(0, size), ids, correlations, endpoints, functions,
-        versions, inputs, expires, array_fill(created, size), lanes, payloads, starts, '{}', '{}');
+        versions, inputs, expires, array_fill(created, size), lanes, payloads, starts, '{}',
+        traces);
     IF FOUND THEN
         IF known.body IS DISTINCT FROM request_body THEN
             RAISE EXCEPTION USING ERRCODE = '23505',
@@ -204,21 +207,21 @@ _PUBLIC = r"""
 CREATE OR REPLACE FUNCTION dispatch(
     endpoint text, function text, input jsonb DEFAULT NULL, version text DEFAULT '',
     expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL
+    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
 ) RETURNS text DEFINER AS $body$
 BEGIN
     RETURN (dispatch_calls(ARRAY[endpoint], ARRAY[function], ARRAY[pb_any(input)],
         ARRAY[coalesce(version, '')], ARRAY[expiration], ARRAY[delay], '{0}',
-        idempotency_key))[1];
+        idempotency_key, ARRAY[traceparent]))[1];
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, jsonb, text, interval, interval, text) IS
+COMMENT ON FUNCTION dispatch(text, text, jsonb, text, interval, interval, text, text) IS
     'records a call in this transaction, and returns its id';
 
 -- JSON as text: a literal would fit jsonb and bytea alike.
 CREATE OR REPLACE FUNCTION dispatch(
     endpoint text, function text, input text, version text DEFAULT '',
     expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL
+    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
 ) RETURNS text DEFINER AS $body$
 DECLARE
     parsed jsonb;
@@ -230,22 +233,23 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'input: JSON is required '
                 '(to_jsonb() makes it of any value); got ' || quote_literal(left(input, 80));
     END;
-    RETURN dispatch(endpoint, function, parsed, version, expiration, delay, idempotency_key);
+    RETURN dispatch(endpoint, function, parsed, version, expiration, delay, idempotency_key,
+        traceparent);
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, text, text, interval, interval, text) IS
+COMMENT ON FUNCTION dispatch(text, text, text, text, interval, interval, text, text) IS
     'records a call in this transaction, and returns its id; the input is JSON';
 
 CREATE OR REPLACE FUNCTION dispatch(
     endpoint text, function text, input bytea, version text DEFAULT '',
     expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL
+    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
 ) RETURNS text DEFINER AS $body$
 BEGIN
     RETURN (dispatch_calls(ARRAY[endpoint], ARRAY[function],
         ARRAY[coalesce(input, pb_any(NULL))], ARRAY[coalesce(version, '')], ARRAY[expiration],
-        ARRAY[delay], '{0}', idempotency_key))[1];
+        ARRAY[delay], '{0}', idempotency_key, ARRAY[traceparent]))[1];
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, bytea, text, interval, interval, text) IS
+COMMENT ON FUNCTION dispatch(text, text, bytea, text, interval, interval, text, text) IS
     'records a call in this transaction, and returns its id; the input is a google.protobuf.Any';
 
 CREATE OR REPLACE FUNCTION dispatch_many(calls jsonb[], idempotency_key text DEFAULT NULL)
@@ -261,7 +265,7 @@ BEGIN
         SELECT key FROM jsonb_each(CASE jsonb_typeof(call) WHEN 'object' THEN call ELSE '{}' END)
             AS field (key, value)
         WHERE NOT key = ANY ('{endpoint,function,input,any,version,expiration,delay,'
-                'correlation_id}')
+                'correlation_id,traceparent}')
             OR key <> 'input' AND jsonb_typeof(value) <> 'string'
     ) AS other ON true
     WHERE key IS NOT NULL OR jsonb_typeof(call) IS DISTINCT FROM 'object'
@@ -271,8 +275,9 @@ BEGIN
             WHEN strange.key IS NULL THEN format('calls[%s]: an object is required; got %s',
                 strange.index, coalesce(strange.kind, 'NULL'))
             ELSE format('calls[%s].%s: an object with endpoint, function, input (or any: a '
-                'serialized google.protobuf.Any as base64), version, expiration and delay is '
-                'required, all strings but the input', strange.index, left(strange.key, 80)) END;
+                'serialized google.protobuf.Any as base64), version, expiration, delay and '
+                'traceparent is required, all strings but the input', strange.index,
+                left(strange.key, 80)) END;
     END IF;
     SELECT array_agg(call ->> 'endpoint' ORDER BY place) AS endpoints,
         array_agg(call ->> 'function' ORDER BY place) AS functions,
@@ -285,14 +290,47 @@ BEGIN
         array_agg(read_interval('calls[' || place - 1 || '].delay', call ->> 'delay')
             ORDER BY place) AS delays,
         array_agg(read_uint64('calls[' || place - 1 || '].correlation_id',
-            coalesce(call ->> 'correlation_id', '0')) ORDER BY place) AS correlations
+            coalesce(call ->> 'correlation_id', '0')) ORDER BY place) AS correlations,
+        array_agg(call ->> 'traceparent' ORDER BY place) AS traces
     INTO columns FROM unnest(calls) WITH ORDINALITY AS one (call, place);
     RETURN dispatch_calls(columns.endpoints, columns.functions, columns.inputs, columns.versions,
-        columns.expirations, columns.delays, columns.correlations, idempotency_key);
+        columns.expirations, columns.delays, columns.correlations, idempotency_key,
+        columns.traces);
 END $body$;
 COMMENT ON FUNCTION dispatch_many IS
     'records calls in this transaction, all or none, and returns their ids';
 """.replace("DEFINER", _DEFINER)
+
+# A call would fit a function of an earlier version as well, which has no traceparent. The new one
+# is for the same roles. What depends on the old one, such as a view, keeps it.
+_REPLACED = """
+DO $do$
+DECLARE
+    old record;
+    role text;
+BEGIN
+    FOR old IN
+        SELECT oid::regprocedure::text AS name, proacl, proowner,
+            rtrim(oid::regprocedure::text, ')') || ',text)' AS new
+        FROM pg_proc
+        WHERE proname = 'dispatch' AND pronargs = 7
+            AND pronamespace = 'dispatch_grpc'::regnamespace
+    LOOP
+        FOR role IN
+            SELECT DISTINCT grantee::regrole::text FROM aclexplode(old.proacl)
+            WHERE grantee NOT IN (0, old.proowner)
+        LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', old.new, role);
+        END LOOP;
+        BEGIN
+            EXECUTE 'DROP FUNCTION ' || old.name;
+        EXCEPTION
+            WHEN dependent_objects_still_exist THEN
+                EXECUTE format('ALTER FUNCTION %s RENAME TO dispatch_without_trace', old.name);
+        END;
+    END LOOP;
+END $do$;
+"""
 
 # Whoever may change calls may use all tables and functions, new ones too; others only what they are
 # granted.
@@ -315,10 +353,17 @@ BEGIN
 END $do$;
 """
 
-FUNCTIONS = value_functions.FUNCTIONS + check_functions.FUNCTIONS + _DISPATCH + _PUBLIC + _RIGHTS
+FUNCTIONS = (
+    value_functions.FUNCTIONS
+    + check_functions.FUNCTIONS
+    + _DISPATCH
+    + _PUBLIC
+    + _REPLACED
+    + _RIGHTS
+)
 """All functions, to be executed with the schema as the search path."""
 
-_OPTIONS = "text, interval, interval, text"
+_OPTIONS = "text, interval, interval, text, text"
 _GRANT = f"""
 GRANT USAGE ON SCHEMA dispatch_grpc TO {{role}};
 GRANT EXECUTE ON FUNCTION dispatch_grpc.dispatch(text, text, jsonb, {_OPTIONS}),

@@ -459,7 +459,12 @@ type Submission struct {
 	// Up to 16 labels. A key has 1 to 63 characters of A-Z, a-z, 0-9, '_', '.',
 	// '-' and '/'; a value has up to 255 bytes of UTF-8 without control characters,
 	// and may be empty.
-	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The W3C traceparent to which the call belongs, instead of the request's
+	// metadata traceparent. An invalid one is ignored.
+	Traceparent string `protobuf:"bytes,5,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The W3C tracestate that goes with the traceparent.
+	Tracestate    string `protobuf:"bytes,6,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -531,6 +536,20 @@ func (x *Submission) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *Submission) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Submission) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
 }
 
 type isSubmission_Start interface {
@@ -2254,14 +2273,18 @@ const file_dispatch_calls_v1_calls_proto_rawDesc = "" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12/\n" +
 	"\x06status\x18\x04 \x01(\x0e2\x17.dispatch.sdk.v1.StatusR\x06status\x12,\n" +
-	"\x05error\x18\x05 \x01(\v2\x16.dispatch.sdk.v1.ErrorR\x05error\"\xae\x02\n" +
+	"\x05error\x18\x05 \x01(\v2\x16.dispatch.sdk.v1.ErrorR\x05error\"\xf0\x02\n" +
 	"\n" +
 	"Submission\x12)\n" +
 	"\x04call\x18\x01 \x01(\v2\x15.dispatch.sdk.v1.CallR\x04call\x121\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05delay\x12;\n" +
 	"\n" +
 	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\tstartTime\x12A\n" +
-	"\x06labels\x18\x04 \x03(\v2).dispatch.calls.v1.Submission.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x04 \x03(\v2).dispatch.calls.v1.Submission.LabelsEntryR\x06labels\x12 \n" +
+	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\x06 \x01(\tR\n" +
+	"tracestate\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +

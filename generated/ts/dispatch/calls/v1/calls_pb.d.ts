@@ -310,6 +310,21 @@ export declare type Submission = Message<"dispatch.calls.v1.Submission"> & {
    * @generated from field: map<string, string> labels = 4;
    */
   labels: { [key: string]: string };
+
+  /**
+   * The W3C traceparent to which the call belongs, instead of the request's
+   * metadata traceparent. An invalid one is ignored.
+   *
+   * @generated from field: string traceparent = 5;
+   */
+  traceparent: string;
+
+  /**
+   * The W3C tracestate that goes with the traceparent.
+   *
+   * @generated from field: string tracestate = 6;
+   */
+  tracestate: string;
 };
 
 /**

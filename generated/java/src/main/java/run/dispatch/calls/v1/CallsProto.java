@@ -229,130 +229,132 @@ public final class CallsProto {
       "\032.google.protobuf.TimestampR\007endTime\022\022\n\004" +
       "host\030\003 \001(\tR\004host\022/\n\006status\030\004 \001(\0162\027.dispa" +
       "tch.sdk.v1.StatusR\006status\022,\n\005error\030\005 \001(\013" +
-      "2\026.dispatch.sdk.v1.ErrorR\005error\"\256\002\n\nSubm" +
+      "2\026.dispatch.sdk.v1.ErrorR\005error\"\360\002\n\nSubm" +
       "ission\022)\n\004call\030\001 \001(\0132\025.dispatch.sdk.v1.C" +
       "allR\004call\0221\n\005delay\030\002 \001(\0132\031.google.protob" +
       "uf.DurationH\000R\005delay\022;\n\nstart_time\030\003 \001(\013" +
       "2\032.google.protobuf.TimestampH\000R\tstartTim" +
       "e\022A\n\006labels\030\004 \003(\0132).dispatch.calls.v1.Su" +
-      "bmission.LabelsEntryR\006labels\0329\n\013LabelsEn" +
-      "try\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005va" +
-      "lue:\0028\001B\007\n\005start\"P\n\rSubmitRequest\022?\n\013sub" +
-      "missions\030\001 \003(\0132\035.dispatch.calls.v1.Submi" +
-      "ssionR\013submissions\"3\n\016SubmitResponse\022!\n\014" +
-      "dispatch_ids\030\001 \003(\tR\013dispatchIds\"1\n\016GetCa" +
+      "bmission.LabelsEntryR\006labels\022 \n\013tracepar" +
+      "ent\030\005 \001(\tR\013traceparent\022\036\n\ntracestate\030\006 \001" +
+      "(\tR\ntracestate\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001" +
+      "(\tR\003key\022\024\n\005value\030\002 \001(\tR\005value:\0028\001B\007\n\005sta" +
+      "rt\"P\n\rSubmitRequest\022?\n\013submissions\030\001 \003(\013" +
+      "2\035.dispatch.calls.v1.SubmissionR\013submiss" +
+      "ions\"3\n\016SubmitResponse\022!\n\014dispatch_ids\030\001" +
+      " \003(\tR\013dispatchIds\"1\n\016GetCallRequest\022\037\n\013d" +
+      "ispatch_id\030\001 \001(\tR\ndispatchId\"B\n\017GetCallR" +
+      "esponse\022/\n\004call\030\001 \001(\0132\033.dispatch.calls.v" +
+      "1.CallInfoR\004call\"\321\004\n\020ListCallsRequest\0222\n" +
+      "\005state\030\001 \001(\0162\034.dispatch.calls.v1.CallSta" +
+      "teR\005state\022/\n\006status\030\002 \001(\0162\027.dispatch.sdk" +
+      ".v1.StatusR\006status\022\032\n\010function\030\003 \001(\tR\010fu" +
+      "nction\022\032\n\010endpoint\030\004 \001(\tR\010endpoint\022?\n\rcr" +
+      "eated_after\030\005 \001(\0132\032.google.protobuf.Time" +
+      "stampR\014createdAfter\022A\n\016created_before\030\006 " +
+      "\001(\0132\032.google.protobuf.TimestampR\rcreated" +
+      "Before\022,\n\022parent_dispatch_id\030\007 \001(\tR\020pare" +
+      "ntDispatchId\022\033\n\tpage_size\030\010 \001(\005R\010pageSiz" +
+      "e\022\035\n\npage_token\030\t \001(\tR\tpageToken\022\032\n\010sche" +
+      "dule\030\n \001(\tR\010schedule\022G\n\006labels\030\013 \003(\0132/.d" +
+      "ispatch.calls.v1.ListCallsRequest.Labels" +
+      "EntryR\006labels\022\022\n\004dead\030\025 \001(\010R\004dead\0329\n\013Lab" +
+      "elsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(" +
+      "\tR\005value:\0028\001\"n\n\021ListCallsResponse\0221\n\005cal" +
+      "ls\030\001 \003(\0132\033.dispatch.calls.v1.CallInfoR\005c" +
+      "alls\022&\n\017next_page_token\030\002 \001(\tR\rnextPageT" +
+      "oken\"h\n\017WaitCallRequest\022\037\n\013dispatch_id\030\001" +
+      " \001(\tR\ndispatchId\0224\n\010max_wait\030\002 \001(\0132\031.goo" +
+      "gle.protobuf.DurationR\007maxWait\"C\n\020WaitCa" +
+      "llResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.call" +
+      "s.v1.CallInfoR\004call\"4\n\021CancelCallRequest" +
+      "\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"c\n\022Can" +
+      "celCallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch" +
+      ".calls.v1.CallInfoR\004call\022\034\n\tcancelled\030\002 " +
+      "\001(\003R\tcancelled\"\t\n\007Pending\"\240\001\n\023CompleteCa" +
       "llRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatch" +
-      "Id\"B\n\017GetCallResponse\022/\n\004call\030\001 \001(\0132\033.di" +
-      "spatch.calls.v1.CallInfoR\004call\"\321\004\n\020ListC" +
-      "allsRequest\0222\n\005state\030\001 \001(\0162\034.dispatch.ca" +
-      "lls.v1.CallStateR\005state\022/\n\006status\030\002 \001(\0162" +
+      "Id\022.\n\006output\030\002 \001(\0132\024.google.protobuf.Any" +
+      "H\000R\006output\022.\n\005error\030\003 \001(\0132\026.dispatch.sdk" +
+      ".v1.ErrorH\000R\005errorB\010\n\006result\"G\n\024Complete" +
+      "CallResponse\022/\n\004call\030\001 \001(\0132\033.dispatch.ca" +
+      "lls.v1.CallInfoR\004call\"3\n\020RerunCallReques" +
+      "t\022\037\n\013dispatch_id\030\001 \001(\tR\ndispatchId\"4\n\021Re" +
+      "runCallResponse\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
+      "spatchId\"\322\002\n\nCallFilter\022/\n\006status\030\001 \001(\0162" +
       "\027.dispatch.sdk.v1.StatusR\006status\022\032\n\010func" +
-      "tion\030\003 \001(\tR\010function\022\032\n\010endpoint\030\004 \001(\tR\010" +
-      "endpoint\022?\n\rcreated_after\030\005 \001(\0132\032.google" +
+      "tion\030\002 \001(\tR\010function\022\032\n\010endpoint\030\003 \001(\tR\010" +
+      "endpoint\022?\n\rcreated_after\030\004 \001(\0132\032.google" +
       ".protobuf.TimestampR\014createdAfter\022A\n\016cre" +
-      "ated_before\030\006 \001(\0132\032.google.protobuf.Time" +
-      "stampR\rcreatedBefore\022,\n\022parent_dispatch_" +
-      "id\030\007 \001(\tR\020parentDispatchId\022\033\n\tpage_size\030" +
-      "\010 \001(\005R\010pageSize\022\035\n\npage_token\030\t \001(\tR\tpag" +
-      "eToken\022\032\n\010schedule\030\n \001(\tR\010schedule\022G\n\006la" +
-      "bels\030\013 \003(\0132/.dispatch.calls.v1.ListCalls" +
-      "Request.LabelsEntryR\006labels\022\022\n\004dead\030\025 \001(" +
-      "\010R\004dead\0329\n\013LabelsEntry\022\020\n\003key\030\001 \001(\tR\003key" +
-      "\022\024\n\005value\030\002 \001(\tR\005value:\0028\001\"n\n\021ListCallsR" +
-      "esponse\0221\n\005calls\030\001 \003(\0132\033.dispatch.calls." +
-      "v1.CallInfoR\005calls\022&\n\017next_page_token\030\002 " +
-      "\001(\tR\rnextPageToken\"h\n\017WaitCallRequest\022\037\n" +
-      "\013dispatch_id\030\001 \001(\tR\ndispatchId\0224\n\010max_wa" +
-      "it\030\002 \001(\0132\031.google.protobuf.DurationR\007max" +
-      "Wait\"C\n\020WaitCallResponse\022/\n\004call\030\001 \001(\0132\033" +
-      ".dispatch.calls.v1.CallInfoR\004call\"4\n\021Can" +
-      "celCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndis" +
-      "patchId\"c\n\022CancelCallResponse\022/\n\004call\030\001 " +
-      "\001(\0132\033.dispatch.calls.v1.CallInfoR\004call\022\034" +
-      "\n\tcancelled\030\002 \001(\003R\tcancelled\"\t\n\007Pending\"" +
-      "\240\001\n\023CompleteCallRequest\022\037\n\013dispatch_id\030\001" +
-      " \001(\tR\ndispatchId\022.\n\006output\030\002 \001(\0132\024.googl" +
-      "e.protobuf.AnyH\000R\006output\022.\n\005error\030\003 \001(\0132" +
-      "\026.dispatch.sdk.v1.ErrorH\000R\005errorB\010\n\006resu" +
-      "lt\"G\n\024CompleteCallResponse\022/\n\004call\030\001 \001(\013" +
-      "2\033.dispatch.calls.v1.CallInfoR\004call\"3\n\020R" +
-      "erunCallRequest\022\037\n\013dispatch_id\030\001 \001(\tR\ndi" +
-      "spatchId\"4\n\021RerunCallResponse\022\037\n\013dispatc" +
-      "h_id\030\001 \001(\tR\ndispatchId\"\322\002\n\nCallFilter\022/\n" +
-      "\006status\030\001 \001(\0162\027.dispatch.sdk.v1.StatusR\006" +
-      "status\022\032\n\010function\030\002 \001(\tR\010function\022\032\n\010en" +
-      "dpoint\030\003 \001(\tR\010endpoint\022?\n\rcreated_after\030" +
-      "\004 \001(\0132\032.google.protobuf.TimestampR\014creat" +
-      "edAfter\022A\n\016created_before\030\005 \001(\0132\032.google" +
-      ".protobuf.TimestampR\rcreatedBefore\022C\n\017fi" +
-      "nished_before\030\006 \001(\0132\032.google.protobuf.Ti" +
-      "mestampR\016finishedBefore\022\022\n\004dead\030\007 \001(\010R\004d" +
-      "ead\"\352\001\n\021RerunCallsRequest\0225\n\006filter\030\001 \001(" +
-      "\0132\035.dispatch.calls.v1.CallFilterR\006filter" +
-      "\022#\n\rvalidate_only\030\002 \001(\010R\014validateOnly\022*\n" +
-      "\016expected_count\030\003 \001(\003H\000R\rexpectedCount\210\001" +
-      "\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\npage_t" +
-      "oken\030\005 \001(\tR\tpageTokenB\021\n\017_expected_count" +
-      "\"\214\001\n\022RerunCallsResponse\022\024\n\005count\030\001 \001(\003R\005" +
-      "count\022&\n\017next_page_token\030\002 \001(\tR\rnextPage" +
-      "Token\0228\n\nas_of_time\030\003 \001(\0132\032.google.proto" +
-      "buf.TimestampR\010asOfTime\"\352\001\n\021PurgeCallsRe" +
-      "quest\0225\n\006filter\030\001 \001(\0132\035.dispatch.calls.v" +
-      "1.CallFilterR\006filter\022#\n\rvalidate_only\030\002 " +
-      "\001(\010R\014validateOnly\022*\n\016expected_count\030\003 \001(" +
-      "\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size\030\004 \001(\005" +
-      "R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpageToke" +
-      "nB\021\n\017_expected_count\"\214\001\n\022PurgeCallsRespo" +
-      "nse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_page_t" +
-      "oken\030\002 \001(\tR\rnextPageToken\0228\n\nas_of_time\030" +
-      "\003 \001(\0132\032.google.protobuf.TimestampR\010asOfT" +
-      "ime\"\212\001\n\005Pause\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010fun" +
-      "ction\030\002 \001(\tR\010function\0229\n\npause_time\030\003 \001(" +
-      "\0132\032.google.protobuf.TimestampR\tpauseTime" +
-      "\022\026\n\006reason\030\004 \001(\tR\006reason\"m\n\021PauseCallsRe" +
-      "quest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 " +
-      "\001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reaso" +
-      "n\030\004 \001(\tR\006reason\"D\n\022PauseCallsResponse\022.\n" +
-      "\005pause\030\001 \001(\0132\030.dispatch.calls.v1.PauseR\005" +
-      "pause\"V\n\022ResumeCallsRequest\022\022\n\004host\030\001 \001(" +
-      "\tR\004host\022\032\n\010function\030\002 \001(\tR\010function\022\020\n\003a" +
-      "ll\030\003 \001(\010R\003all\"G\n\023ResumeCallsResponse\0220\n\006" +
-      "pauses\030\001 \003(\0132\030.dispatch.calls.v1.PauseR\006" +
-      "pauses\"\023\n\021ListPausesRequest\"F\n\022ListPause" +
-      "sResponse\0220\n\006pauses\030\001 \003(\0132\030.dispatch.cal" +
-      "ls.v1.PauseR\006pauses*\207\001\n\tCallState\022\032\n\026CAL" +
-      "L_STATE_UNSPECIFIED\020\000\022\025\n\021CALL_STATE_QUEU" +
-      "ED\020\001\022\026\n\022CALL_STATE_RUNNING\020\002\022\026\n\022CALL_STA" +
-      "TE_WAITING\020\003\022\027\n\023CALL_STATE_FINISHED\020\0042\321\010" +
-      "\n\013CallService\022O\n\006Submit\022 .dispatch.calls" +
-      ".v1.SubmitRequest\032!.dispatch.calls.v1.Su" +
-      "bmitResponse\"\000\022R\n\007GetCall\022!.dispatch.cal" +
-      "ls.v1.GetCallRequest\032\".dispatch.calls.v1" +
-      ".GetCallResponse\"\000\022X\n\tListCalls\022#.dispat" +
-      "ch.calls.v1.ListCallsRequest\032$.dispatch." +
-      "calls.v1.ListCallsResponse\"\000\022U\n\010WaitCall" +
-      "\022\".dispatch.calls.v1.WaitCallRequest\032#.d" +
-      "ispatch.calls.v1.WaitCallResponse\"\000\022[\n\nC" +
-      "ancelCall\022$.dispatch.calls.v1.CancelCall" +
-      "Request\032%.dispatch.calls.v1.CancelCallRe" +
-      "sponse\"\000\022a\n\014CompleteCall\022&.dispatch.call" +
-      "s.v1.CompleteCallRequest\032\'.dispatch.call" +
-      "s.v1.CompleteCallResponse\"\000\022X\n\tRerunCall" +
-      "\022#.dispatch.calls.v1.RerunCallRequest\032$." +
-      "dispatch.calls.v1.RerunCallResponse\"\000\022[\n" +
-      "\nRerunCalls\022$.dispatch.calls.v1.RerunCal" +
-      "lsRequest\032%.dispatch.calls.v1.RerunCalls" +
-      "Response\"\000\022[\n\nPurgeCalls\022$.dispatch.call" +
-      "s.v1.PurgeCallsRequest\032%.dispatch.calls." +
-      "v1.PurgeCallsResponse\"\000\022[\n\nPauseCalls\022$." +
-      "dispatch.calls.v1.PauseCallsRequest\032%.di" +
-      "spatch.calls.v1.PauseCallsResponse\"\000\022^\n\013" +
-      "ResumeCalls\022%.dispatch.calls.v1.ResumeCa" +
-      "llsRequest\032&.dispatch.calls.v1.ResumeCal" +
-      "lsResponse\"\000\022[\n\nListPauses\022$.dispatch.ca" +
-      "lls.v1.ListPausesRequest\032%.dispatch.call" +
-      "s.v1.ListPausesResponse\"\000B%\n\025run.dispatc" +
-      "h.calls.v1B\nCallsProtoP\001b\006proto3"
+      "ated_before\030\005 \001(\0132\032.google.protobuf.Time" +
+      "stampR\rcreatedBefore\022C\n\017finished_before\030" +
+      "\006 \001(\0132\032.google.protobuf.TimestampR\016finis" +
+      "hedBefore\022\022\n\004dead\030\007 \001(\010R\004dead\"\352\001\n\021RerunC" +
+      "allsRequest\0225\n\006filter\030\001 \001(\0132\035.dispatch.c" +
+      "alls.v1.CallFilterR\006filter\022#\n\rvalidate_o" +
+      "nly\030\002 \001(\010R\014validateOnly\022*\n\016expected_coun" +
+      "t\030\003 \001(\003H\000R\rexpectedCount\210\001\001\022\033\n\tpage_size" +
+      "\030\004 \001(\005R\010pageSize\022\035\n\npage_token\030\005 \001(\tR\tpa" +
+      "geTokenB\021\n\017_expected_count\"\214\001\n\022RerunCall" +
+      "sResponse\022\024\n\005count\030\001 \001(\003R\005count\022&\n\017next_" +
+      "page_token\030\002 \001(\tR\rnextPageToken\0228\n\nas_of" +
+      "_time\030\003 \001(\0132\032.google.protobuf.TimestampR" +
+      "\010asOfTime\"\352\001\n\021PurgeCallsRequest\0225\n\006filte" +
+      "r\030\001 \001(\0132\035.dispatch.calls.v1.CallFilterR\006" +
+      "filter\022#\n\rvalidate_only\030\002 \001(\010R\014validateO" +
+      "nly\022*\n\016expected_count\030\003 \001(\003H\000R\rexpectedC" +
+      "ount\210\001\001\022\033\n\tpage_size\030\004 \001(\005R\010pageSize\022\035\n\n" +
+      "page_token\030\005 \001(\tR\tpageTokenB\021\n\017_expected" +
+      "_count\"\214\001\n\022PurgeCallsResponse\022\024\n\005count\030\001" +
+      " \001(\003R\005count\022&\n\017next_page_token\030\002 \001(\tR\rne" +
+      "xtPageToken\0228\n\nas_of_time\030\003 \001(\0132\032.google" +
+      ".protobuf.TimestampR\010asOfTime\"\212\001\n\005Pause\022" +
+      "\022\n\004host\030\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010f" +
+      "unction\0229\n\npause_time\030\003 \001(\0132\032.google.pro" +
+      "tobuf.TimestampR\tpauseTime\022\026\n\006reason\030\004 \001" +
+      "(\tR\006reason\"m\n\021PauseCallsRequest\022\022\n\004host\030" +
+      "\001 \001(\tR\004host\022\032\n\010function\030\002 \001(\tR\010function\022" +
+      "\020\n\003all\030\003 \001(\010R\003all\022\026\n\006reason\030\004 \001(\tR\006reaso" +
+      "n\"D\n\022PauseCallsResponse\022.\n\005pause\030\001 \001(\0132\030" +
+      ".dispatch.calls.v1.PauseR\005pause\"V\n\022Resum" +
+      "eCallsRequest\022\022\n\004host\030\001 \001(\tR\004host\022\032\n\010fun" +
+      "ction\030\002 \001(\tR\010function\022\020\n\003all\030\003 \001(\010R\003all\"" +
+      "G\n\023ResumeCallsResponse\0220\n\006pauses\030\001 \003(\0132\030" +
+      ".dispatch.calls.v1.PauseR\006pauses\"\023\n\021List" +
+      "PausesRequest\"F\n\022ListPausesResponse\0220\n\006p" +
+      "auses\030\001 \003(\0132\030.dispatch.calls.v1.PauseR\006p" +
+      "auses*\207\001\n\tCallState\022\032\n\026CALL_STATE_UNSPEC" +
+      "IFIED\020\000\022\025\n\021CALL_STATE_QUEUED\020\001\022\026\n\022CALL_S" +
+      "TATE_RUNNING\020\002\022\026\n\022CALL_STATE_WAITING\020\003\022\027" +
+      "\n\023CALL_STATE_FINISHED\020\0042\321\010\n\013CallService\022" +
+      "O\n\006Submit\022 .dispatch.calls.v1.SubmitRequ" +
+      "est\032!.dispatch.calls.v1.SubmitResponse\"\000" +
+      "\022R\n\007GetCall\022!.dispatch.calls.v1.GetCallR" +
+      "equest\032\".dispatch.calls.v1.GetCallRespon" +
+      "se\"\000\022X\n\tListCalls\022#.dispatch.calls.v1.Li" +
+      "stCallsRequest\032$.dispatch.calls.v1.ListC" +
+      "allsResponse\"\000\022U\n\010WaitCall\022\".dispatch.ca" +
+      "lls.v1.WaitCallRequest\032#.dispatch.calls." +
+      "v1.WaitCallResponse\"\000\022[\n\nCancelCall\022$.di" +
+      "spatch.calls.v1.CancelCallRequest\032%.disp" +
+      "atch.calls.v1.CancelCallResponse\"\000\022a\n\014Co" +
+      "mpleteCall\022&.dispatch.calls.v1.CompleteC" +
+      "allRequest\032\'.dispatch.calls.v1.CompleteC" +
+      "allResponse\"\000\022X\n\tRerunCall\022#.dispatch.ca" +
+      "lls.v1.RerunCallRequest\032$.dispatch.calls" +
+      ".v1.RerunCallResponse\"\000\022[\n\nRerunCalls\022$." +
+      "dispatch.calls.v1.RerunCallsRequest\032%.di" +
+      "spatch.calls.v1.RerunCallsResponse\"\000\022[\n\n" +
+      "PurgeCalls\022$.dispatch.calls.v1.PurgeCall" +
+      "sRequest\032%.dispatch.calls.v1.PurgeCallsR" +
+      "esponse\"\000\022[\n\nPauseCalls\022$.dispatch.calls" +
+      ".v1.PauseCallsRequest\032%.dispatch.calls.v" +
+      "1.PauseCallsResponse\"\000\022^\n\013ResumeCalls\022%." +
+      "dispatch.calls.v1.ResumeCallsRequest\032&.d" +
+      "ispatch.calls.v1.ResumeCallsResponse\"\000\022[" +
+      "\n\nListPauses\022$.dispatch.calls.v1.ListPau" +
+      "sesRequest\032%.dispatch.calls.v1.ListPause" +
+      "sResponse\"\000B%\n\025run.dispatch.calls.v1B\nCa" +
+      "llsProtoP\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -387,7 +389,7 @@ public final class CallsProto {
     internal_static_dispatch_calls_v1_Submission_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_dispatch_calls_v1_Submission_descriptor,
-        new java.lang.String[] { "Call", "Delay", "StartTime", "Labels", "Start", });
+        new java.lang.String[] { "Call", "Delay", "StartTime", "Labels", "Traceparent", "Tracestate", "Start", });
     internal_static_dispatch_calls_v1_Submission_LabelsEntry_descriptor =
       internal_static_dispatch_calls_v1_Submission_descriptor.getNestedTypes().get(0);
     internal_static_dispatch_calls_v1_Submission_LabelsEntry_fieldAccessorTable = new

@@ -165,5 +165,47 @@ java.lang.String defaultValue);
   java.lang.String getLabelsOrThrow(
       java.lang.String key);
 
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs, instead of the request's
+   * metadata traceparent. An invalid one is ignored.
+   * </pre>
+   *
+   * <code>string traceparent = 5 [json_name = "traceparent"];</code>
+   * @return The traceparent.
+   */
+  java.lang.String getTraceparent();
+  /**
+   * <pre>
+   * The W3C traceparent to which the call belongs, instead of the request's
+   * metadata traceparent. An invalid one is ignored.
+   * </pre>
+   *
+   * <code>string traceparent = 5 [json_name = "traceparent"];</code>
+   * @return The bytes for traceparent.
+   */
+  com.google.protobuf.ByteString
+      getTraceparentBytes();
+
+  /**
+   * <pre>
+   * The W3C tracestate that goes with the traceparent.
+   * </pre>
+   *
+   * <code>string tracestate = 6 [json_name = "tracestate"];</code>
+   * @return The tracestate.
+   */
+  java.lang.String getTracestate();
+  /**
+   * <pre>
+   * The W3C tracestate that goes with the traceparent.
+   * </pre>
+   *
+   * <code>string tracestate = 6 [json_name = "tracestate"];</code>
+   * @return The bytes for tracestate.
+   */
+  com.google.protobuf.ByteString
+      getTracestateBytes();
+
   run.dispatch.calls.v1.Submission.StartCase getStartCase();
 }
