@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dispatch_grpc.service.embedded import Embedded
-from dispatch_grpc.service.embedded.programs import Programs, environment
-from tests.service.embedded import as_root, linux, refusal, using
+from dispatch_grpc.service.embedded.programs import Programs
+from dispatch_grpc.service.embedded.users import owner
+from tests.service.embedded import IS_ROOT, as_root, linux, refusal, using
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and users of POSIX")
@@ -20,15 +21,15 @@ def test_no_second_server_is_started_beside_one_that_is_not_ours(folder: Path):
     """Such as one that an earlier version has left, or that was started by hand."""
     using(Embedded(folder), "CREATE TABLE t AS SELECT 1 AS x")
     data = folder / "postgres"
-    status = data.stat()
-    programs = asyncio.run(Programs.find().for_everybody())
-    command = [programs["postgres"], "-D", "/proc/self/cwd", "-k", "/proc/self/cwd/base"]
-    with subprocess.Popen(
-        [*command, "-c", "listen_addresses="],
+    programs = Programs.find()
+    if IS_ROOT:
+        programs = asyncio.run(programs.for_everybody())
+    with programs.start(
+        *("postgres", "-D", "/proc/self/cwd", "-k", "/proc/self/cwd/base"),
+        *("-c", "listen_addresses="),
+        user=owner(data),
         cwd=data,
-        env=environment(),
         stderr=subprocess.DEVNULL,
-        **({"user": status.st_uid, "group": status.st_gid} if status.st_uid else {}),
     ) as server:
         try:
             file = data / "postmaster.pid"

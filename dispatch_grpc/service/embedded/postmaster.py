@@ -82,13 +82,12 @@ class Postmaster:
         settings = {
             **_SETTINGS,
             "log_startup_progress_interval": f"{max(self._progress_seconds * 500, 1):.0f}ms",
-            "dispatch.folder": self._mark(),
             **(await self._port(programs, user) if self._tcp else _ONLY_SOCKET),
         }
         self._start_log.unlink(missing_ok=True)  # root's, perhaps
         with self._start_log.open("wb") as output:
             self._started = programs.start(
-                *("postgres", "-D", working_directory()),
+                *("postgres", "-D", working_directory(), self._mark),
                 *(f"--{name}={value}" for name, value in settings.items()),
                 user=user,
                 lock=running,
@@ -135,33 +134,30 @@ class Postmaster:
         with suppress(OSError, IndexError, ValueError):
             pid = int(self._lines()[0])
             if HAS_PROC:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                return pid if f"--dispatch.folder={self._mark()}".encode() in words else None
-            return pid if sys.platform == "win32" or self.is_running else None
+                is_ours = f"\0{self._mark}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            else:
+                is_ours = sys.platform == "win32" or self._is_locked
+            return pid if is_ours else None
         return None
 
+    @property
     def _mark(self) -> str:
-        """Return the setting by which a server tells the folder that it is of."""
+        """The argument by which a server tells the folder that it is of."""
         status = self.data.stat()
-        return f"{status.st_dev}:{status.st_ino}"
+        return f"--dispatch.folder={status.st_dev}:{status.st_ino}"
 
     @property
     def is_running(self) -> bool:
         """Whether a server uses the folder, or what a crash has left of one."""
-        if sys.platform == "win32":  # where a server holds no lock
-            return self.pid is not None
+        return self._is_locked or self.pid is not None
+
+    @property
+    def _is_locked(self) -> bool:
         lock = self.lock()
         try:
             return not lock.try_take()
         finally:
             lock.close()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the server that this process has started has ended."""
-        ended = self._started is not None and self._started.poll() is not None
-        # On Windows it ends also where another one runs, which locks nothing there.
-        return ended and (sys.platform != "win32" or self.pid is None)
 
     def lock(self) -> Lock:
         """Return the lock that a server holds as long as it runs, not taken yet."""
@@ -174,11 +170,10 @@ class Postmaster:
 
     def _lines(self) -> list[str]:
         """The lines of postmaster.pid: first the id, fourth the port, eighth the state."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return []
-        return [line.strip() for line in lines]
+        with suppress(OSError):
+            text = (self.data / "postmaster.pid").read_text()
+            return [line.strip() for line in text.splitlines()]
+        return []
 
     @property
     def progress(self) -> str:
@@ -193,14 +188,17 @@ class Postmaster:
         return log.tail(files[-1]) if files else ""
 
     @property
-    def failure(self) -> str:
-        """Why the server has ended, and where its log is."""
+    def failure(self) -> str | None:
+        """Why the server that this process has started has ended; None if it has not."""
+        if self._started is None or self._started.poll() is None:
+            return None
+        if sys.platform == "win32" and self.pid is not None:
+            return None  # it ended because another one runs, which no lock tells there
         file, cause = self._start_log, log.cause(log.tail(self._start_log))
         if cause is None:
             file, cause = self.data / "logs", log.cause(self.log)
-        if cause is None and self._started is not None and self._started.poll() is not None:
-            cause = f"PostgreSQL does not run: {how_ended(self._started.returncode)}"
-        return f"{cause or 'PostgreSQL does not run'} (its log: {file})"
+        cause = cause or f"PostgreSQL does not run: {how_ended(self._started.returncode)}"
+        return f"{cause} (its log: {file})"
 
     @property
     def arguments(self) -> dict[str, Any]:

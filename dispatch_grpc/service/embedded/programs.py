@@ -91,7 +91,7 @@ class Programs:
 
     def start(
         self, *command: str, user: User | None, lock: Lock | None = None, **options: Any
-    ) -> subprocess.Popen[bytes]:
+    ) -> subprocess.Popen[Any]:
         """Start a program, with the options of `Popen`.
 
         Args:

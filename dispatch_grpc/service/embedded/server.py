@@ -124,8 +124,8 @@ class Embedded:
                 if not started and running.try_take():
                     await self._launch(running, initialises=initialises)
                     started, begin = True, time.monotonic()
-                elif started and self._server.has_failed:
-                    raise ConfigurationError(self._server.failure)
+                elif started and (failure := self._server.failure):
+                    raise ConfigurationError(failure)
                 await wait()
         finally:
             running.close()  # the server holds it, too
