@@ -365,6 +365,22 @@ def test_a_root_that_may_not_look_into_processes(folder: Path):
 
 
 @as_root
+def test_a_root_that_may_not_change_its_user(folder: Path):
+    """As in a container without any capabilities."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv")
+    prefix = ("setpriv", "--bounding-set", "-setuid,-setgid")
+    data = folder / "data"
+    with Using(data, prefix=prefix) as process:
+        assert process.ends() == 1
+        assert process.err == (
+            f"the embedded database in {data} does not start: postgres failed: PostgreSQL does not "
+            "run as root, and this is a root without the right to change its user: run the service "
+            "as an ordinary user, or give it CAP_SETUID and CAP_SETGID\n"
+        )
+
+
+@as_root
 def test_a_user_without_an_entry(folder: Path):
     with pytest.raises(KeyError):
         pwd.getpwuid(NO_ENTRY)

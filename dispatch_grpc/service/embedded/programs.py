@@ -16,7 +16,7 @@ from typing import Any
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.embedded.locks import Lock
-from dispatch_grpc.service.embedded.users import NOBODY, User
+from dispatch_grpc.service.embedded.users import NOBODY, STAYS_ROOT, User
 
 # The wheel, of which nothing is imported. Another one would be named here: its distribution, whose
 # version begins with PostgreSQL's; the folder of its programs, and all that these need, relative to
@@ -134,8 +134,12 @@ class Programs:
 
     async def for_everybody(self) -> "Programs":
         """Return programs that every user can run: these, or a copy of them that root owns."""
-        with suppress(ConfigurationError):
+        try:
             await self.run("postgres", "--version", user=NOBODY, cwd=os.sep)
+        except ConfigurationError as error:
+            if STAYS_ROOT in str(error):
+                raise
+        else:
             return self
         copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
         if not copy.exists():

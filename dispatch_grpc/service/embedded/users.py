@@ -11,17 +11,22 @@ from dispatch_grpc.errors import ConfigurationError
 _FREE_IDS = range(60_706, 61_184)  # which neither systemd nor a distribution gives to anybody
 _OLD_ACCOUNT = "pgserver"  # made by earlier versions of this package, as root
 
-_AS_USER = """
+STAYS_ROOT = "a root without the right to change its user"
+_AS_USER = f"""
 import os, signal, sys
 for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
     signal.signal(number, signal.SIG_DFL)
-os.setgroups([])
-os.setgid(int(sys.argv[2]))
-os.setuid(int(sys.argv[1]))
+try:
+    os.setgroups([])
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[1]))
+except PermissionError:
+    sys.exit("PostgreSQL does not run as root, and this is {STAYS_ROOT}: run the service as an "
+             "ordinary user, or give it CAP_SETUID and CAP_SETGID")
 try:
     os.execv(sys.argv[3], sys.argv[3:])
 except OSError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {{error}}")
 """
 
 
