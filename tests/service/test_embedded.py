@@ -21,8 +21,9 @@ import asyncpg
 import pytest
 
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.embedded import Embedded, initialise, log, programs
-from dispatch_grpc.service.embedded.programs import Programs, User, how_ended
+from dispatch_grpc.service.embedded import Embedded, log, programs, users
+from dispatch_grpc.service.embedded.programs import Programs, how_ended
+from dispatch_grpc.service.embedded.users import User
 from tests.service.embedded import (
     IS_ROOT,
     OTHERS,
@@ -248,7 +249,7 @@ def test_root_and_the_owner_of_a_folder_use_it_in_turn(folder: Path):
         process.opened().sql("CREATE TABLE t AS SELECT 1")
         assert process.ends() == 0
     uid = (data / "postgres").stat().st_uid
-    assert uid in initialise._FREE_IDS
+    assert uid in users._FREE_IDS
     with Using(data, uid=uid) as process:
         assert process.ends() == 1  # the folder beside is another's
     other = of(OTHERS[1], folder / "other")
@@ -364,6 +365,22 @@ def test_a_root_that_may_not_look_into_processes(folder: Path):
 
 
 @as_root
+def test_a_root_that_may_not_change_its_user(folder: Path):
+    """As in a container without any capabilities."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv")
+    prefix = ("setpriv", "--bounding-set", "-setuid,-setgid")
+    data = folder / "data"
+    with Using(data, prefix=prefix) as process:
+        assert process.ends() == 1
+        assert process.err == (
+            f"the embedded database in {data} does not start: postgres failed: PostgreSQL does not "
+            "run as root, and this is a root without the right to change its user: run the service "
+            "as an ordinary user, or give it CAP_SETUID and CAP_SETGID\n"
+        )
+
+
+@as_root
 def test_a_user_without_an_entry(folder: Path):
     with pytest.raises(KeyError):
         pwd.getpwuid(NO_ENTRY)
@@ -424,7 +441,7 @@ def test_a_folder_of_an_earlier_version(
 ):
     """It was made by initdb with other options, and belongs to an account of its own."""
     uid = 0 if account == "root" else OTHERS[0]
-    monkeypatch.setattr(initialise, "_OLD_ACCOUNT", pwd.getpwuid(OTHERS[0]).pw_name)
+    monkeypatch.setattr(users, "_OLD_ACCOUNT", pwd.getpwuid(OTHERS[0]).pw_name)
     data = of(OTHERS[0], folder / "postgres")
     user = User(OTHERS[0], OTHERS[0])
 
@@ -443,7 +460,7 @@ def test_a_folder_of_an_earlier_version(
     assert using(Embedded(folder), "SHOW listen_addresses") == ""
     owners = {path.lstat().st_uid for path in (data, *data.rglob("*"))}
     assert len(owners) == 1
-    assert owners <= set(initialise._FREE_IDS)
+    assert owners <= set(users._FREE_IDS)
 
 
 # What it tells

@@ -5,6 +5,13 @@ import secrets
 import sys
 from pathlib import Path
 
+from dispatch_grpc.service.embedded.users import is_root
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 
 class Lock:
     """A lock on a file, never waited for.
@@ -16,8 +23,8 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.inheritable: list[int] = [] if sys.platform == "win32" else [self._descriptor]
-        if sys.platform != "win32" and os.geteuid() == 0:  # in a user's folder it is that user's
+        self.inheritable = [] if sys.platform == "win32" else [self._descriptor]
+        if is_root():  # in a user's folder it is that user's
             folder = path.parent.stat()
             os.fchown(self._descriptor, folder.st_uid, folder.st_gid)
 
@@ -26,8 +33,6 @@ class Lock:
         os.close(self._descriptor)
 
     if sys.platform == "win32":
-        import msvcrt
-
         # There are no shared locks here: sharing one is to lock a byte, an exclusive one all bytes.
         _ALL = (0, 1 << 30)
         _held: tuple[int, int] | None = None
@@ -37,7 +42,7 @@ class Lock:
             start, size = (secrets.randbelow(1 << 30), 1) if shared else self._ALL
             os.lseek(self._descriptor, start, os.SEEK_SET)
             try:
-                self.msvcrt.locking(self._descriptor, self.msvcrt.LK_NBLCK, size)
+                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, size)
             except OSError:
                 return False
             self._held = (start, size)
@@ -47,21 +52,20 @@ class Lock:
             """Give back the lock, if it is held."""
             if self._held is not None:
                 os.lseek(self._descriptor, self._held[0], os.SEEK_SET)
-                self.msvcrt.locking(self._descriptor, self.msvcrt.LK_UNLCK, self._held[1])
+                msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, self._held[1])
                 self._held = None
 
     else:
-        import fcntl
 
         def try_take(self, *, shared: bool = False) -> bool:
             """Take the lock, alone or along with others; return whether it was free."""
-            kind = self.fcntl.LOCK_SH if shared else self.fcntl.LOCK_EX
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             try:
-                self.fcntl.flock(self._descriptor, kind | self.fcntl.LOCK_NB)
+                fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
         def release(self) -> None:
             """Give back the lock, if it is held, also on behalf of child processes."""
-            self.fcntl.flock(self._descriptor, self.fcntl.LOCK_UN)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)

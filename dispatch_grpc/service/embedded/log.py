@@ -21,15 +21,13 @@ def tail(file: Path) -> str:
 
 def cause(log: str) -> str | None:
     """Return the last fatal error in a log, with its details; None if there is none."""
-    found = re.findall(r"(?:FATAL|PANIC):  (.*)((?:\n.*)?)", log)
+    found = re.findall(r"(?:FATAL|PANIC):  (.*)(?:\n.*(?:DETAIL|HINT):  (.*))?", log)
     if not found:
         return None
     message, more = found[-1]
     if message.endswith("contains errors"):  # which are above
         message = re.findall(r"LOG:  (.*)", log.rpartition("FATAL:  ")[0])[-1]
-    if detail := re.search(r"DETAIL:  (.*)", more):
-        message += f" ({detail[1].rstrip('.')})"
-    return str(message)
+    return f"{message} ({more.rstrip('.')})" if more else str(message)
 
 
 def is_recovering(log: str) -> bool:

@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,20 @@ from dispatch_grpc.service.embedded.locks import Lock
 from dispatch_grpc.service.embedded.programs import (
     HAS_PROC,
     Programs,
-    User,
     environment,
     how_ended,
     working_directory,
 )
+from dispatch_grpc.service.embedded.users import User
 
 _SETTINGS = {
     "lc_messages": "C",
     # Seven files, one for each day of the week, each written anew a week later.
     "logging_collector": "on",
-    "log_destination": "stderr",
     "log_directory": "logs",
     "log_filename": "postgresql-%a.log",
-    "log_file_mode": "0600",
-    "log_rotation_age": "1d",
     "log_rotation_size": "0",
     "log_truncate_on_rotation": "on",
-    "log_line_prefix": "%m [%p] ",
     "log_checkpoints": "off",
     "log_min_error_statement": "panic",  # statements have the inputs of calls
 }
@@ -65,64 +60,61 @@ class Postmaster:
         self._start_log = data.parent / "postgres.start.log"
         self._password = data.parent / "postgres.password"
         self._started: subprocess.Popen[Any] | None = None
-        self._link: tempfile.TemporaryDirectory[str] | None = None
-        self._descriptor: int | None = None
+        self._host = ""
+        self._opened = ExitStack()
 
-    async def start(
-        self, programs: Programs, user: User | None, *, pass_fds: Sequence[int]
-    ) -> None:
+    async def start(self, programs: Programs, user: User | None, *, running: Lock) -> None:
         """Start the server.
 
         Args:
             programs: PostgreSQL's programs, which `user` can run.
             user: The owner of the data folder; None: the user of this process.
-            pass_fds: File descriptors that the server inherits: a lock that it holds, and its
-                children do, until the last one ends.
+            running: The lock that the server holds as long as it runs.
 
         Raises:
             ConfigurationError, OSError: It cannot be started.
         """
-        if sys.platform != "win32":
-            # These are of a server that was killed. By now a stranger may have the id in them,
-            # and PostgreSQL would take it for a server.
-            for name in ("postmaster.pid", f"{_SOCKET}.lock"):
-                (self.data / name).unlink(missing_ok=True)
+        # By now a stranger may have the id that a killed server has left in its files. PostgreSQL
+        # would take it for a server, but not its grandparent, as pg_ctl is one. It still looks
+        # whether the shared memory of that server is in use.
+        env = {**environment(), "PG_GRANDPARENT_PID": "".join(self._lines()[:1]).lstrip("-")}
+        (self.data / f"{_SOCKET}.lock").unlink(missing_ok=True)
         settings = {
             **_SETTINGS,
             "log_startup_progress_interval": f"{max(self._progress_seconds * 500, 1):.0f}ms",
-            "dispatch.folder": self._mark(),
             **(await self._port(programs, user) if self._tcp else _ONLY_SOCKET),
         }
         self._start_log.unlink(missing_ok=True)  # root's, perhaps
         with self._start_log.open("wb") as output:
-            command = [
-                *(programs["postgres"], "-D", working_directory(self.data)),
+            self._started = programs.start(
+                *("postgres", "-D", working_directory(), self._mark),
                 *(f"--{name}={value}" for name, value in settings.items()),
-            ]
-            self._started = subprocess.Popen(  # noqa: S603 (a program of the wheel)
-                user.running(*command) if user else command,
-                env=environment(),
+                user=user,
+                lock=running,
+                env=env,
                 cwd=self.data,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=pass_fds,
-                start_new_session=True,  # away from the Ctrl-C of a terminal
             )
 
     async def _port(self, programs: Programs, user: User | None) -> dict[str, str]:
         """Return the settings of a server that listens on a free port, with a password."""
         if not self._password.exists():
             password = secrets.token_urlsafe(24)
-            await programs.run(
-                *("postgres", "--single", "-D", working_directory(self.data), "postgres"),
-                user=user,
-                cwd=self.data,
-                text=f"ALTER ROLE postgres PASSWORD '{password}'\n",
-            )
-            descriptor = os.open(self._password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(password)
+            with tempfile.TemporaryFile() as statement:
+                statement.write(f"ALTER ROLE postgres PASSWORD '{password}'\n".encode())
+                statement.seek(0)
+                await programs.run(
+                    *("postgres", "--single", "-D", working_directory(), "postgres"),
+                    user=user,
+                    cwd=self.data,
+                    stdin=statement,
+                )
+            fresh = self._password.with_suffix(".new")
+            fresh.touch(0o600)
+            fresh.write_text(password)
+            fresh.replace(self._password)
         rules = self.data / "dispatch_hba.conf"
         rules.write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -142,15 +134,17 @@ class Postmaster:
         with suppress(OSError, IndexError, ValueError):
             pid = int(self._lines()[0])
             if HAS_PROC:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                return pid if f"--dispatch.folder={self._mark()}".encode() in words else None
-            return pid if sys.platform == "win32" or self._is_locked else None
+                is_ours = f"\0{self._mark}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            else:
+                is_ours = sys.platform == "win32" or self._is_locked
+            return pid if is_ours else None
         return None
 
+    @property
     def _mark(self) -> str:
-        """Return the setting by which a server tells the folder that it is of."""
+        """The argument by which a server tells the folder that it is of."""
         status = self.data.stat()
-        return f"{status.st_dev}:{status.st_ino}"
+        return f"--dispatch.folder={status.st_dev}:{status.st_ino}"
 
     @property
     def is_running(self) -> bool:
@@ -165,13 +159,6 @@ class Postmaster:
         finally:
             lock.close()
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether the server that this process has started has ended."""
-        ended = self._started is not None and self._started.poll() is not None
-        # On Windows it ends also where another one runs, which locks nothing there.
-        return ended and (sys.platform != "win32" or self.pid is None)
-
     def lock(self) -> Lock:
         """Return the lock that a server holds as long as it runs, not taken yet."""
         return Lock(self.data.parent / "postgres.running.lock")
@@ -183,11 +170,10 @@ class Postmaster:
 
     def _lines(self) -> list[str]:
         """The lines of postmaster.pid: first the id, fourth the port, eighth the state."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return []
-        return [line.strip() for line in lines]
+        with suppress(OSError):
+            text = (self.data / "postmaster.pid").read_text()
+            return [line.strip() for line in text.splitlines()]
+        return []
 
     @property
     def progress(self) -> str:
@@ -202,20 +188,24 @@ class Postmaster:
         return log.tail(files[-1]) if files else ""
 
     @property
-    def failure(self) -> str:
-        """Why the server has ended, and where its log is."""
+    def failure(self) -> str | None:
+        """Why the server that this process has started has ended; None if it has not."""
+        if self._started is None or self._started.poll() is None:
+            return None
+        if sys.platform == "win32" and self.pid is not None:
+            return None  # it ended because another one runs, which no lock tells there
         file, cause = self._start_log, log.cause(log.tail(self._start_log))
         if cause is None:
             file, cause = self.data / "logs", log.cause(self.log)
-        if cause is None and self._started is not None and self._started.poll() is not None:
-            cause = f"PostgreSQL does not run: {how_ended(self._started.returncode)}"
-        return f"{cause or 'PostgreSQL does not run'} (its log: {file})"
+        cause = cause or f"PostgreSQL does not run: {how_ended(self._started.returncode)}"
+        return f"{cause} (its log: {file})"
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments to connect with: all that variables and files could add otherwise."""
+        self._host = self._host or ("127.0.0.1" if self._tcp else self._short())
         return {
-            "host": "127.0.0.1" if self._tcp else self._host(),
+            "host": self._host,
             "port": int(self._lines()[3]) if self._tcp else 5432,
             "password": self._password.read_text() if self._tcp else "",
             "user": "postgres",
@@ -227,18 +217,17 @@ class Postmaster:
             "gsslib": "gssapi",
         }
 
-    def _host(self) -> str:
+    def _short(self) -> str:
         """Return a path of the data folder that is short enough for the address of a socket."""
         if HAS_PROC:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY)
-            return f"/proc/self/fd/{self._descriptor}"
+            descriptor = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY)
+            self._opened.callback(os.close, descriptor)
+            return f"/proc/self/fd/{descriptor}"
         if len(os.fsencode(self.data / _SOCKET)) < _SOCKET_PATH:
             return str(self.data)
-        if self._link is None:
-            self._link = tempfile.TemporaryDirectory(prefix="dispatch-grpc-")
-            os.symlink(self.data, Path(self._link.name, "data"))
-        return f"{self._link.name}/data"
+        folder = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="dispatch-grpc-"))
+        os.symlink(self.data, f"{folder}/data")
+        return f"{folder}/data"
 
     async def signal(self, programs: Programs, number: signal.Signals) -> None:
         """Send a signal to the server, if there is one that this process can reach."""
@@ -252,10 +241,7 @@ class Postmaster:
 
     def leave(self) -> None:
         """Give back what this process has of the server, which may go on running."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        if self._link is not None:
-            self._link.cleanup()
+        self._opened.close()
         if self._started is not None and self._started.poll() is None:
             self._started.returncode = 0  # it goes on without this process
-        self._descriptor = self._link = self._started = None
+        self._host, self._started = "", None

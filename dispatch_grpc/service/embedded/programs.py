@@ -7,15 +7,16 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
+from dispatch_grpc.service.embedded.locks import Lock
+from dispatch_grpc.service.embedded.users import NOBODY, STAYS_ROOT, User
 
 # The wheel, of which nothing is imported. Another one would be named here: its distribution, whose
 # version begins with PostgreSQL's; the folder of its programs, and all that these need, relative to
@@ -39,37 +40,6 @@ _IS_WINDOWS = os.name == "nt"
 HAS_PROC = os.path.exists("/proc/self/cwd")
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    """The user that a program runs as; only root can choose another than itself."""
-
-    uid: int
-    gid: int
-
-    def running(self, *command: str) -> list[str]:
-        """Return a command that becomes another one, run by this user.
-
-        With the arguments of `Popen` for that, the child of a process with many threads is made by
-        fork instead of vfork, and was seen to crash before it ran the program (SIGSEGV).
-        """
-        return [sys.executable, "-I", "-S", "-c", _AS_USER, str(self.uid), str(self.gid), *command]
-
-
-_AS_USER = """
-import os, signal, sys
-for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
-    signal.signal(number, signal.SIG_DFL)
-os.setgroups([])
-os.setgid(int(sys.argv[2]))
-os.setuid(int(sys.argv[1]))
-try:
-    os.execv(sys.argv[3], sys.argv[3:])
-except OSError as error:
-    sys.exit(f"error: {error}")
-"""
-_ANYBODY = User(65_534, 65_534)
-
-
 def environment() -> dict[str, str]:
     """Return the environment of PostgreSQL's programs: nothing of PG*, LANG or LC_* is in it."""
     names = ("SYSTEMROOT", "TEMP", "TMP", "PATH") if _IS_WINDOWS else ()
@@ -85,9 +55,9 @@ def how_ended(code: int) -> str:
     return f"it ended with the exit code {code}"
 
 
-def working_directory(folder: Path) -> str:
+def working_directory() -> str:
     """Return a path of the folder that a program runs in, short, whatever its parents allow."""
-    return "/proc/self/cwd" if HAS_PROC else str(folder)
+    return "/proc/self/cwd" if HAS_PROC else "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,71 +89,72 @@ class Programs:
         """The major version of PostgreSQL, such as `18`."""
         return self.version.partition(".")[0]
 
-    async def run(
-        self,
-        *command: str,
-        user: User | None = None,
-        cwd: Path | str = os.sep,
-        text: str = "",
-        pass_fds: Sequence[int] = (),
-    ) -> None:
-        """Run a program to its end, with a text as its input.
+    def start(
+        self, *command: str, user: User | None, lock: Lock | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program, with the options of `Popen`.
+
+        Args:
+            command: Its name and its arguments.
+            user: User that it runs as; None: that of this process.
+            lock: A lock that it inherits, and its children do, until the last one ends.
+            options: Options of `Popen`.
+        """
+        name, *arguments = command
+        command = (self[name], *arguments)
+        options = {"env": environment(), "pass_fds": lock.inheritable if lock else (), **options}
+        return subprocess.Popen(  # noqa: S603 (a program of the wheel)
+            user.running(*command) if user else command,
+            start_new_session=True,  # away from the Ctrl-C of a terminal
+            **options,
+        )
+
+    async def run(self, *command: str, **options: Any) -> None:
+        """Run a program to its end, with the options of `start`.
 
         Raises:
             ConfigurationError: The program has failed.
             OSError: The program cannot be run.
         """
-        name, *arguments = command
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
-            given.write(text.encode())
-            given.seek(0)
-            process = subprocess.Popen(  # noqa: S603 (a program of the wheel)
-                user.running(self[name], *arguments) if user else [self[name], *arguments],
-                env=environment(),
-                cwd=cwd,
-                stdin=given,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=pass_fds,
-                start_new_session=True,  # away from the Ctrl-C of a terminal
-            )
+        with tempfile.TemporaryFile() as output:
+            options = {"stdin": subprocess.DEVNULL, **options}
+            process = self.start(*command, stdout=output, stderr=output, **options)
             try:
                 while process.poll() is None:
                     await asyncio.sleep(0.01)
             finally:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
+                process.kill()  # unless it has ended
+                process.wait()
             output.seek(0)
             told: str = output.read().decode(errors="replace").strip()
         if process.returncode:
             told = "; ".join(line for line in told.splitlines() if "error:" in line) or told
-            told = told or how_ended(process.returncode)
-            raise ConfigurationError(f"{name} failed: {told.removeprefix(f'{name}: error: ')}")
+            told = (told or how_ended(process.returncode)).removeprefix(f"{command[0]}: error: ")
+            raise ConfigurationError(f"{command[0]} failed: {told}")
 
     async def for_everybody(self) -> "Programs":
         """Return programs that every user can run: these, or a copy of them that root owns."""
-        with suppress(ConfigurationError):
-            await self.run("postgres", "--version", user=_ANYBODY)
+        try:
+            await self.run("postgres", "--version", user=NOBODY, cwd=os.sep)
+        except ConfigurationError as error:
+            if STAYS_ROOT in str(error):
+                raise
+        else:
             return self
         copy = _SHARED / f"{_DISTRIBUTION}-{self.version}"
         if not copy.exists():
             copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-                try:
-                    self.copy(Path(folder) / copy.name).root.rename(copy)
-                except OSError:
-                    if not copy.exists():  # another process was faster
-                        raise
+                fresh = self.copy(Path(folder) / copy.name)
+                with suppress(OSError):  # another process was faster
+                    fresh.root.rename(copy)
             logger.info(
                 "PostgreSQL does not run as root, and other users cannot enter %s: its programs "
                 "were copied to %s",
                 self.root,
                 copy,
             )
-        programs = Programs(copy, self.version)
-        await programs.run("postgres", "--version", user=_ANYBODY)
-        return programs
+        return Programs(copy, self.version)
 
     def for_initdb(self, folder: Path) -> "Programs":
         """Return programs whose path a shell takes as it is: these, or a copy in a folder."""

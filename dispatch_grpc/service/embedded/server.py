@@ -11,7 +11,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ import asyncpg
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.embedded import log
-from dispatch_grpc.service.embedded.initialise import check_version, initialise, is_root, owner
+from dispatch_grpc.service.embedded.initialise import check_version, initialise
 from dispatch_grpc.service.embedded.locks import Lock
 from dispatch_grpc.service.embedded.postmaster import Postmaster
 from dispatch_grpc.service.embedded.programs import HAS_PROC, Programs
+from dispatch_grpc.service.embedded.users import is_root, owner
 
 _PAUSE = 0.02
 _NOT_YET = (OSError, IndexError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
@@ -71,10 +72,9 @@ class Embedded:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._users = Lock(self._folder / "postgres.users.lock")
-            report = self._reporter("another process stops the embedded database")
+            wait = self._waiting("another process stops the embedded database")
             while not self._users.try_take(shared=True):
-                report()
-                await asyncio.sleep(_PAUSE)
+                await wait()
             await self._start(initialises=True)
         except BaseException as error:
             await self.close()
@@ -117,37 +117,32 @@ class Embedded:
     async def _start(self, *, initialises: bool) -> None:
         """Wait until the server takes connections; start it, unless another process does."""
         begin = time.monotonic()
-        report = self._reporter("the embedded database is starting", lambda: self._server.progress)
+        wait = self._waiting("the embedded database is starting", lambda: self._server.progress)
         running, started = self._server.lock(), False
         try:
             while not await self._answers():
                 if not started and running.try_take():
-                    begin = await self._launch(running, initialises=initialises)
-                    started = True
-                elif started and self._server.has_failed:
-                    raise ConfigurationError(self._server.failure)
-                report()
-                await asyncio.sleep(_PAUSE)
+                    await self._launch(running, initialises=initialises)
+                    started, begin = True, time.monotonic()
+                elif started and (failure := self._server.failure):
+                    raise ConfigurationError(failure)
+                await wait()
         finally:
             running.close()  # the server holds it, too
         if (seconds := time.monotonic() - begin) > 1:
             what = "recovered from a crash" if log.is_recovering(self._server.log) else "started"
             logger.info("the embedded database %s in %.1f s", what, seconds)
 
-    async def _launch(self, running: Lock, *, initialises: bool) -> float:
-        """Start the server, after the initialisation if need be; return the time of the start."""
-        programs, begin = self._programs, time.monotonic()
+    async def _launch(self, running: Lock, *, initialises: bool) -> None:
+        """Start the server, after the initialisation if need be."""
+        programs = self._programs
         if is_root():
             programs = await programs.for_everybody()
         if initialises:
-            await initialise(self._data, programs, pass_fds=running.inheritable)
+            await initialise(self._data, programs, running=running)
         user = owner(self._data)
         check_version(self._data, programs)
-        if (seconds := time.monotonic() - begin) > 1:
-            logger.info("the embedded database was initialised in %.1f s", seconds)
-        begin = time.monotonic()
-        await self._server.start(programs, user, pass_fds=running.inheritable)
-        return begin
+        await self._server.start(programs, user, running=running)
 
     async def _answers(self) -> bool:
         """Return whether the server takes connections."""
@@ -159,30 +154,29 @@ class Embedded:
         return False
 
     async def _stop(self) -> None:
-        report = self._reporter("the embedded database is stopping")
+        wait = self._waiting("the embedded database is stopping")
         for number, seconds in _STOPS:
             await self._server.signal(self._programs, number)
             deadline = time.monotonic() + seconds
-            while self._server.is_running:
-                if time.monotonic() > deadline:
-                    break
-                report()
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
-        logger.warning(
-            "the embedded database in %s goes on running: it cannot be stopped", self._data
-        )
+            while self._server.is_running and time.monotonic() < deadline:
+                await wait()
+        if self._server.is_running:
+            logger.warning(
+                "the embedded database in %s goes on running: it cannot be stopped", self._data
+            )
 
-    def _reporter(self, text: str, describe: Callable[[], str] | None = None) -> Callable[[], None]:
-        """Return a function that logs, every ten seconds, what is waited for."""
+    def _waiting(
+        self, text: str, describe: Callable[[], str] | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        """Return a function that waits a moment, and logs every ten seconds what is waited for."""
         begin = last = time.monotonic()
 
-        def report() -> None:
+        async def wait() -> None:
             nonlocal last
             if (now := time.monotonic()) - last >= self._progress_seconds:
                 last = now
                 more = f": {describe()}" if describe else ""
                 logger.info("%s, for %.0f s%s", text, now - begin, more)
+            await asyncio.sleep(_PAUSE)
 
-        return report
+        return wait
