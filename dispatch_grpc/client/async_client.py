@@ -208,34 +208,21 @@ class AsyncClient(AsyncFollowing):
         key: str,
     ) -> list[str]:
         """Send a request and return its ids. Every dispatch of the client goes through here."""
-        if not tracing.is_imported():
-            return await self._record(request, seconds, metadata, key)
         with self._span(request) as span:
-            ids = await self._record(request, seconds, self._traced(metadata, span), key)
-            span.dispatched(ids)
-            return ids
-
-    async def _record(
-        self,
-        request: explain.Request,
-        seconds: float | None,
-        metadata: Mapping[str, str] | None,
-        key: str,
-    ) -> list[str]:
-        pairs = self._metadata(request, metadata, key)
-        transport = self._connected()
-        try:
-            if isinstance(request, DispatchRequest):
-                response = await transport.send(request, pairs, seconds)
-            else:
-                response = await transport.call("Submit", request, pairs, seconds)
-        except RPCError as error:
-            explained = explain.explain_dispatch(self._settings, error, request, key)
-            raise explained from error.__cause__
-        except ClientStateError as error:
-            error.idempotency_key = key
-            raise
-        return self._ids(request, response, key)
+            pairs = self._metadata(request, metadata, key, span)
+            transport = self._connected()
+            try:
+                if isinstance(request, DispatchRequest):
+                    response = await transport.send(request, pairs, seconds)
+                else:
+                    response = await transport.call("Submit", request, pairs, seconds)
+            except RPCError as error:
+                explained = explain.explain_dispatch(self._settings, error, request, key)
+                raise explained from error.__cause__
+            except ClientStateError as error:
+                error.idempotency_key = key
+                raise
+            return self._ids(request, response, key, span)
 
     async def _call(
         self, method: Method, request: Message, seconds: float | None, key: str | None = None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from google.protobuf.message import Message
 
-from dispatch_grpc import tracing
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.batch import Batch
 from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
@@ -146,35 +145,22 @@ class Client(Following):
         key: str,
     ) -> list[str]:
         """Send a request and return its ids. Every dispatch of the client goes through here."""
-        if not tracing.is_imported():
-            return self._record(request, seconds, metadata, key)
         with self._span(request) as span:
-            ids = self._record(request, seconds, self._traced(metadata, span), key)
-            span.dispatched(ids)
-            return ids
-
-    def _record(
-        self,
-        request: explain.Request,
-        seconds: float | None,
-        metadata: Mapping[str, str] | None,
-        key: str,
-    ) -> list[str]:
-        pairs = self._metadata(request, metadata, key)
-        if self._closed or self._pid != os.getpid():
-            self._recover()
-        try:
-            if isinstance(request, DispatchRequest):
-                response = self._transport.send(request, pairs, seconds)
-            else:
-                response = self._transport.call("Submit", request, pairs, seconds)
-        except RPCError as error:
-            explained = explain.explain_dispatch(self._settings, error, request, key)
-            raise explained from error.__cause__
-        except ClientStateError as error:
-            error.idempotency_key = key
-            raise
-        return self._ids(request, response, key)
+            pairs = self._metadata(request, metadata, key, span)
+            if self._closed or self._pid != os.getpid():
+                self._recover()
+            try:
+                if isinstance(request, DispatchRequest):
+                    response = self._transport.send(request, pairs, seconds)
+                else:
+                    response = self._transport.call("Submit", request, pairs, seconds)
+            except RPCError as error:
+                explained = explain.explain_dispatch(self._settings, error, request, key)
+                raise explained from error.__cause__
+            except ClientStateError as error:
+                error.idempotency_key = key
+                raise
+            return self._ids(request, response, key, span)
 
     def _call(
         self, method: Method, request: Message, seconds: float | None, key: str | None = None
