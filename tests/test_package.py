@@ -69,8 +69,8 @@ def test_everything_public_has_a_docstring():
         if thing is str or name == "Call":
             continue
         assert inspect.getdoc(thing), name
-        for attribute, member in vars(thing).items() if inspect.isclass(thing) else ():
-            if inspect.isfunction(member) and not attribute.startswith("_"):
+        for attribute, member in inspect.getmembers(thing, inspect.isfunction):
+            if not attribute.startswith("_"):
                 assert inspect.getdoc(member), f"{name}.{attribute}"
 
 

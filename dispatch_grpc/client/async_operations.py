@@ -1,7 +1,4 @@
-"""The methods of `AsyncClient` that a team needs to operate a service.
-
-It is long because every method has its documentation here; the logic is in `operations`.
-"""
+"""The methods of `AsyncClient` that operate a service; their logic is in `operations`."""
 
 from abc import abstractmethod
 from collections.abc import Callable

@@ -123,8 +123,10 @@ class BaseClient(ABC, Generic[_Channel]):
         request.calls.add().CopyFrom(call)  # half the time of the constructor
         return request
 
-    def _span(self, request: explain.Request) -> "AbstractContextManager[Traced]":
-        """Begin the span of a dispatch."""
+    def _span(self, request: explain.Request) -> "AbstractContextManager[Traced | None]":
+        """Begin the span of a dispatch, if the process uses OpenTelemetry."""
+        if not tracing.is_imported():
+            return tracing.NO_SPAN
         from dispatch_grpc.tracing import spans
 
         calls = explain.calls_of(request)
@@ -139,17 +141,27 @@ class BaseClient(ABC, Generic[_Channel]):
         return {**given, **tracing.headers_of(span.context)}
 
     def _metadata(
-        self, request: explain.Request, metadata: Mapping[str, str] | None, key: str
+        self,
+        request: explain.Request,
+        metadata: Mapping[str, str] | None,
+        key: str,
+        span: "Traced | None",
     ) -> Metadata:
         """Check the size of a request, and return its metadata."""
         own = self._settings
+        if span is not None:
+            metadata = self._traced(metadata, span)
         if request.ByteSize() > own.max_message_bytes:
             raise explain.too_large(own, request, key)
         pairs = (*own.metadata, ("idempotency-key", str(key)))  # not a GroupKey
         return pairs if metadata is None else pairs + settings.check_metadata(metadata)
 
     def _ids(
-        self, request: explain.Request, response: "DispatchResponse | SubmitResponse", key: str
+        self,
+        request: explain.Request,
+        response: "DispatchResponse | SubmitResponse",
+        key: str,
+        span: "Traced | None",
     ) -> list[str]:
         """Check that there is an id for each call, and return the ids."""
         ids = response.dispatch_ids[:]
@@ -157,6 +169,8 @@ class BaseClient(ABC, Generic[_Channel]):
             raise explain.miscounted(self._settings, request, len(ids), key)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("dispatched to %s: %s", self._settings.target.url, ids)
+        if span is not None:
+            span.dispatched(ids)
         return ids
 
     def __repr__(self) -> str:

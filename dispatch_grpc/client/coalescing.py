@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 
@@ -46,12 +47,12 @@ class _Dispatch:
         request: A request with its call alone.
         deadline: When its time is over, by the clock of the event loop.
         answer: Its id.
-        timer: Ends it at its deadline, while nothing else does.
-        flight: What it left with.
+        flight: The dispatches that it left with.
         sent: The key and the request that it is sent by, and its place there.
+        deadline_sent: Whether the transport observes its deadline.
     """
 
-    __slots__ = ("answer", "deadline", "flight", "request", "sent", "timer")
+    __slots__ = ("answer", "deadline", "deadline_sent", "flight", "request", "sent")
 
     def __init__(
         self, request: DispatchRequest, deadline: float | None, answer: "asyncio.Future[str]"
@@ -59,9 +60,9 @@ class _Dispatch:
         self.request = request
         self.deadline = deadline
         self.answer = answer
-        self.timer: asyncio.TimerHandle | None = None
         self.flight: _Flight | None = None
         self.sent: tuple[str, DispatchRequest, int] | None = None
+        self.deadline_sent = False
 
     @property
     def key(self) -> str | None:
@@ -71,12 +72,6 @@ class _Dispatch:
         key, request, place = self.sent
         return key if len(request.calls) == 1 else GroupKey(key, request, place)
 
-    def unlimit(self) -> None:
-        """Leave its deadline to the transport."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
     def fail(self, error: Exception) -> None:
         """Raise an error for its caller, unless it is answered."""
         if not self.answer.done():
@@ -84,21 +79,17 @@ class _Dispatch:
 
 
 class _Flight:
-    """Dispatches that left together, and the task that sends them.
+    """Dispatches that leave together, and the task that sends them.
 
     Attributes:
-        group: The dispatches.
-        left: Number of those whose callers wait.
-        patience: Lets the next group leave, if this one takes long.
+        group: The dispatches, once they have left.
         task: The task.
     """
 
-    __slots__ = ("group", "left", "patience", "task")
+    __slots__ = ("group", "task")
 
     def __init__(self) -> None:
         self.group: Sequence[_Dispatch] = ()
-        self.left = 0
-        self.patience: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None]
 
 
@@ -114,12 +105,12 @@ class Coalescer:
     def __init__(self, rules: Coalesce, client: ClientSettings, send: Send) -> None:
         bound = min(rules.max_bytes, client.max_message_bytes)
         self._groups: Groups[_Dispatch] = Groups(replace(rules, max_bytes=bound))
-        self._lingers = bool(rules.linger)
         self._client = client
         self._send = send
         self._flights: set[_Flight] = set()
         self._current: _Flight | None = None  # the one that others wait for
-        self._full = asyncio.Event()
+        self._added = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None  # one for all: most never run out of time
 
     async def dispatch(self, request: DispatchRequest, seconds: float | None) -> str:
         """Dispatch a call, perhaps with others.
@@ -135,54 +126,52 @@ class Coalescer:
         now = loop.time()
         one = _Dispatch(request, None if seconds is None else now + seconds, loop.create_future())
         self._groups.add(one, request.ByteSize(), now)
+        self._limit(one)
+        self._added.set()
         if self._current is None:
             self._fly()
-            if self._lingers:
-                self._limit(one)
-        else:
-            self._wait(self._current, one, now)
         try:
             return await one.answer
-        finally:
-            one.unlimit()
-            self._leave(one)
+        except BaseException:
+            self._give_up(one)
+            raise
 
-    def _wait(self, flight: _Flight, one: _Dispatch, now: float) -> None:
-        """Have a dispatch wait for the next group, or for the current one to leave."""
-        self._limit(one)
-        if flight.group:
-            self._lose_patience(flight)
-        elif (self._groups.leaves_at() or 0.0) <= now:
-            self._full.set()
-
-    def _lose_patience(self, flight: _Flight) -> None:
-        """Have the next group leave after a while, although a request is under way."""
-        if flight.patience is None:
-            loop = asyncio.get_running_loop()
-            flight.patience = loop.call_later(_PATIENCE_SECONDS, self._landed, flight)
-
-    def _limit(self, one: _Dispatch) -> None:
-        """Have a dispatch end at its deadline."""
-        if one.deadline is not None and one.timer is None:
-            one.timer = asyncio.get_running_loop().call_at(one.deadline, self._expire, one)
-
-    def _leave(self, one: _Dispatch) -> None:
-        """Note that the caller of a dispatch no longer waits."""
+    def _give_up(self, one: _Dispatch) -> None:
+        """Take note that a caller no longer waits, and gets no id."""
         self._groups.remove(one)
         if one.answer.done() and not one.answer.cancelled():
             one.answer.exception()  # its caller may have been cancelled at the same time
         flight = one.flight
-        if flight is not None and not flight.task.done():
-            flight.left -= 1
-            if not flight.left and not flight.task.cancelling():
-                flight.task.cancel()
+        if flight is None or flight.task.done() or flight.task.cancelling():
+            return
+        if all(other.answer.done() for other in flight.group):
+            flight.task.cancel()
+
+    def _limit(self, one: _Dispatch) -> None:
+        """Have expired dispatches looked for at the deadline of one, or earlier."""
+        if one.deadline is None or (self._timer and self._timer.when() <= one.deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(one.deadline, self._look_for_expired)
+
+    def _look_for_expired(self) -> None:
+        """End the dispatches whose deadline has come, and look again at the next one."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for one in (*self._groups, *(one for flight in self._flights for one in flight.group)):
+            if one.deadline is None or one.answer.done():
+                continue
+            if one.deadline > now:
+                self._limit(one)
+            elif not one.deadline_sent:
+                self._expire(one)
 
     def _expire(self, one: _Dispatch) -> None:
         """End a dispatch at its deadline."""
         if one.sent is None:
-            text = "earlier requests of the client did not end in time; nothing was sent"
+            text = "the deadline passed before the client sent the call; nothing was sent"
             one.fail(DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED))
-            self._groups.remove(one)
         else:
             text = "the deadline has passed"
             error = DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED)
@@ -197,21 +186,20 @@ class Coalescer:
         flight.task = asyncio.get_running_loop().create_task(self._sent(flight))
 
     async def _sent(self, flight: _Flight) -> None:
+        patience: asyncio.TimerHandle | None = None
         try:
-            if self._lingers:
-                await self._lingered()
+            await self._lingered()
             # Of one that was cancelled just now, the caller has not run yet.
             flight.group = [one for one in self._groups.take() if not one.answer.done()]
-            flight.left = len(flight.group)
             for one in flight.group:
                 one.flight = flight
-            if self._groups:
-                self._lose_patience(flight)
             if flight.group:
+                loop = asyncio.get_running_loop()
+                patience = loop.call_later(_PATIENCE_SECONDS, self._landed, flight)
                 await self._request(flight.group)
         finally:
-            if flight.patience is not None:
-                flight.patience.cancel()
+            if patience is not None:
+                patience.cancel()
             for one in flight.group:
                 if not one.answer.done():  # the task was cancelled
                     one.answer.cancel()
@@ -220,17 +208,16 @@ class Coalescer:
             self._landed(flight)
 
     async def _lingered(self) -> None:
+        """Wait until the next group leaves by the rules."""
         loop = asyncio.get_running_loop()
         while (at := self._groups.leaves_at()) is not None and at > loop.time():
-            self._full.clear()
-            try:
+            self._added.clear()
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(at):
-                    await self._full.wait()
-            except TimeoutError:
-                return
+                    await self._added.wait()
 
     def _landed(self, flight: _Flight) -> None:
-        """Let the next group leave, if it waits for this one."""
+        """Let the next group leave, if it waits for this one: that ended, or takes long."""
         if self._current is flight:
             self._current = None
             if self._groups:
@@ -263,7 +250,7 @@ class Coalescer:
         gate = asyncio.Semaphore(_SINGLES_AT_ONCE)
         for one in group:
             one.sent = None
-            self._limit(one)
+            one.deadline_sent = False
 
         async def request(one: _Dispatch) -> None:
             async with gate:
@@ -277,14 +264,13 @@ class Coalescer:
         deadlines = [one.deadline for one in group if one.deadline is not None]
         last = max(deadlines) if len(deadlines) == len(group) else None
         for one in group:
-            if one.deadline == last:
-                one.unlimit()
-            else:
-                self._limit(one)
+            one.deadline_sent = one.deadline == last
         return None if last is None else max(last - asyncio.get_running_loop().time(), 0.001)
 
     async def close(self) -> None:
         """End all dispatches: those that are under way with their keys."""
+        if self._timer is not None:
+            self._timer.cancel()
         while group := self._groups.take():
             for one in group:
                 one.fail(ClientStateError("the client was closed before the call was sent"))

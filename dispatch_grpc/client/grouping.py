@@ -1,9 +1,11 @@
 """Which dispatches of an `AsyncClient` leave together: the rules, without I/O or a clock."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, Self, TypeVar
 
+from dispatch_grpc.client.settings import positive
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.schema import Call, DispatchRequest
 from dispatch_grpc.text import quoted
@@ -29,11 +31,7 @@ class Coalesce:
 
     def __post_init__(self) -> None:
         for name in ("max_calls", "max_bytes"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigurationError(
-                    f"{name}: an int of 1 or more is required; got {quoted(value)}"
-                )
+            positive(name, getattr(self, name))
         if not isinstance(self.linger, timedelta) or self.linger < timedelta(0):
             raise ConfigurationError(
                 f"linger: a timedelta of zero or more is required; got {quoted(self.linger)}"
@@ -80,8 +78,8 @@ class GroupKey(str):
         """Return the request and the place of a call in it; None if it is another call."""
         return (self.request, self.place) if self.request.calls[self.place] == call else None
 
-    def __getnewargs__(self) -> tuple[str, DispatchRequest, int]:  # type: ignore[override]
-        return str(self), self.request, self.place
+    def __reduce__(self) -> tuple[type[Self], tuple[str, DispatchRequest, int]]:
+        return type(self), (str(self), self.request, self.place)
 
 
 class Groups(Generic[_T]):
@@ -95,6 +93,9 @@ class Groups(Generic[_T]):
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    def __iter__(self) -> Iterator[_T]:
+        return iter(self._waiting)
 
     def add(self, item: _T, size: int, now: float) -> None:
         """Add a dispatch.
@@ -114,11 +115,12 @@ class Groups(Generic[_T]):
 
     def leaves_at(self) -> float | None:
         """Return when the next group leaves if no request is under way; None if nothing waits."""
-        for _, since in self._waiting.values():
-            rules = self._rules
-            is_full = len(self._waiting) >= rules.max_calls or self._bytes >= rules.max_bytes
-            return since if is_full else since + self._linger
-        return None
+        if not self._waiting:
+            return None
+        _, since = next(iter(self._waiting.values()))
+        rules = self._rules
+        is_full = len(self._waiting) >= rules.max_calls or self._bytes >= rules.max_bytes
+        return since if is_full else since + self._linger
 
     def take(self) -> list[_T]:
         """Remove the next group and return it: one dispatch at least, if any waits."""

@@ -204,7 +204,7 @@ def resolve_address(argument: str | None, env: Mapping[str, str]) -> tuple[str, 
 
 def positive(name: str, value: int) -> int:
     """Check an int that must be 1 or more."""
-    if not (isinstance(value, int) and value >= 1):
+    if type(value) is not int or value < 1:
         raise ConfigurationError(f"{name}: an int of 1 or more is required; got {quoted(value)}")
     return value
 

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -185,38 +184,41 @@ class _Service:
 
     async def run(self, request: Any, ctx: Any) -> Any:
         request = await decoded(request)
+        headers = ctx.request_headers
+        given, time = headers.get("dispatch-attempt"), headers.get("dispatch-scheduled-time")
+        attempt = int(given) if given and re.fullmatch("[1-9][0-9]{0,8}", given) else None
+        scheduled_time = _time_of(time) if time else None
+        running = self._endpoint.run(request, attempt=attempt, scheduled_time=scheduled_time)
         try:
-            response = await self._traced(request, ctx)
+            if tracing.is_imported():
+                running = _traced(running, request, attempt, ctx)
+            response = await running
         except RPCError as error:
             raise connect_error(error) from error
         return await encoded(response, ctx)
 
-    async def _traced(self, request: RunRequest, ctx: Any) -> RunResponse:
-        """Run a function, in a span if the process uses OpenTelemetry."""
-        headers = ctx.request_headers
-        given = headers.get("dispatch-attempt", "")
-        attempt = int(given) if re.fullmatch("[1-9][0-9]{0,8}", given) else None
-        run = partial(
-            self._endpoint.run,
-            request,
-            attempt=attempt,
-            scheduled_time=_time_of(headers.get("dispatch-scheduled-time", "")),
-        )
-        if not tracing.is_imported():
-            return await run()
-        from dispatch_grpc.tracing import spans
 
-        with spans.running(
-            request.function, request.dispatch_id, request.root_dispatch_id, attempt, headers
-        ) as span:
-            response = await run()
-            span.answered(response)
-            if span.context is not None:
-                parent = tracing.headers_of(span.context)["traceparent"]
-                ctx.response_headers[tracing.RESPONSE] = parent
-            if contexts := spans.called(response.poll.calls):
-                ctx.response_headers[tracing.CALLS] = ",".join(contexts)
-            return response
+async def _traced(
+    running: Awaitable[RunResponse], request: RunRequest, attempt: int | None, ctx: Any
+) -> RunResponse:
+    """Await the run of a function in a span."""
+    from dispatch_grpc.tracing import spans
+
+    with spans.running(
+        request.function,
+        request.dispatch_id,
+        request.root_dispatch_id,
+        attempt,
+        ctx.request_headers,
+    ) as span:
+        response = await running
+        span.answered(response)
+        if span.context is not None:
+            parent = tracing.headers_of(span.context)["traceparent"]
+            ctx.response_headers[tracing.RESPONSE] = parent
+        if contexts := spans.called(response.poll.calls):
+            ctx.response_headers[tracing.CALLS] = ",".join(contexts)
+        return response
 
 
 def _time_of(text: str) -> datetime | None:

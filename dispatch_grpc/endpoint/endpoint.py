@@ -435,12 +435,13 @@ class Endpoint:
         function = self._functions.get(request.function)
         if function is None and request.function not in RESERVED:
             raise rpc_error(Code.NOT_FOUND, self._not_found(request.function))
-        if request.WhichOneof("directive") is None:
+        directive = request.WhichOneof("directive")
+        if directive is None:
             raise rpc_error(
                 Code.INVALID_ARGUMENT,
                 "directive: one of input and poll_result is required; got none",
             )
-        if (refused := refuse_to_resume(request)) is not None:
+        if directive == "poll_result" and (refused := refuse_to_resume(request)) is not None:
             return refused
         if function is None:
             return await RESERVED[request.function](self, request)

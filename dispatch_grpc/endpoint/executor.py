@@ -171,7 +171,6 @@ class Executor:
             if seconds <= 0:
                 raise NotRunError(TimeoutError("the call expired before it ran"))
         context = contextvars.copy_context()
-        context.run(running_call.set, call)
         context.run(inside_function.set, True)
         run = _Run(context, self._tasks)
         if is_async:

@@ -6,6 +6,7 @@ path, the authority, the content-type and, by a SHA-512 digest (RFC 9530), the b
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -60,6 +61,7 @@ _MAX_AGE_SECONDS = 300
 _CLOCK_SKEW_SECONDS = 5
 _PARAMETERS = {"created": int, "keyid": str, "alg": str, "expires": int, "nonce": str, "tag": str}
 _FIELD = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_ALONE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{86}}==):")
 _INNER = "(" + " ".join(f'"{name}"' for name in COVERED) + ")"
 
 
@@ -219,6 +221,8 @@ def _signature_input(header: str) -> tuple[Any, Mapping[str, Any], str, tuple[st
 
 def _signature(header: str) -> bytes:
     """Parse the signature with our label."""
+    if alone := _ALONE.fullmatch(header):  # as most are; the library takes 6 µs for it
+        return b64decode(alone[1])
     signature, _ = _member(header, "signature")
     if not isinstance(signature, bytes):
         raise _malformed(f"{LABEL!r} in the header signature must be a byte sequence")

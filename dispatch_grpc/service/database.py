@@ -14,7 +14,7 @@ import asyncpg
 from dispatch_grpc.database_url import normal_url, problem_of
 from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.service._pool import CLOSE_SECONDS, Connection, Pool, PoolUse
+from dispatch_grpc.service._connection_pool import CLOSE_SECONDS, Connection, Pool, PoolUse
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.faults import Fault, Health, classify
 from dispatch_grpc.service.schema import SCHEMA, prepare

@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags, Tracer
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dispatch_grpc.codes import Status
@@ -81,8 +89,7 @@ def is_traced() -> bool:
     return is_set_up() or trace.get_current_span().get_span_context().is_valid
 
 
-@contextmanager
-def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Traced]:
+def dispatching(functions: Collection[str], count: int, url: str) -> AbstractContextManager[Traced]:
     """Span the dispatch of some calls.
 
     Args:
@@ -90,15 +97,11 @@ def dispatching(functions: Collection[str], count: int, url: str) -> Iterator[Tr
         count: Number of the calls.
         url: URL of the service, if it is known.
     """
-    if not is_set_up():
-        yield Traced(trace.get_current_span())
-        return
     function = next(iter(functions)) if len(functions) == 1 else ""
     attributes = _attributes("dispatch", "send", function, url)
     if count > 1:
         attributes["messaging.batch.message_count"] = count
-    with _span("dispatch", function, SpanKind.PRODUCER, attributes) as traced:
-        yield traced
+    return _span("dispatch", function, SpanKind.PRODUCER, attributes)
 
 
 def firing(function: str, id: str, schedule: str) -> AbstractContextManager[Traced]:
@@ -114,10 +117,9 @@ def firing(function: str, id: str, schedule: str) -> AbstractContextManager[Trac
     return _span("dispatch", function, SpanKind.PRODUCER, attributes, parent=Context())
 
 
-@contextmanager
 def attempting(
     function: str, id: str, root: str, attempt: int, *, url: str, context: str | None
-) -> Iterator[Traced]:
+) -> AbstractContextManager[Traced]:
     """Span an attempt of the service.
 
     Args:
@@ -132,16 +134,12 @@ def attempting(
     attributes |= _attributes_of_call(id, root, attempt)
     # Not what happens to be the current span: the task may be a child of any other.
     parent = _parsed(context) if context else Context()
-    with _span(
-        "attempt", function, SpanKind.CLIENT, attributes, parent=parent, creation=context
-    ) as traced:
-        yield traced
+    return _span("attempt", function, SpanKind.CLIENT, attributes, parent=parent, creation=context)
 
 
-@contextmanager
 def running(
     function: str, id: str, root: str, attempt: int | None, headers: Mapping[str, str]
-) -> Iterator[Traced]:
+) -> AbstractContextManager[Traced]:
     """Span the run of a function on an endpoint.
 
     Args:
@@ -159,10 +157,7 @@ def running(
     parent = None if inside or sent is None else _parsed(sent)
     creation = context_of({"traceparent": headers.get(CREATION, "")}) or sent
     _makers.set({})
-    with _span(
-        "run", function, SpanKind.CONSUMER, attributes, parent=parent, creation=creation
-    ) as traced:
-        yield traced
+    return _span("run", function, SpanKind.CONSUMER, attributes, parent=parent, creation=creation)
 
 
 def calling(correlation_id: int) -> None:
@@ -192,63 +187,39 @@ def called(calls: Sequence[Call]) -> list[str]:
     return contexts
 
 
-def hidden_while(is_replaying: Callable[[], bool]) -> AbstractContextManager[Any]:
+def hidden_while(is_replaying: Callable[[], bool]) -> AbstractContextManager[Span]:
     """Make spans below the current one only while nothing is replayed."""
-    return trace.use_span(
-        _Replayed(trace.get_current_span(), is_replaying),
-        record_exception=False,
-        set_status_on_exception=False,
-    )
+    return _current(_Replayed(trace.get_current_span(), is_replaying))
 
 
-class _Replayed(Span):
-    """A span that is not sampled, and takes nothing, while code is replayed."""
+@Span.register
+class _Replayed(AbstractContextManager["_Replayed"]):
+    """A span that is not sampled, and takes nothing, while code is replayed.
+
+    Tasks keep the context in which they began, so that it has to be one span that changes.
+    """
 
     def __init__(self, span: Span, is_replaying: Callable[[], bool]) -> None:
+        own = span.get_span_context()
         self._span = span
+        self._hidden = NonRecordingSpan(
+            SpanContext(own.trace_id, own.span_id, own.is_remote, TraceFlags(), own.trace_state)
+        )
         self._is_replaying = is_replaying
 
-    def _now(self) -> Span:
-        return trace.INVALID_SPAN if self._is_replaying() else self._span
-
-    def get_span_context(self) -> SpanContext:
-        own = self._span.get_span_context()
-        if not self._is_replaying():
-            return own
-        return SpanContext(own.trace_id, own.span_id, own.is_remote, TraceFlags(), own.trace_state)
-
-    def is_recording(self) -> bool:
-        return self._now().is_recording()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hidden if self._is_replaying() else self._span, name)
 
     def end(self, end_time: int | None = None) -> None:
         """Leave it to whoever began the span."""
 
-    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        self._now().set_attributes(attributes)
+    def __exit__(self, *_: object) -> None:
+        pass
 
-    def set_attribute(self, key: str, value: Any) -> None:
-        self._now().set_attribute(key, value)
 
-    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        self._now().add_event(name, attributes, timestamp)
-
-    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
-        self._now().add_link(context, attributes)
-
-    def update_name(self, name: str) -> None:
-        self._now().update_name(name)
-
-    def set_status(self, status: Any, description: str | None = None) -> None:
-        self._now().set_status(status, description)
-
-    def record_exception(
-        self,
-        exception: BaseException,
-        attributes: Any = None,
-        timestamp: int | None = None,
-        escaped: bool = False,
-    ) -> None:
-        self._now().record_exception(exception, attributes, timestamp, escaped)
+def _current(span: Any) -> AbstractContextManager[Span]:
+    """Have a span be the current one. What is raised is not its error."""
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
 @contextmanager
@@ -272,7 +243,7 @@ def _span(
         creation: The context in which the call was made, to link to.
     """
     if not is_set_up():  # some versions of the API would lose the parent
-        with trace.use_span(trace.get_current_span(parent)) as span:
+        with _current(trace.get_current_span(parent)) as span:
             yield Traced(span)
         return
     links = []

@@ -73,8 +73,7 @@ class _GRPC(ABC):
         first = self._new_channel() if channel is None else channel
         self._channels = [first]  # the further ones carry waits only
         self._places = WaitPlaces()
-        self._wait_rpcs: list[Any] = []  # WaitCall on each channel
-        self._lock = threading.RLock()  # of all three; a signal handler may close the client
+        self._lock = threading.RLock()  # of both; a signal handler may close the client
         self.send: Any = self._sender(DispatchServiceStub(first).Dispatch)
 
     def call(
@@ -114,11 +113,9 @@ class _GRPC(ABC):
         with self._lock:
             if self._closed:
                 raise ClientStateError(CLOSED)
-            while number >= len(self._wait_rpcs):
-                if self._wait_rpcs:
-                    self._channels.append(self._new_channel())
-                self._wait_rpcs.append(_rpc(self._channels[-1], "WaitCall"))
-            return self._wait_rpcs[number]
+            while number >= len(self._channels):
+                self._channels.append(self._new_channel())
+            return _rpc(self._channels[number], "WaitCall")
 
     def _closing(self) -> list[Any]:
         """Open no further channel; return those to close."""

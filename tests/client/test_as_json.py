@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from dispatch.calls.v1.schedules_pb2 import ScheduleInfo as ScheduleMessage
+from dispatch.calls.v1.schedules_pb2 import ScheduleOverlap
 from google.protobuf.any_pb2 import Any as AnyProto
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +67,8 @@ def test_outputs(output: AnyProto, shown: Any):
 def test_a_schedule():
     message = ScheduleMessage()
     call = new_call("http://x", "f", {"a": 1}, expiration=timedelta(minutes=90), version="1.2")
-    message.schedule.name, message.schedule.overlap = "s", 2  # type: ignore[assignment]
+    message.schedule.name = "s"
+    message.schedule.overlap = ScheduleOverlap.SCHEDULE_OVERLAP_BUFFER_ONE
     message.schedule.call.CopyFrom(call)
     message.schedule.every.FromTimedelta(timedelta(seconds=90))
     message.firings.add(dispatch_id="one").scheduled_time.FromDatetime(NOON)

@@ -485,8 +485,8 @@ def test_all_that_wait_are_cancelled(protocol: str, gate: Gate, server: Server):
 def test_each_has_its_own_deadline(protocol: str, gate: Gate, server: Server):
     async def act(client: AsyncClient) -> None:
         gate.close()
-        short = asyncio.create_task(client.dispatch(call(0), timeout=0.5))
         long = asyncio.create_task(client.dispatch(call(1), timeout=30))
+        short = asyncio.create_task(client.dispatch(call(0), timeout=0.5))
         await async_until(lambda: gate.arrived == [2])
         late = asyncio.create_task(client.dispatch(call(2), timeout=0.1))
         with pytest.raises(DeadlineExceededError, match="nothing was sent") as caught:
@@ -511,6 +511,7 @@ def test_the_last_deadline_is_that_of_the_request(protocol: str, gate: Gate, ser
     answers = run(protocol, server.url, act)
     assert {type(answer) for answer in answers} == {DeadlineExceededError}
     assert len({answer.idempotency_key for answer in answers}) == 1
+    assert answers[-1].__cause__ is not None, "not the error of the transport"
 
 
 def test_a_slow_request_holds_up_the_others_for_a_while_only(

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from dispatch_grpc import Call, Client, DeadlineExceededError, UnavailableError, new_call
-from dispatch_grpc.service import _pool, database
+from dispatch_grpc.service import _connection_pool, database
 from dispatch_grpc.service.faults import Fault, classify
 from tests.service.conftest import Bench
 from tests.service.faulty_proxy import FaultyProxy
@@ -263,7 +263,7 @@ def test_a_stop_while_a_connection_is_silent_logs_no_error(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     """What waits for it is cancelled, and again while the connection is given back."""
-    monkeypatch.setattr(_pool, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(_connection_pool, "CLOSE_SECONDS", 1.0)
     problems: list[Any] = []
 
     async def main() -> None:

@@ -86,8 +86,11 @@ def run(
                 timeout=110,
             )
             assert done.returncode == 0, done.stderr
-            read = lambda: spans_in(*files, third)  # noqa: E731
-            until(lambda: ended(read()), problem=lambda: [span.name for span in read()])
+
+            def names() -> list[str]:
+                return [span.name for span in spans_in(*files, third)]
+
+            until(lambda: ended(spans_in(*files, third)), problem=names)
         finally:
             endpoint.close()
     id, _, output = done.stdout.partition(" ")

@@ -1,4 +1,7 @@
-"""Pools of connections to the database that end what has fallen silent, and tell their use."""
+"""Pools of database connections, which end connections that have fallen silent and count use.
+
+The module is private since asyncpg has no types: public classes would have unknown bases.
+"""
 
 import asyncio
 from contextlib import suppress
