@@ -6,7 +6,12 @@ from typing import Any
 import click
 
 from dispatch_grpc import MarshalError
-from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
+from dispatch_grpc.cli.connection import (
+    connection_options,
+    make_client,
+    timeout_option,
+    with_client,
+)
 from dispatch_grpc.cli.input import MistakeError, json_option, parse
 from dispatch_grpc.cli.output import print_lines
 

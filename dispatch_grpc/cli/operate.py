@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from dispatch_grpc import AsyncClient, Status
-from dispatch_grpc.cli.calls import (
-    STATUSES,
+from dispatch_grpc.cli.calls import STATUSES
+from dispatch_grpc.cli.connection import (
     connection_options,
     make_client,
     timeout_option,

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from dispatch_grpc import Call
 from dispatch_grpc.calls import mask_url
-from dispatch_grpc.cli.calls import connection_options, make_client
+from dispatch_grpc.cli.connection import connection_options, make_client
 from dispatch_grpc.cli.input import duration_option, json_option, log_level_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.cli.service_process import Signals, log

@@ -9,7 +9,12 @@ import click
 
 from dispatch_grpc import AsyncClient, ScheduleInfo
 from dispatch_grpc.calls import mask_url
-from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
+from dispatch_grpc.cli.connection import (
+    connection_options,
+    make_client,
+    timeout_option,
+    with_client,
+)
 from dispatch_grpc.cli.input import (
     add_options,
     at_option,

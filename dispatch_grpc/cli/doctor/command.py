@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dispatch_grpc.cli.calls import MAX_TIMEOUT_DAYS, connection_options
+from dispatch_grpc.cli.connection import MAX_TIMEOUT_DAYS, connection_options
 from dispatch_grpc.cli.doctor.endpoint import check_endpoint
 from dispatch_grpc.cli.doctor.findings import Finding
 from dispatch_grpc.cli.doctor.service import check_service

@@ -15,7 +15,7 @@ from dispatch_grpc import (
     RPCError,
     TLSCredentials,
 )
-from dispatch_grpc.cli.calls import make_client, take_credentials, with_client
+from dispatch_grpc.cli.connection import make_client, take_credentials, with_client
 from dispatch_grpc.cli.doctor.findings import Finding, clock, no_connection, unchecked_key
 from dispatch_grpc.cli.doctor.requests import ask, serves_tls
 from dispatch_grpc.client.settings import (
