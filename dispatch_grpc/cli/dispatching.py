@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from dispatch_grpc import AsyncClient
+from dispatch_grpc import AsyncClient, InvalidArgumentError
 from dispatch_grpc.cli.calls import WAIT_TIMEOUT, outcome, print_outcome
 from dispatch_grpc.cli.connection import (
     connection_options,
@@ -32,6 +33,9 @@ from dispatch_grpc.cli.input import (
     read_call,
 )
 from dispatch_grpc.cli.output import complain, print_lines
+
+# The path with which a service begins what it says about a call of a request.
+_CALL = re.compile(r"(?:^|: )(?:calls|submissions)\[(\d+)\]")
 
 
 def _client(settings: dict[str, Any]) -> AsyncClient:
@@ -181,12 +185,14 @@ def batch(
     client = _client(settings)
     calls = client.batch()
     shown = bool(sys.stderr and sys.stderr.isatty()) if progress is None else progress
+    numbers: list[int] = []  # of the lines of the calls
     wrong = 0
     with contextlib.closing(Progress(shown=shown)) as line:
         for number, data in lines(file, line):
             try:
                 new, options = read_call(data)
                 calls.add(new, **options)
+                numbers.append(number)
             except ValueError as error:
                 line.close()
                 wrong += 1
@@ -198,7 +204,13 @@ def batch(
             raise MistakeError(f"{file.name}: {lines_are} invalid; nothing was sent")
         if calls:
             line.show(f"sending {len(calls):,} calls")
-        ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
+        try:
+            ids = with_client(client, lambda: calls.dispatch(idempotency_key=idempotency_key))
+        except InvalidArgumentError as error:
+            found = _CALL.search(error.message)
+            if found is None or int(found[1]) >= len(numbers):
+                raise
+            raise click.ClickException(f"{file.name}:{numbers[int(found[1])]}: {error}") from error
     if ids:
         _print_ids(ids, as_json=as_json)
     else:
