@@ -111,6 +111,9 @@ def test_values_and_calls(programs: Programs, service: Service, tmp_path: Path):
         assert "price" not in results["typed"]["order"]["object"]
         expected = {"pointer": "Int64Value", "nil pointer": "Empty", "named": "StringValue"}
         expected |= {"float32": "DoubleValue", "url": "StringValue"}
+        expected |= {"token": "BytesValue", "ip": "StringValue"}
+        assert results["typed"]["token inside"] == ["eA=="]
+        assert results["typed"]["wrapped"] == [True, "STATUS_TIMEOUT"]
     else:
         assert "left" not in results["typed"]["order"]["object"]
         expected = {"undefined": "Empty", "url": "StringValue", "date": "Timestamp"}

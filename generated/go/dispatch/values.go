@@ -3,6 +3,7 @@
 package dispatch
 
 import (
+	"encoding"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -53,13 +54,14 @@ func toMessage(value any) (proto.Message, error) {
 		return &emptypb.Empty{}, nil
 	case proto.Message:
 		return v, nil
-	case []byte:
-		return wrapperspb.Bytes(v), nil
 	case time.Time:
 		stamp := timestamppb.New(v)
 		return stamp, stamp.CheckValid()
 	case time.Duration:
 		return durationpb.New(v), nil
+	}
+	if data, ok := asBytes(value); ok {
+		return wrapperspb.Bytes(data), nil
 	}
 	if number, ok := wholeNumber(value); ok {
 		if number.IsInt64() {
@@ -88,6 +90,16 @@ func toMessage(value any) (proto.Message, error) {
 		return toMessage(reflect.Indirect(reflect.ValueOf(value)).Interface())
 	}
 	return converted, nil
+}
+
+// asBytes returns a slice of bytes of any type, unless the type has a text.
+func asBytes(value any) ([]byte, bool) {
+	v := reflect.ValueOf(value)
+	_, hasText := value.(encoding.TextMarshaler)
+	if hasText || v.Kind() != reflect.Slice || v.Type().Elem().Kind() != reflect.Uint8 {
+		return nil, false
+	}
+	return v.Bytes(), true
 }
 
 // wholeNumber returns an integer of any type.
@@ -162,14 +174,15 @@ func toValue(v reflect.Value, path string, levels int) (*structpb.Value, error) 
 
 // asText returns the text of types that JSON has as text: times, bytes, and all with MarshalText.
 func asText(value any) (string, bool, error) {
+	if data, ok := asBytes(value); ok {
+		return base64.StdEncoding.EncodeToString(data), data != nil, nil
+	}
 	switch v := value.(type) {
-	case []byte:
-		return base64.StdEncoding.EncodeToString(v), v != nil, nil
 	case time.Duration:
 		return "", false, errors.New("a duration has no form in JSON; use a number or a string")
 	case proto.Message:
 		return "", false, fmt.Errorf("a message (%T) cannot be inside a list or an object", v)
-	case interface{ MarshalText() ([]byte, error) }:
+	case encoding.TextMarshaler:
 		if r := reflect.ValueOf(value); r.Kind() == reflect.Pointer && r.IsNil() {
 			return "", false, nil
 		}
