@@ -636,9 +636,9 @@ def test_ctrl_c(process, protocol):
     with serve(handler) as server:
         options = ["--api-url", server.url, "--protocol", protocol, "--timeout", "50s"]
         with process("call", URL, "f", *options) as started:
-            assert handler.arrived.wait(20)
+            assert handler.arrived.wait(60)
             started.send_signal(signal.SIGINT)
-            out, err = started.communicate(timeout=20)
+            out, err = started.communicate(timeout=60)
     assert (started.returncode, out, err.strip()) == (130, b"", b"")
 
 
@@ -649,7 +649,7 @@ def test_ctrl_c_while_reading(process):
         started.stdin.flush()
         assert started.stderr.read(9) == b"\rreading:"
         started.send_signal(signal.SIGINT)
-        out, err = started.communicate(timeout=20)
+        out, err = started.communicate(timeout=60)
     assert (started.returncode, out) == (130, b"")
     assert b"Traceback" not in err
 
@@ -745,10 +745,10 @@ def test_serving(process, app, environment, sign, name, by):
             RunRequest(function="greet", input=marshal("Ada")).SerializeToString(),
             {"content-type": "application/proto"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             response = RunResponse.FromString(answer.read())
         started.send_signal(sign)
-        out, err = started.communicate(timeout=30)
+        out, err = started.communicate(timeout=60)
     assert unmarshal(response.exit.result.output) == "Hello, Ada"
     assert (started.returncode, out) == (0, b"")
     first = err.decode().splitlines()[0]
@@ -761,16 +761,16 @@ def test_serving(process, app, environment, sign, name, by):
 
 def wait_for(port: int, started: "subprocess.Popen[bytes]") -> None:
     """Wait until an endpoint answers; end its process if it does not."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while started.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
     started.kill()
-    raise AssertionError(started.communicate(timeout=10))
+    raise AssertionError(started.communicate(timeout=60))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to be caught")
@@ -781,7 +781,7 @@ def test_the_level_of_logs(process, app):
     with process("run", "app:endpoint", *options) as started:
         wait_for(port, started)
         started.send_signal(signal.SIGTERM)
-        assert started.communicate(timeout=30) == (b"", b"")
+        assert started.communicate(timeout=60) == (b"", b"")
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ class Serving:
         )
 
     def client(self, key: str | None = None) -> Client:
-        return Client(key or self.key, api_url=self.url, env={})
+        return Client(key or self.key, api_url=self.url, timeout=SECONDS, env={})
 
     def dispatch(self, *arguments: str) -> str:
         done = self("call", *arguments)

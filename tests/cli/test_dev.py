@@ -86,7 +86,7 @@ class Developing:
     def client(self) -> Client:
         url = self.url  # once it is printed, the key is kept
         key = (self.folder / "data" / "api-key").read_text().strip()
-        return Client(key, api_url=url, env={})
+        return Client(key, api_url=url, timeout=SECONDS, env={})
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(sign)
@@ -162,7 +162,7 @@ def test_a_change_starts_the_endpoint_again():
             (dev.folder / "app.py").write_text(APP.replace("Hello", "Good morning"))
             dev.until(lambda: dev.shown.count("started with") == 2)
             id = client.dispatch(new_call(dev.endpoint, "greet", "Ada"))
-            assert client.wait(id, timeout=SECONDS) == "Good morning, Ada!"
+            assert client.wait(id) == "Good morning, Ada!"
         assert "dispatch-grpc: app.py has changed: the endpoint starts again" in dev.shown
         assert dev.shown.count("has changed") == 1
         assert dev.stop() == 0
@@ -177,7 +177,7 @@ def test_an_endpoint_that_dies_starts_again_after_a_change():
             told = "the endpoint ended with the exit code 1; it starts again when a source file"
             dev.until(lambda: told in dev.shown)
             (dev.folder / "app.py").write_text(APP)
-            assert client.wait(id, timeout=SECONDS) == "Hello, Ada!"
+            assert client.wait(id) == "Hello, Ada!"
             attempts = re.findall(rf"  queued  greet  .*{id}  TCP_ERROR", dev.shown)
             assert attempts or "ok  greet" in dev.shown
         assert dev.stop() == 0
@@ -230,12 +230,12 @@ def test_a_second_signal_ends_it_immediately():
 
 def is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS) as answer:
             return bool(answer.status == 200)
     except urllib.error.HTTPError as error:
         error.close()
         return False
-    except OSError:
+    except (urllib.error.URLError, ConnectionError):  # but for a service that is slow to answer
         return False
 
 
