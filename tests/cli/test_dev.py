@@ -190,29 +190,40 @@ def test_an_endpoint_that_is_killed_is_told():
         assert dev.stop() == 0
 
 
-def test_an_endpoint_that_does_not_end_is_killed_with_its_children(tmp_path: Path):
-    code = (
-        "import os, signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(f'{{child.pid}} ')\n"
-        "time.sleep(600)\n"
-    )
-    with develop(sys.executable, "-c", code) as dev:
-        dev.client().close()
-        dev.until(
-            lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()[-1:] == " "
-        )
+def test_what_an_endpoint_that_ended_has_left_is_killed(tmp_path: Path):
+    with develop(sys.executable, "-c", leaving_a_child(tmp_path)) as dev:
+        dev.until(lambda: "the endpoint ended with the exit code 0" in dev.shown)
+        until(lambda: has_ended(tmp_path))
         assert dev.stop() == 0
 
-    def is_gone() -> bool:
-        try:
-            state = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat").read_text()
-        except OSError:
-            return True
-        return state.rpartition(")")[2].split()[0] == "Z"
 
-    until(is_gone)
+def test_an_endpoint_that_does_not_end_is_killed_with_its_children(tmp_path: Path):
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code = f"{deaf}{leaving_a_child(tmp_path)}import time; time.sleep(600)\n"
+    with develop(sys.executable, "-c", code) as dev:
+        dev.client().close()
+        dev.until((tmp_path / "pid").exists)
+        assert dev.stop() == 0
+        until(lambda: has_ended(tmp_path))
+
+
+def leaving_a_child(folder: Path) -> str:
+    """The code of an endpoint that starts a process, and writes its id to a file."""
+    return (
+        "import os, subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"open({str(folder / 'new')!r}, 'w').write(str(child.pid))\n"
+        f"os.rename({str(folder / 'new')!r}, {str(folder / 'pid')!r})\n"
+    )
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether the child has ended; what is a zombie has."""
+    try:
+        state = Path("/proc", (folder / "pid").read_text(), "stat").read_text()
+    except OSError:
+        return True
+    return state.rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_second_signal_ends_it_immediately():

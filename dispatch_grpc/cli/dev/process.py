@@ -31,6 +31,7 @@ class Process:
         self.variables = dict(variables)
         self._sources = sources
         self._process: asyncio.subprocess.Process | None = None
+        self._ended: asyncio.Task[int]
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,14 +44,12 @@ class Process:
         while True:
             changed = asyncio.create_task(self._sources.changed())
             try:
-                ended = await self._start()
-                await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done():
-                    self._end_the_rest()
+                await self._start()
+                await asyncio.wait({changed, self._ended}, return_when=asyncio.FIRST_COMPLETED)
                 if not changed.done():
                     complain(
-                        f"the endpoint ended {how_ended(ended.result())}; it starts again when a "
-                        f"source file changes",
+                        f"the endpoint ended {how_ended(self._ended.result())}; it starts again "
+                        f"when a source file changes",
                         0,
                     )
                 path = await changed
@@ -59,7 +58,7 @@ class Process:
             complain(f"{path} has changed: the endpoint starts again", 0)
             await self._stop()
 
-    async def _start(self) -> "asyncio.Task[int]":
+    async def _start(self) -> None:
         # A session of its own: Ctrl-C is for this program, which ends everything in order.
         self._process = await asyncio.create_subprocess_exec(
             *self.command,
@@ -67,30 +66,33 @@ class Process:
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        return asyncio.create_task(self._process.wait())
-
-    def _end_the_rest(self) -> None:
-        """End what a process that has ended has left: later its id may be another's."""
-        process, self._process = self._process, None
-        if process is not None:
-            _signal(process, "SIGKILL")
+        self._ended = asyncio.create_task(_end(self._process))
 
     async def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return
-        _signal(process, "SIGTERM")
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await process.wait()
+            _signal(self._process, "SIGTERM")
+            await asyncio.wait({self._ended}, timeout=_STOP_SECONDS)
         finally:
-            _signal(process, "SIGKILL")  # also what the process has started
-            await process.wait()
+            _signal(self._process, "SIGKILL")
+            await asyncio.wait({self._ended})
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Wait until a process has ended, and end those that it has left; return its exit code."""
+    code = await process.wait()
+    _signal_group(process, "SIGKILL")  # at once: later its id may be another's
+    return code
 
 
 def _signal(process: asyncio.subprocess.Process, name: str) -> None:
-    """Send a signal to a process and to those that it has started."""
+    """Send a signal to a process and to those that it has started, unless it has ended."""
+    if process.returncode is None:
+        _signal_group(process, name)
+
+
+def _signal_group(process: asyncio.subprocess.Process, name: str) -> None:
     with suppress(ProcessLookupError):
         if sys.platform == "win32":
             process.terminate()
