@@ -4,7 +4,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from dispatch_grpc.cli.connection import (
 )
 from dispatch_grpc.cli.input import Progress, add_options, json_option, since_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
+from dispatch_grpc.client.as_json import fields_json
 from dispatch_grpc.client.operations import Pause
 from dispatch_grpc.text import counted
 
@@ -324,10 +324,7 @@ def _print_pauses(found: Sequence[Pause], verb: str, *, as_json: bool) -> None:
 
 def _pause_lines(found: Sequence[Pause], verb: str, *, as_json: bool) -> list[str]:
     if as_json:
-        return [
-            json.dumps({**asdict(one), "since": one.since and one.since.isoformat()})
-            for one in found
-        ]
+        return [json.dumps(fields_json(one)) for one in found]
     lines = []
     for one in found:
         of_function = f"function {one.function}" if one.function else ""
