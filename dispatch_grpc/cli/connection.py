@@ -77,9 +77,10 @@ def take_credentials(settings: dict[str, Any]) -> TLSCredentials | None:
         file.read() if (file := settings.pop(name, None)) else None
         for name in ("cacert", "cert", "key")
     )
-    if not (cacert or cert or key):
+    if cacert is cert is key is None:
         return None
-    return TLSCredentials(root_certificates=cacert, certificate_chain=cert, private_key=key or cert)
+    key = cert if key is None else key
+    return TLSCredentials(root_certificates=cacert, certificate_chain=cert, private_key=key)
 
 
 def with_client(client: AsyncClient, work: Callable[[], Awaitable[_T]]) -> _T:

@@ -1083,3 +1083,18 @@ def test_certificates(dispatch_recorder: CallRecorder, command: Command, tmp_pat
         done = command(*call, "--cacert", "absent.pem")
         assert (done.code, "absent.pem" in done.err) == (2, True)
     assert len(dispatch_recorder.requests) == 4
+
+
+@pytest.mark.parametrize("text", [b"", b"no PEM"])
+@pytest.mark.parametrize("option", ["--cacert", "--cert", "--key"])
+def test_certificates_that_are_no_pem(command, tmp_path: Path, option: str, text: bytes):
+    """An empty file, too, is an error: its option is not ignored."""
+    (tmp_path / "file.pem").write_bytes(text)
+    done = command("call", URL, "f", "--api-url", "https://127.0.0.1:9", option, "file.pem")
+    says(done, 2, f"dispatch-grpc: {option} must be a file in PEM form; it has no '-----BEGIN'")
+
+
+def test_a_key_without_its_certificate(command, tmp_path: Path):
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    done = command("call", URL, "f", "--api-url", "https://127.0.0.1:9", "--key", "key.pem")
+    says(done, 2, "dispatch-grpc: --key needs the certificate of --cert, too")
