@@ -98,13 +98,13 @@ Exit codes:
 An error is one line on stderr.
 
 \b
-Completion of the shell, for bash (also zsh and fish):
+Shell completion, for bash (also zsh and fish):
   eval "$(_DISPATCH_GRPC_COMPLETE=bash_source dispatch-grpc)"
 If nothing works: 'dispatch-grpc doctor'.""",
 )
 @click.version_option(package_name="dispatch-grpc", message="%(prog)s %(version)s")
 def commands() -> None:
-    """Run a Dispatch service, dispatch calls to it, serve functions.
+    """Run a Dispatch service, dispatch calls to it, and serve functions.
 
     The service records every dispatched call and runs it asynchronously and durably. The
     commands read its URL from DISPATCH_API_URL and the API key from DISPATCH_API_KEY; 'serve'

@@ -78,7 +78,7 @@ Example:
     "--expiration",
     metavar="DURATION",
     callback=duration_option(),
-    help="Longest time for the call (default: set by the service).",
+    help="Time limit for the call (default: set by the service).",
 )
 @click.option(
     "--version", default="", help="Version of the application that the call is meant for."
@@ -87,13 +87,13 @@ Example:
     "--delay",
     metavar="DURATION",
     callback=duration_option(),
-    help="Begin the call this long after it is recorded.",
+    help="Start the call this long after it is recorded.",
 )
 @click.option(
     "--at",
     metavar="TIME",
     callback=at_option,
-    help="Begin the call at this time (ISO 8601; without an offset it is local).",
+    help="Start the call at this time (ISO 8601; local, without an offset).",
 )
 @click.option(
     "--label",
@@ -101,7 +101,7 @@ Example:
     metavar="KEY=VALUE",
     multiple=True,
     callback=labels_option,
-    help="Label to find the call by; may be given up to 16 times.",
+    help="Label to find the call by; repeatable, up to 16 times.",
 )
 @click.option(
     "--wait",
@@ -132,6 +132,8 @@ def call(
     A DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     new = make_call(url, function, text=text, file=file, expiration=expiration, version=version)
+    if delay is not None and at is not None:
+        raise click.UsageError("--delay and --at cannot be used together")
     client = _client(settings)
     calls = client.batch()
     calls.add(new, delay=delay, at=at, labels=labels)

@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--dead",
     is_flag=True,
-    help="Rerun all dead letters, as far as the other options select them.",
+    help="Rerun dead letters: all, or those that the other options select.",
 )
 @_filter_options
 @click.option(
@@ -154,8 +154,8 @@ def purge(
     """Delete finished calls before their retention is over.
 
     The command prints the number of calls that the options select, and asks before it deletes
-    them. Calls whose results their parents have not been given yet are left, and so are those that
-    have not finished: end these with 'dispatch-grpc cancel' first.
+    them. Calls that have not finished are kept: end them with 'dispatch-grpc cancel' first. So are
+    calls whose parents have not been given their results yet.
     """
     filters = _filters(status, function, endpoint, since, before)
     if dead:
@@ -261,7 +261,7 @@ Examples:
   dispatch-grpc pause --host https://example.com"""
 )
 @_target_options
-@click.option("--reason", metavar="TEXT", default="", help="Why, for those who look at the pauses.")
+@click.option("--reason", metavar="TEXT", default="", help="Why it is paused; 'pauses' shows it.")
 @connection_options
 @timeout_option
 @json_option("Print the pause as JSON.")
@@ -274,7 +274,7 @@ def pause(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Keep calls from beginning until they are resumed.
+    """Keep calls from starting until they are resumed.
 
     Calls are still recorded, and wait; they expire as if they were not paused. Running functions
     are not stopped. A pause holds for all processes of the service, and survives restarts.

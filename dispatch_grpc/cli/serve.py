@@ -176,7 +176,7 @@ Examples:
 @_duration("--key-retention", "1d", "How long to remember idempotency keys")
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
-@_number("--max-schedules", 10_000, "Number of schedules that there may be; more are refused")
+@_number("--max-schedules", 10_000, "Largest number of schedules; more are refused")
 @_number(
     "--memory", 64_000_000, "Bytes that large requests to endpoints and large answers may hold"
 )
@@ -201,7 +201,7 @@ def serve(*, processes: int, log_level: str, log_format: str, **options: Any) ->
     """Run the durable service until Ctrl-C or SIGTERM.
 
     Calls are recorded in PostgreSQL, embedded or your own, and run on their endpoints until
-    they finish. The first signal stops it gracefully, a second one immediately. A
+    they finish. The first signal stops the service gracefully, a second one immediately. A
     DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     log(log_level, log_format)

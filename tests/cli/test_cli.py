@@ -131,7 +131,7 @@ def test_the_options_of_a_call_arrive(command, dispatch_recorder: CallRecorder):
     [
         (["--delay", "soon"], "Invalid value for '--delay': a duration is required"),
         (["--at", "soon"], "Invalid value for '--at': a time such as 2026-01-31T12:00:00+01:00"),
-        (["--at", "2030-01-01", "--delay", "1s"], "delay and at cannot be used together"),
+        (["--at", "2030-01-01", "--delay", "1s"], "--delay and --at cannot be used together"),
         (["--label", "a"], "Invalid value for '--label': KEY=VALUE is required; got 'a'"),
         (["--label", "a=1", "--label", "a=2"], "the key 'a' is given twice"),
         (["--label", "a b=1"], "Invalid value for '--label': a key of 1 to 63 letters"),

@@ -72,7 +72,8 @@ Examples:
     metavar="DIR",
     multiple=True,
     default=["."],
-    help="Folder of source files that start COMMAND again; repeatable (default: this folder).",
+    help="Folder whose source files restart COMMAND when they change; repeatable (default: this "
+    "folder).",
 )
 @new_log_level_option("warning")
 def dev(
@@ -87,10 +88,10 @@ def dev(
 ) -> int:
     """Run a service and an endpoint for development.
 
-    COMMAND starts the endpoint. Its environment has the URL and the API key of the service, its
-    own URL and address, and the verification key. It starts again when a source file changes.
-    Each call is a line when it runs, fails an attempt, or finishes. Ctrl-C stops the service,
-    then the endpoint.
+    COMMAND starts the endpoint. Its environment has the URL and the API key of the service, the
+    endpoint's own URL and address, and the verification key. It is restarted when a source file
+    changes. A line is printed for a call when it runs, fails an attempt, or finishes. Ctrl-C stops
+    the service, then the endpoint.
     """
     if shutil.which(command[0]) is None:
         raise MistakeError(f"COMMAND: there is no program {command[0]!r}")
