@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import MistakeError, duration_option, log_level_option
+from dispatch_grpc.cli.input import (
+    MistakeError,
+    duration_option,
+    log_level_option,
+    service_options,
+)
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import (
     OR_SERVICE,
@@ -88,26 +93,7 @@ Examples:
     default="127.0.0.1",
     help="Address to listen on (default: 127.0.0.1).",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    metavar="PORT",
-    default=7890,
-    help="Port to listen on; 0 chooses a free port (default: 7890).",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    default=".dispatch",
-    help="Folder of the embedded database and the generated API key (default: .dispatch).",
-)
-@click.option(
-    "--database",
-    envvar="DISPATCH_DATABASE_URL",
-    metavar="URL",
-    help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
-)
+@service_options
 @click.option(
     "--api-key",
     "api_keys",

@@ -17,7 +17,7 @@ from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.dev.calls import LiveCalls
 from dispatch_grpc.cli.dev.process import Process
 from dispatch_grpc.cli.dev.sources import Sources
-from dispatch_grpc.cli.input import MistakeError, new_log_level_option
+from dispatch_grpc.cli.input import MistakeError, new_log_level_option, service_options
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import Signals, key_command, log, loop_factory
 from dispatch_grpc.client.settings import resolve_endpoint_url
@@ -38,26 +38,7 @@ Examples:
   dispatch-grpc dev --watch src -- go run ./cmd/worker""",
 )
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    metavar="PORT",
-    default=7890,
-    help="Port of the service; 0 chooses a free port (default: 7890).",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    default=".dispatch",
-    help="Folder of the embedded database and the API key (default: .dispatch).",
-)
-@click.option(
-    "--database",
-    envvar="DISPATCH_DATABASE_URL",
-    metavar="URL",
-    help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
-)
+@service_options
 @click.option(
     "--endpoint-url",
     envvar="DISPATCH_ENDPOINT_URL",
