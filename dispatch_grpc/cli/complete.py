@@ -6,7 +6,12 @@ from typing import Any
 import click
 
 from dispatch_grpc import MarshalError
-from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
+from dispatch_grpc.cli.connection import (
+    connection_options,
+    make_client,
+    timeout_option,
+    with_client,
+)
 from dispatch_grpc.cli.input import MistakeError, json_option, parse
 from dispatch_grpc.cli.output import print_lines
 
@@ -19,7 +24,9 @@ Examples:
 )
 @click.argument("dispatch_id", metavar="ID")
 @click.argument("text", metavar="[JSON]", required=False)
-@click.option("--error", metavar="MESSAGE", help="Let the call fail with this message, for good.")
+@click.option(
+    "--error", metavar="MESSAGE", help="Fail the call with this message, without retries."
+)
 @click.option(
     "--error-type", metavar="NAME", help="Name of the type of the error (default: Error)."
 )
@@ -37,8 +44,9 @@ def complete(
 ) -> None:
     """Finish a call from outside, with an output or an error.
 
-    It is meant for calls that wait for it: of functions that raise Pending, and the 'external'
-    results of workflows. The output of any other call is replaced.
+    For calls that wait for it: those of functions that raise Pending, and the 'external' results
+    of workflows. Any other call that has not finished ends with it, too; the result of its
+    function is discarded.
     """
     if (text is None) == (error is None):
         raise click.UsageError("one of JSON and --error is required, and not both")

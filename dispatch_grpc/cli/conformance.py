@@ -59,8 +59,8 @@ def conformance(
 ) -> None:
     """Check an endpoint in any language.
 
-    It has to do what a Dispatch service expects. A line is printed for each check that failed or
-    was skipped, then the numbers of checks. The exit code is 1 if one failed.
+    The checks are what a Dispatch service expects of it. A line is printed for each check that
+    failed or was skipped, then the number of each result. The exit code is 1 if one failed.
     """
     try:
         from dispatch_grpc.endpoint.keys import parse_signing_key

@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -57,6 +58,28 @@ def new_log_level_option(default: str) -> Callable[[_Command], _Command]:
 
 
 log_level_option: Callable[[Any], Any] = new_log_level_option("info")
+service_options: Callable[[Any], Any] = add_options(
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        default=7890,
+        help="Port of the service; 0 chooses a free port (default: 7890).",
+    ),
+    click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        default=".dispatch",
+        help="Folder of the embedded database and the generated API key (default: .dispatch).",
+    ),
+    click.option(
+        "--database",
+        envvar="DISPATCH_DATABASE_URL",
+        metavar="URL",
+        help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
+    ),
+)
 input_options: Callable[[Any], Any] = add_options(
     click.option("--input", "text", metavar="JSON", help="Input of the function (default: null)."),
     click.option(

@@ -4,15 +4,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from dispatch_grpc import AsyncClient, Status
-from dispatch_grpc.cli.calls import (
-    STATUSES,
+from dispatch_grpc.cli.calls import STATUSES
+from dispatch_grpc.cli.connection import (
     connection_options,
     make_client,
     timeout_option,
@@ -20,6 +19,7 @@ from dispatch_grpc.cli.calls import (
 )
 from dispatch_grpc.cli.input import Progress, add_options, json_option, since_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
+from dispatch_grpc.client.as_json import fields_json
 from dispatch_grpc.client.operations import Pause
 from dispatch_grpc.text import counted
 
@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--dead",
     is_flag=True,
-    help="Rerun all dead letters, as far as the other options select them.",
+    help="Rerun dead letters: all, or those that the other options select.",
 )
 @_filter_options
 @click.option(
@@ -154,8 +154,8 @@ def purge(
     """Delete finished calls before their retention is over.
 
     The command prints the number of calls that the options select, and asks before it deletes
-    them. Calls whose results their parents have not been given yet are left, and so are those that
-    have not finished: end these with 'dispatch-grpc cancel' first.
+    them. Calls that have not finished are kept: end them with 'dispatch-grpc cancel' first. So are
+    calls whose parents have not been given their results yet.
     """
     filters = _filters(status, function, endpoint, since, before)
     if dead:
@@ -261,7 +261,7 @@ Examples:
   dispatch-grpc pause --host https://example.com"""
 )
 @_target_options
-@click.option("--reason", metavar="TEXT", default="", help="Why, for those who look at the pauses.")
+@click.option("--reason", metavar="TEXT", default="", help="Why it is paused; 'pauses' shows it.")
 @connection_options
 @timeout_option
 @json_option("Print the pause as JSON.")
@@ -274,7 +274,7 @@ def pause(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Keep calls from beginning until they are resumed.
+    """Keep calls from starting until they are resumed.
 
     Calls are still recorded, and wait; they expire as if they were not paused. Running functions
     are not stopped. A pause holds for all processes of the service, and survives restarts.
@@ -324,10 +324,7 @@ def _print_pauses(found: Sequence[Pause], verb: str, *, as_json: bool) -> None:
 
 def _pause_lines(found: Sequence[Pause], verb: str, *, as_json: bool) -> list[str]:
     if as_json:
-        return [
-            json.dumps({**asdict(one), "since": one.since and one.since.isoformat()})
-            for one in found
-        ]
+        return [json.dumps(fields_json(one)) for one in found]
     lines = []
     for one in found:
         of_function = f"function {one.function}" if one.function else ""

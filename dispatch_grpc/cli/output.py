@@ -36,6 +36,13 @@ _OPTIONS = {
     "by max_message_bytes=": "by --max-request-bytes",
     "pass root_certificates,": "pass --cacert,",
     "root_certificates: not": "--cacert: not",
+    "credentials: root_certificates must be bytes": "--cacert must be a file",
+    "credentials: certificate_chain must be bytes": "--cert must be a file",
+    "credentials: private_key must be bytes": "--key must be a file",
+    "got bytes without a '-----BEGIN'": "it has no '-----BEGIN'",
+    "credentials: certificate_chain and private_key go together; got one of them": "--key needs "
+    "the certificate of --cert, too",
+    "credentials: not usable certificates:": "--cacert, --cert or --key is not usable:",
     "pass certificate_chain and private_key": "pass --cert and --key",
     "pass protocol='connect'": "pass --protocol connect",
     "idempotency_key:": "--idempotency-key:",

@@ -121,7 +121,7 @@ def set_policy(
 def unset_policy(
     *, host: str, function: str, database: str | None, data_dir: Path, **settings: bool
 ) -> None:
-    """Unset settings of a policy: all if none is given."""
+    """Unset settings of a policy, or all of them if none is named."""
     names: Sequence[str] = [name for name, is_given in settings.items() if is_given] or [*FIELDS]
     left = _change(database, data_dir, host, function, dict.fromkeys(names))
     print_lines(["no policy is left for it" if left is None else shown(left)])
@@ -143,7 +143,7 @@ Example of a file:
 @click.option("--dry-run", is_flag=True, help="Print the changes, and change nothing.")
 @_database_options
 def apply_policies(*, file: Path, dry_run: bool, database: str | None, data_dir: Path) -> None:
-    """Have the policies be those of a TOML file, and no others.
+    """Replace all policies by those of a TOML file.
 
     The file has a table [[policy]] for each policy, with host, function and settings, whose names
     are those of the options of 'set', with underscores. All of it is applied, or nothing.

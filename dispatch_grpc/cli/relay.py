@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from dispatch_grpc import Call
 from dispatch_grpc.calls import mask_url
-from dispatch_grpc.cli.calls import connection_options, make_client
+from dispatch_grpc.cli.connection import connection_options, make_client
 from dispatch_grpc.cli.input import duration_option, json_option, log_level_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.cli.service_process import Signals, log
@@ -54,7 +54,7 @@ Example:
     metavar="DURATION",
     default="5s",
     callback=duration_option(_MAX_DAYS),
-    help="Longest time between two looks at the table; notices make it shorter (default: 5s).",
+    help="Longest time between two polls of the table, if no notification arrives (default: 5s).",
 )
 @click.option(
     "--key-retention",
@@ -142,8 +142,8 @@ outbox.add_command(_migration_command("django", "Print the migration as one of D
 def list_(*, database: str, table: str, limit: int, as_json: bool) -> None:
     """Print the rows that are kept with an error, the oldest first.
 
-    They are not sent again. UPDATE dispatch_outbox SET error = NULL, batch_id = NULL WHERE id = …
-    has a row sent again; DELETE drops it.
+    They are not sent again. To send a row: UPDATE dispatch_outbox SET error = NULL, batch_id =
+    NULL WHERE id = …; to drop it: DELETE.
     """
     from dispatch_grpc.outbox.relay import refused_rows
 

@@ -9,7 +9,12 @@ import click
 
 from dispatch_grpc import AsyncClient, ScheduleInfo
 from dispatch_grpc.calls import mask_url
-from dispatch_grpc.cli.calls import connection_options, make_client, timeout_option, with_client
+from dispatch_grpc.cli.connection import (
+    connection_options,
+    make_client,
+    timeout_option,
+    with_client,
+)
 from dispatch_grpc.cli.input import (
     add_options,
     at_option,
@@ -43,8 +48,8 @@ _tick_options = add_options(
         "--start",
         metavar="TIME",
         callback=at_option,
-        help="First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h is "
-        "each full hour of UTC).",
+        help="First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h means "
+        "each full hour in UTC).",
     ),
     click.option(
         "--overlap",
@@ -81,10 +86,10 @@ _connection = add_options(
 
 @click.group()
 def schedules() -> None:
-    """Have the service dispatch calls again and again.
+    """Dispatch calls on a schedule.
 
     A schedule has a name, a call, and a cron expression or an interval. The service dispatches
-    the call at each tick once, whatever is restarted. A DURATION is written like 30s, 5m, 1h30m,
+    the call once at each tick, whatever is restarted. A DURATION is written like 30s, 5m, 1h30m,
     250ms or 2d.
     """
 
@@ -103,7 +108,7 @@ Examples:
 @_call_options
 @_connection
 def create(*, name: str, url: str, function: str, **options: Any) -> None:
-    """Create a schedule that calls FUNCTION of the endpoint URL.
+    """Create a schedule that calls FUNCTION at the endpoint URL.
 
     Creating the same schedule again changes nothing.
     """
@@ -177,7 +182,7 @@ def pause(*, name: str, note: str, **options: Any) -> None:
 @click.argument("name")
 @_connection
 def resume(*, name: str, **options: Any) -> None:
-    """Have a paused schedule fire again, from its next tick on."""
+    """Let a paused schedule fire again, from its next tick on."""
     _one(options, lambda client: client.schedules.resume(name))
 
 

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import MistakeError, duration_option, log_level_option
+from dispatch_grpc.cli.input import (
+    MistakeError,
+    duration_option,
+    log_level_option,
+    service_options,
+)
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import (
     OR_SERVICE,
@@ -88,26 +93,7 @@ Examples:
     default="127.0.0.1",
     help="Address to listen on (default: 127.0.0.1).",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    metavar="PORT",
-    default=7890,
-    help="Port to listen on; 0 chooses a free port (default: 7890).",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    default=".dispatch",
-    help="Folder of the embedded database and the generated API key (default: .dispatch).",
-)
-@click.option(
-    "--database",
-    envvar="DISPATCH_DATABASE_URL",
-    metavar="URL",
-    help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
-)
+@service_options
 @click.option(
     "--api-key",
     "api_keys",
@@ -176,7 +162,7 @@ Examples:
 @_duration("--key-retention", "1d", "How long to remember idempotency keys")
 @_number("--max-calls", 10_000, "Largest number of calls in one request or one Poll")
 @_number("--max-backlog", 1_000_000, "Number of calls that may wait to run; more are refused")
-@_number("--max-schedules", 10_000, "Number of schedules that there may be; more are refused")
+@_number("--max-schedules", 10_000, "Largest number of schedules; more are refused")
 @_number(
     "--memory", 64_000_000, "Bytes that large requests to endpoints and large answers may hold"
 )
@@ -201,7 +187,7 @@ def serve(*, processes: int, log_level: str, log_format: str, **options: Any) ->
     """Run the durable service until Ctrl-C or SIGTERM.
 
     Calls are recorded in PostgreSQL, embedded or your own, and run on their endpoints until
-    they finish. The first signal stops it gracefully, a second one immediately. A
+    they finish. The first signal stops the service gracefully, a second one immediately. A
     DURATION is written like 30s, 5m, 1h30m, 250ms or 2d.
     """
     log(log_level, log_format)

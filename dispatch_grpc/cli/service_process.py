@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -205,6 +206,14 @@ def announcement(
 def key_command(file: Path) -> str:
     """Return the words of a shell for the key in a file, from any folder."""
     return f"$(cat {shlex.quote(str(file.resolve()))})"
+
+
+def how_ended(code: int) -> str:
+    """Return how a process has ended, by its exit code, such as "by SIGKILL"."""
+    if code < 0:
+        with suppress(ValueError):
+            return f"by {signal.Signals(-code).name}"
+    return f"with the exit code {code}"
 
 
 def in_format(lines: Sequence[str], format: str) -> Sequence[str]:

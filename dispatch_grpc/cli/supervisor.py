@@ -27,6 +27,7 @@ from dispatch_grpc.cli.service_process import (
     SIGNALS,
     Signals,
     announcement,
+    how_ended,
     in_format,
     is_reloadable,
     log,
@@ -133,7 +134,7 @@ class _Supervisor:
                 mark_process_dead(process.pid)
                 code = process.exitcode or 0
                 when = "unexpectedly" if ready.is_set() else "before it had started"
-                what = f"the process {process.pid} ended {when} ({_how(code)})"
+                what = f"the process {process.pid} ended {when} ({how_ended(code)})"
             if self._stop.is_set():
                 break
             if not ready.is_set():
@@ -190,13 +191,6 @@ def _held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        with suppress(ValueError):
-            return f"by {signal.Signals(-code).name}"
-    return f"with the exit code {code}"
 
 
 def _work(

@@ -14,11 +14,15 @@ from dispatch_grpc.serving.streams import application
 from dispatch_grpc.text import quoted
 
 try:
+    from grpc_health.v1 import health_pb2
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 except ImportError as _error:
     raise missing_extra(_error, "the service", "service") from _error
 
 NAME = "grpc.health.v1.Health"
+# The schema of older releases has no List.
+_ListRequest: Any = getattr(health_pb2, "HealthListRequest", None)
+_ListResponse: Any = getattr(health_pb2, "HealthListResponse", None)
 _LOOK_SECONDS = 0.5
 
 
@@ -42,13 +46,13 @@ class Health:
     def app(self) -> ASGIApplication:
         """The ASGI application."""
         request, response = HealthCheckRequest, HealthCheckResponse
-        return application(
-            NAME,
-            {
-                "Check": (StreamType.UNARY, request, response, self._check),
-                "Watch": (StreamType.SERVER_STREAM, request, response, self._watch),
-            },
-        )
+        methods: dict[str, Any] = {
+            "Check": (StreamType.UNARY, request, response, self._check),
+            "Watch": (StreamType.SERVER_STREAM, request, response, self._watch),
+        }
+        if _ListRequest is not None:
+            methods["List"] = (StreamType.UNARY, _ListRequest, _ListResponse, self._list)
+        return application(NAME, methods)
 
     def _status(self) -> Any:
         status = HealthCheckResponse.ServingStatus
@@ -60,6 +64,10 @@ class Health:
                 Code.NOT_FOUND, f"service: there is no service {quoted(request.service)}"
             )
         return HealthCheckResponse(status=self._status())
+
+    async def _list(self, _: Any, __: Any) -> Any:
+        found = HealthCheckResponse(status=self._status())
+        return _ListResponse(statuses=dict.fromkeys(self._services, found))
 
     async def _watch(self, request: Any, _: Any) -> AsyncIterator[Any]:
         """Yield the status, and again when it changes."""

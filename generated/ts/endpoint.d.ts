@@ -14,7 +14,7 @@ export type Handler = (request: RunRequest) => Response | Promise<Response>;
 /** An error with a status: statuses such as PERMANENT_ERROR are final. After others the call is retried. */
 export declare class Failure extends Error {
     readonly status: Status;
-    constructor(status: Status, message: string);
+    constructor(status: Status, message: string, options?: ErrorOptions);
 }
 /** The answer of a function that succeeded. */
 export declare function done(output: Any | undefined): Response;

@@ -20,8 +20,8 @@ const CODES = {
 /** An error with a status: statuses such as PERMANENT_ERROR are final. After others the call is retried. */
 export class Failure extends Error {
     status;
-    constructor(status, message) {
-        super(message);
+    constructor(status, message, options) {
+        super(message, options);
         this.status = status;
         this.name = Status[status] ?? "Failure";
     }
@@ -113,7 +113,7 @@ export class Endpoint {
         if (this.#key !== undefined) {
             verifyRequest(request, body, this.#key, { ownUrl: this.#url });
         }
-        if (!new URL(request.url ?? "/", "http://localhost").pathname.endsWith(PATH)) {
+        if (!request.url?.split("?")[0]?.endsWith(PATH)) {
             throw new HTTPError(404, `there is no such method: the endpoint serves POST ${PATH}`);
         }
         if (request.method !== "POST") {
@@ -163,7 +163,8 @@ function attempt(status, what, convert) {
         return convert();
     }
     catch (problem) {
-        throw new Failure(status, `${what}: ${problem instanceof Error ? problem.message : String(problem)}`);
+        const text = problem instanceof Error ? problem.message : String(problem);
+        throw new Failure(status, `${what}: ${text}`, { cause: problem });
     }
 }
 async function read(request) {

@@ -131,7 +131,7 @@ def test_the_options_of_a_call_arrive(command, dispatch_recorder: CallRecorder):
     [
         (["--delay", "soon"], "Invalid value for '--delay': a duration is required"),
         (["--at", "soon"], "Invalid value for '--at': a time such as 2026-01-31T12:00:00+01:00"),
-        (["--at", "2030-01-01", "--delay", "1s"], "delay and at cannot be used together"),
+        (["--at", "2030-01-01", "--delay", "1s"], "--delay and --at cannot be used together"),
         (["--label", "a"], "Invalid value for '--label': KEY=VALUE is required; got 'a'"),
         (["--label", "a=1", "--label", "a=2"], "the key 'a' is given twice"),
         (["--label", "a b=1"], "Invalid value for '--label': a key of 1 to 63 letters"),
@@ -636,9 +636,9 @@ def test_ctrl_c(process, protocol):
     with serve(handler) as server:
         options = ["--api-url", server.url, "--protocol", protocol, "--timeout", "50s"]
         with process("call", URL, "f", *options) as started:
-            assert handler.arrived.wait(20)
+            assert handler.arrived.wait(60)
             started.send_signal(signal.SIGINT)
-            out, err = started.communicate(timeout=20)
+            out, err = started.communicate(timeout=60)
     assert (started.returncode, out, err.strip()) == (130, b"", b"")
 
 
@@ -649,7 +649,7 @@ def test_ctrl_c_while_reading(process):
         started.stdin.flush()
         assert started.stderr.read(9) == b"\rreading:"
         started.send_signal(signal.SIGINT)
-        out, err = started.communicate(timeout=20)
+        out, err = started.communicate(timeout=60)
     assert (started.returncode, out) == (130, b"")
     assert b"Traceback" not in err
 
@@ -745,10 +745,10 @@ def test_serving(process, app, environment, sign, name, by):
             RunRequest(function="greet", input=marshal("Ada")).SerializeToString(),
             {"content-type": "application/proto"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             response = RunResponse.FromString(answer.read())
         started.send_signal(sign)
-        out, err = started.communicate(timeout=30)
+        out, err = started.communicate(timeout=60)
     assert unmarshal(response.exit.result.output) == "Hello, Ada"
     assert (started.returncode, out) == (0, b"")
     first = err.decode().splitlines()[0]
@@ -761,16 +761,16 @@ def test_serving(process, app, environment, sign, name, by):
 
 def wait_for(port: int, started: "subprocess.Popen[bytes]") -> None:
     """Wait until an endpoint answers; end its process if it does not."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while started.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
     started.kill()
-    raise AssertionError(started.communicate(timeout=10))
+    raise AssertionError(started.communicate(timeout=60))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to be caught")
@@ -781,7 +781,7 @@ def test_the_level_of_logs(process, app):
     with process("run", "app:endpoint", *options) as started:
         wait_for(port, started)
         started.send_signal(signal.SIGTERM)
-        assert started.communicate(timeout=30) == (b"", b"")
+        assert started.communicate(timeout=60) == (b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -1083,3 +1083,18 @@ def test_certificates(dispatch_recorder: CallRecorder, command: Command, tmp_pat
         done = command(*call, "--cacert", "absent.pem")
         assert (done.code, "absent.pem" in done.err) == (2, True)
     assert len(dispatch_recorder.requests) == 4
+
+
+@pytest.mark.parametrize("text", [b"", b"no PEM"])
+@pytest.mark.parametrize("option", ["--cacert", "--cert", "--key"])
+def test_certificates_that_are_no_pem(command, tmp_path: Path, option: str, text: bytes):
+    """An empty file, too, is an error: its option is not ignored."""
+    (tmp_path / "file.pem").write_bytes(text)
+    done = command("call", URL, "f", "--api-url", "https://127.0.0.1:9", option, "file.pem")
+    says(done, 2, f"dispatch-grpc: {option} must be a file in PEM form; it has no '-----BEGIN'")
+
+
+def test_a_key_without_its_certificate(command, tmp_path: Path):
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    done = command("call", URL, "f", "--api-url", "https://127.0.0.1:9", "--key", "key.pem")
+    says(done, 2, "dispatch-grpc: --key needs the certificate of --cert, too")

@@ -147,7 +147,7 @@ class Serving:
         )
 
     def client(self, key: str | None = None) -> Client:
-        return Client(key or self.key, api_url=self.url, env={})
+        return Client(key or self.key, api_url=self.url, timeout=SECONDS, env={})
 
     def dispatch(self, *arguments: str) -> str:
         done = self("call", *arguments)
@@ -425,6 +425,35 @@ def test_waiting_for_the_calls_of_a_batch(serving: Serving, hosted: str, tmp_pat
         assert outputs == [f"Hello, {n}!" for n in range(150)]
     says(serving("wait", "-", stdin="\n"), 2, "<stdin>: there are no ids")
     says(serving("wait", "-", stdin='{"id": 1}'), 2, "<stdin>:1: an id or {", "is required; got")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "connect", "connect+json"])
+@pytest.mark.parametrize("later", [{}, {"delay": "1h"}])
+def test_a_call_of_a_batch_that_the_service_refuses(
+    serving: Serving, tmp_path: Path, protocol: str, later: dict[str, str]
+):
+    """The service names the call by its place in the request, the command by its line."""
+    good = json.dumps({"endpoint": "http://example.com", "function": "f"})
+    bad = json.dumps({"endpoint": "http://169.254.169.254", "function": "f", **later})
+    lines = f"{good}\n" * 2 + f"\n \n{bad}\n{good}\n"
+    place = "submissions[2].call" if later else "calls[2]"
+    told = f"{serving.url} answered: {place}.endpoint: link-local and metadata addresses are not"
+    file = tmp_path / "calls.jsonl"
+    file.write_text(lines)
+    done = serving("batch", str(file), "--protocol", protocol)
+    says(done, 1, f"dispatch-grpc: {file}:5: {told}")
+    done = serving("batch", "-", "--protocol", protocol, stdin=lines)
+    says(done, 1, f"dispatch-grpc: <stdin>:5: {told}")
+
+
+def test_a_batch_that_the_service_refuses_as_a_whole(serving: Serving):
+    line = json.dumps({"endpoint": "http://example.com", "function": "f"})
+    done = serving("batch", "-", stdin=f"{line}\n" * 10_001)
+    says(
+        done,
+        1,
+        f"dispatch-grpc: {serving.url} answered: calls: at most 10000",
+    )
 
 
 def test_a_wait_for_several_says_how_many_are_left(serving: Serving, hosted: str):

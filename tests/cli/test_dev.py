@@ -86,7 +86,7 @@ class Developing:
     def client(self) -> Client:
         url = self.url  # once it is printed, the key is kept
         key = (self.folder / "data" / "api-key").read_text().strip()
-        return Client(key, api_url=url, env={})
+        return Client(key, api_url=url, timeout=SECONDS, env={})
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(sign)
@@ -162,7 +162,7 @@ def test_a_change_starts_the_endpoint_again():
             (dev.folder / "app.py").write_text(APP.replace("Hello", "Good morning"))
             dev.until(lambda: dev.shown.count("started with") == 2)
             id = client.dispatch(new_call(dev.endpoint, "greet", "Ada"))
-            assert client.wait(id, timeout=SECONDS) == "Good morning, Ada!"
+            assert client.wait(id) == "Good morning, Ada!"
         assert "dispatch-grpc: app.py has changed: the endpoint starts again" in dev.shown
         assert dev.shown.count("has changed") == 1
         assert dev.stop() == 0
@@ -177,7 +177,7 @@ def test_an_endpoint_that_dies_starts_again_after_a_change():
             told = "the endpoint ended with the exit code 1; it starts again when a source file"
             dev.until(lambda: told in dev.shown)
             (dev.folder / "app.py").write_text(APP)
-            assert client.wait(id, timeout=SECONDS) == "Hello, Ada!"
+            assert client.wait(id) == "Hello, Ada!"
             attempts = re.findall(rf"  queued  greet  .*{id}  TCP_ERROR", dev.shown)
             assert attempts or "ok  greet" in dev.shown
         assert dev.stop() == 0
@@ -190,29 +190,40 @@ def test_an_endpoint_that_is_killed_is_told():
         assert dev.stop() == 0
 
 
-def test_an_endpoint_that_does_not_end_is_killed_with_its_children(tmp_path: Path):
-    code = (
-        "import os, signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(f'{{child.pid}} ')\n"
-        "time.sleep(600)\n"
-    )
-    with develop(sys.executable, "-c", code) as dev:
-        dev.client().close()
-        dev.until(
-            lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()[-1:] == " "
-        )
+def test_what_an_endpoint_that_ended_has_left_is_killed(tmp_path: Path):
+    with develop(sys.executable, "-c", leaving_a_child(tmp_path)) as dev:
+        dev.until(lambda: "the endpoint ended with the exit code 0" in dev.shown)
+        until(lambda: has_ended(tmp_path))
         assert dev.stop() == 0
 
-    def is_gone() -> bool:
-        try:
-            state = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat").read_text()
-        except OSError:
-            return True
-        return state.rpartition(")")[2].split()[0] == "Z"
 
-    until(is_gone)
+def test_an_endpoint_that_does_not_end_is_killed_with_its_children(tmp_path: Path):
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code = f"{deaf}{leaving_a_child(tmp_path)}import time; time.sleep(600)\n"
+    with develop(sys.executable, "-c", code) as dev:
+        dev.client().close()
+        dev.until((tmp_path / "pid").exists)
+        assert dev.stop() == 0
+        until(lambda: has_ended(tmp_path))
+
+
+def leaving_a_child(folder: Path) -> str:
+    """The code of an endpoint that starts a process, and writes its id to a file."""
+    return (
+        "import os, subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"open({str(folder / 'new')!r}, 'w').write(str(child.pid))\n"
+        f"os.rename({str(folder / 'new')!r}, {str(folder / 'pid')!r})\n"
+    )
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether the child has ended; what is a zombie has."""
+    try:
+        state = Path("/proc", (folder / "pid").read_text(), "stat").read_text()
+    except OSError:
+        return True
+    return state.rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_second_signal_ends_it_immediately():
@@ -230,12 +241,12 @@ def test_a_second_signal_ends_it_immediately():
 
 def is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS) as answer:
             return bool(answer.status == 200)
     except urllib.error.HTTPError as error:
         error.close()
         return False
-    except OSError:
+    except (urllib.error.URLError, ConnectionError):  # but for a service that is slow to answer
         return False
 
 

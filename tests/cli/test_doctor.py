@@ -219,7 +219,7 @@ def test_an_authority_that_is_not_pem(service: RunningService, tmp_path: Path):
     (tmp_path / "ca.pem").write_text("no PEM")
     found, messages = examined("--cacert", str(tmp_path / "ca.pem"), **of(service))
     assert found["url"] is False
-    assert "root_certificates must be bytes in PEM form" in messages["url"]
+    assert messages["url"] == "--cacert must be a file in PEM form; it has no '-----BEGIN' line"
 
 
 # The clock

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"math"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -53,6 +55,8 @@ type order struct {
 }
 
 type name string
+
+type token []byte
 
 func must[T any](value T, err error) T {
 	if err != nil {
@@ -127,7 +131,7 @@ func main() {
 	}
 }
 
-func refused(errors map[string]string) {
+func refused(problems map[string]string) {
 	deep := any("bottom")
 	for range 46 {
 		deep = []any{deep}
@@ -146,7 +150,7 @@ func refused(errors map[string]string) {
 		"time":                time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
 	} {
 		if _, err := dispatch.Marshal(value); err != nil {
-			errors[name] = err.Error()
+			problems[name] = err.Error()
 		}
 	}
 	var text string
@@ -168,7 +172,7 @@ func refused(errors map[string]string) {
 		"no pointer":      {must(dispatch.Marshal(23)), 23},
 	} {
 		if err := dispatch.Unmarshal(given.packed, given.into); err != nil {
-			errors[name] = err.Error()
+			problems[name] = err.Error()
 		}
 	}
 	for name, make := range map[string]func() (*sdkv1.Call, error){
@@ -179,7 +183,7 @@ func refused(errors map[string]string) {
 		"expiration": func() (*sdkv1.Call, error) { return dispatch.NewCall("http://a", "f", 1, dispatch.Expiration(-1)) },
 	} {
 		if _, err := make(); err != nil {
-			errors[name] = err.Error()
+			problems[name] = err.Error()
 		}
 	}
 }
@@ -197,13 +201,16 @@ func typed(found map[string]any) {
 			log.Fatal(err)
 		}
 	}
+	found["token inside"] = form(must(fromAny(must(dispatch.Marshal([]any{token("x")})))), false)
+	wrapped := dispatch.Fail(sdkv1.Status_STATUS_TIMEOUT, "the bank: %w", context.Canceled)
+	found["wrapped"] = []any{errors.Is(wrapped, context.Canceled), dispatch.Failed(wrapped).GetStatus().String()}
 	given.Hidden = ""
 	found["order"] = form(natural, false)
 	found["round trip"] = string(must(json.Marshal(back))) == string(must(json.Marshal(given)))
 	number := 23
 	for name, value := range map[string]any{
 		"pointer": &number, "nil pointer": (*int)(nil), "named": name("Ada"), "float32": float32(1.5),
-		"url": must(http.NewRequest("GET", "http://a", nil)).URL.Host,
+		"token": token("x"), "ip": net.IPv4(127, 0, 0, 1), "url": must(http.NewRequest("GET", "http://a", nil)).URL.Host,
 	} {
 		found[name] = must(dispatch.Marshal(value)).TypeUrl
 	}
@@ -214,6 +221,11 @@ func typed(found map[string]any) {
 		log.Fatal("typed values are not read")
 	}
 	found["floats"], found["int8"] = floats, *pointer
+}
+
+func fromAny(packed *anypb.Any) (natural any, err error) {
+	err = dispatch.Unmarshal(packed, &natural)
+	return natural, err
 }
 
 func dispatched() []string {

@@ -8,7 +8,7 @@ import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect
 import { apiKey, marshal, newCall, unmarshal } from "dispatch-grpc-stubs";
 import { CallSchema } from "dispatch-grpc-stubs/dispatch/sdk/v1/call_pb.js";
 import { DispatchService } from "dispatch-grpc-stubs/dispatch/sdk/v1/dispatch_pb.js";
-import { Endpoint, parseVerificationKey } from "dispatch-grpc-stubs/endpoint.js";
+import { Endpoint, Failure, parseVerificationKey, Status } from "dispatch-grpc-stubs/endpoint.js";
 
 function form(value, inside = false) {
   if (value === null || ["boolean", "string"].includes(typeof value)) {
@@ -105,6 +105,8 @@ class Order {
   more = { n: null };
 }
 const typed = { order: form(unmarshal(marshal(new Order()))) };
+const cause = new Error("no answer");
+typed.wrapped = new Failure(Status.TIMEOUT, "the bank", { cause }).cause === cause;
 for (const [name, value] of Object.entries({ undefined, url: new URL("http://a"), date: new Date(1), safe: 2 ** 53 - 1, unsafe: 2 ** 53 })) {
   typed[name] = marshal(value).typeUrl;
 }

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,12 @@ def test_values_and_calls(programs: Programs, service: Service, tmp_path: Path):
         assert "price" not in results["typed"]["order"]["object"]
         expected = {"pointer": "Int64Value", "nil pointer": "Empty", "named": "StringValue"}
         expected |= {"float32": "DoubleValue", "url": "StringValue"}
+        expected |= {"token": "BytesValue", "ip": "StringValue"}
+        assert results["typed"]["token inside"] == ["eA=="]
+        assert results["typed"]["wrapped"] == [True, "STATUS_TIMEOUT"]
     else:
         assert "left" not in results["typed"]["order"]["object"]
+        assert results["typed"]["wrapped"] is True
         expected = {"undefined": "Empty", "url": "StringValue", "date": "Timestamp"}
         expected |= {"safe": "Int64Value", "unsafe": "DoubleValue"}
     assert kinds == {name: GOOGLE + kind for name, kind in expected.items()}
@@ -251,6 +256,18 @@ def test_a_body_over_the_limit_is_refused(programs: Programs):
             assert caught.value.status == 400
             caught.value.close()
         assert failures(url, signed=True) == {}
+
+
+@pytest.mark.parametrize("programs", ["ts"], indirect=True)
+@pytest.mark.parametrize("path", ["//", "//[", "/%"])
+def test_a_path_that_is_no_url_is_not_found(programs: Programs, path: str):
+    with hosted(programs, "conformance") as url:
+        connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+        try:
+            connection.request("POST", path, b"", {"content-type": "application/proto"})
+            assert connection.getresponse().status == 404
+        finally:
+            connection.close()
 
 
 def test_the_examples_are_short():

@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -67,6 +68,18 @@ def test_each_service_is_healthy_without_a_key(channel: grpc.Channel, name: str)
         return int(answer.status)
 
     until(lambda: status() == SERVING)  # it is ready soon after its start
+
+
+@pytest.mark.skipif(
+    not hasattr(health_pb2, "HealthListRequest"),
+    reason="the oldest grpcio-health-checking that is supported has no List",
+)
+def test_the_health_of_all_services_at_once(channel: grpc.Channel):
+    def statuses() -> dict[str, int]:
+        answer = HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=10)
+        return {name: found.status for name, found in answer.statuses.items()}
+
+    until(lambda: statuses() == dict.fromkeys({"", *SERVICES}, SERVING))
 
 
 def test_a_service_that_is_not_there(channel: grpc.Channel):

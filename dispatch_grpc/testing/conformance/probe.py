@@ -102,7 +102,7 @@ def conformance(
     try:
         prober.connect().close()
     except OSError as error:
-        reason = f"cannot reach the endpoint {mask_url(url)}: {error}"
+        reason = f"cannot reach the endpoint {mask_url(url)}: {error.strerror or error}"
         raise UnavailableError(reason, code=Code.UNAVAILABLE) from error
     return _run(prober, lambda: _subject(url.rstrip("/"), signing_key))
 

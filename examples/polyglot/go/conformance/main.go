@@ -22,7 +22,7 @@ func relay(_ context.Context, request *sdkv1.RunRequest) *sdkv1.RunResponse {
 	resumed, call := request.GetPollResult(), &sdkv1.Call{}
 	if resumed == nil {
 		if err := dispatch.Unmarshal(request.GetInput(), call); err != nil {
-			return dispatch.Failed(dispatch.Fail(sdkv1.Status_STATUS_INVALID_ARGUMENT, "%v", err))
+			return dispatch.Failed(dispatch.Fail(sdkv1.Status_STATUS_INVALID_ARGUMENT, "%w", err))
 		}
 		return dispatch.Poll(nil, call)
 	}

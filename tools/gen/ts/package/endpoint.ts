@@ -34,8 +34,8 @@ export type Handler = (request: RunRequest) => Response | Promise<Response>;
 
 /** An error with a status: statuses such as PERMANENT_ERROR are final. After others the call is retried. */
 export class Failure extends Error {
-  constructor(readonly status: Status, message: string) {
-    super(message);
+  constructor(readonly status: Status, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = Status[status] ?? "Failure";
   }
 }
@@ -148,7 +148,7 @@ export class Endpoint {
     if (this.#key !== undefined) {
       verifyRequest(request, body, this.#key, { ownUrl: this.#url });
     }
-    if (!new URL(request.url ?? "/", "http://localhost").pathname.endsWith(PATH)) {
+    if (!request.url?.split("?")[0]?.endsWith(PATH)) {
       throw new HTTPError(404, `there is no such method: the endpoint serves POST ${PATH}`);
     }
     if (request.method !== "POST") {
@@ -196,7 +196,8 @@ function attempt<T>(status: Status, what: string, convert: () => T): T {
   try {
     return convert();
   } catch (problem) {
-    throw new Failure(status, `${what}: ${problem instanceof Error ? problem.message : String(problem)}`);
+    const text = problem instanceof Error ? problem.message : String(problem);
+    throw new Failure(status, `${what}: ${text}`, { cause: problem });
   }
 }
 

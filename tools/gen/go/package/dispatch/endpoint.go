@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func Func[I, O any](name string, function func(context.Context, I) (O, error)) F
 		}
 		var input I
 		if err := Unmarshal(request.GetInput(), &input); err != nil {
-			return Failed(Fail(sdkv1.Status_STATUS_INVALID_ARGUMENT, "the input: %v", err))
+			return Failed(Fail(sdkv1.Status_STATUS_INVALID_ARGUMENT, "the input: %w", err))
 		}
 		output, err := function(ctx, input)
 		if err != nil {
@@ -51,7 +52,7 @@ func Func[I, O any](name string, function func(context.Context, I) (O, error)) F
 		}
 		packed, err := Marshal(output)
 		if err != nil {
-			return Failed(Fail(sdkv1.Status_STATUS_INVALID_RESPONSE, "the output: %v", err))
+			return Failed(Fail(sdkv1.Status_STATUS_INVALID_RESPONSE, "the output: %w", err))
 		}
 		return Done(packed)
 	}}
@@ -59,15 +60,19 @@ func Func[I, O any](name string, function func(context.Context, I) (O, error)) F
 
 // Error is an error with a status.
 type Error struct {
-	Status  sdkv1.Status
-	Message string
+	Status sdkv1.Status
+	Err    error
 }
 
-func (e *Error) Error() string { return e.Message }
+func (e *Error) Error() string { return e.Err.Error() }
 
-// Fail makes an error with a status: statuses such as PERMANENT_ERROR are final.
+// Unwrap returns the error without its status.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Fail makes an error with a status: statuses such as PERMANENT_ERROR are final. The format and its
+// arguments are those of fmt.Errorf, so %w wraps an error.
 func Fail(status sdkv1.Status, format string, arguments ...any) error {
-	return &Error{status, fmt.Sprintf(format, arguments...)}
+	return &Error{status, fmt.Errorf(format, arguments...)}
 }
 
 // Done is the answer of a function that succeeded.
@@ -171,7 +176,7 @@ func (e *Endpoint) Run(
 	}
 	defer func() {
 		if reason := recover(); reason != nil {
-			log.Printf("dispatch: function %s panicked: %v", name, reason)
+			log.Printf("dispatch: function %s panicked: %v\n%s", name, reason, debug.Stack())
 			response = connect.NewResponse(Failed(fmt.Errorf("panic: %v", reason)))
 		}
 	}()

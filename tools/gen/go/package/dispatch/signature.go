@@ -234,11 +234,11 @@ func verifying(next http.Handler, key ed25519.PublicKey, own *url.URL) http.Hand
 			return
 		}
 		if err := VerifyRequest(r, body, key, own, time.Now()); err != nil {
-			code, refused := "unauthenticated", (*SignatureError)(nil)
-			if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
-				code = "permission_denied"
+			status, code := http.StatusUnauthorized, "unauthenticated"
+			if refused := (*SignatureError)(nil); errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+				status, code = http.StatusForbidden, "permission_denied"
 			}
-			refuse(w, refused.Status, code, err.Error())
+			refuse(w, status, code, err.Error())
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
