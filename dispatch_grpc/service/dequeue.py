@@ -86,6 +86,11 @@ class Dequeue:
         self.claimed_at: float = float("-inf")
         self.has_lost_claim: bool = False
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether this process knows the policies, the pauses, and all jobs that it has taken."""
+        return self.claimed_at > float("-inf") and not self.has_lost_claim
+
     def make_way(self) -> None:
         """Let a request go first: claim jobs a little later."""
         self._accepting_until = now() + _GATHER_SECONDS
@@ -111,8 +116,11 @@ class Dequeue:
         # Outcomes that wait to be written hold no slot: this bounds their number.
         most = 2 * self._settings.concurrency - len(self._jobs.tasks)
         turns = self._lanes.turns(min(self._settings.batch_size, most))
-        if turns and await self._claim(turns):
-            return 0
+        try:
+            if turns and await self._claim(turns):
+                return 0
+        finally:
+            self._lanes.claimed()
         seconds = self._timetable.seconds_left()
         for change in (self._hosts.next_change(), self._limited.next_change()):
             if change is not None:

@@ -226,6 +226,8 @@ class Runs:
     async def _begin(self, loaded: Loaded) -> None:
         """Note that an attempt begins; end its run when the call was cancelled meanwhile."""
         id = loaded.running.id
+        if loaded.has_begun:
+            return
         if not await self._begins.submit(Job(id, loaded.turn)):
             self._ended.add(id)
             raise asyncio.CancelledError
