@@ -289,12 +289,13 @@ class Worker:
         timeout = self._settings.heartbeat_timeout
 
         async with self._database.transaction() as connection:
-            await queue.present(connection, self.me, timeout)
+            is_alone = await queue.present(connection, self.me, timeout)
             if self._jobs.tasks:
                 await queue.beat(connection, self.me, self._jobs.tasks)
             lanes = await queue.take_over(connection, self.me, timeout)
             await self._database.clock.set(connection)
         self._wrote_at = now()
+        self.notices.is_alone = is_alone
         self._database.health.worked()
         self._metrics.taken_over(len(lanes))
         self.expect(lanes)
