@@ -10,13 +10,14 @@ import pytest
 
 from dispatch_grpc import AlreadyExistsError, Call, marshal, new_call
 from dispatch_grpc.primitives import exit_, poll
-from dispatch_grpc.schema import RunResponse
+from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest, RunResponse
 from dispatch_grpc.service import handover, machine, store_accept, store_attempts, store_outcomes
 from dispatch_grpc.service.breaker import Hosts
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import (
@@ -364,3 +365,11 @@ def test_a_worker_that_stops_waits_for_transactions_that_may_take_jobs(bench: Be
 
     bench.runner.run(main())
     assert steps == ["taken", "stopped"]
+
+
+def test_a_pause_holds_the_very_next_call(here: Here):
+    pausing = Pausing(here.bench.database, here.worker.pauses)
+    here.bench.runner.run(pausing.pause_calls(PauseCallsRequest(function="f")))
+    accept(here, request())
+    assert here.begun == []
+    here.bench.runner.run(pausing.resume_calls(ResumeCallsRequest(function="f")))
