@@ -19,7 +19,7 @@ from dispatch_grpc.service.timetable import Timetable, now
 
 # Jobs are claimed together that come within this time, and while requests are being accepted within
 # up to the second: their answers go first.
-_GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.003  # in which jobs and requests come together
 _MAX_GATHER_SECONDS = 0.03
 _IDLE_SECONDS = 0.02  # without a claim, after which the next one does not wait
 
@@ -93,7 +93,7 @@ class Dequeue:
 
     def make_way(self) -> None:
         """Let a request go first: claim jobs a little later."""
-        self._accepting_until = now() + _GATHER_SECONDS
+        self._accepting_until = now() + GATHER_SECONDS
 
     def lose_claim(self) -> None:
         """Note that jobs may have been taken that this process does not know of."""
@@ -194,7 +194,7 @@ class Dequeue:
         if now() - self.claimed_at > _IDLE_SECONDS:
             return
         end = now() + _MAX_GATHER_SECONDS
-        await asyncio.sleep(_GATHER_SECONDS)
+        await asyncio.sleep(GATHER_SECONDS)
         while (at := now()) < min(self._accepting_until, end):
             await asyncio.sleep(self._accepting_until - at)
 

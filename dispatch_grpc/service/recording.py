@@ -13,6 +13,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.service.batching import Batcher
 from dispatch_grpc.service.database import Database
+from dispatch_grpc.service.dequeue import GATHER_SECONDS
 from dispatch_grpc.service.faults import Fault, classify
 from dispatch_grpc.service.handover import Handover, Handovers
 from dispatch_grpc.service.store_accept import Accepted, Request, accept_all
@@ -55,13 +56,16 @@ class Recorder:
 
     Args:
         database: The database.
-        handovers: Begin the calls of small requests while there are slots to spare; None: all
-            calls are left in the queue.
+        handovers: Begin calls while there are slots to spare: those of small requests that come
+            together, or a while after the last ones. The others, which come one by one in a row,
+            are answered sooner when their calls are claimed together. None: all calls are left in
+            the queue.
     """
 
     def __init__(self, database: Database, handovers: Handovers | None = None) -> None:
         self._database = database
         self._handovers = handovers
+        self._recorded_at = float("-inf")
         self._groups: Batcher[Request, _Answer] = Batcher(
             self._record,
             _MAX_REQUESTS,
@@ -109,7 +113,11 @@ class Recorder:
         return [*await self._record(requests[:half]), *await self._record(requests[half:])]
 
     def _opened(self, requests: Sequence[Request]) -> AbstractAsyncContextManager[Handover | None]:
-        if self._handovers is None or not _is_small(requests[0]):
+        now = asyncio.get_running_loop().time()
+        is_idle = now - self._recorded_at > GATHER_SECONDS
+        self._recorded_at = now
+        is_taken = (is_idle or len(requests) > 1) and _is_small(requests[0])
+        if self._handovers is None or not is_taken:
             return nullcontext()
         return self._handovers.open()
 

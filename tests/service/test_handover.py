@@ -219,6 +219,28 @@ def test_a_call_is_begun_as_it_is_recorded(here: Here):
     assert here.lost == 0
 
 
+def test_calls_of_requests_in_a_row_are_left_in_the_queue(here: Here):
+    """They are claimed together: that costs less, and the requests are answered sooner."""
+    recorder = Recorder(here.bench.database, here.handovers)
+
+    async def main() -> None:
+        host = "http://here.example"
+        here.worker._hosts.answered(host, Answer(exit_("done")))
+        await recorder.record(request())
+        recorder._recorded_at = asyncio.get_running_loop().time()  # however slow this was
+        await recorder.record(request())
+        recorder._recorded_at -= 1
+        await recorder.record(request())
+        recorder._recorded_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(recorder.record(request()) for _ in range(3)))
+
+    here.bench.runner.run(main())
+    statuses = [status for status, _ in here.queue()]
+    assert statuses[:3] == ["picked", "queued", "picked"]
+    # Of those at once the first is recorded alone, or all are.
+    assert statuses[3:].count("picked") >= 2
+
+
 def test_a_repeated_request_is_begun_once(here: Here):
     first = request(2, key=b"key")
     ids = [new.id for new in first.calls]
@@ -298,8 +320,9 @@ def test_a_request_that_the_database_refuses_begins_nothing(here: Here):
     bad = request(call=Call(endpoint="http://here.example", function="no\0name"))
     error, answer = accept(here, bad, request())
     assert isinstance(error, asyncpg.DataError)
-    assert [loaded.running.id for _, loaded in here.begun if loaded is not None] == answer.ids
-    assert here.worker._lanes.taken == 1
+    begun = [loaded.running.id for _, loaded in here.begun if loaded is not None]
+    assert begun in ([], answer.ids)  # the one that is recorded after the other may be left
+    assert here.worker._lanes.taken == len(begun)
     assert here.lost == 0  # nothing was recorded
 
 
