@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-from asyncpg import PostgresConnectionError, PostgresError
 from google.protobuf.message import Message
 
 from dispatch_grpc import tracing
@@ -22,7 +21,7 @@ from dispatch_grpc.schema import (
 )
 from dispatch_grpc.service import store_accept
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.faults import is_transient
+from dispatch_grpc.service.faults import is_transient, was_refused
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.recording import Recorder
@@ -48,7 +47,7 @@ class Accepting:
         max_backlog: int,
     ) -> None:
         self._database = database
-        self._recorder = Recorder(database)
+        self._recorder = Recorder(database, worker.handovers)
         self._worker = worker
         self._settings = settings
         self._metrics = metrics
@@ -148,7 +147,8 @@ class Accepting:
             raise
         self._worker.make_way()
         if accepted.is_new:
-            self._expect(calls, now)
+            begun = {loaded.running.id for _, loaded in accepted.begun}
+            self._expect([new for new in calls if new.id not in begun], now)
             self._metrics.accepted.inc(len(calls))
         return accepted.ids
 
@@ -175,9 +175,8 @@ def _body(request: DispatchRequest | SubmitRequest) -> bytes:
 
 def _away(error: BaseException) -> RPCError:
     """Return the error of a dispatch that the database failed."""
-    # What the server refused is not recorded. What broke on the way may be.
     recorded = "nothing was recorded"
-    if not isinstance(error, PostgresError) or isinstance(error, PostgresConnectionError):
+    if not was_refused(error):
         recorded = (
             "the calls may have been recorded; retry with an idempotency key to avoid duplicates"
         )

@@ -19,7 +19,7 @@ from dispatch_grpc.service.timetable import Timetable, now
 
 # Jobs are claimed together that come within this time, and while requests are being accepted within
 # up to the second: their answers go first.
-_GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.003  # in which jobs and requests come together
 _MAX_GATHER_SECONDS = 0.03
 _IDLE_SECONDS = 0.02  # without a claim, after which the next one does not wait
 
@@ -86,9 +86,14 @@ class Dequeue:
         self.claimed_at: float = float("-inf")
         self.has_lost_claim: bool = False
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether this process knows the policies, the pauses, and all jobs that it has taken."""
+        return self.claimed_at > float("-inf") and not self.has_lost_claim
+
     def make_way(self) -> None:
         """Let a request go first: claim jobs a little later."""
-        self._accepting_until = now() + _GATHER_SECONDS
+        self._accepting_until = now() + GATHER_SECONDS
 
     def lose_claim(self) -> None:
         """Note that jobs may have been taken that this process does not know of."""
@@ -111,8 +116,11 @@ class Dequeue:
         # Outcomes that wait to be written hold no slot: this bounds their number.
         most = 2 * self._settings.concurrency - len(self._jobs.tasks)
         turns = self._lanes.turns(min(self._settings.batch_size, most))
-        if turns and await self._claim(turns):
-            return 0
+        try:
+            if turns and await self._claim(turns):
+                return 0
+        finally:
+            self._lanes.claimed()
         seconds = self._timetable.seconds_left()
         for change in (self._hosts.next_change(), self._limited.next_change()):
             if change is not None:
@@ -186,7 +194,7 @@ class Dequeue:
         if now() - self.claimed_at > _IDLE_SECONDS:
             return
         end = now() + _MAX_GATHER_SECONDS
-        await asyncio.sleep(_GATHER_SECONDS)
+        await asyncio.sleep(GATHER_SECONDS)
         while (at := now()) < min(self._accepting_until, end):
             await asyncio.sleep(self._accepting_until - at)
 

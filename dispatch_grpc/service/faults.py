@@ -36,6 +36,13 @@ def classify(error: BaseException) -> Fault | None:
     return None
 
 
+def was_refused(error: BaseException) -> bool:
+    """Whether an error says that the database did nothing: what breaks on the way may be done."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, asyncpg.PostgresConnectionError
+    )
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the database may well do the same thing later."""
     return classify(error) in {Fault.CONFLICT, Fault.AWAY}

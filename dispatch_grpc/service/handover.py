@@ -1,22 +1,28 @@
 """Jobs that are begun in the transaction that makes them due.
 
-The transaction that writes the answer of a workflow knows the workflow's next call, and the one
-that writes the last result that a workflow waits for knows that it goes on. While there are slots
-to spare, the process that writes this takes the jobs in the same transaction. They are in the queue
-like all others, so that another process takes over when this one ends. But between a call and the
-next there is no notice, no wait for jobs that come together, and no transaction to claim and load.
+The transaction that records calls of clients knows that they may begin. The one that writes the
+answer of a workflow knows the workflow's next call, and the one that writes the last result that a
+workflow waits for knows that it goes on. While there are slots to spare, the process that writes
+this takes the jobs in the same transaction. They are in the queue like all others, so that another
+process takes over when this one ends. But there is no notice, no wait for jobs that come together,
+and no transaction to claim and load.
 """
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from dispatch_grpc.errors import RPCError
 from dispatch_grpc.service import queue, store_attempts
+from dispatch_grpc.service.faults import was_refused
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane
 from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.store import Due, Job, Loaded
+from dispatch_grpc.service.store_accept import Accepted, Request, Taker, accept_all, lanes_to_take
 
 
 class Handover:
@@ -24,12 +30,13 @@ class Handover:
 
     Attributes:
         taken: The jobs, and their calls; None for one that is stale.
+        may_be_lost: Whether jobs were taken by a transaction whose end is not known.
     """
 
     def __init__(self, owner: UUID, lanes: Lanes, hosts: SharedHosts) -> None:
         self._owner, self._lanes, self._hosts = owner, lanes, hosts
         self._slots: dict[str, int] = {}
-        self.taken: list[tuple[Claim, Loaded | None]] = []
+        self.taken: Sequence[tuple[Claim, Loaded | None]] = []
         self.may_be_lost: bool = False
 
     async def take(self, connection: Any, due: Due) -> Due:
@@ -42,15 +49,9 @@ class Handover:
         Returns:
             The others.
         """
-        self.give_back()  # the transaction may be a second attempt
-        wanted = {lane: len(payloads) for lane, payloads in due.items()}
-        self._slots = self._lanes.take_spare(wanted)
-        for lane, number in self._slots.items():
-            for _ in range(number):
-                self._hosts.begun(host_of_lane(lane))
+        self._reserve({lane: len(payloads) for lane, payloads in due.items()})
         if not self._slots:
             return due
-        self.may_be_lost = True
         some = {lane: due[lane][:number] for lane, number in self._slots.items()}
         claims = await queue.take(connection, self._owner, some)
         loaded = await store_attempts.load(
@@ -59,6 +60,37 @@ class Handover:
         self.taken = [(claim, loaded.get(Job.unpack(claim.payload))) for claim in claims]
         rest = {lane: payloads[self._slots.get(lane, 0) :] for lane, payloads in due.items()}
         return {lane: payloads for lane, payloads in rest.items() if payloads}
+
+    async def accept(
+        self, connection: Any, requests: Sequence[Request], now: datetime
+    ) -> list[Accepted | RPCError | None]:
+        """Record requests as `accept_all`, and take their jobs as far as there are slots to spare.
+
+        The attempts begin in the same transaction, since their requests are about to be sent: only
+        those of hosts that answer, so that nothing waits for a connection.
+
+        Args:
+            connection: A connection, without a transaction.
+            requests: The requests.
+            now: The time.
+        """
+        wanted = lanes_to_take(requests).items()
+        self._reserve(
+            {lane: n for lane, n in wanted if self._hosts.is_answering(host_of_lane(lane))}
+        )
+        taker = Taker(self._owner, self._slots) if self._slots else None
+        answers = await accept_all(connection, requests, now, taker)
+        self.taken = [one for each in answers if isinstance(each, Accepted) for one in each.begun]
+        return answers
+
+    def _reserve(self, wanted: Mapping[str, int]) -> None:
+        """Take slots for jobs, by lane, as far as there are slots to spare."""
+        self.give_back()  # the transaction may be a second attempt
+        self._slots = self._lanes.take_spare(wanted)
+        for lane, number in self._slots.items():
+            for _ in range(number):
+                self._hosts.begun(host_of_lane(lane))
+        self.may_be_lost |= bool(self._slots)
 
     def keep(self) -> None:
         """Leave the slots to the jobs: the transaction is committed."""
@@ -104,6 +136,13 @@ class Handovers:
         self._owner, self._lanes, self._hosts = owner, lanes, hosts
         self._is_open, self._begin, self._lost = is_open, begin, lost
         self.under_way: int = 0
+        self._none_under_way = asyncio.Event()
+
+    async def ended(self) -> None:
+        """Wait until no transaction is under way that may take jobs."""
+        while self.under_way:
+            self._none_under_way.clear()
+            await self._none_under_way.wait()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Handover | None]:
@@ -119,8 +158,12 @@ class Handovers:
             handover.keep()
             for claim, loaded in taken:
                 self._begin(claim, loaded)
+        except BaseException as error:
+            if handover.may_be_lost and not was_refused(error):
+                self._lost()
+            raise
         finally:
             self.under_way -= 1
+            if not self.under_way:
+                self._none_under_way.set()
             handover.give_back()
-            if handover.may_be_lost:
-                self._lost()

@@ -14,6 +14,7 @@ from dispatch_grpc.service.refreshing import refresh
 
 _LOOK_SECONDS = 2.0
 _MAX_RESTING = 10_000
+_ANSWERING_SECONDS = 4.0  # as long as connections are kept
 
 
 class SharedHosts:
@@ -30,6 +31,7 @@ class SharedHosts:
         self._notices = told
         self._changed = changed
         self._hosts = Hosts()
+        self._answered_at: dict[str, float] = {}
         self._news: set[str] = set()
         self._sooner = asyncio.Event()
         told.listen(notices.HOSTS, self._told)
@@ -53,6 +55,7 @@ class SharedHosts:
         """Learn from an answer."""
         asked = 0.0 if answer.retry_after is None else answer.retry_after.total_seconds()
         was_open = self._hosts.resting(host) is not None
+        self._answered_at.pop(host, None)
         if answer.host_failed:
             is_news = self._hosts.failed(host, _now(), asked)
             if is_news and not was_open:  # once for an outage, however often it is probed
@@ -61,12 +64,17 @@ class SharedHosts:
             is_news = self._hosts.refused(host, _now(), asked)
         else:
             is_news = self._hosts.answered(host, _now())
+            self._answered_at[host] = _now()
         if was_open and self._hosts.resting(host) is None:
             _log(host, "closes: it answers again")
         if is_news:
             self._news.add(host)
             self._sooner.set()
             self._changed()
+
+    def is_answering(self, host: str) -> bool:
+        """Whether a host answered this process just now, so that a request is sent at once."""
+        return _now() - self._answered_at.get(host, float("-inf")) < _ANSWERING_SECONDS
 
     def resting(self) -> list[str]:
         """Return the hosts that rest."""
@@ -101,6 +109,9 @@ class SharedHosts:
 
     async def _share(self) -> None:
         self._hosts.forget(_now())
+        self._answered_at = {
+            host: at for host, at in self._answered_at.items() if self.is_answering(host)
+        }
         news, self._news = self._news, set()
         try:
             await self._tell(news)

@@ -73,6 +73,7 @@ class Lanes:
         self._lanes: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._taken = 0
+        self._asked: set[str] = set()  # hosts whose jobs are being claimed
         self._moved: set[str] = set()  # hosts that gave back a slot since `stalled`
 
     @property
@@ -136,7 +137,12 @@ class Lanes:
                 turns.again(lane)
         for lane in granted:
             del self._ready[lane]
+        self._asked = set(hosts)
         return found
+
+    def claimed(self) -> None:
+        """Note that the jobs of `turns` are claimed, and lanes with more of them named again."""
+        self._asked.clear()
 
     def take_spare(self, wanted: Mapping[str, int]) -> dict[str, int]:
         """Take slots for jobs that need not wait for their turn, since nothing waits for a slot.
@@ -149,7 +155,7 @@ class Lanes:
         Returns:
             The number of slots that were taken, by lane.
         """
-        waiting = self.hosts()
+        waiting = self.hosts() | self._asked
         taken: Counter[str] = Counter()
         for lane, number in wanted.items():
             host = host_of_lane(lane)

@@ -2,7 +2,8 @@
 
 A notice is sent after the commit that it reports, together with those of the same milliseconds:
 NOTIFY inside transactions serialises all commits of the database. Notices only save time. If one
-is lost, the next scan of the queue finds the jobs, and waiters ask again.
+is lost, the next scan of the queue finds the jobs, and waiters ask again. A process that is alone
+sends none: another one tells that it is there as soon as it listens.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from dispatch_grpc.log import service_logger as logger
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.events import is_set_within
 from dispatch_grpc.service.faults import classify
+from dispatch_grpc.service.timetable import now
 
+HERE = "dispatch_grpc_here"  # of a process that listens from now on
 LANES = "dispatch_grpc_lanes"
 LATER = "dispatch_grpc_later"  # lanes of jobs that are due later, made by the SQL function
 FINISHED = "dispatch_grpc_finished"
@@ -28,6 +31,7 @@ _GATHER_SECONDS = 0.005
 _MAX_BYTES = 7_900  # PostgreSQL takes less than 8,000
 _MAX_ITEMS = 10_000  # more are dropped: scans find them
 _PING_SECONDS = 5.0
+_HEARD_SECONDS = 60.0  # for which a process counts as there after a notice of it
 
 Listener = Callable[[Sequence[str]], None]
 
@@ -38,6 +42,10 @@ class Notices:
     Args:
         database: The database.
         lost: Called when notices may have been lost.
+
+    Attributes:
+        listening: Set while there is a connection that listens.
+        is_alone: Whether the database knows of no other process; False until it was asked.
     """
 
     def __init__(self, database: Database, lost: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +55,14 @@ class Notices:
         self._listeners: dict[str, list[Listener]] = {}
         self._waiting: dict[str, dict[str, None]] = {}
         self._sending: asyncio.Task[None] | None = None
+        self._heard_at = float("-inf")  # when a notice of another process came last
         self.listening: asyncio.Event = asyncio.Event()
+        self.is_alone: bool = False
+        self.listen(HERE, lambda _: None)
+
+    @property
+    def _is_heard(self) -> bool:
+        return not self.is_alone or now() - self._heard_at < _HEARD_SECONDS
 
     def listen(self, channel: str, listener: Listener) -> None:
         """Call a function with the items of each notice on a channel; before `run`."""
@@ -59,6 +74,10 @@ class Notices:
             return
         for listener in self._listeners.get(channel, ()):
             listener(items)
+        if self._is_heard:
+            self._send_soon(channel, items)
+
+    def _send_soon(self, channel: str, items: Sequence[str]) -> None:
         waiting = self._waiting.setdefault(channel, {})
         for item in items:
             if len(waiting) < _MAX_ITEMS:
@@ -110,6 +129,7 @@ class Notices:
             for channel in self._listeners:
                 await connection.add_listener(channel, self._notice)
             self.listening.set()
+            self._send_soon(HERE, ["here"])
             self._lost()
             while not gone.is_set():
                 if await is_set_within(gone, _PING_SECONDS):
@@ -126,6 +146,8 @@ class Notices:
     def _notice(self, _connection: Any, _pid: int, channel: str, payload: str) -> None:
         sender, *items = payload.split("\n")
         if sender != self._me:
+            if sender:  # else a transaction, which does not listen
+                self._heard_at = now()
             for listener in self._listeners.get(channel, ()):
                 listener(items)
 

@@ -55,9 +55,10 @@ class Pauses:
     async def load(self) -> None:
         """Look at the pauses, unless they were looked at before: no job is taken until then."""
         if not self._is_loaded:
-            await self._look()
+            await self.look()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look at the pauses now."""
         async with self._database.relaxed.acquire() as connection:
             found = await store_pause.find(connection)
         before, targets = self._targets, {(one.host, one.function) for one in found}
@@ -73,7 +74,7 @@ class Pauses:
     async def run(self) -> None:
         """Learn of changes until it is cancelled."""
         health = self._database.health
-        await refresh(self._look, self._sooner, _LOOK_SECONDS, health=health, what="pauses")
+        await refresh(self.look, self._sooner, _LOOK_SECONDS, health=health, what="pauses")
 
 
 def name_of(host: str, function: str) -> str:

@@ -54,6 +54,7 @@ class Pausing:
                 f"host or everything instead",
             )
         self._pauses.tell()
+        await self._pauses.look()  # or this process might begin a call that comes next
         return PauseCallsResponse(pause=_message(found))
 
     async def resume_calls(self, request: ResumeCallsRequest) -> ResumeCallsResponse:

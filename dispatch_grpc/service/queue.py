@@ -222,14 +222,18 @@ def _due(rows: Sequence[Any]) -> dict[str, float]:
     return {row["entrypoint"]: row["seconds"] for row in rows if row["seconds"] is not None}
 
 
-async def present(connection: Any, process: UUID, heartbeat_timeout: timedelta) -> None:
-    """Record that a process is alive, and since when it has been without a gap."""
-    await connection.execute(
+async def present(connection: Any, process: UUID, heartbeat_timeout: timedelta) -> bool:
+    """Record that a process is alive, and since when; return whether no other one is."""
+    is_alone: bool = await connection.fetchval(
         """
         INSERT INTO processes (id, seen_at, since) VALUES ($1, now(), now())
         ON CONFLICT (id) DO UPDATE SET seen_at = now(), since = CASE
             WHEN processes.seen_at < now() - $2::interval / 2 THEN now() ELSE processes.since END
+        RETURNING NOT EXISTS (
+            SELECT FROM processes WHERE id <> $1 AND seen_at > now() - $2::interval
+        )
         """,
         process,
         heartbeat_timeout,
     )
+    return is_alone

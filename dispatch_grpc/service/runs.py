@@ -68,7 +68,7 @@ class Runs:
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[CallDecision, Exception | None] = Batcher(self.write, 500, _bytes_of)
-        self._running: dict[UUID, asyncio.Task[Any]] = {}
+        self._running: dict[UUID, _Interruptible] = {}
         self._ended: set[UUID] = set()
         self._released = False
 
@@ -111,16 +111,16 @@ class Runs:
     def release(self) -> None:
         """End the runs under way, and begin no more: their calls are released to others."""
         self._released = True
-        for task in self._running.values():
-            task.cancel()
+        for attempt in self._running.values():
+            attempt.interrupt()
 
     def end(self, ids: Sequence[str]) -> None:
         """End the attempts of calls that have finished; most of them were cancelled."""
         for text in ids:
             id = UUID(hex=text)
-            if run := self._running.get(id):
+            if attempt := self._running.get(id):
                 self._ended.add(id)
-                run.cancel()
+                attempt.interrupt()
 
     async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
         """Run a call, and decide how it goes on; None when it was ended from outside."""
@@ -157,22 +157,21 @@ class Runs:
         start = perf_counter()
         self._metrics.started(loaded, self._database.clock.now())
         id = loaded.running.id
-        # A task of its own, so that to end the run is not to end what follows it.
-        run = self._running[id] = asyncio.create_task(self._attempt(loaded, share, trace))
+        attempt = self._running[id] = _Interruptible()
+        answer: machine.Answer | None = None
         self._metrics.running.inc()
         try:
-            await asyncio.wait({run})
+            with attempt:
+                answer = await self._attempt(loaded, share, trace)
         finally:
-            run.cancel()
-            if self._running.get(id) is run:
+            if self._running.get(id) is attempt:
                 del self._running[id]
             self._metrics.running.dec()
-        if run.cancelled():
+        if answer is None:
             return None
         took = perf_counter() - start
         self._metrics.run_seconds.observe(took)
         run_log.slow(loaded, took)
-        answer: machine.Answer = run.result()
         return answer
 
     async def _attempt(self, loaded: Loaded, share: Share, trace: str | None) -> machine.Answer:
@@ -221,15 +220,17 @@ class Runs:
         whole = await self._database.persist(self._database.relaxed, load, in_transaction=False)
         if whole is None:
             self._ended.add(loaded.running.id)
-            raise asyncio.CancelledError
+            raise _InterruptedError
         return whole
 
     async def _begin(self, loaded: Loaded) -> None:
         """Note that an attempt begins; end its run when the call was cancelled meanwhile."""
         id = loaded.running.id
+        if loaded.has_begun:
+            return
         if not await self._begins.submit(Job(id, loaded.turn)):
             self._ended.add(id)
-            raise asyncio.CancelledError
+            raise _InterruptedError
 
     async def _begin_all(self, jobs: Sequence[Job]) -> Sequence[bool]:
         async def begin(connection: Any) -> set[Job]:
@@ -289,6 +290,35 @@ class Runs:
         due, finished = await self._write(refused)
         self._metrics.finished(refused, set(finished), self._database.clock.now())
         self._written(refused, due, finished)
+
+
+class _InterruptedError(asyncio.CancelledError):
+    """The attempt is not to go on."""
+
+
+class _Interruptible:
+    """A block of the current task that others may end, and not what follows it."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        self._task = task
+        self._is_asked = False
+
+    def interrupt(self) -> None:
+        """End the block."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._before = self._task.cancelling()
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
+        left = self._task.uncancel() if self._is_asked else self._task.cancelling()
+        is_ours = self._is_asked or isinstance(error, _InterruptedError)
+        # As asyncio.timeout: if the task itself was cancelled meanwhile, that goes on.
+        return is_ours and isinstance(error, asyncio.CancelledError) and left <= self._before
 
 
 def _bytes_of(item: CallDecision) -> int:

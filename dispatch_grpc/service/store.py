@@ -73,7 +73,8 @@ class Loaded:
     """A call with everything that an attempt needs.
 
     When that is large, it is left out until the request is to be sent: `size` is more than zero,
-    there is no `input`, and the poll and the results are not complete.
+    there is no `input`, and the poll and the results are not complete. `has_begun`: the attempt
+    began when the call was recorded.
     """
 
     running: Running
@@ -92,6 +93,7 @@ class Loaded:
     scheduled_at: datetime | None = None
     starts_at: datetime | None = None
     trace: str | None = None
+    has_begun: bool = False
 
     @property
     def host(self) -> str:

@@ -1,7 +1,8 @@
 """Record calls: those that clients dispatch, and those that other calls make."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,10 @@ from uuid import UUID
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError, rpc_error
 from dispatch_grpc.service.lanes import lane_of
-from dispatch_grpc.service.store import Job, NewCall, signed
+from dispatch_grpc.service.machine import Running
+from dispatch_grpc.service.memory import FREE_BYTES
+from dispatch_grpc.service.queue import Claim
+from dispatch_grpc.service.store import Job, Loaded, NewCall, signed
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.serving.details import reason
 
@@ -41,10 +45,25 @@ class Accepted:
     Attributes:
         ids: The ids of its calls.
         is_new: False when the ids are those of an earlier request with its key.
+        begun: The calls of which the attempts have begun, with the jobs that were taken for that.
     """
 
     ids: Sequence[UUID]
     is_new: bool = True
+    begun: Sequence[tuple[Claim, Loaded]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """A process that takes jobs as they are recorded.
+
+    Attributes:
+        owner: The process.
+        slots: Largest number of jobs that it takes, by lane.
+    """
+
+    owner: UUID
+    slots: Mapping[str, int]
 
 
 async def accept(
@@ -91,7 +110,7 @@ async def has_key(connection: Any, key: bytes) -> bool:
 
 
 async def accept_all(
-    connection: Any, requests: Sequence[Request], now: datetime
+    connection: Any, requests: Sequence[Request], now: datetime, taker: Taker | None = None
 ) -> list[Accepted | RPCError | None]:
     """Record requests, whose keys differ, by one statement: each all or none.
 
@@ -102,6 +121,7 @@ async def accept_all(
         connection: A connection.
         requests: The requests, one or more.
         now: The time.
+        taker: The process that takes some of the jobs; None: all are left in the queue.
 
     Returns:
         The answer to each request. None: another transaction has its key, and nothing is known of
@@ -110,10 +130,13 @@ async def accept_all(
     answers: list[Accepted | RPCError | None] = [None] * len(requests)
     places = list(range(len(requests)))
     while places:
-        rows = await _accept(connection, [requests[place] for place in places], now)
-        if not rows:
+        some = [requests[place] for place in places]
+        takers = [] if taker is None else _takers(some, taker)
+        rows = await _accept(connection, some, now, takers)
+        jobs = {row["body"]: row["job"] for row in rows if row["number"] == 0}
+        if len(jobs) == len(rows):
             for place in places:
-                answers[place] = Accepted([new.id for new in requests[place].calls])
+                answers[place] = _accepted(requests[place], jobs, now)
             break
         for row in rows:
             place = places[row["number"] - 1]
@@ -140,7 +163,70 @@ def lanes_of(calls: Sequence[NewCall]) -> list[str]:
     return [lane_of(host_of(new.call.endpoint), new.call.function) for new in calls]
 
 
-async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -> list[Any]:
+def lanes_to_take(requests: Sequence[Request]) -> Mapping[str, int]:
+    """Return how many jobs of requests may be taken as they are recorded, by lane.
+
+    A call that begins later waits in the queue, and so does one with a large input, which is not
+    held while it waits for memory.
+    """
+    calls = [new for request in requests for new in request.calls if _may_be_taken(new)]
+    return Counter(lanes_of(calls))
+
+
+def _may_be_taken(new: NewCall) -> bool:
+    return new.starts_at is None and new.call.input.ByteSize() <= FREE_BYTES
+
+
+def _takers(requests: Sequence[Request], taker: Taker) -> list[UUID | None]:
+    """Return for each call the process that takes its job; an empty list if none is taken."""
+    left = dict(taker.slots)
+    found: list[UUID | None] = []
+    for request in requests:
+        for new, lane in zip(request.calls, lanes_of(request.calls), strict=True):
+            takes = left.get(lane, 0) > 0 and _may_be_taken(new)
+            if takes:
+                left[lane] -= 1
+            found.append(taker.owner if takes else None)
+    return found if any(found) else []
+
+
+def _accepted(request: Request, jobs: Mapping[bytes, int], now: datetime) -> Accepted:
+    ids = [new.id for new in request.calls]
+    if not jobs:
+        return Accepted(ids)
+    begun = []
+    for new, lane in zip(request.calls, lanes_of(request.calls), strict=True):
+        payload = Job(new.id, 0).pack()
+        if (job := jobs.get(payload)) is not None:
+            begun.append((Claim(job, lane, payload), _begun(new, request.time or now)))
+    return Accepted(ids, begun=begun)
+
+
+def _begun(new: NewCall, created_at: datetime) -> Loaded:
+    """Return a call that was just recorded and has begun, as it would be loaded."""
+    call = new.call
+    return Loaded(
+        running=Running(new.id, call.endpoint, call.correlation_id, new.expires_at),
+        turn=0,
+        generation=0,
+        parent_id=new.parent_id,
+        root_id=new.root_id or new.id,
+        function=call.function,
+        input=call.input.SerializeToString(),
+        created_at=created_at,
+        poll=None,
+        poll_error=None,
+        trace=new.trace,
+        has_begun=True,
+    )
+
+
+async def _accept(
+    connection: Any,
+    requests: Sequence[Request],
+    now: datetime,
+    takers: Sequence[UUID | None] = (),
+) -> list[Any]:
     calls = [new for request in requests for new in request.calls]
     firsts, lasts, last = [], [], 0
     for request in requests:
@@ -149,7 +235,7 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
         lasts.append(last)
     rows: list[Any] = await connection.fetch(
         "SELECT * FROM accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-        "$16, $17, $18, $19, $20)",
+        "$16, $17, $18, $19, $20, $21)",
         [request.key for request in requests],
         [request.body for request in requests],
         firsts,
@@ -173,6 +259,7 @@ async def _accept(connection: Any, requests: Sequence[Request], now: datetime) -
         if any(new.labels for new in calls)
         else [],
         [new.trace for new in calls] if any(new.trace for new in calls) else [],
+        takers,
     )
     return rows
 

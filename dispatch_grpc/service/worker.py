@@ -6,6 +6,7 @@ waits for the runs under way.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 from dispatch_grpc.log import service_logger as logger
@@ -50,6 +51,7 @@ class Worker:
 
     Attributes:
         me: The id of this process.
+        handovers: Begin the jobs that transactions of this process make due.
         notices: The notices of this process.
         memory: What large requests and answers may hold.
         pauses: The pauses.
@@ -91,11 +93,11 @@ class Worker:
         retention = Retention(database, lambda: self._policies.current, settings.retention)
         self._chores.add(retention.prune, SECONDS)
         self._chores.add(self.rates.flush, rates.SECONDS)
-        self._handovers = Handovers(
+        self.handovers: Handovers = Handovers(
             self.me,
             self._lanes,
             self._hosts,
-            is_open=lambda: not (self._dequeue.has_lost_claim or self._stopping.is_set()),
+            is_open=self._may_take,
             begin=self._begin,
             lost=self._lose_claim,
         )
@@ -108,7 +110,7 @@ class Worker:
             allow_metadata=settings.allow_metadata,
             answered=self._hosts.answered,
             written=self._written,
-            handovers=self._handovers,
+            handovers=self.handovers,
             memory=self.memory,
             policies=self._policies,
         )
@@ -135,7 +137,7 @@ class Worker:
             policies=self._policies,
             pauses=self.pauses,
             expect=self.expect,
-            may_reclaim=lambda: not self._handovers.under_way,
+            may_reclaim=lambda: not self.handovers.under_way,
         )
 
     # Called by other parts
@@ -173,6 +175,11 @@ class Worker:
     def _paused(self) -> None:
         self._lanes.drop_paused()
         self._timetable.look_again()
+
+    def _may_take(self) -> bool:
+        # Outcomes that wait to be written hold no slot: this bounds their number.
+        has_room = len(self._jobs.tasks) < self._settings.concurrency
+        return has_room and self._dequeue.is_sound and not self._stopping.is_set()
 
     def _begin(self, claim: Claim, loaded: Loaded | None) -> None:
         self._jobs.begin(claim, loaded)
@@ -238,6 +245,9 @@ class Worker:
         """
         self._stopping.set()
         self._timetable.wake_up()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self.handovers.ended()  # or jobs would begin after the last one has ended
         await self._jobs.end_within(self._settings.shutdown_timeout.total_seconds())
         self._runs.release()
         # Without the database nothing can be released: other processes take over in time.
@@ -279,12 +289,13 @@ class Worker:
         timeout = self._settings.heartbeat_timeout
 
         async with self._database.transaction() as connection:
-            await queue.present(connection, self.me, timeout)
+            is_alone = await queue.present(connection, self.me, timeout)
             if self._jobs.tasks:
                 await queue.beat(connection, self.me, self._jobs.tasks)
             lanes = await queue.take_over(connection, self.me, timeout)
             await self._database.clock.set(connection)
         self._wrote_at = now()
+        self.notices.is_alone = is_alone
         self._database.health.worked()
         self._metrics.taken_over(len(lanes))
         self.expect(lanes)

@@ -216,6 +216,7 @@ def test_lanes_that_are_paused_cost_nothing():
     lanes.drop_paused()
     lanes.has_jobs(one)
     assert set(lanes.plan(10)) == {two}
+    lanes.claimed()
     assert lanes.hosts() == set()
     assert lanes.take_spare({one: 1, two: 1}) == {two: 1}
 

@@ -1,20 +1,35 @@
 """Handovers: jobs that are begun in the transaction that makes them due."""
 
-from datetime import UTC, datetime
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
-from dispatch_grpc import new_call
+from dispatch_grpc import AlreadyExistsError, Call, marshal, new_call
 from dispatch_grpc.primitives import exit_, poll
-from dispatch_grpc.schema import RunResponse
-from dispatch_grpc.service import machine, store_accept, store_attempts, store_outcomes
+from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest, RunResponse
+from dispatch_grpc.service import handover, machine, store_accept, store_attempts, store_outcomes
+from dispatch_grpc.service.breaker import Hosts
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Answer, Limits
 from dispatch_grpc.service.metrics import Metrics
+from dispatch_grpc.service.pausing import Pausing
+from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
-from dispatch_grpc.service.store import CallDecision, Due, Job, Loaded, NewCall
+from dispatch_grpc.service.store import (
+    QUEUED,
+    RUNNING,
+    CallDecision,
+    Due,
+    Job,
+    Loaded,
+    NewCall,
+)
+from dispatch_grpc.service.store_accept import Request
 from dispatch_grpc.service.worker import Worker
 from tests.service.conftest import Bench
 
@@ -148,9 +163,236 @@ def test_jobs_of_a_lost_commit_go_back_to_the_queue(here: Here):
     here.write(here.record(), waits())  # of which the worker itself knows nothing
     assert here.queue() == [("picked", worker.me)]
     worker._lose_claim()
-    worker._handovers.under_way = 1
+    worker.handovers.under_way = 1
     here.bench.runner.run(worker._dequeue.turn())
     assert here.queue() == [("picked", worker.me)]
     assert worker._dequeue.has_lost_claim
     here.bench.runner.run(worker._dequeue._reclaim())
     assert here.queue() == [("queued", None)]
+
+
+def request(number: int = 1, *, key: bytes | None = None, **settings: Any) -> Request:
+    call = settings.pop("call", new_call("http://here.example", "f", 1))
+    expires_at = LIMITS.expires_at(call, datetime.now(UTC))
+    calls = [NewCall(new_id(), call, expires_at, **settings) for _ in range(number)]
+    return Request(calls, key, b"body" if key else b"", number, datetime.now(UTC))
+
+
+def accept(here: Here, *requests: Request, host_answers: bool = True) -> list[Any]:
+    """Record requests at the same time. Returns the answers, or the errors."""
+    recorder = Recorder(here.bench.database, here.handovers)
+
+    async def main() -> list[Any]:
+        answer = Answer(exit_("done"), host_failed=not host_answers)
+        here.worker._hosts.answered("http://here.example", answer)
+        here.worker._hosts._hosts = Hosts()  # a host that failed does not rest
+        return await asyncio.gather(*map(recorder.record, requests), return_exceptions=True)
+
+    return here.bench.runner.run(main())
+
+
+def test_a_call_is_begun_as_it_is_recorded(here: Here):
+    call = Call(
+        endpoint="http://here.example",
+        function="f",
+        input=marshal("in"),
+        correlation_id=2**64 - 1,
+        version="v",
+    )
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    (answer,) = accept(here, request(call=call, trace=trace, labels={"a": "b"}))
+    ((claim, loaded),) = here.begun
+    assert loaded is not None
+    assert answer.ids == [loaded.running.id]
+    assert here.queue() == [("picked", here.worker.me)]
+    assert here.worker._lanes.taken == 1
+    job = Job(loaded.running.id, 0)
+    assert Job.unpack(claim.payload) == job
+    row = here.bench.run(lambda c: c.fetchrow("SELECT state, pickups FROM calls"))
+    assert tuple(row) == (RUNNING, 1)
+    # The call is as it would have been loaded; its attempt would be the second.
+    again = here.bench.run(lambda c: store_attempts.load(c, [job]))[job]
+    assert again.running.pickups == 2
+    once = replace(again.running, pickups=1)
+    assert loaded == replace(again, running=once, has_begun=True)
+    assert here.bench.run(lambda c: c.fetchval("SELECT id FROM pgqueuer")) == claim.id
+    assert here.lost == 0
+
+
+def test_calls_of_requests_in_a_row_are_left_in_the_queue(here: Here):
+    """They are claimed together: that costs less, and the requests are answered sooner."""
+    recorder = Recorder(here.bench.database, here.handovers)
+
+    async def main() -> None:
+        host = "http://here.example"
+        here.worker._hosts.answered(host, Answer(exit_("done")))
+        await recorder.record(request())
+        recorder._recorded_at = asyncio.get_running_loop().time()  # however slow this was
+        await recorder.record(request())
+        recorder._recorded_at -= 1
+        await recorder.record(request())
+        recorder._recorded_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(recorder.record(request()) for _ in range(3)))
+
+    here.bench.runner.run(main())
+    statuses = [status for status, _ in here.queue()]
+    assert statuses[:3] == ["picked", "queued", "picked"]
+    # Of those at once the first is recorded alone, or all are.
+    assert statuses[3:].count("picked") >= 2
+
+
+def test_a_repeated_request_is_begun_once(here: Here):
+    first = request(2, key=b"key")
+    ids = [new.id for new in first.calls]
+    assert accept(here, first, request(key=b"key"))[1].ids == ids
+    (again, other) = accept(here, request(2, key=b"key"), request(1))
+    assert again.ids == ids
+    assert not again.is_new
+    begun = [loaded.running.id for _, loaded in here.begun if loaded is not None]
+    assert begun == [*ids, *other.ids]
+    assert here.worker._lanes.taken == 3
+    assert here.queue() == [("picked", here.worker.me)] * 3
+
+
+def test_a_request_with_another_key_leaves_its_slots(here: Here):
+    accept(here, request(key=b"key"))
+    other = replace(request(5, key=b"key"), body=b"other")
+    (error,) = accept(here, other)
+    assert isinstance(error, AlreadyExistsError)
+    assert here.worker._lanes.taken == len(here.begun) == 1
+
+
+def test_calls_without_a_slot_to_spare_are_left_in_the_queue(here: Here):
+    answers = accept(here, *(request(100) for _ in range(4)))
+    begun = {loaded.running.id for _, loaded in here.begun if loaded is not None}
+    assert 0 < len(begun) == here.worker._lanes.taken < 128
+    assert begun < {id for answer in answers for id in answer.ids}
+    rows = here.bench.run(
+        lambda c: c.fetch(
+            "SELECT calls.id, state, pgqueuer.status::text, entrypoint FROM calls "
+            "JOIN pgqueuer ON payload = uuid_send(calls.id) || int4send(turn)"
+        )
+    )
+    assert len(rows) == 400
+    for row in rows:
+        expected = (RUNNING, "picked") if row["id"] in begun else (QUEUED, "queued")
+        assert (row["state"], row["status"]) == expected
+        assert row["entrypoint"] == "http://here.example f"
+
+
+def test_calls_that_wait_are_not_begun_as_they_are_recorded(here: Here):
+    in_a_day = datetime.now(UTC) + timedelta(days=1)
+    large = Call(endpoint="http://here.example", function="f", input=marshal(b"x" * 65_536))
+    accept(here, request(starts_at=in_a_day), request(call=large), request(101))
+    assert here.begun == []
+    assert here.queue() == [("queued", None)] * 103
+    assert here.worker._lanes.taken == 0
+
+
+def test_calls_of_a_host_that_does_not_answer_are_not_begun_as_they_are_recorded(here: Here):
+    """They would count as running while they wait for a connection."""
+    accept(here, request())
+    assert len(here.begun) == 1
+    accept(here, request(), host_answers=False)
+    assert len(here.begun) == 1
+    assert here.queue() == [("picked", here.worker.me), ("queued", None)]
+
+
+@pytest.mark.parametrize("function", ["f", "g"])
+def test_a_call_does_not_overtake_those_of_its_host(here: Here, function: str):
+    lanes = here.worker._lanes
+    lanes.has_jobs(f"http://here.example {function}")
+    accept(here, request())
+    assert here.begun == []
+
+    async def claim() -> list[str]:
+        return lanes.turns(1)
+
+    assert here.bench.runner.run(claim()) == [f"http://here.example {function}"]
+    accept(here, request())
+    assert here.begun == []
+    lanes.claimed()
+    accept(here, request())
+    assert len(here.begun) == 1
+
+
+def test_a_request_that_the_database_refuses_begins_nothing(here: Here):
+    bad = request(call=Call(endpoint="http://here.example", function="no\0name"))
+    error, answer = accept(here, bad, request())
+    assert isinstance(error, asyncpg.DataError)
+    begun = [loaded.running.id for _, loaded in here.begun if loaded is not None]
+    assert begun in ([], answer.ids)  # the one that is recorded after the other may be left
+    assert here.worker._lanes.taken == len(begun)
+    assert here.lost == 0  # nothing was recorded
+
+
+def test_calls_of_a_lost_answer_go_back_to_the_queue(here: Here, monkeypatch: pytest.MonkeyPatch):
+    async def lose(*args: Any) -> Any:
+        await store_accept.accept_all(*args)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(handover, "accept_all", lose)
+    (error,) = accept(here, request())
+    assert isinstance(error, ConnectionResetError)
+    assert here.begun == []
+    assert here.worker._lanes.taken == 0
+    assert here.lost == 1
+    assert here.queue() == [("picked", here.worker.me)]
+    here.bench.runner.run(here.worker._dequeue._reclaim())
+    assert here.queue() == [("queued", None)]
+
+
+def test_a_worker_takes_jobs_once_it_knows_policies_and_pauses(bench: Bench):
+    worker = Worker(bench.database, UNUSED, Settings(concurrency=1), Metrics())
+
+    async def is_open() -> bool:
+        async with worker.handovers.open() as found:
+            return found is not None
+
+    async def main() -> None:
+        assert not await is_open()
+        await worker._turn()
+        assert await is_open()
+        worker._lose_claim()
+        assert not await is_open()
+        await worker._turn()
+        assert await is_open()
+        task = asyncio.create_task(asyncio.sleep(0))
+        worker._jobs.tasks[1] = task  # no more outcomes wait to be written than there are slots
+        assert not await is_open()
+        del worker._jobs.tasks[1]
+        await task
+        worker._stopping.set()
+        assert not await is_open()
+
+    bench.runner.run(main())
+
+
+def test_a_worker_that_stops_waits_for_transactions_that_may_take_jobs(bench: Bench):
+    worker = Worker(bench.database, UNUSED, Settings(), Metrics())
+    steps: list[str] = []
+
+    async def take() -> None:
+        async with worker.handovers.open():
+            await asyncio.sleep(0.05)
+            steps.append("taken")
+
+    async def main() -> None:
+        await worker._turn()
+        running = asyncio.create_task(asyncio.Event().wait())
+        taking = asyncio.create_task(take())
+        await asyncio.sleep(0)
+        await worker.stop(running)  # type: ignore[arg-type]  # any task will do
+        steps.append("stopped")
+        await taking
+
+    bench.runner.run(main())
+    assert steps == ["taken", "stopped"]
+
+
+def test_a_pause_holds_the_very_next_call(here: Here):
+    pausing = Pausing(here.bench.database, here.worker.pauses)
+    here.bench.runner.run(pausing.pause_calls(PauseCallsRequest(function="f")))
+    accept(here, request())
+    assert here.begun == []
+    here.bench.runner.run(pausing.resume_calls(ResumeCallsRequest(function="f")))

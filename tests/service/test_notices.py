@@ -1,10 +1,12 @@
 """Notices between processes: together, after the commit, not to oneself, never too long."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from dispatch_grpc import new_call
-from dispatch_grpc.service import store_accept
+from dispatch_grpc.service import queue, store_accept
 from dispatch_grpc.service.ids import new_id
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.notices import HOSTS, LANES, Notices
@@ -83,6 +85,44 @@ def test_others_hear_what_a_process_tells_and_itself_hears_it_once(bench: Bench)
         ]
 
     bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_process_tells_others_only_while_there_are_some(bench: Bench):
+    async def main() -> None:
+        here, there = Notices(bench.database), Notices(bench.database)
+        at_once: list[Any] = []
+        here.listen(LANES, at_once.append)
+
+        async def tell() -> None:
+            here.is_alone = True
+            here.tell(LANES, ["alone"])
+            assert at_once == [["alone"]]
+            await asyncio.gather(*([here._sending] if here._sending else []))
+            listening = asyncio.create_task(here.run())
+            await here.listening.wait()
+            running = asyncio.create_task(there.run())  # which tells that it listens
+            while not here._is_heard:
+                await asyncio.sleep(0.01)
+            here.tell(LANES, ["heard"])
+            for task in (listening, running):
+                task.cancel()
+            await asyncio.gather(listening, running, return_exceptions=True)
+
+        (payload,) = await heard(bench, 1, tell)
+        assert payload.split("\n")[1:] == ["heard"]
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_process_knows_whether_it_is_alone(bench: Bench):
+    first, second = uuid4(), uuid4()
+    minute = timedelta(minutes=1)
+    bench.run(lambda c: c.execute("TRUNCATE processes"))
+    assert bench.run(lambda c: queue.present(c, first, minute))
+    assert not bench.run(lambda c: queue.present(c, second, minute))
+    assert not bench.run(lambda c: queue.present(c, first, minute))
+    bench.run(lambda c: c.execute("UPDATE processes SET seen_at = now() - interval '2 min'"))
+    assert bench.run(lambda c: queue.present(c, first, minute))
 
 
 def test_calls_are_accepted_without_a_notice_in_their_transaction(bench: Bench):

@@ -32,7 +32,7 @@ from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.rates import Rates
-from dispatch_grpc.service.runs import Runs, _bytes_of
+from dispatch_grpc.service.runs import Runs, _bytes_of, _Interruptible
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Job, Jobs, Loaded, NewCall, Release
 from dispatch_grpc.service.watching import Watching
@@ -360,6 +360,33 @@ def test_a_call_that_was_cancelled_before_its_request_is_not_sent(bench: Bench):
             await some._begin(run)
 
     bench.runner.run(main())
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_an_attempt_is_interrupted_and_not_what_follows_it(is_stopped: bool):
+    """A task that is stopped at the same time stops, whichever came first."""
+
+    async def main() -> None:
+        attempts: list[_Interruptible] = []
+
+        async def run() -> str:
+            attempts.append(_Interruptible())
+            with attempts[0]:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            return "goes on"
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(0)
+        if is_stopped:
+            task.cancel()
+        for _ in range(2):
+            attempts[0].interrupt()
+        (found,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(found, asyncio.CancelledError) if is_stopped else found == "goes on"
+        assert not task.cancelling() or is_stopped
+
+    asyncio.run(main())
 
 
 def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):

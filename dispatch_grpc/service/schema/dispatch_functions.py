@@ -185,7 +185,7 @@ BEGIN
     SELECT * INTO known FROM accept(ARRAY[request_key], ARRAY[request_body], '{1}', size, ids,
         array_fill(NULL::uuid, size), array_fill(0, size), ids, correlations, endpoints, functions,
         versions, inputs, expires, array_fill(created, size), lanes, payloads, starts, '{}',
-        traces);
+        traces, '{}');
     IF FOUND THEN
         IF known.body IS DISTINCT FROM request_body THEN
             RAISE EXCEPTION USING ERRCODE = '23505',

@@ -49,8 +49,8 @@ CREATE OR REPLACE FUNCTION accept(
     keys bytea[], bodies bytea[], firsts int[], lasts int[], call_ids uuid[], parents uuid[],
     generations int[], roots uuid[], correlations bigint[], endpoints text[], functions text[],
     versions text[], inputs bytea[], expirations timestamptz[], times timestamptz[], hosts text[],
-    payloads bytea[], starts timestamptz[], labelled jsonb[], traces text[]
-) RETURNS TABLE (number int, body bytea, ids uuid[]) LANGUAGE plpgsql AS $body$
+    payloads bytea[], starts timestamptz[], labelled jsonb[], traces text[], takers uuid[]
+) RETURNS TABLE (number int, body bytea, ids uuid[], job bigint) LANGUAGE plpgsql AS $body$
 #variable_conflict use_column
 DECLARE
     size int[] := ARRAY[cardinality(call_ids)];
@@ -66,9 +66,10 @@ BEGIN
             END IF;
         END LOOP;
         IF cardinality(in_use) > 0 OR EXISTS (SELECT FROM requests WHERE key = ANY (keys)) THEN
-            RETURN QUERY SELECT place, NULL::bytea, NULL::uuid[] FROM unnest(in_use) AS place
+            RETURN QUERY SELECT place, NULL::bytea, NULL::uuid[], NULL::bigint
+                FROM unnest(in_use) AS place
                 UNION ALL
-                SELECT place::int, used.body, used.ids
+                SELECT place::int, used.body, used.ids, NULL
                 FROM unnest(keys) WITH ORDINALITY AS given (key, place) CROSS JOIN LATERAL (
                     SELECT body, ids FROM requests WHERE key = given.key LIMIT 1) AS used;
             IF FOUND THEN
@@ -83,13 +84,15 @@ BEGIN
             ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO calls (id, parent_id, parent_generation, root_id, correlation_id, endpoint,
-        function, version, input, expires_at, starts_at, labels, next_at, created_at, trace)
+        function, version, input, expires_at, starts_at, labels, next_at, created_at, trace,
+        state, pickups)
     SELECT id, parent, generation, root, correlation, endpoint, function, version, input,
-        expires_at, starts_at, labels, starts_at, created_at, trace
+        expires_at, starts_at, labels, starts_at, created_at, trace,
+        CASE WHEN taker IS NULL THEN 1 ELSE 2 END, (taker IS NOT NULL)::int
     FROM unnest(call_ids, parents, generations, roots, correlations, endpoints, functions, versions,
-            inputs, expirations, starts, labelled, times, traces)
+            inputs, expirations, starts, labelled, times, traces, takers)
         AS new (id, parent, generation, root, correlation, endpoint, function, version, input,
-            expires_at, starts_at, labels, created_at, trace);
+            expires_at, starts_at, labels, created_at, trace, taker);
     IF cardinality(labelled) > 0 THEN
         INSERT INTO labels SELECT key || '=' || value, id
             FROM unnest(call_ids, labelled) AS new (id, labels), jsonb_each_text(labels);
@@ -98,15 +101,30 @@ BEGIN
         delays := ARRAY(SELECT coalesce(greatest(starts_at - now(), '0'), '0')
             FROM unnest(starts) WITH ORDINALITY AS new (starts_at, place) ORDER BY place);
     END IF;
-    PERFORM enqueue(array_fill(0, size), hosts, payloads, delays,
-        array_fill(NULL::text, size), array_fill('null'::jsonb, size));
+    IF cardinality(takers) > 0 THEN
+        RETURN QUERY INSERT INTO pgqueuer
+                (priority, entrypoint, payload, execute_after, status, queue_manager_id, heartbeat)
+            SELECT 0, host, payload, now(), 'picked', taker, now()
+            FROM unnest(hosts, payloads, takers) AS new (host, payload, taker)
+            WHERE taker IS NOT NULL
+            RETURNING 0, payload, NULL::uuid[], id;
+        SELECT array_agg(host), array_agg(payload), array_agg(delay), ARRAY[count(*)::int]
+            INTO hosts, payloads, delays, size
+            FROM unnest(hosts, payloads, delays, takers) AS new (host, payload, delay, taker)
+            WHERE taker IS NULL;
+    END IF;
+    IF size[1] > 0 THEN
+        PERFORM enqueue(array_fill(0, size), hosts, payloads, delays,
+            array_fill(NULL::text, size), array_fill('null'::jsonb, size));
+    END IF;
 END $body$;
--- By its arguments: the function of the version before, which has no traces, is there as well
--- while processes of that version go on.
+-- By its arguments: the functions of versions before, which have fewer, are there as well while
+-- processes of those versions go on.
 COMMENT ON FUNCTION accept(bytea[], bytea[], int[], int[], uuid[], uuid[], int[], uuid[], bigint[],
     text[], text[], text[], bytea[], timestamptz[], timestamptz[], text[], bytea[], timestamptz[],
-    jsonb[], text[]) IS
-    'records requests and their jobs, unless it returns rows: keys used before or (null) in use';
+    jsonb[], text[], uuid[]) IS
+    'records requests and their jobs, and returns (as number 0) the jobs that a process takes at '
+    'once; unless it returns requests whose keys were used before or (null) are in use';
 
 CREATE OR REPLACE FUNCTION tend_partitions(keep_finished interval, keep_requests interval)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
