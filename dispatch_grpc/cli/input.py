@@ -115,7 +115,10 @@ def make_call(
         raise
     except ValueError as error:
         source = "--input" if file is None else f"--input-file {file.name}"
-        raise MistakeError(f"{source}: {error}") from error
+        advice = ""
+        if text is not None and re.fullmatch(r"[\w .@/-]*[^\W\d][\w .@/-]*", text):
+            advice = f"; as a string it is '{json.dumps(text)}', with both kinds of quotes"
+        raise MistakeError(f"{source}: {error}{advice}") from error
 
 
 def duration(text: str) -> timedelta:

@@ -47,8 +47,9 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     with _signals(stop):
         logger.info(
-            "serving %d functions at http://%s:%d (%s)",
+            "serving %d function%s at http://%s:%d (%s)",
             len(endpoint.functions),
+            "" if len(endpoint.functions) == 1 else "s",
             f"[{host}]" if ":" in host else host,
             port,
             ", ".join(endpoint.functions) or "none",

@@ -184,6 +184,13 @@ def test_input_from_stdin(shell, dispatch_recorder: CallRecorder):
     assert dispatch_recorder.calls == [new_call(URL, "f", "from stdin")]
 
 
+def test_a_word_as_input_is_told_how_to_be_a_string(shell, dispatch_recorder: CallRecorder):
+    advice = """as a string it is '"Ada Lovelace"', with both kinds of quotes"""
+    says(shell("call", URL, "f", "--input", "Ada Lovelace"), 2, "not valid JSON", advice)
+    assert shell("call", URL, "f", "--input", '"Ada Lovelace"').code == 0
+    assert "as a string" not in shell("call", URL, "f", "--input", "[1").err
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

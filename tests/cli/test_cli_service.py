@@ -307,7 +307,7 @@ def test_the_lines_to_try_work_as_they_stand(folder: Path, tmp_path: Path):
             _, err = process.communicate(timeout=SECONDS)
     assert (done.returncode, done.stdout) == (0, '"World"\n'), (done, err)
     assert process.returncode == 0
-    assert f"serving 1 functions at http://{address} (echo)" in err
+    assert f"serving 1 function at http://{address} (echo)" in err
 
 
 def test_the_endpoint_to_try_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch):

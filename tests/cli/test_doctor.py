@@ -146,6 +146,14 @@ def test_what_is_no_service():
     assert "check the API URL" in messages["url"]
 
 
+def test_an_endpoint_is_no_service():
+    with serve_app(Endpoint("http://127.0.0.1:1", env={}).app) as server:
+        found, messages = examined(DISPATCH_API_URL=server.url, DISPATCH_API_KEY=KEY)
+    assert (found["url"], found["key"]) == (False, None)
+    assert f"{server.url} answers, but is no Dispatch service" in messages["url"]
+    assert "set DISPATCH_API_URL" in messages["url"]
+
+
 def test_a_service_of_another_make(dispatch_recorder: CallRecorder):
     with serve(dispatch_recorder, KEY) as server:
         found, messages = examined(DISPATCH_API_URL=server.url, DISPATCH_API_KEY=KEY)

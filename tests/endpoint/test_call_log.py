@@ -186,7 +186,7 @@ def test_an_endpoint_logs_as_the_guide_shows(service: RunningService, tmp_path: 
         Client(service.api_key, api_url=service.url, env={}) as client,
     ):
         try:
-            until(lambda: "serving 1 functions" in (tmp_path / "log").read_text())
+            until(lambda: "serving 1 function" in (tmp_path / "log").read_text())
             id = client.dispatch(new_call(f"http://{address}", "greet", "Ada"))
             client.wait(id, timeout=PATIENCE)
         finally:

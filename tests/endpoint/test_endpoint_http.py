@@ -691,7 +691,7 @@ def serving() -> Iterator[tuple[Any, str]]:
     try:
         assert "has no verification key" in process.stdout.readline()
         line = process.stdout.readline()
-        assert line.startswith("serving 1 functions at http://127.0.0.1:")
+        assert line.startswith("serving 1 function at http://127.0.0.1:")
         url, functions = line.split()[4:]
         assert functions == "(greet)"
         yield process, url

@@ -28,10 +28,8 @@ from dispatch_grpc.client.settings import (
 from dispatch_grpc.transport import Target, proxy_of, tls, with_roots
 from dispatch_grpc.transport.connecting import open_socket
 
-_NO_URL = (
-    "set DISPATCH_API_URL to the URL of your service, as 'dispatch-grpc serve' prints it; the "
-    "default is out of service"
-)
+_SET_URL = "set DISPATCH_API_URL to the URL of your service, as 'dispatch-grpc serve' prints it"
+_NO_URL = f"{_SET_URL}; the default is out of service"
 
 
 def check_service(
@@ -82,12 +80,42 @@ def check_service(
         yield Finding("key", False, f"{problem.message}: {_where_is_the_key()}")
     elif problem is None:
         yield Finding("key", True, f"{key.redacted} from {key.source} is accepted")
+    elif problem.code is Code.UNIMPLEMENTED and not _dispatches(
+        target, proxy, credentials, seconds, env
+    ):
+        yield unchecked_key(key)
+        url = Finding("url", False, f"{target.url} answers, but is no Dispatch service: {_SET_URL}")
     elif problem.code is Code.UNIMPLEMENTED:  # a service of another make: its Dispatch may work
         yield Finding("key", None, f"not checked: {problem.message}")
     else:
         yield unchecked_key(key)
         url = Finding("url", False, str(problem))
     yield from (url, security, time)
+
+
+def _dispatches(
+    target: Target,
+    proxy: str | None,
+    credentials: TLSCredentials | None,
+    seconds: float,
+    env: Mapping[str, str],
+) -> bool:
+    """Return whether a server may have Dispatch: False if it answers that there is no such path."""
+    context = None
+    if target.secure:
+        context = tls.context_of(with_roots(credentials, env, "SSL_CERT_FILE"))
+    try:
+        status, _, _ = ask(
+            lambda: open_socket(target, proxy, seconds),
+            target,
+            context,
+            "/dispatch.sdk.v1.DispatchService/Dispatch",
+            headers={"content-type": "application/json"},
+            body=b"{}",  # no calls, and no key: a service refuses it
+        )
+    except (OSError, HTTPException):  # it may speak HTTP/2 only
+        return True
+    return status not in {404, 405}
 
 
 def _where_is_the_key() -> str:

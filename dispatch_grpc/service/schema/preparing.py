@@ -114,8 +114,8 @@ async def _migrate(
             await asyncio.sleep(1)
         else:
             break
-    for number in range(done + 1, len(MIGRATIONS) + 1):
-        logger.info("the database has migration %d now", number)
+    if done < len(MIGRATIONS):
+        logger.info("the database has migration %d now", len(MIGRATIONS))
 
 
 async def _index_partitions(connection: asyncpg.Connection) -> None:
