@@ -28,7 +28,7 @@ class Process:
         self, command: Sequence[str], variables: Mapping[str, str], sources: Sources
     ) -> None:
         self.command = command
-        self.variables = dict(variables)
+        self.variables: dict[str, str] = dict(variables)
         self._sources = sources
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[int]

@@ -23,7 +23,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.inheritable = [] if sys.platform == "win32" else [self._descriptor]
+        self.inheritable: list[int] = [] if sys.platform == "win32" else [self._descriptor]
         if is_root():  # in a user's folder it is that user's
             folder = path.parent.stat()
             os.fchown(self._descriptor, folder.st_uid, folder.st_gid)
