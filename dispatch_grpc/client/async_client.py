@@ -143,7 +143,7 @@ class AsyncClient(AsyncFollowing):
             delay: How long after it is recorded the call begins: a timedelta or a number of
                 seconds, counted by the service's clock.
             at: When the call begins instead: a datetime with a time zone; one that has passed
-                means at once. The call's expiration counts from when it is recorded.
+                means now. The call's expiration counts from when it is recorded.
             labels: Up to 16 labels, to find the call by: keys of 1 to 63 letters, digits, `_`,
                 `.`, `-` and `/`, values of up to 255 bytes.
             timeout: Longest time for this dispatch with all its retries, instead of the

@@ -80,8 +80,8 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
         """Run dead letters again: calls that failed, and were neither cancelled nor rerun.
 
         Only calls without a parent are taken: a parent runs its children again. Each is rerun as
-        by `rerun`, the oldest first, in requests of up to 1,000 calls. If that is interrupted, the
-        same method goes on with the others: no call is rerun twice.
+        by `rerun`, the oldest first, in requests of up to 1,000 calls. After an
+        interruption, call it again for the rest: no call is rerun twice.
 
         Args:
             status: Only calls that ended with this status; with `Status.OK`, calls that
@@ -201,7 +201,7 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
         reason: str = "",
         timeout: Timeout = NOT_GIVEN,
     ) -> "Pause":
-        """Keep the calls of a function, of a host, or all from beginning until `resume`.
+        """Pause a function, a host, or everything: no call of it begins until `resume`.
 
         Calls are still recorded, and wait; they expire as if they were not paused. Running
         functions are not stopped.
@@ -218,7 +218,7 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
 
         Raises:
             ConfigurationError: An argument is invalid; nothing was sent.
-            InvalidArgumentError: The host is no URL, or the function no name of one.
+            InvalidArgumentError: The host is not a URL, or the function not a valid name.
             RPCError: Other failures, as for `dispatch`.
         """
         from dispatch_grpc.client import operations
