@@ -303,7 +303,7 @@ def test_a_function_that_cannot_be_found_by_its_name_is_not_pickled(endpoint: En
 
 def test_the_page_about_hosting():
     page = (Path(__file__).parents[2] / "docs" / "hosting.md").read_text()
-    code, _logging = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0]
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code, "hosting.md", "exec"), names)
     assert names["call"].expiration.seconds == 300

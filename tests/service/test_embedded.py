@@ -22,6 +22,7 @@ import pytest
 
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.embedded import Embedded, log, programs, users
+from dispatch_grpc.service.embedded.postmaster import Postmaster
 from dispatch_grpc.service.embedded.programs import Programs, how_ended
 from dispatch_grpc.service.embedded.users import User
 from tests.service.embedded import (
@@ -557,6 +558,19 @@ def test_what_a_session_of_the_service_fails_at_is_not_in_the_log(folder: Path):
     asyncio.run(main())
     (file,) = (folder / "postgres" / "logs").iterdir()
     assert "division" not in file.read_text()
+
+
+def test_a_file_that_postgresql_takes_away_does_not_end_the_start(tmp_path: Path):
+    """It renames segments of the log while it recovers. A link to nothing is listed as they are."""
+    for name in ("pg_wal/" + "0" * 24, "logs/1.log"):
+        file = tmp_path / "postgres" / name
+        file.parent.mkdir(parents=True)
+        file.symlink_to("away")
+    segment = tmp_path / "postgres" / "pg_wal" / f"{1:024}"
+    segment.write_bytes(bytes(16_000_000))
+    server = Postmaster(tmp_path / "postgres", tcp=False, progress_seconds=1)
+    assert server.log == ""
+    assert server.progress == "16 MB of write-ahead log at most"
 
 
 def test_the_progress_of_recovery_is_read_from_the_log():

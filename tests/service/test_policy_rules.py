@@ -217,6 +217,7 @@ def test_a_full_lane_waits_where_it_was():
         lanes.has_jobs(lane)
     full.add(limited)
     assert limited not in lanes.plan(100)
+    lanes.claimed()
     assert lanes.hosts() == set()
     assert lanes.take_spare({limited: 1, LANES[1]: 1}) == {LANES[1]: 1}  # never beside the limit
     full.clear()

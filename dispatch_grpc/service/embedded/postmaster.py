@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -178,14 +179,15 @@ class Postmaster:
     @property
     def progress(self) -> str:
         """How far the start is."""
-        segments = (self.data / "pg_wal").glob("[0-9A-F]" * 24)
-        return log.progress(self.log, sum(file.stat().st_size for file in segments))
+        segments = _statuses((self.data / "pg_wal").glob("[0-9A-F]" * 24))
+        return log.progress(self.log, sum(status.st_size for _, status in segments))
 
     @property
     def log(self) -> str:
         """The log since the last start."""
-        files = sorted((self.data / "logs").glob("*.log"), key=lambda file: file.stat().st_mtime)
-        return log.tail(files[-1]) if files else ""
+        files = _statuses((self.data / "logs").glob("*.log"))
+        newest = max(files, key=lambda found: found[1].st_mtime, default=None)
+        return "" if newest is None else log.tail(newest[0])
 
     @property
     def failure(self) -> str | None:
@@ -245,3 +247,10 @@ class Postmaster:
         if self._started is not None and self._started.poll() is None:
             self._started.returncode = 0  # it goes on without this process
         self._host, self._started = "", None
+
+
+def _statuses(files: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Look at files, without those that PostgreSQL renames or removes meanwhile."""
+    for file in files:
+        with suppress(FileNotFoundError):
+            yield file, file.stat()
