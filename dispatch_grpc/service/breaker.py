@@ -18,7 +18,7 @@ PROBE_SECONDS = 11.0  # longer than it takes to connect, or to fail to
 
 _WINDOW = 1.0
 _FALL = 0.97
-_RISE = 0.02
+_RISE, _GROWTH = 0.02, 1.3
 _BURST_SECONDS = 0.1
 _FORGET_SECONDS = 60.0
 _MAX_HOSTS = 10_000
@@ -112,12 +112,15 @@ class Breaker:
 class Pace:
     """How fast a host is called that refuses calls when there are too many.
 
-    Additive increase, multiplicative decrease, once for each window of a second. After the first
-    refusal the rate is a guess, and too low most often: it doubles until the next refusal.
+    Once for each window of a second, the rate falls by a part after a refusal, or rises by a step
+    that grows with each window without one: so it comes back soon where it fell too low.
+    After the first refusal the rate is a guess, and too low most often: it doubles until the next
+    refusal.
     """
 
     def __init__(self) -> None:
         self.rate: float | None = None  # calls a second
+        self._rise = _RISE
         self._is_guess = self._is_first = True
         self._tokens = 1.0
         self._filled_at = 0.0
@@ -191,7 +194,10 @@ class Pace:
             elif self._refused:
                 self.rate = max(self.rate * _FALL, 1.0)
             elif total / seconds > self.rate * 0.8:  # faster only where it is made use of
-                self.rate += self.rate if self._is_guess else max(self.rate * _RISE, 0.2)
+                self.rate += self.rate if self._is_guess else max(self.rate * self._rise, 0.2)
+                self._rise = min(_GROWTH * self._rise, 1.0)
+            if self._refused:
+                self._rise = _RISE
             self._is_guess = self._is_guess and (not self._refused or self._is_first)
             self._is_first = False
         self._window_at = now

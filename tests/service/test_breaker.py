@@ -174,6 +174,15 @@ def test_a_limit_of_50_is_used_from_the_start():
     assert refused <= 0.05
 
 
+def test_a_rate_that_fell_too_low_comes_back_soon():
+    pace = Pace()
+    pace.rate, pace._is_guess = 10.0, False
+    for second in range(1, 13):
+        for _ in range(round(pace.rate)):
+            pace.accepted(float(second))
+    assert pace.rate > 20
+
+
 def test_a_host_that_takes_nothing_is_left_alone_for_as_long_as_it_asks():
     pace = Pace()
     pace.refused(100, 30)
