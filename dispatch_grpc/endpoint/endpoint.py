@@ -30,7 +30,7 @@ from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
 from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse
-from dispatch_grpc.text import quoted
+from dispatch_grpc.text import counted, quoted
 from dispatch_grpc.workflow.journal import MAX_BYTES as MAX_JOURNAL_BYTES
 from dispatch_grpc.workflow.operations import by_name
 
@@ -498,7 +498,7 @@ class Endpoint:
         serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:
-        return f"<Endpoint {mask_urls(self.url)} of {len(self._functions)} functions>"
+        return f"<Endpoint {mask_urls(self.url)} of {counted(len(self._functions), 'function')}>"
 
 
 def _exception_types(given: Any) -> tuple[type[BaseException], ...]:

@@ -116,7 +116,7 @@ def test_a_hosted_function_is_still_the_python_function(endpoint: Endpoint):
     assert greet.__doc__ == "Says hello."
     assert list(inspect.signature(greet).parameters) == ["name", "mark"]
     assert repr(greet) == f"<Function greet of {URL}>"
-    assert repr(endpoint) == f"<Endpoint {URL} of 1 functions>"
+    assert repr(endpoint) == f"<Endpoint {URL} of 1 function>"
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         greet()  # type: ignore[call-arg]
 
