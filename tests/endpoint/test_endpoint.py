@@ -600,6 +600,7 @@ def test_the_environment_is_the_one_of_the_process(monkeypatch: pytest.MonkeyPat
         ({"url": URL, "max_request_bytes": "1"}, "max_request_bytes: an int of 1 or more"),
         ({"url": URL, "max_concurrency": 0}, "max_concurrency: an int of 1 or more"),
         ({"url": URL, "max_concurrency": None}, "max_concurrency: an int of 1 or more"),
+        ({"url": URL, "max_concurrency": True}, "max_concurrency: an int of 1 or more"),
         ({"url": URL, "verification_key": "x"}, "the verification key from verification_key="),
         (
             {"url": URL, "env": {"DISPATCH_VERIFICATION_KEY": "x"}},
