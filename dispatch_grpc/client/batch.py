@@ -14,6 +14,7 @@ from dispatch_grpc.client.settings import NOT_GIVEN, Timeout
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import DeadlineExceededError, InvalidCallError
 from dispatch_grpc.schema import Call, DispatchRequest
+from dispatch_grpc.text import counted
 
 if TYPE_CHECKING:
     from dispatch_grpc.client.later import Delay
@@ -150,7 +151,7 @@ class _Calls:
             self._hold(taken.calls, taken.options | options)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self)} calls>"
+        return f"<{type(self).__name__} of {counted(len(self), 'call')}>"
 
 
 class _Taken(NamedTuple):

@@ -1,153 +1,39 @@
-"""Schedules: `client.schedules` and its asyncio twin, and the requests of both.
+"""Schedules: `client.schedules` and its asyncio twin; their requests are in `schedule_requests`.
 
 The twins differ only in how they send a request, so each method is written once, in `_Schedules`:
 its type variables say whether it returns the answer or a coroutine.
 """
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from dispatch_grpc.calls import problem_of
 from dispatch_grpc.client import settings
 from dispatch_grpc.client.following import check_text
-from dispatch_grpc.client.schedule_info import Overlap, ScheduleInfo
-from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Timeout, positive, timestamp
-from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import ConfigurationError, InvalidCallError, ProtocolError
+from dispatch_grpc.client.schedule_info import ScheduleInfo
+from dispatch_grpc.client.schedule_requests import (
+    Listing,
+    OverlapName,
+    check_note,
+    create_request,
+    id_in,
+    schedule_in,
+    schedule_of,
+)
+from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Timeout
 from dispatch_grpc.schema import (
     Call,
-    CreateScheduleRequest,
     DeleteScheduleRequest,
     GetScheduleRequest,
-    ListSchedulesRequest,
-    ListSchedulesResponse,
     PauseScheduleRequest,
     ResumeScheduleRequest,
-    Schedule,
     TriggerScheduleRequest,
     UpdateScheduleRequest,
 )
-from dispatch_grpc.text import quoted
 from dispatch_grpc.transport.protocols import Method
-from dispatch_grpc.values import duration_parts
-
-OverlapName = Overlap | Literal["skip", "buffer_one", "allow"]
-
-_PAGE_SIZE = 100
-
-
-# Requests
-
-
-def _schedule(
-    name: str,
-    call: Call | None,
-    *,
-    cron: str | None,
-    time_zone: str | None,
-    every: timedelta | None,
-    start: datetime | None,
-    overlap: OverlapName | None,
-    catch_up: timedelta | None,
-) -> Schedule:
-    """Make a schedule of the arguments that are given."""
-    schedule = Schedule(name=check_text("name", name), overlap=_overlap(overlap))
-    if call is not None:
-        if problem := problem_of(call):
-            raise InvalidCallError(f"call{problem}")
-        schedule.call.CopyFrom(call)
-    if cron is not None and every is not None:
-        raise ConfigurationError("cron and every cannot be used together")
-    if cron is not None:
-        schedule.cron = check_text("cron", cron)
-    if time_zone is not None:
-        schedule.time_zone = check_text("time_zone", time_zone)
-    if every is not None:
-        _set_duration(schedule.every, "every", every)
-    if start is not None:
-        schedule.start_time.CopyFrom(timestamp("start", start))
-    if catch_up is not None:
-        _set_duration(schedule.catch_up, "catch_up", catch_up)
-    return schedule
-
-
-def _create_request(name: str, call: Call, **options: Any) -> CreateScheduleRequest:
-    if options["cron"] is None and options["every"] is None:
-        raise ConfigurationError("one of cron and every is required; got none")
-    return CreateScheduleRequest(schedule=_schedule(name, call, **options))
-
-
-def _set_duration(field: Any, name: str, value: timedelta) -> None:
-    if not isinstance(value, timedelta) or value <= timedelta(0):
-        raise ConfigurationError(f"{name}: a timedelta above zero is required; got {quoted(value)}")
-    field.seconds, field.nanos = duration_parts(value)
-
-
-def _overlap(overlap: OverlapName | None) -> str | None:
-    """Return the schema's name of a rule."""
-    names = list(Overlap)[1:]
-    if overlap is not None and overlap not in names:
-        raise ConfigurationError(
-            f"overlap: one of {', '.join(names)} is required; got {quoted(overlap)}"
-        )
-    return None if overlap is None else f"SCHEDULE_OVERLAP_{overlap.upper()}"
-
-
-def _note(note: str) -> str:
-    return check_text("note", note) if note != "" else ""
-
-
-def _schedule_in(client: ClientSettings, response: Any) -> ScheduleInfo:
-    if not response.HasField("schedule"):
-        raise ProtocolError(
-            f"the answer of {client.target.url} has no schedule: check the API URL",
-            code=Code.INTERNAL,
-        )
-    return ScheduleInfo.of(response.schedule)
-
-
-def _id_in(client: ClientSettings, response: Any) -> str:
-    if not response.dispatch_id:
-        raise ProtocolError(
-            f"the answer of {client.target.url} has no id: check the API URL", code=Code.INTERNAL
-        )
-    return str(response.dispatch_id)
-
-
-class _Listing:
-    """A list of schedules: the requests for its pages, and the schedules in them."""
-
-    def __init__(self, client: ClientSettings, limit: int | None, timeout: Timeout) -> None:
-        self._limit = None if limit is None else positive("limit", limit)
-        seconds = client.seconds(timeout)
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._token: str | None = ""
-        self.schedules: list[ScheduleInfo] = []
-
-    def next(self) -> tuple[ListSchedulesRequest, float | None] | None:
-        """Return the next request and its timeout in seconds; None when there is none to send."""
-        size = _PAGE_SIZE
-        if self._limit is not None:
-            size = min(size, self._limit - len(self.schedules))
-        if self._token is None or size <= 0:
-            return None
-        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
-        return ListSchedulesRequest(page_size=size, page_token=self._token), left
-
-    def take(self, response: ListSchedulesResponse) -> None:
-        """Add the schedules of a page."""
-        left = None if self._limit is None else self._limit - len(self.schedules)
-        self.schedules += [ScheduleInfo.of(one) for one in response.schedules[:left]]
-        self._token = response.next_page_token or None
-
-
-# The twins
-
 
 _One = TypeVar("_One")
 _All = TypeVar("_All")
@@ -224,7 +110,7 @@ class _Schedules(ABC, Generic[_One, _All, _ID, _Nothing]):
             NotFoundError: The service has no ScheduleService.
             RPCError: Other failures, as for `Client.dispatch`.
         """
-        request = _create_request(
+        request = create_request(
             name,
             call,
             cron=cron,
@@ -284,7 +170,7 @@ class _Schedules(ABC, Generic[_One, _All, _ID, _Nothing]):
         Raises:
             NotFoundError: There is no such schedule, or the service has no ScheduleService.
         """
-        schedule = _schedule(
+        schedule = schedule_of(
             name,
             call,
             cron=cron,
@@ -309,7 +195,7 @@ class _Schedules(ABC, Generic[_One, _All, _ID, _Nothing]):
             NotFoundError: There is no such schedule, or the service has no ScheduleService.
             RPCError: Other failures, as for `Client.dispatch`.
         """
-        request = PauseScheduleRequest(name=check_text("name", name), note=_note(note))
+        request = PauseScheduleRequest(name=check_text("name", name), note=check_note(note))
         return self._one("PauseSchedule", request, timeout)
 
     def resume(self, name: str, *, timeout: Timeout = NOT_GIVEN) -> _One:
@@ -373,16 +259,16 @@ class Schedules(_Schedules[ScheduleInfo, list[ScheduleInfo], str, None]):
         return self._call(method, request, self._client.seconds(timeout))
 
     def _one(self, method: Method, request: Message, timeout: Timeout) -> ScheduleInfo:
-        return _schedule_in(self._client, self._send(method, request, timeout))
+        return schedule_in(self._client, self._send(method, request, timeout))
 
     def _all(self, limit: int | None, timeout: Timeout) -> list[ScheduleInfo]:
-        listing = _Listing(self._client, limit, timeout)
+        listing = Listing(self._client, limit, timeout)
         while (step := listing.next()) is not None:
             listing.take(self._call("ListSchedules", *step))
         return listing.schedules
 
     def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
-        return _id_in(self._client, self._send("TriggerSchedule", request, timeout))
+        return id_in(self._client, self._send("TriggerSchedule", request, timeout))
 
     def _delete(self, request: DeleteScheduleRequest, timeout: Timeout) -> None:
         self._send("DeleteSchedule", request, timeout)
@@ -403,16 +289,16 @@ class AsyncSchedules(
         return found
 
     async def _one(self, method: Method, request: Message, timeout: Timeout) -> ScheduleInfo:
-        return _schedule_in(self._client, await self._send(method, request, timeout))
+        return schedule_in(self._client, await self._send(method, request, timeout))
 
     async def _all(self, limit: int | None, timeout: Timeout) -> list[ScheduleInfo]:
-        listing = _Listing(self._client, limit, timeout)
+        listing = Listing(self._client, limit, timeout)
         while (step := listing.next()) is not None:
             listing.take(await self._call("ListSchedules", *step))
         return listing.schedules
 
     async def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
-        return _id_in(self._client, await self._send("TriggerSchedule", request, timeout))
+        return id_in(self._client, await self._send("TriggerSchedule", request, timeout))
 
     async def _delete(self, request: DeleteScheduleRequest, timeout: Timeout) -> None:
         await self._send("DeleteSchedule", request, timeout)

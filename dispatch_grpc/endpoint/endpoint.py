@@ -1,11 +1,9 @@
-"""The endpoint: functions by name, clients to dispatch their calls with, and serving.
+"""The endpoint: functions by name, and serving.
 
 It is long because 200 lines are the documentation of what users call.
 """
 
-import asyncio
 import inspect
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -15,22 +13,22 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from dispatch_grpc.calls import function_problem, mask_urls
 from dispatch_grpc.client import AsyncClient, Client, settings
 from dispatch_grpc.codes import Code
+from dispatch_grpc.endpoint.clients import Clients
 from dispatch_grpc.endpoint.executor import (
     CurrentCall,
     Executor,
     describe_call,
     running_call,
 )
-from dispatch_grpc.endpoint.fork import renew_in_children
 from dispatch_grpc.endpoint.function import Function, is_kind
 from dispatch_grpc.endpoint.pending import refuse_to_resume
 from dispatch_grpc.endpoint.remote import Remote
 from dispatch_grpc.endpoint.reserved import RESERVED
 from dispatch_grpc.endpoint.workflows import WORKFLOW_EXPIRATION, Workflow
-from dispatch_grpc.errors import ConfigurationError, EndpointError, rpc_error
+from dispatch_grpc.errors import EndpointError, rpc_error
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import RunRequest, RunResponse
-from dispatch_grpc.text import quoted
+from dispatch_grpc.text import counted, quoted
 from dispatch_grpc.workflow.journal import MAX_BYTES as MAX_JOURNAL_BYTES
 from dispatch_grpc.workflow.operations import by_name
 
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_ClientType = TypeVar("_ClientType", Client, AsyncClient)
 _Types = type[BaseException] | tuple[type[BaseException], ...]
 
 
@@ -89,21 +86,9 @@ class Endpoint:
         )
         self.max_request_bytes: int = settings.positive("max_request_bytes", max_request_bytes)
         self._executor = Executor(settings.positive("max_concurrency", max_concurrency))
-        if client is not None and not isinstance(client, Client | AsyncClient):
-            raise ConfigurationError(
-                f"client: a Client, an AsyncClient or None is required; got {type(client).__name__}"
-            )
-        self._given = client
-        self._client = client if isinstance(client, Client) else None
+        self._clients = Clients(client, env)
         self._functions: dict[str, Function[..., Any]] = {}
         self._error_types: dict[str, type[Exception]] = {}
-        self._reset_clients()
-        renew_in_children(self._reset_clients)
-
-    def _reset_clients(self) -> None:
-        """Start without async clients: a forked child has none of its parent's event loops."""
-        self._clients_lock = threading.Lock()
-        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
 
     @property
     def functions(self) -> Mapping[str, Function[..., Any]]:
@@ -358,15 +343,7 @@ class Endpoint:
             EndpointError: The endpoint was given an AsyncClient.
             ConfigurationError: A setting such as the API key is missing or invalid.
         """
-        if isinstance(self._given, AsyncClient):
-            raise EndpointError(
-                "the endpoint was given an AsyncClient: await dispatch_async(), or make the call "
-                "with call() and dispatch it with a Client of your own"
-            )
-        with self._clients_lock:
-            if self._client is None:
-                self._client = self._make(Client)
-            return self._client
+        return self._clients.client()
 
     def async_client(self) -> AsyncClient:
         """Return the async client given to the endpoint, else one for the running event loop.
@@ -375,32 +352,7 @@ class Endpoint:
             EndpointError: The endpoint was given a Client.
             ConfigurationError: A setting such as the API key is missing or invalid.
         """
-        if isinstance(self._given, AsyncClient):
-            return self._given
-        if self._given is not None:
-            raise EndpointError(
-                "the endpoint was given a Client, which would block the event loop: use "
-                "dispatch(), or make the call with call() and dispatch it with an AsyncClient of "
-                "your own"
-            )
-        loop = asyncio.get_running_loop()
-        with self._clients_lock:
-            client = self._async_clients.get(loop)
-            if client is None:
-                client = self._make(AsyncClient)
-                for past in [loop for loop in self._async_clients if loop.is_closed()]:
-                    del self._async_clients[past]
-                self._async_clients[loop] = client
-            return client
-
-    def _make(self, cls: type[_ClientType]) -> _ClientType:
-        try:
-            return cls(env=self._env)
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"the endpoint's client: {error} (or make it yourself and pass it to the "
-                f"Endpoint as client=)"
-            ) from error
+        return self._clients.async_client()
 
     async def run(
         self,
@@ -498,7 +450,7 @@ class Endpoint:
         serve(self, self.app, host, port, shutdown_timeout)
 
     def __repr__(self) -> str:
-        return f"<Endpoint {mask_urls(self.url)} of {len(self._functions)} functions>"
+        return f"<Endpoint {mask_urls(self.url)} of {counted(len(self._functions), 'function')}>"
 
 
 def _exception_types(given: Any) -> tuple[type[BaseException], ...]:

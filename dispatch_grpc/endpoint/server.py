@@ -14,6 +14,7 @@ from dispatch_grpc.endpoint.app import Host, answer, refuse
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.log import logger
 from dispatch_grpc.serving import ASGIApplication, one_port
+from dispatch_grpc.text import counted
 
 
 def serve(
@@ -47,9 +48,8 @@ async def _serve(
     host, port = listener.getsockname()[:2]
     with _signals(stop):
         logger.info(
-            "serving %d function%s at http://%s:%d (%s)",
-            len(endpoint.functions),
-            "" if len(endpoint.functions) == 1 else "s",
+            "serving %s at http://%s:%d (%s)",
+            counted(len(endpoint.functions), "function"),
             f"[{host}]" if ":" in host else host,
             port,
             ", ".join(endpoint.functions) or "none",

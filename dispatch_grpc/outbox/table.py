@@ -58,10 +58,10 @@ SELECT {notice} FROM added LIMIT 1
 # Only for calls that have them, since older tables lack the columns.
 _OPTION_COLUMNS = ", start_time, labels"
 _OPTION_VALUES = """,
-        coalesce(CAST(CAST({{}} AS text) AS timestamptz),
-            clock_timestamp() + CAST(CAST({{}} AS text) AS interval)),
-        CAST(CAST({{}} AS text) AS jsonb)"""
-_TRACE_COLUMN, _TRACE_VALUE = ", trace", ", CAST({{}} AS text)"
+        coalesce(CAST(CAST({} AS text) AS timestamptz),
+            clock_timestamp() + CAST(CAST({} AS text) AS interval)),
+        CAST(CAST({} AS text) AS jsonb)"""
+_TRACE_COLUMN, _TRACE_VALUE = ", trace", ", CAST({} AS text)"
 
 
 def check_table(table: str) -> str:
@@ -169,5 +169,5 @@ class Outbox:
             columns += _TRACE_COLUMN
             expressions += _TRACE_VALUE
             values.append(trace)
-        statement = _ADD.format(**self._parts, columns=columns, values=expressions.format())
+        statement = _ADD.format(**self._parts, columns=columns, values=expressions)
         return execute(connection, statement, [*values, rows], lambda _: None)

@@ -48,6 +48,7 @@ def test_ids_come_in_the_order_of_the_calls(driver, batch, dispatch_recorder: Ca
 def test_an_empty_batch_sends_nothing(driver, batch, dispatch_recorder: CallRecorder):
     assert driver.dispatch(batch) == []
     batch.add(A)
+    assert repr(batch).endswith("Batch of 1 call>")
     batch.clear()
     assert driver.dispatch(batch) == []
     assert not dispatch_recorder.requests

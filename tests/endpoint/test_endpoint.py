@@ -116,7 +116,7 @@ def test_a_hosted_function_is_still_the_python_function(endpoint: Endpoint):
     assert greet.__doc__ == "Says hello."
     assert list(inspect.signature(greet).parameters) == ["name", "mark"]
     assert repr(greet) == f"<Function greet of {URL}>"
-    assert repr(endpoint) == f"<Endpoint {URL} of 1 functions>"
+    assert repr(endpoint) == f"<Endpoint {URL} of 1 function>"
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         greet()  # type: ignore[call-arg]
 
@@ -600,6 +600,7 @@ def test_the_environment_is_the_one_of_the_process(monkeypatch: pytest.MonkeyPat
         ({"url": URL, "max_request_bytes": "1"}, "max_request_bytes: an int of 1 or more"),
         ({"url": URL, "max_concurrency": 0}, "max_concurrency: an int of 1 or more"),
         ({"url": URL, "max_concurrency": None}, "max_concurrency: an int of 1 or more"),
+        ({"url": URL, "max_concurrency": True}, "max_concurrency: an int of 1 or more"),
         ({"url": URL, "verification_key": "x"}, "the verification key from verification_key="),
         (
             {"url": URL, "env": {"DISPATCH_VERIFICATION_KEY": "x"}},

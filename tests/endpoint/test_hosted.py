@@ -340,7 +340,7 @@ assert run(1) == 2
 held = threading.Event()
 
 def hold():  # what a fork finds locked: nobody opens it in the child
-    with endpoint._clients_lock, endpoint._executor._threads._lock:
+    with endpoint._clients._lock, endpoint._executor._threads._lock:
         held.set()
         threading.Event().wait()
 

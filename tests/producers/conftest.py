@@ -10,7 +10,9 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyProto
 
 from dispatch_grpc.service.database import Database
-from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
+from tests.service.conftest import Bench, embedded, folder
+
+__all__ = ["application", "database", "embedded", "folder", "sql"]
 
 
 async def execute(url: str, *statements: str, **settings: Any) -> None:
@@ -32,7 +34,7 @@ async def fetch(url: str, query: str, *arguments: Any, **settings: Any) -> list[
         await connection.close()
 
 
-def new_database(embedded: Bench, name: str) -> Iterator[str]:  # noqa: F811
+def new_database(embedded: Bench, name: str) -> Iterator[str]:
     """Make a database, and drop it at the end."""
     embedded.runner.run(execute(embedded.url(), f"CREATE DATABASE {name}"))
     yield embedded.url(name)
@@ -40,7 +42,7 @@ def new_database(embedded: Bench, name: str) -> Iterator[str]:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def database(embedded: Bench) -> Iterator[str]:  # noqa: F811
+def database(embedded: Bench) -> Iterator[str]:
     """A database with the service's tables, and the role of producers; no service runs on it."""
     for url in new_database(embedded, "producing"):
         asyncio.run(Database(url, Path()).prepare(producer="dispatch_grpc_producer"))
@@ -48,7 +50,7 @@ def database(embedded: Bench) -> Iterator[str]:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def application(embedded: Bench) -> Iterator[str]:  # noqa: F811
+def application(embedded: Bench) -> Iterator[str]:
     """A database of an application, empty."""
     yield from new_database(embedded, "application")
 

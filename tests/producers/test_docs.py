@@ -15,7 +15,7 @@ from dispatch_grpc.outbox.table import DEFAULT_TABLE, create_statements
 from dispatch_grpc.testing import serve_app
 from tests.conftest import data_dir, run_service
 from tests.producers.conftest import execute, fetch, new_database
-from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
+from tests.service.conftest import Bench
 from tests.waiting import async_until, until
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def shop(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, Client]]:  # noqa: F811
+def shop(embedded: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, Client]]:
     """A service on the shop's database, its URL for snippets, and that of the endpoint."""
     greeted.clear()
     for database in new_database(embedded, "shop"):

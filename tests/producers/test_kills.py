@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.producers.kills import run
-from tests.service.conftest import folder  # noqa: F401 (a fixture)
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_or_recorded_twice_whatever_is_killed(folder: Path):  # noqa: F811
+def test_nothing_is_lost_or_recorded_twice_whatever_is_killed(folder: Path):
     reports = asyncio.run(run(folder, seed=12, kills=24))
     for report in reports.values():
         assert report.orders > 20

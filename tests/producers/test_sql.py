@@ -35,7 +35,7 @@ from dispatch_grpc.testing import serve_app
 from tests.conftest import data_dir, run_service
 from tests.producers.conftest import execute, fetch, new_database
 from tests.producers.drivers import DRIVERS, FailedError, transact
-from tests.service.conftest import Bench, embedded  # noqa: F401 (a fixture)
+from tests.service.conftest import Bench
 from tests.service.processes import KEY, service
 from tests.tracing.files import spans_in
 from tests.waiting import async_until, until
@@ -72,7 +72,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(embedded: Bench) -> Iterator[Running]:  # noqa: F811
+def running(embedded: Bench) -> Iterator[Running]:
     settings = Settings(limits=Limits(max_expiration=timedelta(days=2), max_calls=2000))
     for database in new_database(embedded, "service_too"):
         with data_dir() as folder, serve_app(endpoint.app) as server:
@@ -198,7 +198,7 @@ def test_a_delayed_call_begins_after_the_delay(running: Running):
     assert call.finish_time - call.creation_time >= timedelta(seconds=1.5)
 
 
-def test_a_call_runs_immediately_or_when_it_is_due(embedded: Bench):  # noqa: F811
+def test_a_call_runs_immediately_or_when_it_is_due(embedded: Bench):
     """By notices: the queue is scanned as the service starts, and then after an hour."""
     for database in new_database(embedded, "at_once"):
         with (
@@ -416,7 +416,7 @@ def test_python_passes_its_trace_on(running: Running, tmp_path: Path):
     ]
 
 
-def test_an_older_database_gets_calls_without_their_trace(embedded: Bench):  # noqa: F811
+def test_an_older_database_gets_calls_without_their_trace(embedded: Bench):
     """It would refuse them."""
     older = """
     DROP FUNCTION dispatch_grpc.problem_of_traceparent;
@@ -595,7 +595,7 @@ def test_a_producer_cannot_lead_the_function_astray(running: Running):
     assert running.client.wait(asyncio.run(main()), timeout=30) == [1e23]
 
 
-def test_a_role_of_an_older_version_keeps_its_rights(embedded: Bench):  # noqa: F811
+def test_a_role_of_an_older_version_keeps_its_rights(embedded: Bench):
     """Functions were everybody's before; now they are of those who may change calls."""
     for url in new_database(embedded, "roles"):
         asyncio.run(Database(url, Path()).prepare())
@@ -634,7 +634,7 @@ COMMENT ON TABLE dispatch_grpc.migrations IS 'older';
 
 @pytest.mark.parametrize("is_used", [False, True], ids=["", "a view uses it"])
 def test_a_function_with_fewer_arguments_is_replaced(
-    embedded: Bench,  # noqa: F811
+    embedded: Bench,
     is_used: bool,
 ):
     """Calls would fit both. Who could call it before can call the new one."""

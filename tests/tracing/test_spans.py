@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from dispatch_grpc import new_call
+from dispatch_grpc import Client, UnavailableError, new_call
 from dispatch_grpc.primitives import RunResponse
 from dispatch_grpc.service import run_traces
 from dispatch_grpc.service.machine import Answer
@@ -123,6 +123,19 @@ def test_a_context_goes_along_without_the_sdk(driver: Driver):
     first, second = (request.metadata for request in recorder.requests)
     assert (first["traceparent"], first["tracestate"]) == (PARENT, "a=1")
     assert "traceparent" not in second
+
+
+def test_a_failed_dispatch_is_no_error_of_a_span_around_it():
+    """One of the program's own, by a provider that is not the one of the process."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with Client("k" * 12, api_url="http://127.0.0.1:1", retry=None, timeout=1, env={}) as client:
+        with provider.get_tracer("app").start_as_current_span("outer"):
+            with pytest.raises(UnavailableError):
+                client.dispatch(CALL)
+    (outer,) = exporter.get_finished_spans()
+    assert (outer.status.status_code, outer.events) == (trace.StatusCode.UNSET, ())
 
 
 def test_dispatches_of_a_trace_do_not_leave_with_others():
