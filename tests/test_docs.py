@@ -190,7 +190,7 @@ def test_links_between_pages_lead_somewhere(page: Path):
 
 def test_each_promise_has_a_test():
     page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| [A-Z].* \| (.*) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (?!promise ).* \| (.*) \|$", page, re.MULTILINE)
     assert len(rows) > 20
     for row in rows:
         named = re.fullmatch(r"`(tests/\S+\.py)::(test_\w+)`", row)
