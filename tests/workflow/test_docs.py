@@ -1,4 +1,4 @@
-"""docs/workflows.md: every snippet is run, and its tests pass."""
+"""docs/workflows.md and the workflow of the README: every snippet is run, its tests pass."""
 
 import re
 import subprocess
@@ -15,10 +15,16 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/workflows.md"
 
 
-def test_the_page(monkeypatch):
-    text = PAGE.read_text(encoding="utf-8")
+def blocks_of(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == text.count("```python") == 8
+    assert len(blocks) == text.count("```python")
+    return blocks
+
+
+def test_the_page(monkeypatch):
+    blocks = blocks_of(PAGE)
+    assert len(blocks) == 8
     module = ModuleType("workflows_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # its annotations are looked up
     for number, block in enumerate(blocks):
@@ -39,6 +45,19 @@ def test_the_page(monkeypatch):
     with pytest.raises(CallError, match="pending"):
         runner.run(made["review"].call("a text"))
     assert runner.run(made["careful_checkout"].call(order)) == "payment of 3 for 1"
+
+
+def test_the_workflow_of_the_readme(monkeypatch):
+    """With the functions of the page, which it calls."""
+    module = ModuleType("workflow_of_the_readme")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    made = vars(module)
+    exec(blocks_of(PAGE)[0], made)
+    page, made["endpoint"] = made["endpoint"], Endpoint("http://readme:8000", env={})
+    (code,) = [block for block in blocks_of(ROOT / "README.md") if "@endpoint.workflow" in block]
+    exec(code, made)
+    runner = Runner(page, made["endpoint"], replay_every_step=True)
+    assert runner.run(made["checkout"].call(made["Order"]("1", "ada@example.com", 30))) == 17
 
 
 def test_the_example_that_is_killed():
