@@ -32,7 +32,7 @@ from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.rates import Rates
-from dispatch_grpc.service.runs import Runs, _bytes_of, _Interruptible
+from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Job, Jobs, Loaded, NewCall, Release
 from dispatch_grpc.service.watching import Watching
@@ -362,31 +362,39 @@ def test_a_call_that_was_cancelled_before_its_request_is_not_sent(bench: Bench):
     bench.runner.run(main())
 
 
-@pytest.mark.parametrize("is_stopped", [False, True])
-def test_an_attempt_is_interrupted_and_not_what_follows_it(is_stopped: bool):
+@pytest.mark.parametrize("stopped", ["", "before", "after"])
+def test_an_attempt_is_interrupted_and_not_what_follows_it(bench: Bench, stopped: str):
     """A task that is stopped at the same time stops, whichever came first."""
 
-    async def main() -> None:
-        attempts: list[_Interruptible] = []
-
-        async def run() -> str:
-            attempts.append(_Interruptible())
-            with attempts[0]:
-                await asyncio.Event().wait()
+    async def main(url: str) -> None:
+        caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
+        some = Worker(bench.database, caller, Settings(), Metrics())._runs
+        call = Call(endpoint=url, function="f")
+        expires_at = LIMITS.expires_at(call, datetime.now(UTC))
+        (run,) = await record(bench, NewCall(new_id(), call, expires_at))
+        given_back: list[bool] = []
+        task = asyncio.create_task(some.do(run, 0, lambda: given_back.append(True)))
+        while not some._running:
             await asyncio.sleep(0)
-            return "goes on"
-
-        task = asyncio.create_task(run())
-        await asyncio.sleep(0)
-        if is_stopped:
+        if stopped == "before":
             task.cancel()
-        for _ in range(2):
-            attempts[0].interrupt()
-        (found,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(found, asyncio.CancelledError) if is_stopped else found == "goes on"
-        assert not task.cancelling() or is_stopped
+        some.release()
+        await asyncio.sleep(0)
+        some.release()
+        if stopped == "after":
+            task.cancel()
+        (end,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(end, asyncio.CancelledError) if stopped else end is True
+        assert task.cancelling() == bool(stopped)
+        assert given_back == [True]
+        assert not some._running
+        await caller.close()
+        info = await found(bench, run)
+        state = CallState.CALL_STATE_RUNNING if stopped else CallState.CALL_STATE_QUEUED
+        assert info.state == state  # released by the run itself, which went on
 
-    asyncio.run(main())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bench.runner.run(asyncio.wait_for(main(f"http://127.0.0.1:{silent.getsockname()[1]}"), 60))
 
 
 def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):
