@@ -350,51 +350,80 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
     bench.runner.run(main())
 
 
-def test_a_call_that_was_cancelled_before_its_request_is_not_sent(bench: Bench):
-    async def main() -> None:
-        (run,) = await record(bench, new())
-        some = runs(bench)
-        await some._begin(run)
-        await some.write([answered(run, exit_("done"))])  # or cancelled: its turn has passed
-        with pytest.raises(asyncio.CancelledError):
-            await some._begin(run)
+class Silent:
+    """A worker's runs, and a call of an endpoint that takes connections and answers nothing."""
 
-    bench.runner.run(main())
+    def __init__(self, bench: Bench, listening: socket.socket) -> None:
+        self.caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
+        self.runs = Worker(bench.database, self.caller, Settings(), Metrics())._runs
+        self.call = Call(endpoint=f"http://127.0.0.1:{listening.getsockname()[1]}", function="f")
+        self.given_back = 0
+
+    def new(self) -> NewCall:
+        """Return the call to record."""
+        return NewCall(new_id(), self.call, LIMITS.expires_at(self.call, datetime.now(UTC)))
+
+    async def do(self, loaded: Loaded) -> bool:
+        """Run the call."""
+        return await self.runs.do(loaded, 0, self._give_back)
+
+    def _give_back(self) -> None:
+        self.given_back += 1
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        yield found
+
+
+def test_a_call_that_was_cancelled_before_its_request_is_not_sent(
+    bench: Bench, listening: socket.socket
+):
+    async def main() -> None:
+        silent = Silent(bench, listening)
+        (run,) = await record(bench, silent.new())
+        await silent.runs._begin(run)
+        await silent.runs.write([answered(run, exit_("done"))])  # or cancelled: its turn has passed
+        assert not await silent.do(run)
+        assert silent.given_back == 1
+        await silent.caller.close()
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.recv(1) == b""
+
+    bench.runner.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("stopped", ["", "before", "after"])
-def test_an_attempt_is_interrupted_and_not_what_follows_it(bench: Bench, stopped: str):
+def test_an_attempt_is_interrupted_and_not_what_follows_it(
+    bench: Bench, listening: socket.socket, stopped: str
+):
     """A task that is stopped at the same time stops, whichever came first."""
 
-    async def main(url: str) -> None:
-        caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
-        some = Worker(bench.database, caller, Settings(), Metrics())._runs
-        call = Call(endpoint=url, function="f")
-        expires_at = LIMITS.expires_at(call, datetime.now(UTC))
-        (run,) = await record(bench, NewCall(new_id(), call, expires_at))
-        given_back: list[bool] = []
-        task = asyncio.create_task(some.do(run, 0, lambda: given_back.append(True)))
-        while not some._running:
+    async def main() -> None:
+        silent = Silent(bench, listening)
+        (run,) = await record(bench, silent.new())
+        task = asyncio.create_task(silent.do(run))
+        while not silent.runs._running:
             await asyncio.sleep(0)
         if stopped == "before":
             task.cancel()
-        some.release()
+        silent.runs.release()
         await asyncio.sleep(0)
-        some.release()
+        silent.runs.release()
         if stopped == "after":
             task.cancel()
         (end,) = await asyncio.gather(task, return_exceptions=True)
         assert isinstance(end, asyncio.CancelledError) if stopped else end is True
         assert task.cancelling() == bool(stopped)
-        assert given_back == [True]
-        assert not some._running
-        await caller.close()
+        assert silent.given_back == 1
+        await silent.caller.close()
         info = await found(bench, run)
         state = CallState.CALL_STATE_RUNNING if stopped else CallState.CALL_STATE_QUEUED
         assert info.state == state  # released by the run itself, which went on
 
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        bench.runner.run(asyncio.wait_for(main(f"http://127.0.0.1:{silent.getsockname()[1]}"), 60))
+    bench.runner.run(asyncio.wait_for(main(), 60))
 
 
 def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):
