@@ -152,9 +152,9 @@ BEGIN
         RETURN known.ids;
     END IF;
     IF current_setting('dispatch_grpc.notify', true) IS DISTINCT FROM 'off' THEN
-        -- As `notices` does.
+        -- As `notices` does, but from no process.
         PERFORM pg_notify(CASE WHEN bool_or(start IS NOT NULL) THEN 'dispatch_grpc_later'
-            ELSE 'dispatch_grpc_lanes' END, 'sql' || chr(10) || lane)
+            ELSE 'dispatch_grpc_lanes' END, chr(10) || lane)
         FROM unnest(lanes, starts) AS call (lane, start) GROUP BY lane;
     END IF;
     RETURN ids;
