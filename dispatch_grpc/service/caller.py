@@ -1,42 +1,36 @@
-"""Run a call on its endpoint: one Connect request, and the meaning of its answer or failure.
+"""Run a call on its endpoint: one Connect request. `answers` has the meaning of its answer.
 
 By HTTP itself and not by a generated client: the signature covers the bytes that are sent, and
 the speed of the service depends on this path.
 """
 
 import asyncio
-import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING
 
 import aiohttp
-from google.protobuf.message import DecodeError
 
 from dispatch_grpc import tracing
 from dispatch_grpc.calls import mask_urls
-from dispatch_grpc.codes import Code, Status
-from dispatch_grpc.endpoint.answers import respond
-from dispatch_grpc.errors import rpc_error
+from dispatch_grpc.codes import Status
 from dispatch_grpc.log import service_logger as logger
-from dispatch_grpc.schema import RunRequest, RunResponse
+from dispatch_grpc.schema import RunRequest
 from dispatch_grpc.service import http1
+from dispatch_grpc.service.answers import PATH, answer_of, failure, unreachable
 from dispatch_grpc.service.certificates import problem_of_certificate
+from dispatch_grpc.service.http1_errors import AnswerError, TooLargeError
 from dispatch_grpc.service.machine import Answer
 from dispatch_grpc.service.memory import Share
 from dispatch_grpc.service.store import Loaded
 from dispatch_grpc.service.urls import ForbiddenAddressError, Network, check_address
-from dispatch_grpc.text import shorten
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_PATH = "/dispatch.sdk.v1.FunctionService/Run"
 # Proxies are asked not to compress; what they compress nevertheless is decoded.
 _HEADERS = {
     "content-type": "application/proto",
@@ -44,24 +38,6 @@ _HEADERS = {
     "accept-encoding": "identity",
 }
 _CONNECT_SECONDS = 10.0
-_MAX_RETRY_AFTER = timedelta(days=1)
-
-# The meaning of an HTTP status without a Connect error, a proxy's for example.
-_BY_HTTP_STATUS = {
-    400: Status.INVALID_ARGUMENT,
-    401: Status.UNAUTHENTICATED,
-    403: Status.PERMISSION_DENIED,
-    404: Status.NOT_FOUND,
-    408: Status.TIMEOUT,
-    429: Status.THROTTLED,
-    502: Status.TEMPORARY_ERROR,
-    503: Status.TEMPORARY_ERROR,
-    504: Status.TIMEOUT,
-}
-# Statuses that a deploy, a proxy or a key rotation cause for a while; 400 only without a Connect
-# error, by which the endpoint itself says that it does not accept the request.
-_PASSING = {400, 401, 403, 404, 405, 415}
-_AWAY = {502, 503}
 
 
 class Caller:
@@ -128,7 +104,7 @@ class Caller:
         most = self._run_seconds if run_timeout is None else run_timeout.total_seconds()
         seconds = self._seconds_of(loaded, most)
         if seconds <= 0:
-            return _failure(Status.TIMEOUT, "the call expired")
+            return failure(Status.TIMEOUT, "the call expired")
         bound = "the call expired"
         if seconds == most:
             bound = f"the time limit of an attempt, {seconds:g} s, was over"
@@ -161,34 +137,34 @@ class Caller:
                 )
         except aiohttp.ConnectionTimeoutError:
             text = f"the endpoint could not be reached within {_CONNECT_SECONDS:g} s"
-            return _failure(Status.TCP_ERROR, text, host_failed=True)
+            return failure(Status.TCP_ERROR, text, host_failed=True)
         except TimeoutError as error:
             if clock.expiry.expired():
                 text = f"the endpoint did not answer before {bound}"
-                return _failure(Status.TIMEOUT, text)
-            return _unreachable(error)
+                return failure(Status.TIMEOUT, text)
+            return unreachable(error)
         except socket.gaierror as error:
             text = f"the host of the endpoint is not known: {error.strerror or error}"
-            return _failure(Status.DNS_ERROR, text, host_failed=True)
+            return failure(Status.DNS_ERROR, text, host_failed=True)
         except ForbiddenAddressError as error:
-            return _failure(Status.PERMISSION_DENIED, str(error))
+            return failure(Status.PERMISSION_DENIED, str(error))
         except ssl.SSLError as error:
             text = await self._tls_text(endpoint, error)
-            return _failure(Status.TLS_ERROR, text, host_failed=True)
-        except http1.TooLargeError:
+            return failure(Status.TLS_ERROR, text, host_failed=True)
+        except TooLargeError:
             text = f"the response of the endpoint is larger than {self._limit} bytes"
-            return _failure(Status.INVALID_RESPONSE, text)
-        except http1.AnswerError as error:
-            return _failure(Status.HTTP_ERROR, str(error))
+            return failure(Status.INVALID_RESPONSE, text)
+        except AnswerError as error:
+            return failure(Status.HTTP_ERROR, str(error))
         except OSError as error:
-            return _unreachable(error)
+            return unreachable(error)
         except ValueError as error:  # a URL that cannot be called
             text = f"the endpoint could not be called: {mask_urls(str(error))}"
-            return _failure(Status.HTTP_ERROR, text)
+            return failure(Status.HTTP_ERROR, text)
         except Exception as error:
             logger.exception("a call failed for a reason of the service's own")
             text = f"the endpoint could not be called: {type(error).__name__}"
-            return _failure(Status.HTTP_ERROR, text)
+            return failure(Status.HTTP_ERROR, text)
         finally:
             # The clock holds the task, and this the answer, longer than they are needed.
             share.answer.waiting = nullcontext
@@ -220,7 +196,7 @@ class Caller:
         whole: Callable[[], Awaitable[Loaded]],
         trace: str | None,
     ) -> Answer:
-        url = endpoint.rstrip("/") + _PATH
+        url = endpoint.rstrip("/") + PATH
 
         async def make() -> http1.Request:
             body = _request(await whole()).SerializeToString()
@@ -240,7 +216,7 @@ class Caller:
             return http1.Request(headers, body)
 
         response = await self._client.post(http1.target_of(url), make, share, begin)
-        return _answer(url, loaded.function, response)
+        return answer_of(url, loaded.function, response)
 
 
 class _Clock:
@@ -292,112 +268,3 @@ def _request(loaded: Loaded) -> RunRequest:
         result.error.CopyFrom(loaded.poll_error)
     result.SetInParent()
     return request
-
-
-def _traces(headers: Mapping[str, str], calls: int) -> Sequence[str]:
-    """Return the contexts of the calls that an answer makes: one for each, or one for all."""
-    traces = tracing.contexts_of(headers.get(tracing.CALLS, ""))
-    if len(traces) in {1, calls}:
-        return traces
-    return tracing.contexts_of(headers.get(tracing.RESPONSE, ""))
-
-
-def _answer(url: str, function: str, response: http1.Response) -> Answer:
-    """Return the meaning of an HTTP answer."""
-    status, headers = response.status, response.headers
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if status == 200:
-        if kind != "application/proto":
-            text = f"{shorten(kind)}, not application/proto" if kind else "without a content type"
-            return _failure(
-                Status.HTTP_ERROR,
-                f"the answer of the endpoint is {text}: is its URL right?",
-                passing=True,
-            )
-        if not response.body:
-            return _failure(
-                Status.HTTP_ERROR,
-                "the answer of the endpoint is empty: most often it is a proxy's",
-            )
-        try:
-            found = RunResponse.FromString(response.body)
-            traces = _traces(headers, len(found.poll.calls))
-            return Answer(found, passing=_is_unknown(function, found), traces=traces)
-        except DecodeError as error:
-            return _failure(
-                Status.INVALID_RESPONSE, f"the answer of the endpoint is malformed: {error}"
-            )
-    passing = status in _PASSING
-    wait = _retry_after(headers.get("retry-after")) if status in {429, 503} else None
-    code, message = _connect_error(kind, response.body)
-    if code is not None:
-        return _failure(
-            Status.of(rpc_error(code, message)),
-            message,
-            kind=code.name.lower(),
-            passing=passing and status != 400,
-            retry_after=wait,
-            host_failed=status in _AWAY,
-        )
-    text = f"the endpoint answered with HTTP status {status}"
-    if status in {301, 302, 303, 307, 308} and (location := headers.get("location")):
-        to = shorten(mask_urls(urljoin(url, location).removesuffix(_PATH)), 500)
-        text += f", a redirect to {to}: change the URL of the endpoint if it has moved"
-    return _failure(
-        _BY_HTTP_STATUS.get(status, Status.HTTP_ERROR),
-        text,
-        passing=passing,
-        retry_after=wait,
-        host_failed=status in _AWAY,
-    )
-
-
-def _is_unknown(function: str, response: RunResponse) -> bool:
-    """Return whether a response says that the endpoint does not have the function.
-
-    dispatch-go says so by a status in HTTP 200, and by this text: other responses with the status
-    are a function's own. dispatch-py and this project's endpoint answer with a Connect error.
-    """
-    return (
-        response.status == Status.NOT_FOUND.value
-        and f'function "{function}" not found' in response.exit.result.error.message
-    )
-
-
-def _retry_after(value: str | None) -> timedelta | None:
-    """Parse a retry-after header: seconds or a date (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    value = value.strip()
-    try:
-        if value.isascii() and value.isdigit():
-            wait = timedelta(seconds=int(value[:9]))
-        else:
-            wait = parsedate_to_datetime(value) - datetime.now(UTC)
-    except (ValueError, TypeError):  # TypeError: a date without a zone
-        return None
-    return min(max(wait, timedelta(0)), _MAX_RETRY_AFTER)
-
-
-def _connect_error(kind: str, content: bytes) -> tuple[Code | None, str]:
-    """Return the code and message of a Connect error, or None and an empty text."""
-    if kind != "application/json":
-        return None, ""
-    try:
-        error: Any = json.loads(content)
-        name = error["code"].upper().replace("CANCELED", "CANCELLED")
-        return Code[name], str(error.get("message", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None, ""
-
-
-def _unreachable(error: OSError) -> Answer:
-    text = f"the endpoint could not be reached: {mask_urls(http1.cause_of(error))}"
-    return _failure(Status.TCP_ERROR, text, host_failed=True)
-
-
-def _failure(status: Status, message: str, *, kind: str = "", **details: Any) -> Answer:
-    response = respond(status)
-    response.exit.result.error.type = kind or status.name
-    response.exit.result.error.message = message
-    return Answer(response, **details)

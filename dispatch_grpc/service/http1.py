@@ -27,8 +27,9 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from yarl import URL
 
+from dispatch_grpc.service.http1_errors import AnswerError, TooLargeError, UnansweredError, plain
 from dispatch_grpc.service.memory import FREE_BYTES, Held, Share
-from dispatch_grpc.text import quoted, shorten
+from dispatch_grpc.text import quoted
 from dispatch_grpc.transport import with_roots
 from dispatch_grpc.transport.connect_async import CheckedRequest
 from dispatch_grpc.transport.tls import context_of
@@ -48,25 +49,6 @@ _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's, for each con
 
 async def nothing() -> None:
     """Do nothing."""
-
-
-class AnswerError(Exception):
-    """The answer cannot be read; the message says why."""
-
-
-class TooLargeError(Exception):
-    """The answer is larger than the limit."""
-
-
-class ClosedError(ConnectionError):
-    """The connection closed before the answer was complete."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"the connection closed {what}")
-
-
-class _UnansweredError(ClosedError):
-    """It closed before the answer began."""
 
 
 class Target(NamedTuple):
@@ -195,7 +177,7 @@ class Client:
         _sending.set(sending)
         try:
             return await self._post(self._kept, target, *await make())
-        except _UnansweredError:
+        except UnansweredError:
             if sending.is_new:  # the request may have ended the endpoint
                 raise
         share.request.give_back()
@@ -224,7 +206,7 @@ class Client:
                 found = await self._read(response, share.answer)
                 return Response(response.status, response.headers, found)
         except aiohttp.ClientError as error:
-            raise _plain(error) from error
+            raise plain(error) from error
 
     async def _read(self, response: aiohttp.ClientResponse, held: Held) -> bytes:
         parts, size, known = [], 0, response.content_length or 0
@@ -349,36 +331,6 @@ class _Resolver(aiohttp.ThreadedResolver):
         for one in found:
             self._check(host, one["host"])
         return found
-
-
-def _plain(error: aiohttp.ClientError) -> Exception:
-    """Return the error that `Client.post` raises."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return error.certificate_error
-        case aiohttp.ClientProxyConnectionError():
-            return ConnectionError(f"the proxy cannot be reached: {cause_of(error.os_error)}")
-        case aiohttp.ClientHttpProxyError():
-            return ConnectionError(f"the proxy answered with HTTP status {error.status}")
-        case aiohttp.ClientConnectorError():
-            return error.os_error
-        case aiohttp.ClientResponseError():
-            # The first line; a parser's message goes on with the bytes that it read.
-            reason = shorten(error.message.partition("\n")[0].rstrip(": "))
-            return AnswerError(f"the endpoint does not speak HTTP/1.1: {reason}")
-        case aiohttp.ClientPayloadError():
-            return ClosedError("before the answer was complete")
-        case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
-            return ClosedError("before the answer was complete")
-        case aiohttp.ConnectionTimeoutError() | aiohttp.InvalidURL():
-            return error
-        case _:
-            return _UnansweredError("without an answer")
-
-
-def cause_of(error: OSError) -> str:
-    """Return the cause of an error, without the addresses that were tried."""
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:

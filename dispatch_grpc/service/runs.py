@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -68,7 +69,7 @@ class Runs:
         self._loads: Batcher[Job, Loaded | Exception | None] = Batcher(self._load, 500)
         self._begins: Batcher[Job, bool] = Batcher(self._begin_all, 500)
         self._writes: Batcher[CallDecision, Exception | None] = Batcher(self.write, 500, _bytes_of)
-        self._running: dict[UUID, _Interruptible] = {}
+        self._running: dict[UUID, asyncio.Timeout] = {}
         self._ended: set[UUID] = set()
         self._released = False
 
@@ -112,7 +113,7 @@ class Runs:
         """End the runs under way, and begin no more: their calls are released to others."""
         self._released = True
         for attempt in self._running.values():
-            attempt.interrupt()
+            _interrupt(attempt)
 
     def end(self, ids: Sequence[str]) -> None:
         """End the attempts of calls that have finished; most of them were cancelled."""
@@ -120,7 +121,7 @@ class Runs:
             id = UUID(hex=text)
             if attempt := self._running.get(id):
                 self._ended.add(id)
-                attempt.interrupt()
+                _interrupt(attempt)
 
     async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
         """Run a call, and decide how it goes on; None when it was ended from outside."""
@@ -157,12 +158,16 @@ class Runs:
         start = perf_counter()
         self._metrics.started(loaded, self._database.clock.now())
         id = loaded.running.id
-        attempt = self._running[id] = _Interruptible()
+        attempt = self._running[id] = asyncio.timeout(None)  # which ends when others ask for it
         answer: machine.Answer | None = None
         self._metrics.running.inc()
         try:
-            with attempt:
-                answer = await self._attempt(loaded, share, trace)
+            with suppress(_InterruptedError):
+                async with attempt:
+                    answer = await self._attempt(loaded, share, trace)
+        except TimeoutError:
+            if not attempt.expired():
+                raise
         finally:
             if self._running.get(id) is attempt:
                 del self._running[id]
@@ -296,29 +301,10 @@ class _InterruptedError(asyncio.CancelledError):
     """The attempt is not to go on."""
 
 
-class _Interruptible:
-    """A block of the current task that others may end, and not what follows it."""
-
-    def __init__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        self._task = task
-        self._is_asked = False
-
-    def interrupt(self) -> None:
-        """End the block."""
-        if not self._is_asked:
-            self._is_asked = True
-            self._task.cancel()
-
-    def __enter__(self) -> None:
-        self._before = self._task.cancelling()
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> bool:
-        left = self._task.uncancel() if self._is_asked else self._task.cancelling()
-        is_ours = self._is_asked or isinstance(error, _InterruptedError)
-        # As asyncio.timeout: if the task itself was cancelled meanwhile, that goes on.
-        return is_ours and isinstance(error, asyncio.CancelledError) and left <= self._before
+def _interrupt(attempt: asyncio.Timeout) -> None:
+    """End the block of an attempt, and not what follows it."""
+    if not attempt.expired():
+        attempt.reschedule(0)
 
 
 def _bytes_of(item: CallDecision) -> int:

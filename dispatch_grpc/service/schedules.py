@@ -31,7 +31,7 @@ from dispatch_grpc.schema import (
     UpdateScheduleRequest,
     UpdateScheduleResponse,
 )
-from dispatch_grpc.service import notices, store_schedules
+from dispatch_grpc.service import notices, store_firing, store_schedules
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
@@ -169,9 +169,7 @@ class Schedules:
         key = request.idempotency_key or os.urandom(16).hex()
         async with self._database.transaction() as connection:
             stored = _found(await store_schedules.get(connection, name, lock=True), name)
-            id, lanes = await store_schedules.trigger(
-                connection, stored, self._settings.limits, key
-            )
+            id, lanes = await store_firing.trigger(connection, stored, self._settings.limits, key)
         if id is None:
             raise rpc_error(
                 Code.FAILED_PRECONDITION,
@@ -237,7 +235,7 @@ class Schedules:
         if seconds > 0 and not is_free:
             return min(seconds, _BUFFERED_LOOK_SECONDS if self._awaited else _LOOK_SECONDS)
         async with self._database.transaction() as connection:
-            fired = await store_schedules.fire(connection, self._settings.limits)
+            fired = await store_firing.fire(connection, self._settings.limits)
         self._expect(fired.lanes)
         self._metrics.ticks.labels("fired").inc(len(fired.late))
         self._metrics.ticks.labels("skipped").inc(fired.skipped)

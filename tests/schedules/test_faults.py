@@ -14,7 +14,7 @@ import pytest
 
 from dispatch_grpc import AsyncClient, Client, Code, RPCError, new_call
 from dispatch_grpc.schema import Schedule
-from dispatch_grpc.service import store_schedules
+from dispatch_grpc.service import store_firing, store_schedules
 from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.schedule_rules import completed
 from tests.service.conftest import Bench
@@ -265,13 +265,13 @@ def test_a_session_that_ends_in_a_firing_leaves_it_to_another(bench: Bench):
         frozen = await bench.database.connect()
         transaction = frozen.transaction()
         await transaction.start()
-        first = await store_schedules.fire(frozen, LIMITS)
+        first = await store_firing.fire(frozen, LIMITS)
         async with bench.database.transaction() as connection:
-            meanwhile = await store_schedules.fire(connection, LIMITS)
+            meanwhile = await store_firing.fire(connection, LIMITS)
             await connection.fetchval("SELECT pg_terminate_backend($1)", frozen.get_server_pid())
         await asyncio.sleep(0.2)
         async with bench.database.transaction() as connection:
-            then = await store_schedules.fire(connection, LIMITS)
+            then = await store_firing.fire(connection, LIMITS)
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             await transaction.commit()
         frozen.terminate()
@@ -288,10 +288,10 @@ def test_a_session_that_ends_in_a_firing_leaves_it_to_another(bench: Bench):
 def test_a_tick_that_a_row_has_again_is_not_fired_twice(bench: Bench):
     """As when the table is restored from a backup."""
     create(bench, overlap=3)
-    bench.run(lambda c: store_schedules.fire(c, LIMITS))
+    bench.run(lambda c: store_firing.fire(c, LIMITS))
     before = ticks(bench)["s"]
     sql(bench, "UPDATE schedules SET next_at = next_at - $1::interval", SECOND)
-    bench.run(lambda c: store_schedules.fire(c, LIMITS))
+    bench.run(lambda c: store_firing.fire(c, LIMITS))
     after = ticks(bench)["s"]
     assert set(before) <= set(after)
     assert max(after.values()) == 1

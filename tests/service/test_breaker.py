@@ -1,5 +1,7 @@
 """Breakers and paces: by examples, by simulation, and for any order of events. No clock runs."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +102,23 @@ def test_a_host_rests_for_as_long_as_it_asks():
     assert hosts.to_probe(MAX_ASKED_REST) == [HOST]
 
 
+def test_a_failure_of_a_call_that_was_begun_before_the_rest_does_not_lengthen_it():
+    hosts = failed_host()
+    assert not hosts.failed(HOST, 0.5, 0)
+    assert hosts.to_probe(rest_of(FAILURES)) == [HOST]
+
+
+def test_a_process_that_probes_a_host_does_not_learn_from_others():
+    breaker = Breaker()
+    breaker.learn(FAILURES, 1.0)
+    breaker.grant_probe()
+    breaker.learn(FAILURES, 9.0)
+    assert breaker.allowance(1) == 1
+    breaker.begun(1)
+    breaker.learn(FAILURES, 9.0)
+    assert breaker.until == 1.0
+
+
 @given(st.lists(st.sampled_from(["failed", "answered", "begun", "ended", "grant", "learn"])))
 def test_a_breaker_always_lets_somebody_through_in_the_end(events: list[str]):
     breaker, now = Breaker(), 0.0
@@ -183,6 +202,31 @@ def test_a_rate_that_fell_too_low_comes_back_soon():
     assert pace.rate > 20
 
 
+def paced(rate: float, windows: int, accepted: float) -> list[float]:
+    """Return the rates after windows in which a part of the calls is made, and all accepted."""
+    pace, found = Pace(), []
+    pace.rate, pace._is_guess = rate, False
+    for second in range(1, windows + 1):
+        pace._accepted = round(accepted * pace.rate)
+        pace.allowance(float(second))
+        found.append(pace.rate)
+    return found
+
+
+def test_a_rate_at_most_doubles():
+    rates = paced(10.0, 40, 1)
+    assert all(after <= 2 * rate for rate, after in pairwise(rates))
+    assert rates[-1] == 2 * rates[-2]
+
+
+def test_a_low_rate_rises_too():
+    assert paced(1.0, 1, 1) == [1.2]
+
+
+def test_a_rate_that_is_not_made_use_of_stays():
+    assert paced(100.0, 10, 0.5) == [100.0] * 10
+
+
 def test_a_host_that_takes_nothing_is_left_alone_for_as_long_as_it_asks():
     pace = Pace()
     pace.refused(100, 30)
@@ -195,6 +239,13 @@ def test_a_host_that_takes_some_is_not_stopped():
     pace.accepted(100)
     pace.refused(100, 30)
     assert pace.allowance(102) == 1
+
+
+def test_a_host_that_took_some_long_ago_is_left_alone():
+    pace = Pace()
+    pace.accepted(100)
+    pace.refused(103, 30)
+    assert pace.allowance(105) == 0
 
 
 def test_a_host_that_no_call_waits_for_changes_nothing_by_itself():

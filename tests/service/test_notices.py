@@ -114,6 +114,42 @@ def test_a_process_tells_others_only_while_there_are_some(bench: Bench):
     bench.runner.run(asyncio.wait_for(main(), 30))
 
 
+def test_a_transaction_that_dispatches_is_no_other_process(bench: Bench):
+    """It tells which lanes have jobs, and does not listen."""
+
+    async def main() -> None:
+        notices, found = Notices(bench.database), asyncio.Event()
+        notices.listen(LANES, lambda items: found.set() if items == ["http://h f"] else None)
+        running = asyncio.create_task(notices.run())
+        await notices.listening.wait()
+        notices.is_alone = True
+        async with bench.database.transaction() as connection:
+            await connection.execute("SELECT dispatch('http://h', 'f')")
+        await found.wait()
+        assert not notices._is_heard
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
+def test_notices_may_be_lost_until_a_connection_listens(bench: Bench):
+    async def main() -> None:
+        losses: asyncio.Queue[None] = asyncio.Queue()
+        notices = Notices(bench.database, lost=lambda: losses.put_nowait(None))
+        running = asyncio.create_task(notices.run())
+        await losses.get()
+        async with bench.database.relaxed.acquire() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            )
+        await losses.get()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    bench.runner.run(asyncio.wait_for(main(), 30))
+
+
 def test_a_process_knows_whether_it_is_alone(bench: Bench):
     first, second = uuid4(), uuid4()
     minute = timedelta(minutes=1)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -177,16 +177,62 @@ def test_two_processes_record_a_key_once(picky: Bench, plans: list[Plan], others
     picky.runner.run(asyncio.wait_for(main(), 60))
 
 
+async def transactions(bench: Bench, requests: Sequence[Request]) -> int:
+    """Record requests at the same time. Returns the number of transactions that wrote calls."""
+    await answers(Recorder(bench.database).record, requests)
+    async with bench.database.durable.acquire() as connection:
+        number: int = await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM calls")
+        return number
+
+
 def test_requests_share_a_transaction(bench: Bench):
     requests = [request(GOOD, key=uuid4().hex) for _ in range(64)]
+    assert bench.runner.run(transactions(bench, requests)) == 1
 
-    async def main() -> list[Any]:
-        await answers(Recorder(bench.database).record, requests)
-        async with bench.database.durable.acquire() as connection:
-            rows: list[Any] = await connection.fetch("SELECT DISTINCT xmin::text FROM calls")
-            return rows
 
-    assert len(bench.runner.run(main())) == 1
+def test_a_request_with_a_key_that_is_used_in_the_group_comes_after_it(bench: Bench):
+    requests = [request(GOOD, key=key) for key in ("a", "b", "a", "c")]
+    assert bench.runner.run(transactions(bench, requests)) == 1
+
+
+def test_what_one_transaction_writes_is_bounded(bench: Bench):
+    large = MAX_BYTES // recording._MAX_BYTES + 1
+    requests = [request(GOOD, size=recording._MAX_BYTES) for _ in range(large)]
+    assert bench.runner.run(transactions(bench, requests)) == 2
+
+
+@pytest.fixture
+def slow(bench: Bench) -> Iterator[Bench]:
+    """A database that records calls of one function only while nobody has a lock."""
+    bench.run(
+        lambda c: c.execute(
+            """
+            CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM pg_advisory_xact_lock(1); RETURN new; END $$;
+            CREATE TRIGGER slow BEFORE INSERT ON calls FOR EACH ROW WHEN (new.function = 'bad')
+                EXECUTE FUNCTION wait();
+            """
+        )
+    )
+    yield bench
+    bench.run(lambda c: c.execute("DROP TRIGGER slow ON calls; DROP FUNCTION wait"))
+
+
+def test_a_group_that_is_held_up_does_not_hold_up_the_next(slow: Bench):
+    async def main() -> None:
+        recorder = Recorder(slow.database)
+        connection = await asyncpg.connect(slow.url())
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(1)")
+            held = asyncio.create_task(recorder.record(request(BAD)))
+            for _ in range(3):  # its group is under way
+                await asyncio.sleep(0)
+            assert (await asyncio.wait_for(recorder.record(request(GOOD)), 10)).is_new
+            assert not held.done()
+        assert (await held).is_new
+        await connection.close()
+
+    slow.runner.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_large_request_has_a_transaction_of_its_own(bench: Bench):

@@ -32,7 +32,7 @@ from dispatch_grpc.service.memory import Memory, Share
 from dispatch_grpc.service.metrics import Metrics
 from dispatch_grpc.service.notices import Notices
 from dispatch_grpc.service.rates import Rates
-from dispatch_grpc.service.runs import Runs, _bytes_of, _Interruptible
+from dispatch_grpc.service.runs import Runs, _bytes_of
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import CallDecision, Job, Jobs, Loaded, NewCall, Release
 from dispatch_grpc.service.watching import Watching
@@ -350,43 +350,80 @@ def test_who_waits_for_a_call_is_answered_when_the_service_stops(bench: Bench):
     bench.runner.run(main())
 
 
-def test_a_call_that_was_cancelled_before_its_request_is_not_sent(bench: Bench):
+class Silent:
+    """A worker's runs, and a call of an endpoint that takes connections and answers nothing."""
+
+    def __init__(self, bench: Bench, listening: socket.socket) -> None:
+        self.caller = Caller(signing_key=None, allow_metadata=False, max_response_bytes=1000)
+        self.runs = Worker(bench.database, self.caller, Settings(), Metrics())._runs
+        self.call = Call(endpoint=f"http://127.0.0.1:{listening.getsockname()[1]}", function="f")
+        self.given_back = 0
+
+    def new(self) -> NewCall:
+        """Return the call to record."""
+        return NewCall(new_id(), self.call, LIMITS.expires_at(self.call, datetime.now(UTC)))
+
+    async def do(self, loaded: Loaded) -> bool:
+        """Run the call."""
+        return await self.runs.do(loaded, 0, self._give_back)
+
+    def _give_back(self) -> None:
+        self.given_back += 1
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        yield found
+
+
+def test_a_call_that_was_cancelled_before_its_request_is_not_sent(
+    bench: Bench, listening: socket.socket
+):
     async def main() -> None:
-        (run,) = await record(bench, new())
-        some = runs(bench)
-        await some._begin(run)
-        await some.write([answered(run, exit_("done"))])  # or cancelled: its turn has passed
-        with pytest.raises(asyncio.CancelledError):
-            await some._begin(run)
+        silent = Silent(bench, listening)
+        (run,) = await record(bench, silent.new())
+        await silent.runs._begin(run)
+        await silent.runs.write([answered(run, exit_("done"))])  # or cancelled: its turn has passed
+        assert not await silent.do(run)
+        assert silent.given_back == 1
+        await silent.caller.close()
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.recv(1) == b""
 
-    bench.runner.run(main())
+    bench.runner.run(asyncio.wait_for(main(), 60))
 
 
-@pytest.mark.parametrize("is_stopped", [False, True])
-def test_an_attempt_is_interrupted_and_not_what_follows_it(is_stopped: bool):
+@pytest.mark.parametrize("stopped", ["", "before", "after"])
+def test_an_attempt_is_interrupted_and_not_what_follows_it(
+    bench: Bench, listening: socket.socket, stopped: str
+):
     """A task that is stopped at the same time stops, whichever came first."""
 
     async def main() -> None:
-        attempts: list[_Interruptible] = []
-
-        async def run() -> str:
-            attempts.append(_Interruptible())
-            with attempts[0]:
-                await asyncio.Event().wait()
+        silent = Silent(bench, listening)
+        (run,) = await record(bench, silent.new())
+        task = asyncio.create_task(silent.do(run))
+        while not silent.runs._running:
             await asyncio.sleep(0)
-            return "goes on"
-
-        task = asyncio.create_task(run())
-        await asyncio.sleep(0)
-        if is_stopped:
+        if stopped == "before":
             task.cancel()
-        for _ in range(2):
-            attempts[0].interrupt()
-        (found,) = await asyncio.gather(task, return_exceptions=True)
-        assert isinstance(found, asyncio.CancelledError) if is_stopped else found == "goes on"
-        assert not task.cancelling() or is_stopped
+        silent.runs.release()
+        await asyncio.sleep(0)
+        silent.runs.release()
+        if stopped == "after":
+            task.cancel()
+        (end,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(end, asyncio.CancelledError) if stopped else end is True
+        assert task.cancelling() == bool(stopped)
+        assert silent.given_back == 1
+        await silent.caller.close()
+        info = await found(bench, run)
+        state = CallState.CALL_STATE_RUNNING if stopped else CallState.CALL_STATE_QUEUED
+        assert info.state == state  # released by the run itself, which went on
 
-    asyncio.run(main())
+    bench.runner.run(asyncio.wait_for(main(), 60))
 
 
 def test_who_waits_for_a_call_is_told_of_its_end(bench: Bench):

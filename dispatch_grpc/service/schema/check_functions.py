@@ -1,4 +1,7 @@
-"""SQL functions that check calls by the rules of `urls` and `calls`; tests compare the two."""
+"""SQL functions that check calls, and read what is given as text.
+
+By the rules of `urls` and `calls`; tests compare the two.
+"""
 
 FUNCTIONS = r"""
 -- An IPv4 address as inet_aton reads it: also 0xa9fea9fe and 2852039166 are 169.254.169.254.
@@ -128,6 +131,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
     END
 $body$;
 
+CREATE OR REPLACE FUNCTION problem_of_time(name text, given interval, most interval) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
+    SELECT CASE
+        WHEN given < '0' THEN
+            name || ': an interval of zero or more is required; got ' || given
+        WHEN given > most THEN
+            name || ': at most ' || most || ' is allowed by this service; got ' || given
+    END
+$body$;
+
 -- As W3C Trace Context has it, perhaps with a tracestate after a space: see `tracing`.
 CREATE OR REPLACE FUNCTION problem_of_traceparent(given text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
@@ -138,6 +151,43 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
         '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 is required; got '
         || quote_literal(left(given, 80)) END
 $body$;
+
+CREATE OR REPLACE FUNCTION read_interval(name text, given text) RETURNS interval
+LANGUAGE plpgsql STABLE STRICT AS $body$
+BEGIN
+    RETURN given::interval;
+EXCEPTION
+    WHEN invalid_datetime_format OR datetime_field_overflow OR interval_field_overflow THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
+            '%s: an interval such as 30 s is required; got %s', name,
+            quote_literal(left(given, 80)));
+END $body$;
+
+CREATE OR REPLACE FUNCTION read_base64(name text, given text) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
+BEGIN
+    RETURN decode(given, 'base64');
+EXCEPTION
+    WHEN invalid_parameter_value THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
+            '%s: a serialized google.protobuf.Any as base64 is required; got %s', name,
+            quote_literal(left(given, 80)));
+END $body$;
+
+-- The same bits as a signed integer: there is no other one of 64 bits.
+CREATE OR REPLACE FUNCTION read_uint64(name text, given text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
+BEGIN
+    IF given ~ '^-?[0-9]{1,20}$'
+        AND given::numeric BETWEEN -9223372036854775808 AND 18446744073709551615
+    THEN
+        RETURN given::numeric - CASE
+            WHEN given::numeric > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
+        '%s: an integer from 0 to 18446744073709551615 is required; got %s', name,
+        quote_literal(left(given, 80)));
+END $body$;
 
 -- The lane of a function: see `lanes`.
 CREATE OR REPLACE FUNCTION lane_of(endpoint text, function text) RETURNS text

@@ -14,6 +14,11 @@ from dispatch_grpc.service.schema import check_functions, value_functions
 _DEFINER = """LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = dispatch_grpc, pg_temp SET standard_conforming_strings = on"""
 
+_OPTIONS = """version text DEFAULT '',
+    expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL"""
+_OPTION_TYPES = "text, interval, interval, text, text"
+
 _DISPATCH = r"""
 -- Made by clock_timestamp(): now() is when the transaction began.
 CREATE OR REPLACE FUNCTION new_id() RETURNS uuid LANGUAGE plpgsql AS $body$
@@ -22,53 +27,6 @@ DECLARE
         floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint), 3) FROM 1 FOR 6);
 BEGIN
     RETURN encode(set_byte(id, 6, (get_byte(id, 6) & 15) | 112), 'hex')::uuid;
-END $body$;
-
-CREATE OR REPLACE FUNCTION problem_of_time(name text, given interval, most interval) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
-    SELECT CASE
-        WHEN given < '0' THEN
-            name || ': an interval of zero or more is required; got ' || given
-        WHEN given > most THEN
-            name || ': at most ' || most || ' is allowed by this service; got ' || given
-    END
-$body$;
-
-CREATE OR REPLACE FUNCTION read_interval(name text, given text) RETURNS interval
-LANGUAGE plpgsql STABLE STRICT AS $body$
-BEGIN
-    RETURN given::interval;
-EXCEPTION
-    WHEN invalid_datetime_format OR datetime_field_overflow OR interval_field_overflow THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
-            '%s: an interval such as 30 s is required; got %s', name,
-            quote_literal(left(given, 80)));
-END $body$;
-
-CREATE OR REPLACE FUNCTION read_base64(name text, given text) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
-BEGIN
-    RETURN decode(given, 'base64');
-EXCEPTION
-    WHEN invalid_parameter_value THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
-            '%s: a serialized google.protobuf.Any as base64 is required; got %s', name,
-            quote_literal(left(given, 80)));
-END $body$;
-
--- The same bits as a signed integer: there is no other one of 64 bits.
-CREATE OR REPLACE FUNCTION read_uint64(name text, given text) RETURNS bigint
-LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
-BEGIN
-    IF given ~ '^-?[0-9]{1,20}$'
-        AND given::numeric BETWEEN -9223372036854775808 AND 18446744073709551615
-    THEN
-        RETURN given::numeric - CASE
-            WHEN given::numeric > 9223372036854775807 THEN 18446744073709551616 ELSE 0 END;
-    END IF;
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format(
-        '%s: an integer from 0 to 18446744073709551615 is required; got %s', name,
-        quote_literal(left(given, 80)));
 END $body$;
 
 -- A DispatchRequest with these calls, by which a repeated request is known.
@@ -194,34 +152,31 @@ BEGIN
         RETURN known.ids;
     END IF;
     IF current_setting('dispatch_grpc.notify', true) IS DISTINCT FROM 'off' THEN
-        -- As `notices` does.
+        -- As `notices` does, but from no process.
         PERFORM pg_notify(CASE WHEN bool_or(start IS NOT NULL) THEN 'dispatch_grpc_later'
-            ELSE 'dispatch_grpc_lanes' END, 'sql' || chr(10) || lane)
+            ELSE 'dispatch_grpc_lanes' END, chr(10) || lane)
         FROM unnest(lanes, starts) AS call (lane, start) GROUP BY lane;
     END IF;
     RETURN ids;
 END $body$;
 """
 
-_PUBLIC = r"""
+_PUBLIC = (
+    r"""
 CREATE OR REPLACE FUNCTION dispatch(
-    endpoint text, function text, input jsonb DEFAULT NULL, version text DEFAULT '',
-    expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
+    endpoint text, function text, input jsonb DEFAULT NULL, OPTIONS
 ) RETURNS text DEFINER AS $body$
 BEGIN
     RETURN (dispatch_calls(ARRAY[endpoint], ARRAY[function], ARRAY[pb_any(input)],
         ARRAY[coalesce(version, '')], ARRAY[expiration], ARRAY[delay], '{0}',
         idempotency_key, ARRAY[traceparent]))[1];
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, jsonb, text, interval, interval, text, text) IS
+COMMENT ON FUNCTION dispatch(text, text, jsonb, TYPES) IS
     'records a call in this transaction, and returns its id';
 
 -- JSON as text: a literal would fit jsonb and bytea alike.
 CREATE OR REPLACE FUNCTION dispatch(
-    endpoint text, function text, input text, version text DEFAULT '',
-    expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
+    endpoint text, function text, input text, OPTIONS
 ) RETURNS text DEFINER AS $body$
 DECLARE
     parsed jsonb;
@@ -236,20 +191,18 @@ BEGIN
     RETURN dispatch(endpoint, function, parsed, version, expiration, delay, idempotency_key,
         traceparent);
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, text, text, interval, interval, text, text) IS
+COMMENT ON FUNCTION dispatch(text, text, text, TYPES) IS
     'records a call in this transaction, and returns its id; the input is JSON';
 
 CREATE OR REPLACE FUNCTION dispatch(
-    endpoint text, function text, input bytea, version text DEFAULT '',
-    expiration interval DEFAULT NULL, delay interval DEFAULT NULL,
-    idempotency_key text DEFAULT NULL, traceparent text DEFAULT NULL
+    endpoint text, function text, input bytea, OPTIONS
 ) RETURNS text DEFINER AS $body$
 BEGIN
     RETURN (dispatch_calls(ARRAY[endpoint], ARRAY[function],
         ARRAY[coalesce(input, pb_any(NULL))], ARRAY[coalesce(version, '')], ARRAY[expiration],
         ARRAY[delay], '{0}', idempotency_key, ARRAY[traceparent]))[1];
 END $body$;
-COMMENT ON FUNCTION dispatch(text, text, bytea, text, interval, interval, text, text) IS
+COMMENT ON FUNCTION dispatch(text, text, bytea, TYPES) IS
     'records a call in this transaction, and returns its id; the input is a google.protobuf.Any';
 
 CREATE OR REPLACE FUNCTION dispatch_many(calls jsonb[], idempotency_key text DEFAULT NULL)
@@ -299,7 +252,10 @@ BEGIN
 END $body$;
 COMMENT ON FUNCTION dispatch_many IS
     'records calls in this transaction, all or none, and returns their ids';
-""".replace("DEFINER", _DEFINER)
+""".replace("OPTIONS", _OPTIONS)
+    .replace("TYPES", _OPTION_TYPES)
+    .replace("DEFINER", _DEFINER)
+)
 
 # A call would fit a function of an earlier version as well, which has no traceparent. The new one
 # is for the same roles. What depends on the old one, such as a view, keeps it.
@@ -363,12 +319,11 @@ FUNCTIONS = (
 )
 """All functions, to be executed with the schema as the search path."""
 
-_OPTIONS = "text, interval, interval, text, text"
 _GRANT = f"""
 GRANT USAGE ON SCHEMA dispatch_grpc TO {{role}};
-GRANT EXECUTE ON FUNCTION dispatch_grpc.dispatch(text, text, jsonb, {_OPTIONS}),
-    dispatch_grpc.dispatch(text, text, text, {_OPTIONS}),
-    dispatch_grpc.dispatch(text, text, bytea, {_OPTIONS}),
+GRANT EXECUTE ON FUNCTION dispatch_grpc.dispatch(text, text, jsonb, {_OPTION_TYPES}),
+    dispatch_grpc.dispatch(text, text, text, {_OPTION_TYPES}),
+    dispatch_grpc.dispatch(text, text, bytea, {_OPTION_TYPES}),
     dispatch_grpc.dispatch_many(jsonb[], text) TO {{role}};
 """
 
