@@ -21,12 +21,12 @@ from dispatch_grpc.cli.connection import (
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import (
-    MistakeError,
+from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.options import (
+    created_since_option,
     duration_option,
     json_option,
-    labels_option,
-    since_option,
+    label_option,
 )
 from dispatch_grpc.cli.output import (
     complain,
@@ -88,26 +88,14 @@ def get(*, dispatch_id: str, as_json: bool, **settings: Any) -> None:
 @click.option("--endpoint", metavar="URL", help="Only calls of this endpoint.")
 @click.option("--parent", metavar="ID", help="Only calls that this call made.")
 @click.option("--schedule", metavar="NAME", help="Only calls that this schedule dispatched.")
-@click.option(
-    "--label",
-    "labels",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=labels_option,
-    help="Only calls with this label; with all of them if it is given several times.",
-)
+@label_option("Only calls with this label; with all of them if it is given several times.")
 @click.option(
     "--dead",
     is_flag=True,
     help="Only dead letters: calls without a parent that failed, and were neither cancelled nor "
     "rerun.",
 )
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=since_option,
-    help="Only calls recorded since this time (ISO 8601), or within a duration such as 1h.",
-)
+@created_since_option
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -166,11 +154,10 @@ Example:
 )
 @click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True)
 @connection_options
-@click.option(
+@duration_option(
     "--timeout",
-    metavar="DURATION",
-    callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time limit for the wait, for all calls together (default: 60s).",
+    "Time limit for the wait, for all calls together (default: 60s).",
+    max_days=MAX_TIMEOUT_DAYS,
 )
 @json_option(
     'Print {"dispatch_id": …, "status": …, "output": …} for each ID, with "error" if there is one.'

@@ -12,7 +12,8 @@ from dispatch_grpc.cli.connection import (
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import MistakeError, json_option, parse
+from dispatch_grpc.cli.input import MistakeError, parse
+from dispatch_grpc.cli.options import json_option
 from dispatch_grpc.cli.output import print_lines
 
 

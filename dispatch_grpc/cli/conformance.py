@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from dispatch_grpc.cli.input import duration_option, json_option
+from dispatch_grpc.cli.connection import cacert_option
+from dispatch_grpc.cli.options import duration_option, json_option
 from dispatch_grpc.cli.output import print_lines, printable
 from dispatch_grpc.errors import missing_extra
 
@@ -36,18 +37,10 @@ The endpoint hosts these functions, in any language:
     help="File with the key that signs the requests (default: DISPATCH_SIGNING_KEY, else requests "
     "are not signed, and the checks of signatures are skipped).",
 )
-@click.option(
-    "--timeout",
-    metavar="DURATION",
-    callback=duration_option(_MAX_TIMEOUT_DAYS),
-    help="Time limit for each answer (default: 10s).",
+@duration_option(
+    "--timeout", "Time limit for each answer (default: 10s).", max_days=_MAX_TIMEOUT_DAYS
 )
-@click.option(
-    "--cacert",
-    metavar="FILE",
-    type=click.File("rb"),
-    help="PEM file with the certificate authorities to trust (default: the system's).",
-)
+@cacert_option
 @json_option("Print every check as JSON, one on each line.")
 def conformance(
     *,

@@ -7,12 +7,20 @@ from typing import Any, TypeVar
 import click
 
 from dispatch_grpc import AsyncClient, TLSCredentials
-from dispatch_grpc.cli.input import add_options, duration_option
+from dispatch_grpc.cli.options import add_options, duration_option
 
 _T = TypeVar("_T")
 
 MAX_TIMEOUT_DAYS = 365
 
+
+def _pem_option(name: str, help: str) -> Callable[[Any], Any]:
+    return click.option(name, metavar="FILE", type=click.File("rb"), help=help)
+
+
+cacert_option = _pem_option(
+    "--cacert", "PEM file with the certificate authorities to trust (default: the system's)."
+)
 connection_options: Callable[[Any], Any] = add_options(
     click.option(
         "--api-key",
@@ -36,30 +44,14 @@ connection_options: Callable[[Any], Any] = add_options(
         is_flag=True,
         help="Send the API key unencrypted to an http:// service on another machine.",
     ),
-    click.option(
-        "--cacert",
-        metavar="FILE",
-        type=click.File("rb"),
-        help="PEM file with the certificate authorities to trust (default: the system's).",
-    ),
-    click.option(
-        "--cert",
-        metavar="FILE",
-        type=click.File("rb"),
-        help="PEM file with the client certificate; it may hold the key too.",
-    ),
-    click.option(
-        "--key",
-        metavar="FILE",
-        type=click.File("rb"),
-        help="PEM file with the key of the client certificate.",
-    ),
+    cacert_option,
+    _pem_option("--cert", "PEM file with the client certificate; it may hold the key too."),
+    _pem_option("--key", "PEM file with the key of the client certificate."),
 )
-timeout_option: Callable[[Any], Any] = click.option(
+timeout_option: Callable[[Any], Any] = duration_option(
     "--timeout",
-    metavar="DURATION",
-    callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time limit for the request and its retries (default: 10s).",
+    "Time limit for the request and its retries (default: 10s).",
+    max_days=MAX_TIMEOUT_DAYS,
 )
 
 

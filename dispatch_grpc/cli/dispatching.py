@@ -19,18 +19,14 @@ from dispatch_grpc.cli.connection import (
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import (
-    MistakeError,
-    Progress,
+from dispatch_grpc.cli.input import MistakeError, Progress, lines, make_call, read_call
+from dispatch_grpc.cli.options import (
     add_options,
-    at_option,
     duration_option,
     input_options,
     json_option,
-    labels_option,
-    lines,
-    make_call,
-    read_call,
+    label_option,
+    time_option,
 )
 from dispatch_grpc.cli.output import complain, print_lines
 
@@ -74,35 +70,13 @@ Example:
 @click.argument("url")
 @click.argument("function")
 @input_options
-@click.option(
-    "--expiration",
-    metavar="DURATION",
-    callback=duration_option(),
-    help="Time limit for the call (default: set by the service).",
-)
+@duration_option("--expiration", "Time limit for the call (default: set by the service).")
 @click.option(
     "--version", default="", help="Version of the application that the call is meant for."
 )
-@click.option(
-    "--delay",
-    metavar="DURATION",
-    callback=duration_option(),
-    help="Start the call this long after it is recorded.",
-)
-@click.option(
-    "--at",
-    metavar="TIME",
-    callback=at_option,
-    help="Start the call at this time (ISO 8601; local, without an offset).",
-)
-@click.option(
-    "--label",
-    "labels",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=labels_option,
-    help="Label to find the call by; repeatable, up to 16 times.",
-)
+@duration_option("--delay", "Start the call this long after it is recorded.")
+@time_option("--at", "Start the call at this time (ISO 8601; local, without an offset).")
+@label_option("Label to find the call by; repeatable, up to 16 times.")
 @click.option(
     "--wait",
     is_flag=True,

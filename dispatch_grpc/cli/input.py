@@ -1,23 +1,20 @@
-"""The input of the command line: options, durations, times, JSON, the lines of a batch."""
+"""The input of the command line: durations, times, JSON, the lines of a batch."""
 
 import json
 import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from dispatch_grpc import Call, InvalidCallError, MarshalError, new_call
-from dispatch_grpc.calls import labels_problem
 from dispatch_grpc.text import quoted, shorten
 
 _T = TypeVar("_T")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _DURATION = "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("d", "h", "m", "s", "ms", "us"))
 _FIELDS = ("endpoint", "function", "input", "expiration", "version", "delay", "at", "labels")
@@ -28,68 +25,6 @@ class MistakeError(click.ClickException):
     """A mistake in the input, which `--help` would not explain."""
 
     exit_code = 2
-
-
-def add_options(*added: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    """Return a decorator that adds options to a command; its help shows them in this order."""
-
-    def add(command: _Command) -> _Command:
-        for option in reversed(added):
-            command = option(command)
-        return command
-
-    return add
-
-
-def json_option(help: str) -> Callable[[_Command], _Command]:
-    """Return a decorator that adds the option to print JSON."""
-    return click.option("--json", "as_json", is_flag=True, help=help)
-
-
-def new_log_level_option(default: str) -> Callable[[_Command], _Command]:
-    """Return a decorator that adds the option for the level of the log."""
-    return click.option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-        metavar="LEVEL",
-        default=default,
-        help=f"Level of the log on stderr: debug, info, warning or error (default: {default}).",
-    )
-
-
-log_level_option: Callable[[Any], Any] = new_log_level_option("info")
-service_options: Callable[[Any], Any] = add_options(
-    click.option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        metavar="PORT",
-        default=7890,
-        help="Port of the service; 0 chooses a free port (default: 7890).",
-    ),
-    click.option(
-        "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="DIR",
-        default=".dispatch",
-        help="Folder of the embedded database and the generated API key (default: .dispatch).",
-    ),
-    click.option(
-        "--database",
-        envvar="DISPATCH_DATABASE_URL",
-        metavar="URL",
-        help="URL of your own PostgreSQL (default: DISPATCH_DATABASE_URL, else an embedded one).",
-    ),
-)
-input_options: Callable[[Any], Any] = add_options(
-    click.option("--input", "text", metavar="JSON", help="Input of the function (default: null)."),
-    click.option(
-        "--input-file",
-        "file",
-        type=click.File("rb"),
-        metavar="FILE",
-        help="File with the input as JSON; - is stdin.",
-    ),
-)
 
 
 def make_call(
@@ -138,30 +73,8 @@ def duration(text: str) -> timedelta:
         raise click.BadParameter(f"at most 999999999d is allowed; got {quoted(text)}") from error
 
 
-def duration_option(max_days: int | None = None) -> Callable[[Any, Any, str | None], Any]:
-    """Make a callback for an option that is a duration.
-
-    Args:
-        max_days: Upper limit; with it, zero is not allowed.
-    """
-
-    def read(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
-        if text is None:
-            return None
-        found = duration(text)
-        if max_days is not None and not timedelta(0) < found <= timedelta(max_days):
-            raise click.BadParameter(
-                f"a duration above zero and of at most {max_days}d is required; got {quoted(text)}"
-            )
-        return found
-
-    return read
-
-
-def since_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    """Read an option that is a time or a duration before now."""
-    if text is None:
-        return None
+def since(text: str) -> datetime:
+    """Read a time, or a duration before now; raises click.BadParameter."""
     try:
         try:
             # A time without an offset is local.
@@ -175,35 +88,14 @@ def since_option(_: click.Context, __: click.Parameter, text: str | None) -> dat
         ) from error
 
 
-def at_option(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
-    """Read an option that is a time."""
-    return None if text is None else _time(text)
-
-
-def _time(text: str) -> datetime:
+def instant(text: str) -> datetime:
+    """Read a time; raises click.BadParameter."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)  # without an offset it is local
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(
             f"a time such as 2026-01-31T12:00:00+01:00 is required; got {quoted(text)}"
         ) from error
-
-
-def labels_option(
-    _: click.Context, __: click.Parameter, texts: Sequence[str]
-) -> dict[str, str] | None:
-    """Read an option that may be given several times, each a label."""
-    found: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"KEY=VALUE is required; got {quoted(text)}")
-        if key in found:
-            raise click.BadParameter(f"the key {quoted(key)} is given twice")
-        found[key] = value
-    if problem := labels_problem(found):
-        raise click.BadParameter(problem.removeprefix("labels: "))
-    return found or None
 
 
 def parse(data: bytes, *, one_line: bool = False) -> Any:
@@ -273,7 +165,7 @@ def read_call(line: bytes) -> tuple[Call, dict[str, Any]]:
         )
     except MarshalError as error:
         raise InvalidCallError(f"input: {error}") from error
-    options = {"delay": _read(fields, "delay", duration), "at": _read(fields, "at", _time)}
+    options = {"delay": _read(fields, "delay", duration), "at": _read(fields, "at", instant)}
     return call, {**options, "labels": fields.get("labels")}
 
 

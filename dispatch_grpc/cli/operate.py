@@ -17,7 +17,8 @@ from dispatch_grpc.cli.connection import (
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import Progress, add_options, json_option, since_option
+from dispatch_grpc.cli.input import Progress
+from dispatch_grpc.cli.options import add_options, created_since_option, json_option, since_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.client.as_json import fields_json
 from dispatch_grpc.client.operations import Pause
@@ -32,17 +33,9 @@ _filter_options = add_options(
     ),
     click.option("--function", metavar="NAME", help="Only calls of this function."),
     click.option("--endpoint", metavar="URL", help="Only calls of this endpoint."),
-    click.option(
-        "--since",
-        metavar="TIME",
-        callback=since_option,
-        help="Only calls recorded since this time (ISO 8601), or within a duration such as 1h.",
-    ),
-    click.option(
-        "--before",
-        metavar="TIME",
-        callback=since_option,
-        help="Only calls recorded before this time, or longer ago than a duration.",
+    created_since_option,
+    since_option(
+        "--before", "Only calls recorded before this time, or longer ago than a duration."
     ),
     click.option("--dry-run", is_flag=True, help="Count the calls, and change nothing."),
     click.option(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispatch_grpc.cli.input import MistakeError, add_options, json_option
+from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.options import add_options, callback, json_option, new_database_options
 from dispatch_grpc.cli.output import complain, print_lines
 from dispatch_grpc.cli.policy_fields import (
     FIELDS,
-    callback,
     json_of,
     read_file,
     read_function,
@@ -25,21 +25,7 @@ from dispatch_grpc.errors import missing_extra
 if TYPE_CHECKING:
     from dispatch_grpc.service.policy_rules import Policy
 
-_database_options = add_options(
-    click.option(
-        "--database",
-        envvar="DISPATCH_DATABASE_URL",
-        metavar="URL",
-        help="URL of the PostgreSQL (default: DISPATCH_DATABASE_URL, else the embedded one).",
-    ),
-    click.option(
-        "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="DIR",
-        default=".dispatch",
-        help="Folder of the embedded database (default: .dispatch).",
-    ),
-)
+_database_options = new_database_options("the embedded one", "Folder of the embedded database")
 _scope_options = add_options(
     _database_options,
     click.option(

@@ -163,11 +163,6 @@ FIELDS: Mapping[str, Field] = {
 _SCOPE: Mapping[str, Callable[[Any], str]] = {"host": read_host, "function": read_function}
 
 
-def callback(read: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """Make a callback for an option."""
-    return lambda _, __, value: None if value is None else read(value)
-
-
 def read_file(file: Path) -> list[dict[str, Any]]:
     """Read the policies of a TOML file.
 

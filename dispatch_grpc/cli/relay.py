@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from dispatch_grpc import Call
 from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.connection import connection_options, make_client
-from dispatch_grpc.cli.input import duration_option, json_option, log_level_option
+from dispatch_grpc.cli.options import duration_option, json_option, log_level_option
 from dispatch_grpc.cli.output import complain, print_lines, printable
 from dispatch_grpc.cli.service_process import Signals, log
 
@@ -49,20 +49,18 @@ Example:
     default=1000,
     help="Largest number of calls in a request (default: 1000).",
 )
-@click.option(
+@duration_option(
     "--poll-interval",
-    metavar="DURATION",
+    "Longest time between two polls of the table, if no notification arrives (default: 5s).",
+    max_days=_MAX_DAYS,
     default="5s",
-    callback=duration_option(_MAX_DAYS),
-    help="Longest time between two polls of the table, if no notification arrives (default: 5s).",
 )
-@click.option(
+@duration_option(
     "--key-retention",
-    metavar="DURATION",
-    default="1d",
-    callback=duration_option(_MAX_DAYS),
-    help="How long the service remembers idempotency keys: its own --key-retention, or less. Calls "
+    "How long the service remembers idempotency keys: its own --key-retention, or less. Calls "
     "that had no answer are not sent again after that (default: 1d).",
+    max_days=_MAX_DAYS,
+    default="1d",
 )
 @connection_options
 @log_level_option

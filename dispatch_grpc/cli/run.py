@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import MistakeError, log_level_option
+from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.options import log_level_option
 from dispatch_grpc.client.settings import resolve_address
 
 _address_option = click.option(

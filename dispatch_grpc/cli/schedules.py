@@ -15,16 +15,18 @@ from dispatch_grpc.cli.connection import (
     timeout_option,
     with_client,
 )
-from dispatch_grpc.cli.input import (
+from dispatch_grpc.cli.input import make_call
+from dispatch_grpc.cli.options import (
     add_options,
-    at_option,
     duration_option,
     input_options,
     json_option,
-    make_call,
+    time_option,
 )
 from dispatch_grpc.cli.output import complain, print_lines, printable, relative, time_text
 from dispatch_grpc.text import rounded
+
+_MAX_DAYS = 366
 
 _tick_options = add_options(
     click.option(
@@ -38,17 +40,14 @@ _tick_options = add_options(
         metavar="NAME",
         help="Time zone of the expression, such as Europe/Berlin (default: UTC).",
     ),
-    click.option(
+    duration_option(
         "--every",
-        metavar="DURATION",
-        callback=duration_option(366),
-        help="Time between two ticks, instead of --cron: at least 1s.",
+        "Time between two ticks, instead of --cron: at least 1s.",
+        max_days=_MAX_DAYS,
     ),
-    click.option(
+    time_option(
         "--start",
-        metavar="TIME",
-        callback=at_option,
-        help="First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h means "
+        "First tick of --every (ISO 8601; default: 1970-01-01T00:00:00Z, so that 1h means "
         "each full hour in UTC).",
     ),
     click.option(
@@ -58,21 +57,15 @@ _tick_options = add_options(
         help="What happens at a tick while an earlier call has not finished: skip, buffer_one "
         "or allow (default: skip).",
     ),
-    click.option(
+    duration_option(
         "--catch-up",
-        metavar="DURATION",
-        callback=duration_option(366),
-        help="How late a tick may be fired after an outage, at least 10s (default: 1d).",
+        "How late a tick may be fired after an outage, at least 10s (default: 1d).",
+        max_days=_MAX_DAYS,
     ),
 )
 _call_options = add_options(
     input_options,
-    click.option(
-        "--expiration",
-        metavar="DURATION",
-        callback=duration_option(),
-        help="Longest time for each call (default: set by the service).",
-    ),
+    duration_option("--expiration", "Time limit for each call (default: set by the service)."),
     click.option(
         "--version", default="", help="Version of the application that the calls are meant for."
     ),

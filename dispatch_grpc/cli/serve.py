@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dispatch_grpc import ConfigurationError
-from dispatch_grpc.cli.input import (
-    MistakeError,
-    duration_option,
-    log_level_option,
-    service_options,
-)
+from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.options import duration_option, log_level_option, service_options
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import (
     OR_SERVICE,
@@ -44,12 +40,8 @@ _MAX_EXPIRATION_DAYS = 366
 def _duration(
     name: str, default: str, help: str, max_days: int = _MAX_DAYS
 ) -> Callable[[_Command], _Command]:
-    return click.option(
-        name,
-        metavar="DURATION",
-        default=default,
-        callback=duration_option(max_days),
-        help=f"{help} (default: {default}).",
+    return duration_option(
+        name, f"{help} (default: {default}).", max_days=max_days, default=default
     )
 
 

@@ -39,12 +39,12 @@ from dispatch_grpc import (
     new_call,
     unmarshal,
 )
-from dispatch_grpc.cli import input as cli_input
 from dispatch_grpc.cli import output as cli_output
 from dispatch_grpc.cli import serve as serve_module
 from dispatch_grpc.cli import service_process
 from dispatch_grpc.cli import tree as cli_tree
 from dispatch_grpc.cli.commands import commands
+from dispatch_grpc.cli.input import since
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_
 from dispatch_grpc.schema import CallInfo, CallState
 from dispatch_grpc.service import ServiceSettings
@@ -699,15 +699,11 @@ def test_options_that_are_not_acceptable(capsys, arguments, problem):
 
 
 def test_since_is_local_time_unless_it_says(monkeypatch):
-    command: Any = click.Command("x")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        read = cli_input.since_option
-        found = read(click.Context(command), click.Option(["--x"]), "2026-01-31T12:00")
-        assert found == datetime(2026, 1, 31, 3, tzinfo=UTC)
-        found = read(click.Context(command), click.Option(["--x"]), "2026-01-31T12:00Z")
-        assert found == datetime(2026, 1, 31, 12, tzinfo=UTC)
+        assert since("2026-01-31T12:00") == datetime(2026, 1, 31, 3, tzinfo=UTC)
+        assert since("2026-01-31T12:00Z") == datetime(2026, 1, 31, 12, tzinfo=UTC)
     finally:
         monkeypatch.undo()
         time.tzset()

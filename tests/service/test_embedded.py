@@ -38,8 +38,6 @@ from tests.service.embedded import (
 )
 from tests.service.embedded_process import Using
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and users of POSIX")
-
 NO_ENTRY = 12_345
 
 
@@ -349,12 +347,17 @@ def test_root_under_a_private_folder_leaves_the_machine_as_it_was(
         assert not path.stat().st_mode & 0o022
 
 
+def without(capabilities: str) -> tuple[str, ...]:
+    """Return the beginning of a command that takes capabilities away from a program."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv")
+    return ("setpriv", "--bounding-set", capabilities)
+
+
 @as_root
 def test_a_root_that_may_not_look_into_processes(folder: Path):
     """As in a container."""
-    if shutil.which("setpriv") is None:
-        pytest.skip("there is no setpriv")
-    prefix = ("setpriv", "--bounding-set", "-sys_ptrace")
+    prefix = without("-sys_ptrace")
     data = folder / "data"
     with Using(data, prefix=prefix) as process:
         process.opened()
@@ -368,9 +371,7 @@ def test_a_root_that_may_not_look_into_processes(folder: Path):
 @as_root
 def test_a_root_that_may_not_change_its_user(folder: Path):
     """As in a container without any capabilities."""
-    if shutil.which("setpriv") is None:
-        pytest.skip("there is no setpriv")
-    prefix = ("setpriv", "--bounding-set", "-setuid,-setgid")
+    prefix = without("-setuid,-setgid")
     data = folder / "data"
     with Using(data, prefix=prefix) as process:
         assert process.ends() == 1

@@ -23,9 +23,6 @@ from tests.service.embedded import IS_ROOT, USERS, is_stopped, linux, of, server
 from tests.service.embedded_process import Using
 from tests.waiting import until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and users of POSIX")
-
-
 # Shared
 
 

@@ -5,15 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.embedded.programs import Programs
 from dispatch_grpc.service.embedded.users import owner
 from tests.service.embedded import IS_ROOT, as_root, linux, refusal, using
 from tests.waiting import until
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and users of POSIX")
 
 
 @linux

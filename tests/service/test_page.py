@@ -406,7 +406,7 @@ def test_a_value_is_shown_as_it_is_or_by_its_type_and_size(shown: Shown):
     assert "&#34;when&#34;: &#34;2026-02-03T00:00:00+00:00&#34;" in text
     text = plain(shown.call("strange").text)
     assert (
-        "Output beside the error acme.Un&lt;b&gt;known 5 bytes, which are no value known here."
+        "Output beside the error acme.Un&lt;b&gt;known 5 bytes, of a type that is not known here."
         in text
     )
     assert "RuntimeError with an output" in text

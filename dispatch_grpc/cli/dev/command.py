@@ -17,7 +17,8 @@ from dispatch_grpc.calls import mask_url
 from dispatch_grpc.cli.dev.calls import LiveCalls
 from dispatch_grpc.cli.dev.process import Process
 from dispatch_grpc.cli.dev.sources import Sources
-from dispatch_grpc.cli.input import MistakeError, new_log_level_option, service_options
+from dispatch_grpc.cli.input import MistakeError
+from dispatch_grpc.cli.options import new_log_level_option, service_options
 from dispatch_grpc.cli.output import print_lines
 from dispatch_grpc.cli.service_process import Signals, key_command, log, loop_factory
 from dispatch_grpc.client.settings import resolve_endpoint_url

@@ -13,7 +13,7 @@ from dispatch_grpc.cli.connection import MAX_TIMEOUT_DAYS, connection_options
 from dispatch_grpc.cli.doctor.endpoint import check_endpoint
 from dispatch_grpc.cli.doctor.findings import Finding
 from dispatch_grpc.cli.doctor.service import check_service
-from dispatch_grpc.cli.input import duration_option, json_option
+from dispatch_grpc.cli.options import duration_option, json_option
 from dispatch_grpc.cli.output import one_line, print_lines
 from dispatch_grpc.errors import missing_extra
 
@@ -32,12 +32,11 @@ from dispatch_grpc.errors import missing_extra
     help="Endpoint to reach (default: DISPATCH_ENDPOINT_URL, else it is not checked).",
 )
 @connection_options
-@click.option(
+@duration_option(
     "--timeout",
-    metavar="DURATION",
+    "Time limit for each step of a check (default: 5s).",
+    max_days=MAX_TIMEOUT_DAYS,
     default="5s",
-    callback=duration_option(MAX_TIMEOUT_DAYS),
-    help="Time limit for each step of a check (default: 5s).",
 )
 @json_option('Print {"check": …, "ok": true, false or null, "message": …} for each check.')
 def doctor(

@@ -36,7 +36,7 @@ def form_token(session: str) -> str:
 
 
 def is_form_of(session: str, form: Mapping[str, str]) -> bool:
-    """Whether a form carries the token of a session."""
+    """Return whether a form carries the token of a session."""
     return hmac.compare_digest(form.get("token", "").encode(), form_token(session).encode())
 
 
@@ -60,11 +60,11 @@ class Actions:
         self._watching = watching
 
     def has(self, path: str) -> bool:
-        """Whether a path is that of an action."""
+        """Return whether a path is that of an action."""
         return path.startswith(_CALLS) and path.endswith(_ACTIONS)
 
     async def pauses(self) -> list[tuple[str, Pause]]:
-        """Return the pauses, each with what it is of."""
+        """Return the pauses, each with the name of what is paused."""
         return [(name_of(one.host, one.function), one) for one in await self._pausing.pauses()]
 
     async def act(self, path: str, form: Mapping[str, Any]) -> str:

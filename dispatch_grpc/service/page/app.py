@@ -79,7 +79,9 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(age=age, rounded=rounded, utc=utc, iso=datetime.isoformat)
+        self._templates.filters.update(
+            age=age, rounded=rounded, utc=utc, iso=datetime.isoformat, thousands="{:,}".format
+        )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""

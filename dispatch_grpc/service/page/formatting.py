@@ -47,7 +47,7 @@ class Text:
 
 
 def state_of(state: int) -> Word:
-    """The state of a call."""
+    """Return the state of a call."""
     return Word(_STATES[state], _STATES[state])
 
 
@@ -56,7 +56,7 @@ CANCELLED = Word("cancelled", "cancelled")
 
 
 def status_of(number: int) -> Word:
-    """A status, also one that is not known here."""
+    """Return a status, also one that is not known here."""
     try:
         status = Status(number)
     except ValueError:  # of a later version of the schema
@@ -68,7 +68,7 @@ def status_of(number: int) -> Word:
 
 
 def row_of(info: CallInfo, now: datetime) -> dict[str, Any]:
-    """What the templates need of a call."""
+    """Return what the templates show of a call."""
     is_finished = info.state == CallState.CALL_STATE_FINISHED
     state, status = state_of(info.state), status_of(info.status)
     is_queued = info.state == CallState.CALL_STATE_QUEUED
@@ -110,7 +110,7 @@ def row_of(info: CallInfo, now: datetime) -> dict[str, Any]:
 
 
 def schedule_of(stored: Stored) -> dict[str, Any]:
-    """What the templates need of a schedule."""
+    """Return what the templates show of a schedule."""
     schedule = stored.schedule
     if schedule.WhichOneof("ticks") == "cron":
         when = f"{schedule.cron} ({schedule.time_zone})"
@@ -133,7 +133,7 @@ def schedule_of(stored: Stored) -> dict[str, Any]:
 
 
 def first_line(error: Error | None, most: int = _MAX_NAME_CHARACTERS) -> str:
-    """The type and the first line of an error; empty without one."""
+    """Return the type and the first line of an error; empty without one."""
     if error is None:
         return ""
     message = error.message.strip().partition("\n")[0]
@@ -141,7 +141,7 @@ def first_line(error: Error | None, most: int = _MAX_NAME_CHARACTERS) -> str:
 
 
 def attempt_of(attempt: Attempt) -> dict[str, Any]:
-    """What the templates need of an attempt."""
+    """Return what the templates show of an attempt."""
     error = attempt.error if attempt.HasField("error") else None
     return {
         "run": attempt.run,
@@ -153,7 +153,7 @@ def attempt_of(attempt: Attempt) -> dict[str, Any]:
 
 
 def _error_of(error: Error) -> dict[str, Any]:
-    """What the templates need of an error."""
+    """Return what the templates show of an error."""
     return {
         "type": _short(error.type),
         "message": _cut(error.message),
@@ -163,7 +163,7 @@ def _error_of(error: Error) -> dict[str, Any]:
 
 
 def outcome_of(details: Details) -> tuple[dict[str, Any] | None, Text | None]:
-    """The error and the output of a call; None for what it has not."""
+    """Return the error and the output of a call; None for what it lacks."""
     info = details.info
     if details.result_bytes > MAX_READ_BYTES:
         if info.status == Status.OK.value:
@@ -177,7 +177,7 @@ def outcome_of(details: Details) -> tuple[dict[str, Any] | None, Text | None]:
 
 
 def last_error_of(details: Details) -> dict[str, Any] | None:
-    """The last error that did not end a call; None without one."""
+    """Return the last error that did not end a call; None without one."""
     if details.last_error_bytes > MAX_READ_BYTES:
         return _large_error(details.last_error_bytes)
     return _error_of(details.info.last_error) if details.info.HasField("last_error") else None
@@ -188,26 +188,26 @@ def _large_error(size: int) -> dict[str, Any]:
 
 
 def _too_large(size: int, kind: str = "") -> Text:
-    """A value that is too large."""
+    """Return the note about a value that is too large."""
     return Text("", kind, f"{size:,} bytes: too large to be shown here.")
 
 
 def input_of(details: Details) -> Text:
-    """The input of a call."""
+    """Return the input of a call."""
     if details.input is None:
         return _too_large(details.input_bytes)
     return value_of(AnyProto.FromString(details.input), decode_arguments)
 
 
 def value_of(any: AnyProto, decode: Callable[[AnyProto], Any] = unmarshal) -> Text:
-    """A value as it would be written down, or what can be said of it."""
+    """Return a value as JSON or text, or a note where it cannot be shown."""
     kind, size = any.type_url.rpartition("/")[2], len(any.value)
     if size > _MAX_SHOWN_BYTES:
         return _too_large(size, kind)
     try:
         value = decode(any)
     except UnmarshalError:
-        return Text("", kind or "no type", f"{size:,} bytes, which are no value known here.")
+        return Text("", kind or "no type", f"{size:,} bytes, of a type that is not known here.")
     shown = _cut(_written(value))
     return Text(shown.text, kind, shown.note)
 
@@ -239,12 +239,12 @@ def _short(text: str) -> str:
 
 
 def utc(when: datetime) -> str:
-    """A time."""
+    """Format a time."""
     return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def age(when: datetime, now: datetime) -> str:
-    """How long ago a time was, or how far it is ahead."""
+    """Format how long ago a time was, or how far it is ahead."""
     seconds = (now - when).total_seconds()
     text = rounded(timedelta(seconds=int(abs(seconds))))
     if abs(seconds) < 1:

@@ -10,10 +10,10 @@ SESSION = timedelta(hours=12)
 
 
 class Sessions:
-    """Those who have signed in. Nothing is kept here: it is all in the tokens they were given.
+    """The sessions. Nothing is kept here: a token holds all that there is of its session.
 
-    A token says when it expires, and is signed by a key made of the API key that was given for it.
-    So it is good in every process that takes this API key, and no longer than they take it.
+    A token has its expiry, and is signed with a key derived from the API key that was used to sign
+    in. So it is valid in every process that accepts this API key, and as long as they accept it.
 
     Args:
         keys: The API keys, which may change.
@@ -25,11 +25,11 @@ class Sessions:
         self._keys = keys
 
     def takes(self, key: str) -> bool:
-        """Whether a key is an API key."""
+        """Return whether a key is an API key."""
         return self._secret(key) is not None
 
     def begin(self, key: str) -> str | None:
-        """Make a token for the one who gives this key; None when it is no API key."""
+        """Make a token for an API key; None if the key is not valid."""
         secret = self._secret(key)
         if secret is None:
             return None
@@ -37,7 +37,7 @@ class Sessions:
         return f"{expiry}.{_sign(secret, expiry)}"
 
     def is_valid(self, token: str) -> bool:
-        """Whether a token was made by `begin`, and has not expired."""
+        """Return whether a token was made by `begin`, and has not expired."""
         expiry, _, signature = token.partition(".")
         given = signature.encode()
         # As for the keys: all are compared, in constant time.

@@ -5,11 +5,12 @@ Each method reads what a template needs. All of it is bounded: looking must not 
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.codes import Status
-from dispatch_grpc.schema import CallState
+from dispatch_grpc.schema import CallInfo, CallState
 from dispatch_grpc.service import (
     rates,
     reads,
@@ -87,9 +88,7 @@ class Views:
         for one in minutes:
             counts[one.status] = counts.get(one.status, 0) + one.calls
         is_first = "before" not in filters
-        rows = [row_of(info, now) for info in found]
-        for row in rows:
-            row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
+        rows = [_row(info, now) for info in found]
         return "home.html", {
             "backlog": [
                 (name, self._metrics.counts.get(name, 0), link(HOME, state=name))
@@ -149,9 +148,7 @@ class Views:
         here = f"{CALLS}{id}"
         is_finished = info.state == CallState.CALL_STATE_FINISHED
         refreshes = bool(query.get("refresh")) and not is_finished
-        call, rows = row_of(info, now), [row_of(child, now) for child in found]
-        for row in (call, *rows):
-            row["labels"] = [(text, link(HOME, label=text)) for text in row["labels"]]
+        call, rows = _row(info, now), [_row(child, now) for child in found]
         attempts = [attempt_of(one) for one in info.attempts]
         error, output = outcome_of(details)
         return "call.html", {
@@ -228,8 +225,14 @@ class Views:
         }
 
 
+def _row(info: CallInfo, now: datetime) -> dict[str, Any]:
+    """Return what the templates show of a call; its labels lead to the calls that have them."""
+    row = row_of(info, now)
+    return {**row, "labels": [(text, link(HOME, label=text)) for text in row["labels"]]}
+
+
 def _only(found: set[Any]) -> Any:
-    """Return the only one of a set; an empty text if there are none or several."""
+    """Return the only member of a set; an empty text if there are none or several."""
     return next(iter(found)) if len(found) == 1 else ""
 
 
