@@ -18,7 +18,7 @@ def _pem_option(name: str, help: str) -> Callable[[Any], Any]:
     return click.option(name, metavar="FILE", type=click.File("rb"), help=help)
 
 
-cacert_option = _pem_option(
+cacert_option: Callable[[Any], Any] = _pem_option(
     "--cacert", "PEM file with the certificate authorities to trust (default: the system's)."
 )
 connection_options: Callable[[Any], Any] = add_options(
