@@ -55,13 +55,13 @@ class AsyncOperations(BaseClient["grpc.aio.Channel"]):
             RPCError: With the code FAILED_PRECONDITION, the call has not finished. Other failures
                 are as for `dispatch`.
         """
-        from dispatch_grpc.client import operations
+        from dispatch_grpc.client import following, operations
 
         request = operations.rerun_request(dispatch_id)
         key = settings.idempotency_key(idempotency_key)
         seconds = self._settings.seconds(timeout)
         response = await self._call("RerunCall", request, seconds, key)
-        return operations.rerun_id(self._settings, response)
+        return following.id_in(self._settings, response)
 
     async def rerun_calls(
         self,

@@ -21,7 +21,7 @@ from dispatch_grpc.errors import (
 )
 from dispatch_grpc.log import logger
 from dispatch_grpc.schema import Call, DispatchRequest, to_json
-from dispatch_grpc.text import quoted
+from dispatch_grpc.text import counted, quoted
 
 if TYPE_CHECKING:
     from dispatch_grpc.schema import SubmitRequest
@@ -169,8 +169,7 @@ def calls_of(request: Request) -> Sequence[Call]:
 
 
 def _calls(request: Request) -> str:
-    number = calls_in(request)
-    return f"{number} call{'s'[: number != 1]}"
+    return counted(calls_in(request), "call")
 
 
 def _request(request: Request, size: int) -> str:

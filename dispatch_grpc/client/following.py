@@ -5,11 +5,12 @@ The clients import this module when they need it first, as most programs only di
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Generic, Literal, TypeVar
 
 from dispatch_grpc.calls import inside_function, labels_problem
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
@@ -33,8 +34,10 @@ from dispatch_grpc.schema import (
     ListCallsResponse,
     WaitCallRequest,
 )
-from dispatch_grpc.text import quoted, shorten
+from dispatch_grpc.text import counted, quoted, shorten
 from dispatch_grpc.values import marshal, unmarshal
+
+_T = TypeVar("_T")
 
 State = CallState | Literal["queued", "running", "waiting", "finished"]
 
@@ -93,14 +96,25 @@ def _bounded(client: ClientSettings, request: CompleteCallRequest) -> CompleteCa
     return request
 
 
-def call_in(client: ClientSettings, response: Any) -> CallInfo:
-    """Return the call in a response."""
-    if not response.HasField("call"):
+def field_of(client: ClientSettings, response: Any, name: str) -> Any:
+    """Return a field that a response must have."""
+    if all(field.name != name for field, _ in response.ListFields()):
         raise ProtocolError(
-            f"the answer of {client.target.url} has no call: check the API URL",
+            f"the answer of {client.target.url} has no {name.removeprefix('dispatch_')}: "
+            f"check the API URL",
             code=Code.INTERNAL,
         )
-    return CallInfo.of(response.call)
+    return getattr(response, name)
+
+
+def call_in(client: ClientSettings, response: Any) -> CallInfo:
+    """Return the call in a response."""
+    return CallInfo.of(field_of(client, response, "call"))
+
+
+def id_in(client: ClientSettings, response: Any) -> str:
+    """Return the id of a new call in a response."""
+    return str(field_of(client, response, "dispatch_id"))
 
 
 @cache  # once in a process
@@ -203,7 +217,7 @@ def progress_of(call: CallInfo) -> str:
     if call.state is CallState.RUNNING and not call.runs:
         text = "its first attempt is running"
     else:
-        text = f"it is {call.state} after {call.runs} run{'s'[: call.runs != 1]}"
+        text = f"it is {call.state} after {counted(call.runs, 'run')}"
     if error := call.last_error:
         text += f"; its last error was {error.type}: {shorten(error.message, 200)}"
     return text
@@ -248,68 +262,86 @@ class Cancelling:
         return call.error is not None and call.error.type == "CancelledError"
 
 
-class Listing:
-    """A list of calls: the requests for its pages, and the calls in them."""
+class Pages(Generic[_T]):
+    """A list of the service: the requests for its pages, and what is in them.
+
+    Args:
+        client: The settings of the client.
+        request: A request for the list; each page changes it.
+        read: Returns the items in a page.
+        limit: Largest number of items; None takes all.
+        timeout: Longest time for all requests.
+    """
 
     def __init__(
         self,
         client: ClientSettings,
+        request: Any,
+        read: Callable[[Any], Iterable[_T]],
         *,
-        state: State | None,
-        status: Status | None,
-        function: str | None,
-        endpoint: str | None,
-        created_after: datetime | None,
-        created_before: datetime | None,
-        parent: str | None,
-        schedule: str | None,
-        labels: Mapping[str, str] | None,
-        dead: bool,
-        limit: int,
+        limit: int | None,
         timeout: Timeout,
     ) -> None:
-        self._limit = positive("limit", limit)
+        self._limit = None if limit is None else positive("limit", limit)
         seconds = client.seconds(timeout)
         self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._request = request
+        self._read = read
         self._token: str | None = ""
-        self.calls: list[CallInfo] = []
-        request = self._request = ListCallsRequest(dead=dead)
-        if state is not None:
-            request.state = _state(state)
-        if status is not None:
-            request.status = check_status(status)
-        if function is not None:
-            request.function = check_text("function", function)
-        if endpoint is not None:
-            request.endpoint = check_text("endpoint", endpoint)
-        if created_after is not None:
-            request.created_after.CopyFrom(timestamp("created_after", created_after))
-        if created_before is not None:
-            request.created_before.CopyFrom(timestamp("created_before", created_before))
-        if parent is not None:
-            request.parent_dispatch_id = check_text("parent", parent)
-        if schedule is not None:
-            request.schedule = check_text("schedule", schedule)
-        if labels is not None:
-            if problem := labels_problem(labels):
-                raise ConfigurationError(problem)
-            request.labels.update(labels)
+        self.items: list[_T] = []
 
-    def next(self) -> tuple[ListCallsRequest, float | None] | None:
+    def next(self) -> tuple[Any, float | None] | None:
         """Return the next request and its timeout in seconds; None when there is none to send."""
-        room = self._limit - len(self.calls)
-        if self._token is None or room <= 0:
+        room = self._room()
+        if self._token is None or room == 0:
             return None
         self._request.page_token = self._token
-        self._request.page_size = min(room, _PAGE_SIZE)
+        self._request.page_size = _PAGE_SIZE if room is None else min(room, _PAGE_SIZE)
         left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
         return self._request, left
 
-    def take(self, response: ListCallsResponse) -> None:
-        """Add the calls of a page."""
-        page = response.calls[: self._limit - len(self.calls)]
-        self.calls += [CallInfo.of(call) for call in page]
+    def take(self, response: Any) -> None:
+        """Add the items of a page."""
+        self.items += islice(self._read(response), self._room())
         self._token = response.next_page_token or None
+
+    def _room(self) -> int | None:
+        return None if self._limit is None else self._limit - len(self.items)
+
+
+def calls(
+    client: ClientSettings, *, dead: bool, limit: int, timeout: Timeout, **filters: Any
+) -> Pages[CallInfo]:
+    """List calls; the filters are those of `set_filters`."""
+    request = ListCallsRequest(dead=dead)
+    set_filters(request, filters)
+    return Pages(client, request, _calls_in, limit=limit, timeout=timeout)
+
+
+def _calls_in(response: ListCallsResponse) -> Iterable[CallInfo]:
+    return map(CallInfo.of, response.calls)
+
+
+def set_filters(request: Any, filters: Mapping[str, Any]) -> None:
+    """Check filters of calls and set them in a request, by their names; None is no filter."""
+    for name, value in filters.items():
+        match name:
+            case _ if value is None:
+                pass
+            case "state":
+                request.state = _state(value)
+            case "status":
+                request.status = _status(value)
+            case "created_after" | "created_before" | "finished_before":
+                getattr(request, name).CopyFrom(timestamp(name, value))
+            case "labels":
+                if problem := labels_problem(value):
+                    raise ConfigurationError(problem)
+                request.labels.update(value)
+            case "parent":
+                request.parent_dispatch_id = check_text(name, value)
+            case _:
+                setattr(request, name, check_text(name, value))
 
 
 def _state(state: State) -> Any:
@@ -321,8 +353,7 @@ def _state(state: State) -> Any:
     return list(CallState).index(CallState(state))
 
 
-def check_status(status: Status) -> Any:
-    """Check the status of a filter."""
+def _status(status: Status) -> Any:
     if not isinstance(status, Status) or status is Status.UNSPECIFIED:
         raise ConfigurationError(
             f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"

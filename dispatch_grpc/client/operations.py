@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from dispatch_grpc.client.following import check_status, check_text
-from dispatch_grpc.client.settings import ClientSettings, Timeout, timestamp
-from dispatch_grpc.codes import Code, Status
-from dispatch_grpc.errors import ConfigurationError, ProtocolError, rpc_error
+from dispatch_grpc.client.following import check_text, set_filters
+from dispatch_grpc.client.settings import ClientSettings, Timeout
+from dispatch_grpc.codes import Code
+from dispatch_grpc.errors import ConfigurationError, rpc_error
 from dispatch_grpc.schema import (
     CallFilter,
     PauseCallsRequest,
@@ -34,17 +34,10 @@ def rerun_request(dispatch_id: str) -> RerunCallRequest:
     return RerunCallRequest(dispatch_id=check_text("dispatch_id", dispatch_id))
 
 
-def rerun_id(client: ClientSettings, response: Any) -> str:
-    """Return the id in the response to it."""
-    if not response.dispatch_id:
-        raise ProtocolError(
-            f"the answer of {client.target.url} has no id: check the API URL", code=Code.INTERNAL
-        )
-    return str(response.dispatch_id)
-
-
 class Selection:
-    """Finished calls that a filter selects: they are counted, then acted on, page by page.
+    """Finished calls that filters select: they are counted, then acted on, page by page.
+
+    The filters are those of `set_filters`.
 
     Attributes:
         number: Number of calls that were acted on, or counted if that is all.
@@ -55,19 +48,13 @@ class Selection:
         client: ClientSettings,
         method: Selecting,
         *,
-        status: Status | None,
-        function: str | None,
-        endpoint: str | None,
-        created_after: datetime | None,
-        created_before: datetime | None,
-        finished_before: datetime | None,
         dead: bool,
         dry_run: bool,
         expected: int | None,
         progress: Callable[[int, int], object] | None,
         timeout: Timeout,
+        **filters: Any,
     ) -> None:
-        self._client = client
         self._seconds = client.seconds(timeout)
         self._method: Selecting = method
         self._dry_run = dry_run
@@ -78,19 +65,7 @@ class Selection:
             )
         self._expected = expected
         filter = CallFilter(dead=dead)
-        if status is not None:
-            filter.status = check_status(status)
-        if function is not None:
-            filter.function = check_text("function", function)
-        if endpoint is not None:
-            filter.endpoint = check_text("endpoint", endpoint)
-        for name, time in (
-            ("created_after", created_after),
-            ("created_before", created_before),
-            ("finished_before", finished_before),
-        ):
-            if time is not None:
-                getattr(filter, name).CopyFrom(timestamp(name, time))
+        set_filters(filter, filters)
         self._request: Any = (
             RerunCallsRequest(filter=filter, validate_only=True)
             if method == "RerunCalls"

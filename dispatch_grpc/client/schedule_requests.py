@@ -1,15 +1,14 @@
 """The requests of `client.schedules`, and what is in their answers: everything but the I/O."""
 
-import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from dispatch_grpc.calls import problem_of
-from dispatch_grpc.client.following import check_text
+from dispatch_grpc.client.following import Pages, check_text, field_of
 from dispatch_grpc.client.schedule_info import Overlap, ScheduleInfo
-from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, timestamp
-from dispatch_grpc.codes import Code
-from dispatch_grpc.errors import ConfigurationError, InvalidCallError, ProtocolError
+from dispatch_grpc.client.settings import ClientSettings, Timeout, timestamp
+from dispatch_grpc.errors import ConfigurationError, InvalidCallError
 from dispatch_grpc.schema import (
     Call,
     CreateScheduleRequest,
@@ -21,8 +20,6 @@ from dispatch_grpc.text import quoted
 from dispatch_grpc.values import duration_parts
 
 OverlapName = Overlap | Literal["skip", "buffer_one", "allow"]
-
-_PAGE_SIZE = 100
 
 
 def schedule_of(
@@ -87,45 +84,13 @@ def check_note(note: str) -> str:
 
 def schedule_in(client: ClientSettings, response: Any) -> ScheduleInfo:
     """Return the schedule in an answer."""
-    if not response.HasField("schedule"):
-        raise ProtocolError(
-            f"the answer of {client.target.url} has no schedule: check the API URL",
-            code=Code.INTERNAL,
-        )
-    return ScheduleInfo.of(response.schedule)
+    return ScheduleInfo.of(field_of(client, response, "schedule"))
 
 
-def id_in(client: ClientSettings, response: Any) -> str:
-    """Return the id of the call in an answer."""
-    if not response.dispatch_id:
-        raise ProtocolError(
-            f"the answer of {client.target.url} has no id: check the API URL", code=Code.INTERNAL
-        )
-    return str(response.dispatch_id)
+def pages(client: ClientSettings, limit: int | None, timeout: Timeout) -> Pages[ScheduleInfo]:
+    """List schedules."""
+    return Pages(client, ListSchedulesRequest(), _schedules_in, limit=limit, timeout=timeout)
 
 
-class Listing:
-    """A list of schedules: the requests for its pages, and the schedules in them."""
-
-    def __init__(self, client: ClientSettings, limit: int | None, timeout: Timeout) -> None:
-        self._limit = None if limit is None else positive("limit", limit)
-        seconds = client.seconds(timeout)
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._token: str | None = ""
-        self.schedules: list[ScheduleInfo] = []
-
-    def next(self) -> tuple[ListSchedulesRequest, float | None] | None:
-        """Return the next request and its timeout in seconds; None when there is none to send."""
-        size = _PAGE_SIZE
-        if self._limit is not None:
-            size = min(size, self._limit - len(self.schedules))
-        if self._token is None or size <= 0:
-            return None
-        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
-        return ListSchedulesRequest(page_size=size, page_token=self._token), left
-
-    def take(self, response: ListSchedulesResponse) -> None:
-        """Add the schedules of a page."""
-        left = None if self._limit is None else self._limit - len(self.schedules)
-        self.schedules += [ScheduleInfo.of(one) for one in response.schedules[:left]]
-        self._token = response.next_page_token or None
+def _schedules_in(response: ListSchedulesResponse) -> Iterable[ScheduleInfo]:
+    return map(ScheduleInfo.of, response.schedules)

@@ -12,14 +12,13 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.following import check_text
+from dispatch_grpc.client.following import check_text, id_in
 from dispatch_grpc.client.schedule_info import ScheduleInfo
 from dispatch_grpc.client.schedule_requests import (
-    Listing,
     OverlapName,
     check_note,
     create_request,
-    id_in,
+    pages,
     schedule_in,
     schedule_of,
 )
@@ -262,10 +261,10 @@ class Schedules(_Schedules[ScheduleInfo, list[ScheduleInfo], str, None]):
         return schedule_in(self._client, self._send(method, request, timeout))
 
     def _all(self, limit: int | None, timeout: Timeout) -> list[ScheduleInfo]:
-        listing = Listing(self._client, limit, timeout)
-        while (step := listing.next()) is not None:
-            listing.take(self._call("ListSchedules", *step))
-        return listing.schedules
+        found = pages(self._client, limit, timeout)
+        while (step := found.next()) is not None:
+            found.take(self._call("ListSchedules", *step))
+        return found.items
 
     def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
         return id_in(self._client, self._send("TriggerSchedule", request, timeout))
@@ -292,10 +291,10 @@ class AsyncSchedules(
         return schedule_in(self._client, await self._send(method, request, timeout))
 
     async def _all(self, limit: int | None, timeout: Timeout) -> list[ScheduleInfo]:
-        listing = Listing(self._client, limit, timeout)
-        while (step := listing.next()) is not None:
-            listing.take(await self._call("ListSchedules", *step))
-        return listing.schedules
+        found = pages(self._client, limit, timeout)
+        while (step := found.next()) is not None:
+            found.take(await self._call("ListSchedules", *step))
+        return found.items
 
     async def _trigger(self, request: TriggerScheduleRequest, timeout: Timeout) -> str:
         return id_in(self._client, await self._send("TriggerSchedule", request, timeout))

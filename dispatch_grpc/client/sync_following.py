@@ -200,9 +200,9 @@ class Following(Operations):
             NotFoundError: The parent is not the id of a call, or the service has no CallService.
             RPCError: Other failures, as for `dispatch`.
         """
-        from dispatch_grpc.client.following import Listing
+        from dispatch_grpc.client import following
 
-        listing = Listing(
+        pages = following.calls(
             self._settings,
             state=state,
             status=status,
@@ -217,9 +217,9 @@ class Following(Operations):
             limit=limit,
             timeout=timeout,
         )
-        while (step := listing.next()) is not None:
-            listing.take(self._call("ListCalls", *step))
-        return listing.calls
+        while (step := pages.next()) is not None:
+            pages.take(self._call("ListCalls", *step))
+        return pages.items
 
     def cancel(self, dispatch_id: str, *, timeout: Timeout = NOT_GIVEN) -> int:
         """Cancel a call that has not finished, and all calls that descend from it.
