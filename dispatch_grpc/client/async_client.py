@@ -210,12 +210,10 @@ class AsyncClient(AsyncFollowing):
         """Send a request and return its ids. Every dispatch of the client goes through here."""
         with self._span(request) as span:
             pairs = self._metadata(request, metadata, key, span)
+            method: Method = "Dispatch" if isinstance(request, DispatchRequest) else "Submit"
             transport = self._connected()
             try:
-                if isinstance(request, DispatchRequest):
-                    response = await transport.send(request, pairs, seconds)
-                else:
-                    response = await transport.call("Submit", request, pairs, seconds)
+                response = await transport.call(method, request, pairs, seconds)
             except RPCError as error:
                 explained = explain.explain_dispatch(self._settings, error, request, key)
                 raise explained from error.__cause__

@@ -147,13 +147,11 @@ class Client(Following):
         """Send a request and return its ids. Every dispatch of the client goes through here."""
         with self._span(request) as span:
             pairs = self._metadata(request, metadata, key, span)
+            method: Method = "Dispatch" if isinstance(request, DispatchRequest) else "Submit"
             if self._closed or self._pid != os.getpid():
                 self._recover()
             try:
-                if isinstance(request, DispatchRequest):
-                    response = self._transport.send(request, pairs, seconds)
-                else:
-                    response = self._transport.call("Submit", request, pairs, seconds)
+                response = self._transport.call(method, request, pairs, seconds)
             except RPCError as error:
                 explained = explain.explain_dispatch(self._settings, error, request, key)
                 raise explained from error.__cause__

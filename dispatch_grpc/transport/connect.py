@@ -139,7 +139,7 @@ class Exchange:
 class ConnectMethod:
     """A method of a service: its requests and its answers, as they go over HTTP."""
 
-    def __init__(self, settings: ConnectionSettings, method: str) -> None:
+    def __init__(self, settings: ConnectionSettings, method: Method) -> None:
         self.path: str = path_of(method)
         self.url: str = settings.target.url + self.path
         self._class = getattr(schema, f"{method}Response")
@@ -236,11 +236,6 @@ class Connect(ABC):
         self._context = tls.context_of(settings.tls) if settings.target.secure else None
         self._closed = False
         self._senders: dict[Method, Any] = {}
-        self.send: Any = self._sender("Dispatch")
-
-    def _sender(self, method: str) -> Any:
-        attempt = partial(self._attempt, ConnectMethod(self._settings, method))
-        return self._make_sender(attempt, self._settings.retry)
 
     @abstractmethod
     def _attempt(
@@ -251,9 +246,10 @@ class Connect(ABC):
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService and return its answer."""
+        """Send a request and return its answer."""
         if (found := self._senders.get(method)) is None:
-            found = self._senders[method] = self._sender(method)
+            attempt = partial(self._attempt, ConnectMethod(self._settings, method))
+            found = self._senders[method] = self._make_sender(attempt, self._settings.retry)
         return found(request, metadata, timeout)
 
     def _is_sent_again(self, error: OSError, exchange: Exchange) -> bool:

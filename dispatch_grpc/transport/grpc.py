@@ -69,17 +69,18 @@ class _GRPC(ABC):
         self._settings = settings
         self._retry = settings.retry if self._owned else None
         self._closed = False
-        self._senders: dict[Method, Any] = {}
         first = self._new_channel() if channel is None else channel
         self._channels = [first]  # the further ones carry waits only
         self._places = WaitPlaces()
         self._lock = threading.RLock()  # of both; a signal handler may close the client
-        self.send: Any = self._sender(DispatchServiceStub(first).Dispatch)
+        self._senders: dict[Method, Any] = {
+            "Dispatch": self._sender(DispatchServiceStub(first).Dispatch)
+        }
 
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService and return its answer."""
+        """Send a request and return its answer."""
         return (self._senders.get(method) or self._method(method))(request, metadata, timeout)
 
     @abstractmethod

@@ -5,7 +5,6 @@ from typing import Any, Literal, Protocol
 
 from google.protobuf.message import Message
 
-from dispatch_grpc.schema import DispatchRequest, DispatchResponse
 from dispatch_grpc.transport.retry import RetryPolicy
 from dispatch_grpc.transport.target import Target
 from dispatch_grpc.transport.tls import TLSCredentials
@@ -16,6 +15,7 @@ Metadata = tuple[tuple[str, str], ...]
 CLOSED = "the client was closed while the request was under way"
 
 Method = Literal[
+    "Dispatch",
     "Submit",
     "GetCall",
     "ListCalls",
@@ -37,10 +37,10 @@ Method = Literal[
     "TriggerSchedule",
     "DeleteSchedule",
 ]
-"""The methods of CallService and ScheduleService."""
+"""The methods of DispatchService, CallService and ScheduleService."""
 
 
-def path_of(method: str) -> str:
+def path_of(method: Method) -> str:
     """Return the path of a method."""
     service = "calls.v1.ScheduleService" if "Schedule" in method else "calls.v1.CallService"
     return f"/dispatch.{'sdk.v1.DispatchService' if method == 'Dispatch' else service}/{method}"
@@ -76,16 +76,10 @@ class ConnectionSettings:
 class Transport(Protocol):
     """A connection to the API. It raises only the exceptions of `dispatch_grpc.errors`."""
 
-    def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
-        """Dispatch calls, in `timeout` seconds with all retries."""
-        ...
-
     def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService or ScheduleService, and return its answer, like `send`."""
+        """Send a request, and return its answer, in `timeout` seconds with all retries."""
         ...
 
     def close(self) -> None:
@@ -96,16 +90,10 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """The same by `await`. Cancelling the task cancels the request."""
 
-    async def send(
-        self, request: DispatchRequest, metadata: Metadata, timeout: float | None
-    ) -> DispatchResponse:
-        """Dispatch calls, in `timeout` seconds with all retries."""
-        ...
-
     async def call(
         self, method: Method, request: Message, metadata: Metadata, timeout: float | None
     ) -> Any:
-        """Send a request of CallService or ScheduleService, and return its answer, like `send`."""
+        """Send a request, and return its answer, in `timeout` seconds with all retries."""
         ...
 
     async def close(self) -> None:

@@ -53,7 +53,7 @@ def test_requests_go_to_all_addresses_in_turn(policy: str | None, names: int, is
         seen: Counter[str] = Counter()
         # The connections are opened one after the other.
         for _ in range(1000):
-            answer = driver.run(lambda: transport.send(request, metadata, 10))
+            answer = driver.run(lambda: transport.call("Dispatch", request, metadata, 10))
             seen[answer.dispatch_ids[0]] += 1
             if len(seen) > 1 and len(seen) == names:
                 break
