@@ -59,7 +59,10 @@ def start(*command: str, **environment: str) -> "subprocess.Popen[str]":
 
 def line_of(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
-    return process.stdout.readline().rstrip()
+    line = process.stdout.readline().rstrip()
+    if not line:  # the reason is on stderr
+        sys.exit(1)
+    return line
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from dispatch_grpc.errors import ConfigurationError
 from dispatch_grpc.service.database import Database
-from dispatch_grpc.service.embedded import Embedded, log, programs, users
+from dispatch_grpc.service.embedded import Embedded, log, programs, server, users
 from dispatch_grpc.service.embedded.postmaster import Postmaster
 from dispatch_grpc.service.embedded.programs import Programs, how_ended
 from dispatch_grpc.service.embedded.users import User
@@ -352,6 +353,19 @@ def without(capabilities: str) -> tuple[str, ...]:
     if shutil.which("setpriv") is None:
         pytest.skip("there is no setpriv")
     return ("setpriv", "--bounding-set", capabilities)
+
+
+@as_root
+def test_a_root_that_cannot_hand_the_folder_over(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on macOS, which has no /proc to reach a folder by under parents of root's."""
+    monkeypatch.setattr(server, "HAS_PROC", False)
+    with pytest.raises(ConfigurationError) as caught:
+        using(Embedded(folder / "data"))
+    assert str(caught.value) == (
+        "PostgreSQL does not run as root here: run the service as an ordinary user, or give the "
+        "URL of a PostgreSQL of your own by --database"
+    )
+    assert not (folder / "data").exists()
 
 
 @as_root

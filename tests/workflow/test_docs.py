@@ -1,5 +1,6 @@
 """docs/workflows.md and the workflow of the README: every snippet is run, its tests pass."""
 
+import os
 import re
 import subprocess
 import sys
@@ -60,14 +61,26 @@ def test_the_workflow_of_the_readme(monkeypatch):
     assert runner.run(made["checkout"].call(made["Order"]("1", "ada@example.com", 30))) == 17
 
 
-def test_the_example_that_is_killed():
-    done = subprocess.run(
+def example(**variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, ROOT / "examples/killed_workflow.py"],
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=100,
     )
+
+
+def test_the_example_that_is_killed():
+    done = example()
     assert done.returncode == 0, done.stderr
     assert re.findall(r"prints invoice (\d)", done.stdout) == ["1", "2"]
     assert "is killed, and another one started" in done.stdout
     assert "flight='a flight is booked', invoice='invoices 1 to 2'" in done.stdout
+
+
+def test_the_example_tells_why_the_service_does_not_come_up():
+    done = example(DISPATCH_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing listens there" in done.stderr
+    assert "Traceback" not in done.stderr
