@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,16 @@ import pytest
 
 from dispatch_grpc.service.embedded import Embedded
 from dispatch_grpc.service.embedded.locks import Lock
-from tests.service.embedded import IS_ROOT, USERS, is_stopped, linux, of, server_pid, using
+from tests.service.embedded import (
+    IS_ROOT,
+    USERS,
+    is_stopped,
+    linux,
+    of,
+    refusal,
+    server_pid,
+    using,
+)
 from tests.service.embedded_process import Using
 from tests.waiting import until
 
@@ -119,11 +129,46 @@ def test_nobody_elses_process_is_signalled(folder: Path):
             file.write_text(f"{stranger.pid}\n/proc/self/cwd\n1\n5432\n.\n\n1 1\nready\n")
             file.chmod(0o600)
             os.chown(file, status.st_uid, status.st_gid)
+        configuration = folder / "postgres" / "postgresql.conf"
+        good = configuration.read_text()
+        configuration.write_text("nonsense")
+        # The server ends before it writes a file of its own; what is left of it is then stopped.
+        assert "syntax error" in refusal(folder)
+        assert stranger.poll() is None
+        configuration.write_text(good)
         assert using(Embedded(folder), "SELECT x FROM t") == 1
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
+    assert is_stopped(folder)
+
+
+def test_a_forked_child_keeps_nobody_out(folder: Path):
+    """It shares the locks of its parent, which ends its use of the database."""
+    code = """
+        import asyncio, os, sys
+        from pathlib import Path
+        from dispatch_grpc.service.embedded import Embedded
+        async def main():
+            embedded = Embedded(Path(sys.argv[1]))
+            await embedded.open()
+            begin, end = os.pipe()
+            if (child := os.fork()) == 0:
+                os.close(end)
+                os.read(begin, 1)  # until its parent ends
+                os._exit(0)
+            await embedded.close()
+            again = Embedded(Path(sys.argv[1]))
+            await again.open()
+            await again.close()
+            os.close(end)
+            os.waitpid(child, 0)
+        asyncio.run(main())
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
     assert is_stopped(folder)
 
 

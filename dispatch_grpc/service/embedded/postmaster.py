@@ -215,7 +215,6 @@ class Postmaster:
             "ssl": False,
             "direct_tls": False,
             "target_session_attrs": "any",
-            "krbsrvname": "postgres",
             "gsslib": "gssapi",
         }
 
