@@ -1,21 +1,20 @@
-"""Wait for calls, get, list, cancel and complete them: everything but the I/O.
+"""Wait for calls, get, cancel and complete them: everything but the I/O.
 
 The clients import this module when they need it first, as most programs only dispatch.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
-from itertools import islice
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
-from dispatch_grpc.calls import inside_function, labels_problem
+from dispatch_grpc.calls import inside_function
 from dispatch_grpc.client.call_info import CallInfo, CallState, call_error
 from dispatch_grpc.client.dispatch_id import result_type
-from dispatch_grpc.client.settings import ClientSettings, Timeout, positive, timestamp
+from dispatch_grpc.client.settings import ClientSettings, Timeout, check_text
 from dispatch_grpc.codes import Code, Status
 from dispatch_grpc.errors import (
     ConfigurationError,
@@ -30,16 +29,10 @@ from dispatch_grpc.schema import (
     CancelCallRequest,
     CompleteCallRequest,
     GetCallRequest,
-    ListCallsRequest,
-    ListCallsResponse,
     WaitCallRequest,
 )
 from dispatch_grpc.text import counted, quoted, shorten
 from dispatch_grpc.values import marshal, unmarshal
-
-_T = TypeVar("_T")
-
-State = CallState | Literal["queued", "running", "waiting", "finished"]
 
 WAITS_AT_ONCE = 64  # of `AsyncClient.wait_all`, below the usual bound of HTTP/2 streams
 
@@ -50,7 +43,6 @@ _LAST_GRACE_SECONDS = 1.0  # for the answer that comes at the end of the timeout
 _SHARE = 0.3  # of the timeout of a wait, for one request: a lost one costs a third at most
 _LEAST_SECONDS = 0.01  # with less time left, another request is not worth it
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 2.0
-_PAGE_SIZE = 100
 
 
 def get_request(dispatch_id: str) -> GetCallRequest:
@@ -260,117 +252,6 @@ class Cancelling:
         """Return whether the call in a response was cancelled."""
         call = call_in(self._client, response)
         return call.error is not None and call.error.type == "CancelledError"
-
-
-class Pages(Generic[_T]):
-    """A list of the service: the requests for its pages, and what is in them.
-
-    Args:
-        client: The settings of the client.
-        request: A request for the list; each page changes it.
-        read: Returns the items in a page.
-        limit: Largest number of items; None takes all.
-        timeout: Longest time for all requests.
-    """
-
-    def __init__(
-        self,
-        client: ClientSettings,
-        request: Any,
-        read: Callable[[Any], Iterable[_T]],
-        *,
-        limit: int | None,
-        timeout: Timeout,
-    ) -> None:
-        self._limit = None if limit is None else positive("limit", limit)
-        seconds = client.seconds(timeout)
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._request = request
-        self._read = read
-        self._token: str | None = ""
-        self.items: list[_T] = []
-
-    def next(self) -> tuple[Any, float | None] | None:
-        """Return the next request and its timeout in seconds; None when there is none to send."""
-        room = self._room()
-        if self._token is None or room == 0:
-            return None
-        self._request.page_token = self._token
-        self._request.page_size = _PAGE_SIZE if room is None else min(room, _PAGE_SIZE)
-        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
-        return self._request, left
-
-    def take(self, response: Any) -> None:
-        """Add the items of a page."""
-        self.items += islice(self._read(response), self._room())
-        self._token = response.next_page_token or None
-
-    def _room(self) -> int | None:
-        return None if self._limit is None else self._limit - len(self.items)
-
-
-def calls(
-    client: ClientSettings, *, dead: bool, limit: int, timeout: Timeout, **filters: Any
-) -> Pages[CallInfo]:
-    """List calls; the filters are those of `set_filters`."""
-    request = ListCallsRequest(dead=dead)
-    set_filters(request, filters)
-    return Pages(client, request, _calls_in, limit=limit, timeout=timeout)
-
-
-def _calls_in(response: ListCallsResponse) -> Iterable[CallInfo]:
-    return map(CallInfo.of, response.calls)
-
-
-def set_filters(request: Any, filters: Mapping[str, Any]) -> None:
-    """Check filters of calls and set them in a request, by their names; None is no filter."""
-    for name, value in filters.items():
-        match name:
-            case _ if value is None:
-                pass
-            case "state":
-                request.state = _state(value)
-            case "status":
-                request.status = _status(value)
-            case "created_after" | "created_before" | "finished_before":
-                getattr(request, name).CopyFrom(timestamp(name, value))
-            case "labels":
-                if problem := labels_problem(value):
-                    raise ConfigurationError(problem)
-                request.labels.update(value)
-            case "parent":
-                request.parent_dispatch_id = check_text(name, value)
-            case _:
-                setattr(request, name, check_text(name, value))
-
-
-def _state(state: State) -> Any:
-    names = list(CallState)[1:]
-    if state not in names:
-        raise ConfigurationError(
-            f"state: one of {', '.join(names)} is required; got {quoted(state)}"
-        )
-    return list(CallState).index(CallState(state))
-
-
-def _status(status: Status) -> Any:
-    if not isinstance(status, Status) or status is Status.UNSPECIFIED:
-        raise ConfigurationError(
-            f"status: a Status other than UNSPECIFIED is required; got {quoted(status)}"
-        )
-    return status  # its values are the schema's
-
-
-def check_text(name: str, value: str) -> str:
-    """Check an id or the value of a filter."""
-    if isinstance(value, str) and value:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            pass
-        else:
-            return value
-    raise ConfigurationError(f"{name}: a non-empty str is required; got {quoted(value)}")
 
 
 def output_of(result: Any, status: Status, T: Any) -> Any:

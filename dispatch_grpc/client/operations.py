@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from dispatch_grpc.client.following import check_text, set_filters
-from dispatch_grpc.client.settings import ClientSettings, Timeout
+from dispatch_grpc.client.listing import set_filters
+from dispatch_grpc.client.settings import ClientSettings, Timeout, check_text
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import ConfigurationError, rpc_error
 from dispatch_grpc.schema import (

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from dispatch_grpc.calls import problem_of
-from dispatch_grpc.client.following import Pages, check_text, field_of
+from dispatch_grpc.client.following import field_of
+from dispatch_grpc.client.listing import Pages
 from dispatch_grpc.client.schedule_info import Overlap, ScheduleInfo
-from dispatch_grpc.client.settings import ClientSettings, Timeout, timestamp
+from dispatch_grpc.client.settings import ClientSettings, Timeout, check_text, timestamp
 from dispatch_grpc.errors import ConfigurationError, InvalidCallError
 from dispatch_grpc.schema import (
     Call,

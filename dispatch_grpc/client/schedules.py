@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from dispatch_grpc.client import settings
-from dispatch_grpc.client.following import check_text, id_in
+from dispatch_grpc.client.following import id_in
 from dispatch_grpc.client.schedule_info import ScheduleInfo
 from dispatch_grpc.client.schedule_requests import (
     OverlapName,
@@ -22,7 +22,7 @@ from dispatch_grpc.client.schedule_requests import (
     schedule_in,
     schedule_of,
 )
-from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Timeout
+from dispatch_grpc.client.settings import NOT_GIVEN, ClientSettings, Timeout, check_text
 from dispatch_grpc.schema import (
     Call,
     DeleteScheduleRequest,

@@ -307,6 +307,18 @@ def idempotency_key(value: str | None) -> str:
     return value
 
 
+def check_text(name: str, value: str) -> str:
+    """Check an id or the value of a filter."""
+    if isinstance(value, str) and value:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return value
+    raise ConfigurationError(f"{name}: a non-empty str is required; got {quoted(value)}")
+
+
 def timestamp(name: str, value: datetime) -> "Timestamp":
     """Check a time and return it as the schema has it."""
     from google.protobuf.timestamp_pb2 import Timestamp

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import builtins  # the method `list` hides the type
 
     from dispatch_grpc.client.call_info import CallInfo
-    from dispatch_grpc.client.following import State, Waiting
+    from dispatch_grpc.client.following import Waiting
+    from dispatch_grpc.client.listing import State
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -200,9 +201,9 @@ class Following(Operations):
             NotFoundError: The parent is not the id of a call, or the service has no CallService.
             RPCError: Other failures, as for `dispatch`.
         """
-        from dispatch_grpc.client import following
+        from dispatch_grpc.client import listing
 
-        pages = following.calls(
+        pages = listing.calls(
             self._settings,
             state=state,
             status=status,

@@ -189,9 +189,9 @@ def test_there_is_a_bound_on_schedules(client: Client):
 
 
 def test_pages(client: Client, monkeypatch: pytest.MonkeyPatch):
-    from dispatch_grpc.client import following
+    from dispatch_grpc.client import listing
 
-    monkeypatch.setattr(following, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(listing, "_PAGE_SIZE", 2)
     for name in ("b", "a/x", "C", "a:1", "d"):
         client.schedules.create(name, CALL, every=HOUR)
     assert [one.name for one in client.schedules.list()] == ["C", "a/x", "a:1", "b", "d"]
