@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from math import inf
+from typing import NamedTuple
 
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.grouping import Coalesce, GroupKey, Groups
@@ -40,35 +42,43 @@ Send = Callable[[DispatchRequest, float | None, None, str], Awaitable[list[str]]
 """Sends a request, in so many seconds, without metadata, by a key; returns its ids."""
 
 
+class _Sent(NamedTuple):
+    """A request that is sent: its key, and the last deadline, which the transport observes."""
+
+    key: str
+    request: DispatchRequest
+    deadline: float
+
+
 class _Dispatch:
     """A dispatch of one call: its caller waits for the answer.
 
     Attributes:
         call: Its call, serialized.
-        deadline: When its time is over, by the clock of the event loop.
+        deadline: When its time is over, by the clock of the event loop; infinite without a limit.
         answer: Its id.
         flight: The dispatches that it left with.
-        sent: The key and the request that it is sent by, and its place there.
-        deadline_sent: Whether the transport observes its deadline.
+        sent: The request that it is sent by.
+        place: Its place in that request.
     """
 
-    __slots__ = ("answer", "call", "deadline", "deadline_sent", "flight", "sent")
+    __slots__ = ("answer", "call", "deadline", "flight", "place", "sent")
 
-    def __init__(self, call: bytes, deadline: float | None, answer: "asyncio.Future[str]") -> None:
+    def __init__(self, call: bytes, deadline: float, answer: "asyncio.Future[str]") -> None:
         self.call = call
         self.deadline = deadline
         self.answer = answer
         self.flight: _Flight | None = None
-        self.sent: tuple[str, DispatchRequest, int] | None = None
-        self.deadline_sent = False
+        self.sent: _Sent | None = None
+        self.place = 0
 
     @property
     def key(self) -> str | None:
         """The key by which it can be sent again; None if nothing was sent."""
         if self.sent is None:
             return None
-        key, request, place = self.sent
-        return key if len(request.calls) == 1 else GroupKey(key, request, place)
+        key, request, _ = self.sent
+        return key if len(request.calls) == 1 else GroupKey(key, request, self.place)
 
     def fail(self, error: Exception) -> None:
         """Raise an error for its caller, unless it is answered."""
@@ -108,7 +118,9 @@ class Coalescer:
         self._flights: set[_Flight] = set()
         self._current: _Flight | None = None  # the one that others wait for
         self._added = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None  # one for all: most never run out of time
+        # One timer for all: most never run out of time.
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = inf  # when it looks for those that did
 
     async def dispatch(self, call: Call, seconds: float | None) -> str:
         """Dispatch a call, perhaps with others.
@@ -124,9 +136,11 @@ class Coalescer:
         now = loop.time()
         # Bytes are the cheapest copy: a message of its own for each call takes ten times as long.
         data = call.SerializeToString()
-        one = _Dispatch(data, None if seconds is None else now + seconds, loop.create_future())
+        deadline = inf if seconds is None else now + seconds
+        one = _Dispatch(data, deadline, loop.create_future())
         self._groups.add(one, _size_alone(data), now)
-        self._limit(one)
+        if deadline < self._looks_at:
+            self._look_at(deadline)
         self._added.set()
         if self._current is None:
             self._fly()
@@ -147,25 +161,26 @@ class Coalescer:
         if all(other.answer.done() for other in flight.group):
             flight.task.cancel()
 
-    def _limit(self, one: _Dispatch) -> None:
-        """Have expired dispatches looked for at the deadline of one, or earlier."""
-        if one.deadline is None or (self._timer and self._timer.when() <= one.deadline):
-            return
+    def _look_at(self, deadline: float) -> None:
+        """Have expired dispatches looked for at a deadline, and no longer at a later one."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(one.deadline, self._look_for_expired)
+        self._looks_at = deadline
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._look_for_expired)
 
     def _look_for_expired(self) -> None:
         """End the dispatches whose deadline has come, and look again at the next one."""
-        self._timer = None
-        now = asyncio.get_running_loop().time()
+        now, coming = asyncio.get_running_loop().time(), inf
         for one in (*self._groups, *(one for flight in self._flights for one in flight.group)):
-            if one.deadline is None or one.answer.done():
+            if one.answer.done():
                 continue
             if one.deadline > now:
-                self._limit(one)
-            elif not one.deadline_sent:
+                coming = min(coming, one.deadline)
+            elif one.sent is None or one.deadline < one.sent.deadline:
                 self._expire(one)
+        self._timer, self._looks_at = None, inf
+        if coming < inf:
+            self._look_at(coming)
 
     def _expire(self, one: _Dispatch) -> None:
         """End a dispatch at its deadline."""
@@ -225,11 +240,14 @@ class Coalescer:
 
     async def _request(self, group: Sequence[_Dispatch]) -> None:
         """Send dispatches by one request, and answer those who wait for them."""
-        key, request = settings.idempotency_key(None), _request_of(group)
+        last = max(one.deadline for one in group)
+        sent = _Sent(settings.idempotency_key(None), _request_of(group), last)
         for place, one in enumerate(group):
-            one.sent = (key, request, place)
+            one.sent = sent
+            one.place = place
+        left = None if last == inf else max(last - asyncio.get_running_loop().time(), 0.001)
         try:
-            ids = await self._send(request, self._seconds(group), None, key)
+            ids = await self._send(sent.request, left, None, sent.key)
         except Exception as error:  # noqa: BLE001 (it is for those who wait)
             if len(group) > 1 and _is_refusal(error):
                 await self._request_each(group)
@@ -246,7 +264,6 @@ class Coalescer:
         gate = asyncio.Semaphore(_SINGLES_AT_ONCE)
         for one in group:
             one.sent = None
-            one.deadline_sent = False
 
         async def request(one: _Dispatch) -> None:
             async with gate:
@@ -254,14 +271,6 @@ class Coalescer:
                     await self._request([one])
 
         await asyncio.gather(*map(request, group))
-
-    def _seconds(self, group: Sequence[_Dispatch]) -> float | None:
-        """Return the time for a request: until the last deadline, which the transport observes."""
-        deadlines = [one.deadline for one in group if one.deadline is not None]
-        last = max(deadlines) if len(deadlines) == len(group) else None
-        for one in group:
-            one.deadline_sent = one.deadline == last
-        return None if last is None else max(last - asyncio.get_running_loop().time(), 0.001)
 
     async def close(self) -> None:
         """End all dispatches: those that are under way with their keys."""
