@@ -174,7 +174,12 @@ class AsyncClient(AsyncFollowing):
             check_call(call, 0)
             seconds = self._settings.seconds(timeout)
             self._connected()
-            return await self._coalescer.dispatch(call, seconds)
+            one = self._coalescer.add(call, seconds)
+            try:
+                return await one.answer
+            except BaseException:
+                self._coalescer.give_up(one)
+                raise
         single = self._request(call)
         request: explain.Request = single
         seconds = self._settings.seconds(timeout)

@@ -122,15 +122,15 @@ class Coalescer:
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = inf  # when it looks for those that did
 
-    async def dispatch(self, call: Call, seconds: float | None) -> str:
-        """Dispatch a call, perhaps with others.
+    def add(self, call: Call, seconds: float | None) -> _Dispatch:
+        """Begin to dispatch a call, perhaps with others.
 
         Args:
             call: The call, which has been checked.
             seconds: The time that it may take.
 
         Returns:
-            The id of the call.
+            The dispatch: its caller awaits `answer`, and calls `give_up` if that raises.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -144,13 +144,9 @@ class Coalescer:
         self._added.set()
         if self._current is None:
             self._fly()
-        try:
-            return await one.answer
-        except BaseException:
-            self._give_up(one)
-            raise
+        return one
 
-    def _give_up(self, one: _Dispatch) -> None:
+    def give_up(self, one: _Dispatch) -> None:
         """Take note that a caller no longer waits, and gets no id."""
         self._groups.remove(one)
         if one.answer.done() and not one.answer.cancelled():
@@ -172,8 +168,6 @@ class Coalescer:
         """End the dispatches whose deadline has come, and look again at the next one."""
         now, coming = asyncio.get_running_loop().time(), inf
         for one in (*self._groups, *(one for flight in self._flights for one in flight.group)):
-            if one.answer.done():
-                continue
             if one.deadline > now:
                 coming = min(coming, one.deadline)
             elif one.sent is None or one.deadline < one.sent.deadline:
@@ -183,7 +177,9 @@ class Coalescer:
             self._look_at(coming)
 
     def _expire(self, one: _Dispatch) -> None:
-        """End a dispatch at its deadline."""
+        """End a dispatch at its deadline, unless it is answered."""
+        if one.answer.done():
+            return
         if one.sent is None:
             text = "the deadline passed before the client sent the call; nothing was sent"
             one.fail(DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED))
