@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from google.protobuf.message import Message
 
 from dispatch_grpc import tracing
+from dispatch_grpc.calls import check_call
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.async_following import AsyncFollowing
 from dispatch_grpc.client.batch import AsyncBatch
@@ -168,19 +169,27 @@ class AsyncClient(AsyncFollowing):
                 nothing.
             RPCError: Any other failure: see `dispatch_grpc.errors`.
         """
+        is_plain = delay is None and at is None and labels is None
+        if self._coalescer and is_plain and not (metadata or idempotency_key or _is_traced()):
+            check_call(call, 0)
+            seconds = self._settings.seconds(timeout)
+            self._connected()
+            one = self._coalescer.add(call, seconds)
+            try:
+                return await one.answer
+            except BaseException:
+                self._coalescer.give_up(one)
+                raise
         single = self._request(call)
         request: explain.Request = single
         seconds = self._settings.seconds(timeout)
         place = 0
-        if not (delay is None and at is None and labels is None):
+        if not is_plain:
             from dispatch_grpc.client import later
 
             request = later.submit_request([call], {0: later.options_of(delay, at, labels)})
         elif isinstance(idempotency_key, GroupKey):
             request, place = idempotency_key.request_for(call) or (single, 0)
-        elif self._coalescer is not None and not (metadata or idempotency_key or _is_traced()):
-            self._connected()
-            return await self._coalescer.dispatch(single, seconds)
         key = settings.idempotency_key(idempotency_key)
         return (await self._send(request, seconds, metadata, key))[place]
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from math import inf
+from typing import NamedTuple
 
 from dispatch_grpc.client import explain, settings
 from dispatch_grpc.client.grouping import Coalesce, GroupKey, Groups
@@ -19,7 +21,7 @@ from dispatch_grpc.errors import (
     RequestTooLargeError,
     RPCError,
 )
-from dispatch_grpc.schema import DispatchRequest
+from dispatch_grpc.schema import Call, DispatchRequest
 from dispatch_grpc.transport.protocols import CLOSED
 
 _SINGLES_AT_ONCE = 64
@@ -40,37 +42,43 @@ Send = Callable[[DispatchRequest, float | None, None, str], Awaitable[list[str]]
 """Sends a request, in so many seconds, without metadata, by a key; returns its ids."""
 
 
+class _Sent(NamedTuple):
+    """A request that is sent: its key, and the last deadline, which the transport observes."""
+
+    key: str
+    request: DispatchRequest
+    deadline: float
+
+
 class _Dispatch:
     """A dispatch of one call: its caller waits for the answer.
 
     Attributes:
-        request: A request with its call alone.
-        deadline: When its time is over, by the clock of the event loop.
+        call: Its call, serialized.
+        deadline: When its time is over, by the clock of the event loop; infinite without a limit.
         answer: Its id.
         flight: The dispatches that it left with.
-        sent: The key and the request that it is sent by, and its place there.
-        deadline_sent: Whether the transport observes its deadline.
+        sent: The request that it is sent by.
+        place: Its place in that request.
     """
 
-    __slots__ = ("answer", "deadline", "deadline_sent", "flight", "request", "sent")
+    __slots__ = ("answer", "call", "deadline", "flight", "place", "sent")
 
-    def __init__(
-        self, request: DispatchRequest, deadline: float | None, answer: "asyncio.Future[str]"
-    ) -> None:
-        self.request = request
+    def __init__(self, call: bytes, deadline: float, answer: "asyncio.Future[str]") -> None:
+        self.call = call
         self.deadline = deadline
         self.answer = answer
         self.flight: _Flight | None = None
-        self.sent: tuple[str, DispatchRequest, int] | None = None
-        self.deadline_sent = False
+        self.sent: _Sent | None = None
+        self.place = 0
 
     @property
     def key(self) -> str | None:
         """The key by which it can be sent again; None if nothing was sent."""
         if self.sent is None:
             return None
-        key, request, place = self.sent
-        return key if len(request.calls) == 1 else GroupKey(key, request, place)
+        key, request, _ = self.sent
+        return key if len(request.calls) == 1 else GroupKey(key, request, self.place)
 
     def fail(self, error: Exception) -> None:
         """Raise an error for its caller, unless it is answered."""
@@ -110,33 +118,35 @@ class Coalescer:
         self._flights: set[_Flight] = set()
         self._current: _Flight | None = None  # the one that others wait for
         self._added = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None  # one for all: most never run out of time
+        # One timer for all: most never run out of time.
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = inf  # when it looks for those that did
 
-    async def dispatch(self, request: DispatchRequest, seconds: float | None) -> str:
-        """Dispatch a call, perhaps with others.
+    def add(self, call: Call, seconds: float | None) -> _Dispatch:
+        """Begin to dispatch a call, perhaps with others.
 
         Args:
-            request: A request with the call; it is not changed.
+            call: The call, which has been checked.
             seconds: The time that it may take.
 
         Returns:
-            The id of the call.
+            The dispatch: its caller awaits `answer`, and calls `give_up` if that raises.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        one = _Dispatch(request, None if seconds is None else now + seconds, loop.create_future())
-        self._groups.add(one, request.ByteSize(), now)
-        self._limit(one)
+        # Bytes are the cheapest copy: a message of its own for each call takes ten times as long.
+        data = call.SerializeToString()
+        deadline = inf if seconds is None else now + seconds
+        one = _Dispatch(data, deadline, loop.create_future())
+        self._groups.add(one, _size_alone(data), now)
+        if deadline < self._looks_at:
+            self._look_at(deadline)
         self._added.set()
         if self._current is None:
             self._fly()
-        try:
-            return await one.answer
-        except BaseException:
-            self._give_up(one)
-            raise
+        return one
 
-    def _give_up(self, one: _Dispatch) -> None:
+    def give_up(self, one: _Dispatch) -> None:
         """Take note that a caller no longer waits, and gets no id."""
         self._groups.remove(one)
         if one.answer.done() and not one.answer.cancelled():
@@ -147,28 +157,29 @@ class Coalescer:
         if all(other.answer.done() for other in flight.group):
             flight.task.cancel()
 
-    def _limit(self, one: _Dispatch) -> None:
-        """Have expired dispatches looked for at the deadline of one, or earlier."""
-        if one.deadline is None or (self._timer and self._timer.when() <= one.deadline):
-            return
+    def _look_at(self, deadline: float) -> None:
+        """Have expired dispatches looked for at a deadline, and no longer at a later one."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(one.deadline, self._look_for_expired)
+        self._looks_at = deadline
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._look_for_expired)
 
     def _look_for_expired(self) -> None:
         """End the dispatches whose deadline has come, and look again at the next one."""
-        self._timer = None
-        now = asyncio.get_running_loop().time()
+        now, coming = asyncio.get_running_loop().time(), inf
         for one in (*self._groups, *(one for flight in self._flights for one in flight.group)):
-            if one.deadline is None or one.answer.done():
-                continue
             if one.deadline > now:
-                self._limit(one)
-            elif not one.deadline_sent:
+                coming = min(coming, one.deadline)
+            elif one.sent is None or one.deadline < one.sent.deadline:
                 self._expire(one)
+        self._timer, self._looks_at = None, inf
+        if coming < inf:
+            self._look_at(coming)
 
     def _expire(self, one: _Dispatch) -> None:
-        """End a dispatch at its deadline."""
+        """End a dispatch at its deadline, unless it is answered."""
+        if one.answer.done():
+            return
         if one.sent is None:
             text = "the deadline passed before the client sent the call; nothing was sent"
             one.fail(DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED))
@@ -176,7 +187,7 @@ class Coalescer:
             text = "the deadline has passed"
             error = DeadlineExceededError(text, code=Code.DEADLINE_EXCEEDED)
             key = one.key or ""
-            one.fail(explain.explain_dispatch(self._client, error, one.request, key))
+            one.fail(explain.explain_dispatch(self._client, error, _request_of([one]), key))
 
     def _fly(self) -> None:
         """Have the next group leave."""
@@ -225,15 +236,14 @@ class Coalescer:
 
     async def _request(self, group: Sequence[_Dispatch]) -> None:
         """Send dispatches by one request, and answer those who wait for them."""
-        key, request = settings.idempotency_key(None), group[0].request
-        if len(group) > 1:
-            request = DispatchRequest()
-            for one in group:
-                request.MergeFrom(one.request)
+        last = max(one.deadline for one in group)
+        sent = _Sent(settings.idempotency_key(None), _request_of(group), last)
         for place, one in enumerate(group):
-            one.sent = (key, request, place)
+            one.sent = sent
+            one.place = place
+        left = None if last == inf else max(last - asyncio.get_running_loop().time(), 0.001)
         try:
-            ids = await self._send(request, self._seconds(group), None, key)
+            ids = await self._send(sent.request, left, None, sent.key)
         except Exception as error:  # noqa: BLE001 (it is for those who wait)
             if len(group) > 1 and _is_refusal(error):
                 await self._request_each(group)
@@ -250,7 +260,6 @@ class Coalescer:
         gate = asyncio.Semaphore(_SINGLES_AT_ONCE)
         for one in group:
             one.sent = None
-            one.deadline_sent = False
 
         async def request(one: _Dispatch) -> None:
             async with gate:
@@ -258,14 +267,6 @@ class Coalescer:
                     await self._request([one])
 
         await asyncio.gather(*map(request, group))
-
-    def _seconds(self, group: Sequence[_Dispatch]) -> float | None:
-        """Return the time for a request: until the last deadline, which the transport observes."""
-        deadlines = [one.deadline for one in group if one.deadline is not None]
-        last = max(deadlines) if len(deadlines) == len(group) else None
-        for one in group:
-            one.deadline_sent = one.deadline == last
-        return None if last is None else max(last - asyncio.get_running_loop().time(), 0.001)
 
     async def close(self) -> None:
         """End all dispatches: those that are under way with their keys."""
@@ -282,6 +283,20 @@ class Coalescer:
                 one.fail(error)
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+
+
+def _request_of(group: Sequence[_Dispatch]) -> DispatchRequest:
+    """Return a request with the calls of a group."""
+    request = DispatchRequest()
+    add = request.calls.add
+    for one in group:
+        add().MergeFromString(one.call)
+    return request
+
+
+def _size_alone(call: bytes) -> int:
+    """Return the size of a request with this call alone: before it are a tag and its size."""
+    return 1 + (len(call).bit_length() + 6) // 7 + len(call)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -125,12 +125,13 @@ class Groups(Generic[_T]):
     def take(self) -> list[_T]:
         """Remove the next group and return it: one dispatch at least, if any waits."""
         group: list[_T] = []
-        total = 0
+        total, rules = 0, self._rules
         for item, (size, _) in self._waiting.items():
-            total += size
-            if len(group) == self._rules.max_calls or (group and total > self._rules.max_bytes):
+            if len(group) == rules.max_calls or (group and total + size > rules.max_bytes):
                 break
             group.append(item)
+            total += size
         for item in group:
-            self.remove(item)
+            del self._waiting[item]
+        self._bytes -= total
         return group

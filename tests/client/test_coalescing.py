@@ -180,6 +180,27 @@ def test_a_request_has_bounds(protocol: str, gate: Gate, server: Server):
     assert gate.arrived == [1, 7, 7, 6, 1, 9, 9, 2, 1, 9, 9, 2]
 
 
+@pytest.mark.parametrize("length", [1, 60, 200, 20_000])
+def test_the_bound_of_a_request_is_exact(protocol: str, gate: Gate, server: Server, length: int):
+    """Whatever the size of the calls: protobuf writes it in as many bytes as it needs."""
+    large = new_call("http://x", "f", "x" * length)
+
+    async def act(client: AsyncClient) -> None:
+        gate.clear()
+        first = await under_way(gate, client)
+        tasks = [asyncio.create_task(client.dispatch(large)) for _ in range(6)]
+        await asyncio.sleep(0.02)
+        gate.open()
+        await asyncio.gather(first, *tasks)
+
+    size = DispatchRequest(calls=[large] * 3).ByteSize()
+    for max_bytes, groups in ((size, [1, 3, 3]), (size - 1, [1, 2, 2, 2])):
+        gate.arrived.clear()
+        run(protocol, server.url, act, coalesce=Coalesce(max_bytes=max_bytes))
+        assert gate.arrived == groups
+    assert gate.calls[-6:] == [large] * 6
+
+
 def test_what_has_options_of_its_own_goes_alone(protocol: str, gate: Gate, server: Server):
     async def act(client: AsyncClient) -> None:
         first = await under_way(gate, client)
