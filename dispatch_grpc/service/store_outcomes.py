@@ -8,16 +8,11 @@ from uuid import UUID
 from dispatch_grpc.service import queue
 from dispatch_grpc.service.attempts import appended, packed
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import (
-    Finish,
-    Limits,
-    Replace,
-    Resume,
-    Retry,
-    Suspend,
-)
-from dispatch_grpc.service.store import QUEUED, CallDecision, Due, Job, Jobs, NewCall, Release
-from dispatch_grpc.service.store_accept import lanes_of, record
+from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
+from dispatch_grpc.service.store import QUEUED, CallDecision, Due, Jobs, NewCall, Release
+from dispatch_grpc.service.store_accept import InQueue
+
+_IN_QUEUE = InQueue()
 
 
 def is_one_statement(items: Sequence[CallDecision]) -> bool:
@@ -31,6 +26,8 @@ async def write(
     now: datetime,
     limits: Limits,
     owner: UUID | None = None,
+    *,
+    follow_ups: InQueue = _IN_QUEUE,
 ) -> tuple[Due, list[UUID]]:
     """Write the outcomes of attempts and the jobs that follow, and delete the jobs that are done.
 
@@ -46,9 +43,11 @@ async def write(
         now: The time.
         limits: Bounds of what calls may ask for.
         owner: The process that has the jobs of the attempts.
+        follow_ups: Writes the new jobs.
 
     Returns:
-        The new jobs that are due now, and the ids of the calls that have finished.
+        The new jobs that are left in the queue and due now, and the ids of the calls that have
+        finished.
     """
     jobs = Jobs()
     by_kind: dict[type, list[Any]] = {}
@@ -63,17 +62,17 @@ async def write(
         await _release(connection, found, jobs)
     due: Due = {}
     if found := by_kind.get(Suspend):
-        due = await _suspend(connection, found, now, limits, jobs)
+        due = await _suspend(connection, found, now, limits, jobs, follow_ups=follow_ups)
     for item in by_kind.get(Resume, ()):
         await _resume(connection, item, now, jobs)
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
-    await jobs.write(connection)
+    if jobs.lanes:
+        for lane, payloads in (await follow_ups.enqueue(connection, jobs)).items():
+            due.setdefault(lane, []).extend(payloads)
     done = [item.job for item in items if item.job is not None]
     if done and owner is not None and len(by_kind.get(Finish, ())) < len(items):
         await queue.done(connection, owner, done)
-    for lane, payloads in jobs.due.items():
-        due.setdefault(lane, []).extend(payloads)
     return due, finished
 
 
@@ -216,9 +215,15 @@ async def _release(connection: Any, items: Sequence[CallDecision], jobs: Jobs) -
 
 
 async def _suspend(
-    connection: Any, items: Sequence[CallDecision], now: datetime, limits: Limits, jobs: Jobs
+    connection: Any,
+    items: Sequence[CallDecision],
+    now: datetime,
+    limits: Limits,
+    jobs: Jobs,
+    *,
+    follow_ups: InQueue,
 ) -> Due:
-    """Record the child calls of Polls, and have their parents wait. Returns the jobs."""
+    """Record the child calls of Polls, and have their parents wait. Returns the jobs left."""
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
     # A call goes on at once when enough results are ready, or all that will come. When none will
     # come it sleeps.
@@ -270,12 +275,7 @@ async def _suspend(
         if item.loaded.running.id in suspended
         for call, trace in zip(outcome.calls, _traces(item, len(outcome.calls)), strict=True)
     ]
-    due: Due = {}
-    if children:
-        await record(connection, children, now)
-        for lane, new in zip(lanes_of(children), children, strict=True):
-            due.setdefault(lane, []).append(Job(new.id, 0).pack())
-    return due
+    return await follow_ups.record(connection, children, now) if children else {}
 
 
 def _traces(item: CallDecision, calls: int) -> Sequence[str | None]:
