@@ -121,14 +121,16 @@ async def take(
         jobs: The jobs.
         answering: Whether the host of each job answers.
     """
+    ready = """
+        WHERE child.parent_id = calls.id AND child.parent_generation = calls.generation
+            AND child.finished_at IS NOT NULL AND NOT child.delivered
+    """
     rows = await connection.fetch(
         f"""
         WITH job AS MATERIALIZED (
             SELECT job_id, lane, payload, is_answering AND $1 >= octet_length(coalesce(poll, input))
                 + CASE WHEN poll IS NULL THEN 0 ELSE (
-                    SELECT coalesce(sum(octet_length(result)), 0) FROM calls AS child
-                    WHERE child.parent_id = calls.id AND parent_generation = calls.generation
-                        AND finished_at IS NOT NULL AND NOT delivered
+                    SELECT coalesce(sum(octet_length(child.result)), 0) FROM calls AS child {ready}
                 ) END AS begins
             FROM unnest($2::uuid[], $3::int[], $4::text[], $5::bytea[], $6::boolean[])
                 AS job (job_id, job_turn, lane, payload, is_answering)
@@ -144,7 +146,11 @@ async def take(
             next_at = CASE WHEN begins THEN NULL ELSE next_at END
         FROM job JOIN picked ON picked_payload = payload
         WHERE id = job_id
-        RETURNING {_COLUMNS}, pickups - begins::int AS pickups, begins, picked_id, lane
+        RETURNING {_COLUMNS}, pickups - begins::int AS pickups, begins, picked_id, lane,
+            CASE WHEN begins AND poll IS NOT NULL THEN ARRAY(
+                SELECT ROW(child.id, child.result) FROM calls AS child {ready}
+                ORDER BY child.finished_at, child.id
+            ) END AS ready
         """,  # noqa: S608 (a fragment of this module)
         FREE_BYTES,
         *_keys(jobs),
@@ -153,13 +159,24 @@ async def take(
         answering,
         owner,
     )
-    loaded = await _with_results(connection, rows, FREE_BYTES, _MAX_DELIVERY_BYTES)
+    others = [row for row in rows if not row["begins"]]
+    loaded = await _with_results(connection, others, FREE_BYTES, _MAX_DELIVERY_BYTES)
     taken = []
     for row in rows:
         job = Job(row["id"], row["turn"])
         claim = Claim(row["picked_id"], row["lane"], job.pack())
-        taken.append((claim, replace(loaded[job], has_begun=row["begins"])))
+        taken.append((claim, _begun(row) if row["begins"] else loaded[job]))
     return taken
+
+
+def _begun(row: Any) -> Loaded:
+    """Return a call that has begun, and whose contents and results are small."""
+    loaded = replace(_loaded(row), has_begun=True)
+    if loaded.poll is not None:
+        for id, result in row["ready"][: loaded.poll.max_results]:
+            loaded.result_ids.append(id)
+            loaded.results.append(CallResult.FromString(result))
+    return loaded
 
 
 def _keys(jobs: Sequence[Job]) -> tuple[list[UUID], list[int]]:

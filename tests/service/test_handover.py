@@ -286,6 +286,40 @@ def test_results_that_were_delivered_before_are_not_in_the_way(here: Here):
         here.write(resumed, waits())
 
 
+def test_a_call_is_begun_with_the_results_that_it_takes(here: Here):
+    """In their order, and no more than it asks for; the others come with the next attempt."""
+    here.answers()
+    parent = here.record()
+    calls = [new_call(HOST, "f", number) for number in range(3)]
+    here.write(parent, poll(calls, min_results=2, max_results=2))
+    children = [child for _, child in reversed(here.begun) if child is not None]
+    now, answer = datetime.now(UTC), Answer(exit_("done"))
+    items = [
+        CallDecision(child, machine.decide(child.running, answer, now, LIMITS))
+        for child in children
+    ]
+
+    async def main() -> None:
+        async with here.handovers.open() as taking:
+            assert taking is not None
+            async with here.bench.database.transaction() as connection:
+                await taking.write(connection, items, now, LIMITS)
+
+    here.bench.runner.run(main())
+    assert len(here.begun) == 4
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    ids = sorted(child.running.id for child in children)  # they have finished at the same time
+    assert resumed.result_ids == ids[:2]
+    assert [result.dispatch_id for result in resumed.results] == [str(id) for id in ids[:2]]
+    again = here.again(resumed)
+    assert resumed == replace(again, running=resumed.running, has_begun=True)
+    here.write(resumed, poll([], min_results=1))
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert (resumed.result_ids, resumed.has_begun) == (ids[2:], True)
+
+
 def test_a_stale_job_is_not_taken(here: Here):
     parent = here.record()
     job = Job(parent.running.id, parent.turn + 1)
