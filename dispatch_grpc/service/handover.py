@@ -5,10 +5,11 @@ answer of a workflow knows the workflow's next call, and the one that writes the
 workflow waits for knows that it goes on. While there are slots to spare, the process that writes
 this takes the jobs in the same transaction. They are in the queue like all others, so that another
 process takes over when this one ends. But there is no notice, no wait for jobs that come together,
-and no transaction to claim and load.
+and no transaction to claim, to load, or to note that the attempt begins.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,17 +17,30 @@ from typing import Any
 from uuid import UUID
 
 from dispatch_grpc.errors import RPCError
-from dispatch_grpc.service import queue, store_attempts
+from dispatch_grpc.service import queue, store_attempts, store_outcomes
 from dispatch_grpc.service.faults import was_refused
 from dispatch_grpc.service.hosts import SharedHosts
 from dispatch_grpc.service.lanes import Lanes, host_of_lane
+from dispatch_grpc.service.machine import Limits
 from dispatch_grpc.service.queue import Claim
-from dispatch_grpc.service.store import Due, Job, Loaded
-from dispatch_grpc.service.store_accept import Accepted, Request, Taker, accept_all, lanes_to_take
+from dispatch_grpc.service.store import CallDecision, Due, Job, Jobs, Loaded, NewCall
+from dispatch_grpc.service.store_accept import (
+    Accepted,
+    InQueue,
+    Request,
+    Taker,
+    accept_all,
+    due_of,
+    lanes_to_take,
+)
 
 
-class Handover:
+class Handover(InQueue):
     """The jobs that one transaction hands over.
+
+    Attempts begin in this transaction as well when their requests are sent as soon as it is
+    committed: only those of hosts that answer, so that nothing waits for a connection, and of small
+    contents, so that nothing waits for memory.
 
     Attributes:
         taken: The jobs, and their calls; None for one that is stale.
@@ -35,62 +49,98 @@ class Handover:
 
     def __init__(self, owner: UUID, lanes: Lanes, hosts: SharedHosts) -> None:
         self._owner, self._lanes, self._hosts = owner, lanes, hosts
-        self._slots: dict[str, int] = {}
-        self.taken: Sequence[tuple[Claim, Loaded | None]] = []
+        self._slots: Counter[str] = Counter()
+        self.taken: list[tuple[Claim, Loaded | None]] = []
         self.may_be_lost: bool = False
 
-    async def take(self, connection: Any, due: Due) -> Due:
-        """Take jobs that the transaction has added, as far as there are slots to spare.
-
-        Args:
-            connection: The connection that the transaction is on.
-            due: The jobs.
-
-        Returns:
-            The others.
-        """
-        self._reserve({lane: len(payloads) for lane, payloads in due.items()})
-        if not self._slots:
-            return due
-        some = {lane: due[lane][:number] for lane, number in self._slots.items()}
-        claims = await queue.take(connection, self._owner, some)
-        loaded = await store_attempts.load(
-            connection, [Job.unpack(claim.payload) for claim in claims]
+    async def write(
+        self, connection: Any, items: Sequence[CallDecision], now: datetime, limits: Limits
+    ) -> tuple[Due, list[UUID]]:
+        """Write outcomes as `store_outcomes.write`, and take jobs as slots are to spare."""
+        self.give_back()  # the transaction may be a second attempt
+        return await store_outcomes.write(
+            connection, items, now, limits, self._owner, follow_ups=self
         )
-        self.taken = [(claim, loaded.get(Job.unpack(claim.payload))) for claim in claims]
-        rest = {lane: payloads[self._slots.get(lane, 0) :] for lane, payloads in due.items()}
-        return {lane: payloads for lane, payloads in rest.items() if payloads}
 
     async def accept(
         self, connection: Any, requests: Sequence[Request], now: datetime
     ) -> list[Accepted | RPCError | None]:
         """Record requests as `accept_all`, and take their jobs as far as there are slots to spare.
 
-        The attempts begin in the same transaction, since their requests are about to be sent: only
-        those of hosts that answer, so that nothing waits for a connection.
-
         Args:
             connection: A connection, without a transaction.
             requests: The requests.
             now: The time.
         """
-        wanted = lanes_to_take(requests).items()
-        self._reserve(
-            {lane: n for lane, n in wanted if self._hosts.is_answering(host_of_lane(lane))}
-        )
-        taker = Taker(self._owner, self._slots) if self._slots else None
-        answers = await accept_all(connection, requests, now, taker)
-        self.taken = [one for each in answers if isinstance(each, Accepted) for one in each.begun]
+        self.give_back()
+        answers = await accept_all(connection, requests, now, self._taker(requests))
+        for answer in answers:
+            if isinstance(answer, Accepted):
+                self.taken += answer.begun
         return answers
 
-    def _reserve(self, wanted: Mapping[str, int]) -> None:
+    async def record(self, connection: Any, calls: Sequence[NewCall], now: datetime) -> Due:
+        """Record calls that other calls make, and take jobs as slots are to spare.
+
+        Returns:
+            The others.
+        """
+        request = Request(calls)
+        (answer,) = await accept_all(connection, [request], now, self._taker([request]))
+        assert isinstance(answer, Accepted)  # noqa: S101 (there is no key)
+        self.taken += answer.begun
+        begun = {claim.payload for claim, _ in answer.begun}
+        due = {
+            lane: [payload for payload in payloads if payload not in begun]
+            for lane, payloads in due_of(calls).items()
+        }
+        return await self._take_queued(connection, due)
+
+    async def enqueue(self, connection: Any, jobs: Jobs) -> Due:
+        """Write jobs, and take those that are due as slots are to spare. Returns the others."""
+        slots = self._reserve({lane: len(payloads) for lane, payloads in jobs.due.items()})
+        some, others = jobs.split(slots)
+        if some.lanes:
+            self.taken += await store_attempts.take(
+                connection,
+                self._owner,
+                some.lanes,
+                [Job.unpack(payload) for payload in some.payloads if payload is not None],
+                [self._hosts.is_answering(host_of_lane(lane)) for lane in some.lanes],
+            )
+        return await super().enqueue(connection, others)
+
+    async def _take_queued(self, connection: Any, due: Due) -> Due:
+        """Take jobs whose calls wait for a connection or for memory. Returns the others."""
+        slots = self._reserve({lane: len(payloads) for lane, payloads in due.items()})
+        if slots:
+            some = {lane: due[lane][:number] for lane, number in slots.items()}
+            claims = await queue.take(connection, self._owner, some)
+            jobs = [Job.unpack(claim.payload) for claim in claims]
+            loaded = await store_attempts.load(connection, jobs)
+            self.taken += [
+                (claim, loaded.get(job)) for claim, job in zip(claims, jobs, strict=True)
+            ]
+        rest = {lane: payloads[slots.get(lane, 0) :] for lane, payloads in due.items()}
+        return {lane: payloads for lane, payloads in rest.items() if payloads}
+
+    def _taker(self, requests: Sequence[Request]) -> Taker | None:
+        """Take slots for calls that may begin as they are recorded."""
+        wanted = lanes_to_take(requests).items()
+        slots = self._reserve(
+            {lane: n for lane, n in wanted if self._hosts.is_answering(host_of_lane(lane))}
+        )
+        return Taker(self._owner, slots) if slots else None
+
+    def _reserve(self, wanted: Mapping[str, int]) -> Mapping[str, int]:
         """Take slots for jobs, by lane, as far as there are slots to spare."""
-        self.give_back()  # the transaction may be a second attempt
-        self._slots = self._lanes.take_spare(wanted)
-        for lane, number in self._slots.items():
+        slots = self._lanes.take_spare(wanted)
+        for lane, number in slots.items():
             for _ in range(number):
                 self._hosts.begun(host_of_lane(lane))
-        self.may_be_lost |= bool(self._slots)
+        self._slots.update(slots)
+        self.may_be_lost |= bool(slots)
+        return slots
 
     def keep(self) -> None:
         """Leave the slots to the jobs: the transaction is committed."""
@@ -105,7 +155,7 @@ class Handover:
             for _ in range(number):
                 self._lanes.give_back(lane)
                 self._hosts.ended(host_of_lane(lane))
-        self._slots, self.taken = {}, []
+        self._slots, self.taken = Counter(), []
 
 
 class Handovers:

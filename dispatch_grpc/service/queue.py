@@ -59,7 +59,7 @@ async def claim(connection: Any, owner: UUID, wanted: Mapping[str, int]) -> list
 async def take(
     connection: Any, owner: UUID, payloads: Mapping[str, Sequence[bytes]]
 ) -> list[Claim]:
-    """Take jobs that this transaction has added, and that nobody else can see yet.
+    """Take queued jobs that this transaction has added, and that nobody else can see yet.
 
     Args:
         connection: A connection in the transaction.

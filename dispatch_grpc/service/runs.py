@@ -271,12 +271,9 @@ class Runs:
 
             async def write(connection: Any) -> tuple[Due, list[UUID]]:
                 now = self._database.clock.now()
-                due, finished = await store_outcomes.write(
-                    connection, items, now, self._limits, self._owner
-                )
-                if due and handover is not None:
-                    due = await handover.take(connection, due)
-                return due, finished
+                if handover is not None:
+                    return await handover.write(connection, items, now, self._limits)
+                return await store_outcomes.write(connection, items, now, self._limits, self._owner)
 
             in_transaction = not store_outcomes.is_one_statement(items)
             return await self._database.persist(

@@ -74,7 +74,7 @@ class Loaded:
 
     When that is large, it is left out until the request is to be sent: `size` is more than zero,
     there is no `input`, and the poll and the results are not complete. `has_begun`: the attempt
-    began when the call was recorded.
+    began in the transaction that made its job due.
     """
 
     running: Running
@@ -142,6 +142,20 @@ class Jobs:
         self.lanes.append(lane_of(host_of(row["endpoint"]), row["function"]))
         self.payloads.append(Job(row["id"], row["turn"]).pack())
         self.delays.append(delay)
+
+    def split(self, slots: Mapping[str, int]) -> "tuple[Jobs, Jobs]":
+        """Return jobs that are due, at most so many of each lane, and the others."""
+        left = dict(slots)
+        some, others = Jobs(), Jobs()
+        for lane, payload, delay in zip(self.lanes, self.payloads, self.delays, strict=True):
+            found = others
+            if not delay and left.get(lane, 0) > 0:
+                left[lane] -= 1
+                found = some
+            found.lanes.append(lane)
+            found.payloads.append(payload)
+            found.delays.append(delay)
+        return some, others
 
     @property
     def due(self) -> Due:

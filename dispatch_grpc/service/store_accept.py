@@ -14,7 +14,7 @@ from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.machine import Running
 from dispatch_grpc.service.memory import FREE_BYTES
 from dispatch_grpc.service.queue import Claim
-from dispatch_grpc.service.store import Job, Loaded, NewCall, signed
+from dispatch_grpc.service.store import Due, Job, Jobs, Loaded, NewCall, signed
 from dispatch_grpc.service.urls import host_of
 from dispatch_grpc.serving.details import reason
 
@@ -267,3 +267,29 @@ async def _accept(
 async def record(connection: Any, calls: Sequence[NewCall], now: datetime) -> None:
     """Record calls that other calls make, and their jobs, by one statement."""
     await _accept(connection, [Request(calls)], now)
+
+
+class InQueue:
+    """Writes the jobs that follow from outcomes: all are left in the queue."""
+
+    async def record(self, connection: Any, calls: Sequence[NewCall], now: datetime) -> Due:
+        """Record calls that other calls make, and their jobs, by one statement.
+
+        Returns:
+            The jobs that are left in the queue and due.
+        """
+        await record(connection, calls, now)
+        return due_of(calls)
+
+    async def enqueue(self, connection: Any, jobs: Jobs) -> Due:
+        """Write jobs. Returns those that are left in the queue and due."""
+        await jobs.write(connection)
+        return jobs.due
+
+
+def due_of(calls: Sequence[NewCall]) -> Due:
+    """Return the first jobs of calls."""
+    due: Due = {}
+    for lane, new in zip(lanes_of(calls), calls, strict=True):
+        due.setdefault(lane, []).append(Job(new.id, 0).pack())
+    return due

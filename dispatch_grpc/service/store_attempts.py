@@ -1,7 +1,8 @@
 """Load the calls of jobs, with the results that they waited for, and begin their attempts.
 
 Loading writes nothing. An attempt begins when its request is about to be sent: a call that was
-loaded and never sent has not begun, however often the process that loaded it ends.
+loaded and never sent has not begun, however often the process that loaded it ends. `take` begins
+attempts in the transaction that makes their jobs due, when nothing is to be waited for.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,21 @@ from dispatch_grpc.endpoint.answers import MAX_RESULTS
 from dispatch_grpc.schema import CallResult, Error, Poll
 from dispatch_grpc.service.machine import Running
 from dispatch_grpc.service.memory import FREE_BYTES
+from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.store import Job, Loaded, unsigned
 
 # A request to an endpoint must not become larger than endpoints accept: 16 MB by default.
 _MAX_DELIVERY_BYTES = 8_000_000
 _NO_LIMIT = 2**31 - 1
+
+# Those of a call that is loaded, but for `pickups`: how often it had begun before. The content is
+# left out if it is larger than $1.
+_COLUMNS = """
+    id, turn, generation, parent_id, root_id, correlation_id, endpoint, function, created_at,
+    expires_at, failures, runs, poll_error, last_error, uncounted, passing_since, scheduled_at,
+    starts_at, trace, poll IS NOT NULL AS is_resumed, octet_length(coalesce(poll, input)) AS size,
+    CASE WHEN octet_length(coalesce(poll, input)) <= $1 THEN coalesce(poll, input) END AS content
+"""
 
 
 async def load(connection: Any, jobs: Sequence[Job]) -> dict[Job, Loaded]:
@@ -51,20 +62,20 @@ async def _load(
         deliverable: Largest size of a Poll and its results; one result is always among them.
     """
     rows = await connection.fetch(
-        """
-        SELECT id, turn, generation, parent_id, root_id, correlation_id, endpoint, function,
-            created_at, expires_at, failures, pickups, runs, poll_error, last_error,
-            uncounted, passing_since, scheduled_at, starts_at, trace,
-            poll IS NOT NULL AS is_resumed,
-            octet_length(coalesce(poll, input)) AS size,
-            CASE WHEN octet_length(coalesce(poll, input)) <= $3 THEN coalesce(poll, input) END
-                AS content
-        FROM unnest($1::uuid[], $2::int[]) AS job (job_id, job_turn)
+        f"""
+        SELECT {_COLUMNS}, pickups
+        FROM unnest($2::uuid[], $3::int[]) AS job (job_id, job_turn)
         JOIN calls ON id = job_id AND turn = job_turn AND state IN (1, 2)
-        """,
-        *_columns(jobs),
+        """,  # noqa: S608 (a fragment of this module)
         most,
+        *_keys(jobs),
     )
+    return await _with_results(connection, rows, most, deliverable)
+
+
+async def _with_results(
+    connection: Any, rows: Sequence[Any], most: int, deliverable: int
+) -> dict[Job, Loaded]:
     loaded = {Job(row["id"], row["turn"]): _loaded(row) for row in rows}
     if resumed := {row["id"]: row["size"] for row in rows if row["is_resumed"]}:
         parents = [one for one in loaded.values() if one.running.id in resumed]
@@ -85,12 +96,90 @@ async def begin(connection: Any, jobs: Sequence[Job]) -> set[Job]:
         WHERE id = job_id AND turn = job_turn AND state IN (1, 2)
         RETURNING id, turn
         """,
-        *_columns(jobs),
+        *_keys(jobs),
     )
     return {Job(row["id"], row["turn"]) for row in rows}
 
 
-def _columns(jobs: Sequence[Job]) -> tuple[list[UUID], list[int]]:
+async def take(
+    connection: Any,
+    owner: UUID,
+    lanes: Sequence[str],
+    jobs: Sequence[Job],
+    answering: Sequence[bool],
+) -> list[tuple[Claim, Loaded]]:
+    """Add jobs to the queue that a process takes, and begin and load their calls.
+
+    The attempt of a call begins if its host answers, and if it waits for no memory, since it is
+    small with all results that are ready. Stale jobs are left out.
+
+    Args:
+        connection: A connection in the transaction that makes the jobs due, and has locked their
+            calls.
+        owner: The process.
+        lanes: The lane of each job.
+        jobs: The jobs.
+        answering: Whether the host of each job answers.
+    """
+    ready = """
+        WHERE child.parent_id = calls.id AND child.parent_generation = calls.generation
+            AND child.finished_at IS NOT NULL AND NOT child.delivered
+    """
+    rows = await connection.fetch(
+        f"""
+        WITH job AS MATERIALIZED (
+            SELECT job_id, lane, payload, is_answering AND $1 >= octet_length(coalesce(poll, input))
+                + CASE WHEN poll IS NULL THEN 0 ELSE (
+                    SELECT coalesce(sum(octet_length(child.result)), 0) FROM calls AS child {ready}
+                ) END AS begins
+            FROM unnest($2::uuid[], $3::int[], $4::text[], $5::bytea[], $6::boolean[])
+                AS job (job_id, job_turn, lane, payload, is_answering)
+            JOIN calls ON id = job_id AND turn = job_turn AND state IN (1, 2)
+        ), picked AS (
+            INSERT INTO pgqueuer
+                (priority, entrypoint, payload, execute_after, status, queue_manager_id, heartbeat)
+            SELECT 0, lane, payload, now(), 'picked', $7, now() FROM job
+            RETURNING id AS picked_id, payload AS picked_payload
+        )
+        UPDATE calls SET pickups = pickups + begins::int,
+            state = CASE WHEN begins THEN 2 ELSE state END,
+            next_at = CASE WHEN begins THEN NULL ELSE next_at END
+        FROM job JOIN picked ON picked_payload = payload
+        WHERE id = job_id
+        RETURNING {_COLUMNS}, pickups - begins::int AS pickups, begins, picked_id, lane,
+            CASE WHEN begins AND poll IS NOT NULL THEN ARRAY(
+                SELECT ROW(child.id, child.result) FROM calls AS child {ready}
+                ORDER BY child.finished_at, child.id
+            ) END AS ready
+        """,  # noqa: S608 (a fragment of this module)
+        FREE_BYTES,
+        *_keys(jobs),
+        lanes,
+        [job.pack() for job in jobs],
+        answering,
+        owner,
+    )
+    others = [row for row in rows if not row["begins"]]
+    loaded = await _with_results(connection, others, FREE_BYTES, _MAX_DELIVERY_BYTES)
+    taken = []
+    for row in rows:
+        job = Job(row["id"], row["turn"])
+        claim = Claim(row["picked_id"], row["lane"], job.pack())
+        taken.append((claim, _begun(row) if row["begins"] else loaded[job]))
+    return taken
+
+
+def _begun(row: Any) -> Loaded:
+    """Return a call that has begun, and whose contents and results are small."""
+    loaded = replace(_loaded(row), has_begun=True)
+    if loaded.poll is not None:
+        for id, result in row["ready"][: loaded.poll.max_results]:
+            loaded.result_ids.append(id)
+            loaded.results.append(CallResult.FromString(result))
+    return loaded
+
+
+def _keys(jobs: Sequence[Job]) -> tuple[list[UUID], list[int]]:
     return [job.id for job in jobs], [job.turn for job in jobs]
 
 

@@ -10,7 +10,7 @@ from dispatch_grpc.service.lanes import lane_of
 from dispatch_grpc.service.notices import FINISHED as FINISHED_CHANNEL
 from dispatch_grpc.service.notices import LANES
 from dispatch_grpc.service.store import FINISHED, Job, Jobs, unsigned
-from dispatch_grpc.service.store_outcomes import wake_parents
+from dispatch_grpc.service.store_parents import wake_parents
 from dispatch_grpc.service.urls import host_of
 
 

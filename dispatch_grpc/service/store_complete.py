@@ -9,7 +9,7 @@ from uuid import UUID
 from dispatch_grpc.schema import CallResult
 from dispatch_grpc.service.machine import Finish
 from dispatch_grpc.service.store import FINISHED, Jobs, signed, unsigned
-from dispatch_grpc.service.store_outcomes import wake_parents
+from dispatch_grpc.service.store_parents import wake_parents
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Write the outcomes of attempts, and what follows from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,16 +8,12 @@ from uuid import UUID
 from dispatch_grpc.service import queue
 from dispatch_grpc.service.attempts import appended, packed
 from dispatch_grpc.service.ids import new_id
-from dispatch_grpc.service.machine import (
-    Finish,
-    Limits,
-    Replace,
-    Resume,
-    Retry,
-    Suspend,
-)
-from dispatch_grpc.service.store import QUEUED, CallDecision, Due, Job, Jobs, NewCall, Release
-from dispatch_grpc.service.store_accept import lanes_of, record
+from dispatch_grpc.service.machine import Finish, Limits, Replace, Resume, Retry, Suspend
+from dispatch_grpc.service.store import QUEUED, CallDecision, Due, Jobs, NewCall, Release
+from dispatch_grpc.service.store_accept import InQueue
+from dispatch_grpc.service.store_parents import wake_parents
+
+_IN_QUEUE = InQueue()
 
 
 def is_one_statement(items: Sequence[CallDecision]) -> bool:
@@ -31,6 +27,8 @@ async def write(
     now: datetime,
     limits: Limits,
     owner: UUID | None = None,
+    *,
+    follow_ups: InQueue = _IN_QUEUE,
 ) -> tuple[Due, list[UUID]]:
     """Write the outcomes of attempts and the jobs that follow, and delete the jobs that are done.
 
@@ -46,9 +44,11 @@ async def write(
         now: The time.
         limits: Bounds of what calls may ask for.
         owner: The process that has the jobs of the attempts.
+        follow_ups: Writes the new jobs.
 
     Returns:
-        The new jobs that are due now, and the ids of the calls that have finished.
+        The new jobs that are left in the queue and due now, and the ids of the calls that have
+        finished.
     """
     jobs = Jobs()
     by_kind: dict[type, list[Any]] = {}
@@ -63,17 +63,25 @@ async def write(
         await _release(connection, found, jobs)
     due: Due = {}
     if found := by_kind.get(Suspend):
-        due = await _suspend(connection, found, now, limits, jobs)
+        rows = await _suspend(connection, found, now, owner)
+        for row in rows:
+            if row["state"] == QUEUED:
+                jobs.add(row)
+        suspended = {row["id"] for row in rows}
+        parents = [item for item in found if item.loaded.running.id in suspended]
+        if children := _children(parents, now, limits):
+            due = await follow_ups.record(connection, children, now)
     for item in by_kind.get(Resume, ()):
         await _resume(connection, item, now, jobs)
     for item in by_kind.get(Replace, ()):
         await _replace(connection, item, now, limits, jobs)
-    await jobs.write(connection)
-    done = [item.job for item in items if item.job is not None]
-    if done and owner is not None and len(by_kind.get(Finish, ())) < len(items):
+    if jobs.lanes:
+        for lane, payloads in (await follow_ups.enqueue(connection, jobs)).items():
+            due.setdefault(lane, []).extend(payloads)
+    others = [item for item in items if not isinstance(item.outcome, Finish | Suspend)]
+    done = [item.job for item in others if item.job is not None]
+    if done and owner is not None:
         await queue.done(connection, owner, done)
-    for lane, payloads in jobs.due.items():
-        due.setdefault(lane, []).extend(payloads)
     return due, finished
 
 
@@ -129,43 +137,6 @@ async def _finish(
     return [row["id"] for row in rows]
 
 
-async def wake_parents(connection: Any, rows: Iterable[Any], jobs: Jobs) -> None:
-    """Count the results for the parents of finished calls, and resume those that waited."""
-    counts: dict[tuple[UUID, int], int] = {}
-    for row in rows:
-        if row["parent_id"] is not None:
-            parent = row["parent_id"], row["parent_generation"]
-            counts[parent] = counts.get(parent, 0) + 1
-    if not counts:
-        return
-    parents = sorted(counts)  # always locked in the same order
-    woken = await connection.fetch(
-        """
-        WITH child AS (
-            SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[]) AS child (pid, pgen, n)
-        ), locked AS MATERIALIZED (
-            SELECT id, state AS before FROM calls WHERE id = ANY($1) ORDER BY id FOR UPDATE
-        ), counted AS (
-            UPDATE calls SET
-                ready = ready + n,
-                outstanding = outstanding - n,
-                turn = turn + (state = 3 AND (ready + n >= min_results OR outstanding <= n))::int,
-                state = CASE WHEN state = 3 AND (ready + n >= min_results OR outstanding <= n)
-                    THEN 1 ELSE state END
-            FROM child, locked
-            WHERE calls.id = locked.id AND calls.id = pid AND generation = pgen AND state < 4
-            RETURNING calls.id, turn, endpoint, function, before, state AS after
-        )
-        SELECT id, turn, endpoint, function FROM counted WHERE before = 3 AND after = 1
-        """,
-        [parent for parent, _ in parents],
-        [generation for _, generation in parents],
-        [counts[parent] for parent in parents],
-    )
-    for row in woken:
-        jobs.add(row)
-
-
 async def _retry(connection: Any, items: Sequence[CallDecision], now: datetime, jobs: Jobs) -> None:
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Retry)]
     rows = await connection.fetch(
@@ -216,30 +187,51 @@ async def _release(connection: Any, items: Sequence[CallDecision], jobs: Jobs) -
 
 
 async def _suspend(
-    connection: Any, items: Sequence[CallDecision], now: datetime, limits: Limits, jobs: Jobs
-) -> Due:
-    """Record the child calls of Polls, and have their parents wait. Returns the jobs."""
+    connection: Any, items: Sequence[CallDecision], now: datetime, owner: UUID | None
+) -> list[Any]:
+    """Have calls wait, file the results that they have used, and delete their jobs.
+
+    A result is filed only if the fenced update has changed the row of the parent: a process that
+    was frozen must not take the results from the attempts that came after.
+
+    Returns:
+        The rows of the calls that were changed.
+    """
     outcomes = [item.outcome for item in items if isinstance(item.outcome, Suspend)]
+    used = [(item.loaded.running.id, id) for item in items for id in item.loaded.result_ids]
     # A call goes on at once when enough results are ready, or all that will come. When none will
     # come it sleeps.
-    rows = await connection.fetch(
+    rows: list[Any] = await connection.fetch(
         f"""
-        UPDATE calls SET {appended("attempt")},
-            poll = new_poll, poll_error = NULL, min_results = minimum,
-            ready = ready - taken, outstanding = outstanding + children,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
-            last_error = NULL, passing_since = NULL, status = 1,
-            state = CASE WHEN ready - taken >= minimum
-                    OR ready - taken > 0 AND outstanding + children = 0
-                THEN 1 ELSE 3 END,
-            next_at = CASE WHEN ready - taken >= minimum
-                    OR ready - taken > 0 AND outstanding + children = 0
-                THEN NULL WHEN outstanding + children = 0 THEN idle_at ELSE wake_at END
-        FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
-            $7::timestamptz[], $8::timestamptz[], $9::bytea[])
-            AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at, attempt)
-        WHERE id = run_id AND turn = run_turn
-        RETURNING id, turn, endpoint, function, state
+        WITH suspended AS (
+            UPDATE calls SET {appended("attempt")},
+                poll = new_poll, poll_error = NULL, min_results = minimum,
+                ready = ready - taken, outstanding = outstanding + children,
+                turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
+                last_error = NULL, passing_since = NULL, status = 1,
+                state = CASE WHEN ready - taken >= minimum
+                        OR ready - taken > 0 AND outstanding + children = 0
+                    THEN 1 ELSE 3 END,
+                next_at = CASE WHEN ready - taken >= minimum
+                        OR ready - taken > 0 AND outstanding + children = 0
+                    THEN NULL WHEN outstanding + children = 0 THEN idle_at ELSE wake_at END
+            FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::int[], $5::int[], $6::int[],
+                $7::timestamptz[], $8::timestamptz[], $9::bytea[])
+                AS run (run_id, run_turn, new_poll, minimum, taken, children, wake_at, idle_at,
+                    attempt)
+            WHERE id = run_id AND turn = run_turn
+            RETURNING id, turn, endpoint, function, state
+        ), gone AS (
+            DELETE FROM calls USING suspended JOIN unnest($10::uuid[], $11::uuid[])
+                AS used (used_by, used_id) ON used_by = suspended.id
+            WHERE calls.id = used_id AND finished_at IS NOT NULL
+            RETURNING calls.*
+        ), filed AS (
+            INSERT INTO finished SELECT * FROM gone
+        ), done AS (
+            DELETE FROM pgqueuer WHERE id = ANY($12::bigint[]) AND queue_manager_id = $13
+        )
+        SELECT * FROM suspended
         """,  # noqa: S608 (a fragment of this package)
         *_keys(items),
         [outcome.poll.SerializeToString() for outcome in outcomes],
@@ -249,14 +241,17 @@ async def _suspend(
         [outcome.wake_at for outcome in outcomes],
         [outcome.idle_at for outcome in outcomes],
         [packed(item, now) for item in items],
+        [parent for parent, _ in used],
+        [id for _, id in used],
+        [item.job for item in items if item.job is not None],
+        owner,
     )
-    suspended = set()
-    for row in rows:
-        suspended.add(row["id"])
-        if row["state"] == QUEUED:
-            jobs.add(row)
-    await _deliver(connection, [item for item in items if item.loaded.running.id in suspended])
-    children = [
+    return rows
+
+
+def _children(items: Sequence[CallDecision], now: datetime, limits: Limits) -> list[NewCall]:
+    """Return the calls that Polls make."""
+    return [
         NewCall(
             new_id(),
             call,
@@ -266,16 +261,12 @@ async def _suspend(
             root_id=item.loaded.root_id,
             trace=trace,
         )
-        for item, outcome in zip(items, outcomes, strict=True)
-        if item.loaded.running.id in suspended
-        for call, trace in zip(outcome.calls, _traces(item, len(outcome.calls)), strict=True)
+        for item in items
+        if isinstance(item.outcome, Suspend)
+        for call, trace in zip(
+            item.outcome.calls, _traces(item, len(item.outcome.calls)), strict=True
+        )
     ]
-    due: Due = {}
-    if children:
-        await record(connection, children, now)
-        for lane, new in zip(lanes_of(children), children, strict=True):
-            due.setdefault(lane, []).append(Job(new.id, 0).pack())
-    return due
 
 
 def _traces(item: CallDecision, calls: int) -> Sequence[str | None]:
@@ -285,34 +276,24 @@ def _traces(item: CallDecision, calls: int) -> Sequence[str | None]:
     return [item.traces[0] if item.traces else item.loaded.trace] * calls
 
 
-async def _deliver(connection: Any, items: Sequence[CallDecision]) -> None:
-    """File the calls whose results were given to attempts that have used them.
-
-    Only after the fenced update of the parent, and only when it changed the row: a process that
-    was frozen must not take the results from the attempts that came after.
-    """
-    if ids := [id for item in items for id in item.loaded.result_ids]:
-        await connection.execute(
-            """
-            WITH gone AS (
-                DELETE FROM calls WHERE id = ANY($1) AND finished_at IS NOT NULL RETURNING *
-            )
-            INSERT INTO finished SELECT * FROM gone
-            """,
-            ids,
-        )
-
-
 async def _resume(connection: Any, item: CallDecision, now: datetime, jobs: Jobs) -> None:
     assert isinstance(item.outcome, Resume)  # noqa: S101
     row = await connection.fetchrow(
         f"""
-        UPDATE calls SET {appended("$6::bytea")},
-            state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
-            turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
-            last_error = NULL, passing_since = NULL
-        WHERE id = $1 AND turn = $2
-        RETURNING id, turn, endpoint, function
+        WITH resumed AS (
+            UPDATE calls SET {appended("$6::bytea")},
+                state = 1, poll = $3, poll_error = $4, ready = ready - $5, status = 1,
+                turn = turn + 1, runs = runs + 1, pickups = 0, failures = 0, uncounted = 0,
+                last_error = NULL, passing_since = NULL
+            WHERE id = $1 AND turn = $2
+            RETURNING id, turn, endpoint, function
+        ), gone AS (
+            DELETE FROM calls USING resumed WHERE calls.id = ANY($7) AND finished_at IS NOT NULL
+            RETURNING calls.*
+        ), filed AS (
+            INSERT INTO finished SELECT * FROM gone
+        )
+        SELECT * FROM resumed
         """,  # noqa: S608 (a fragment of this package)
         item.loaded.running.id,
         item.loaded.turn,
@@ -320,9 +301,9 @@ async def _resume(connection: Any, item: CallDecision, now: datetime, jobs: Jobs
         item.outcome.error.SerializeToString(),
         len(item.loaded.result_ids),
         packed(item, now),
+        item.loaded.result_ids,
     )
     if row is not None:
-        await _deliver(connection, [item])
         jobs.add(row)
 
 

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from dispatch_grpc import AlreadyExistsError, Call, marshal, new_call
-from dispatch_grpc.primitives import exit_, poll
-from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest, RunResponse
-from dispatch_grpc.service import handover, machine, store_accept, store_attempts, store_outcomes
+from dispatch_grpc import AlreadyExistsError, Call, Status, marshal, new_call
+from dispatch_grpc.primitives import exit_, poll, tail_call
+from dispatch_grpc.schema import Error, PauseCallsRequest, ResumeCallsRequest, RunResponse
+from dispatch_grpc.service import (
+    handover,
+    machine,
+    queue,
+    store_accept,
+    store_attempts,
+    store_cancel,
+    store_outcomes,
+)
 from dispatch_grpc.service.breaker import FAILURES, Hosts
 from dispatch_grpc.service.handover import Handovers
 from dispatch_grpc.service.ids import new_id
@@ -22,11 +30,14 @@ from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.recording import Recorder
 from dispatch_grpc.service.settings import Settings
 from dispatch_grpc.service.store import (
+    FINISHED,
     QUEUED,
     RUNNING,
+    WAITING,
     CallDecision,
     Due,
     Job,
+    Jobs,
     Loaded,
     NewCall,
 )
@@ -37,6 +48,7 @@ from tests.service.conftest import Bench
 if TYPE_CHECKING:
     from dispatch_grpc.service.queue import Claim
 
+HOST = "http://here.example"
 LIMITS = Limits()
 UNUSED: Any = None
 
@@ -76,23 +88,52 @@ class Here:
         loaded: Loaded = self.bench.run(act)
         return loaded
 
-    def write(self, loaded: Loaded, response: RunResponse, *, fails: bool = False) -> Due:
-        """Write an answer with a handover. Returns the jobs that are left."""
-        outcome = machine.decide(loaded.running, Answer(response), datetime.now(UTC), LIMITS)
+    def write(
+        self,
+        loaded: Loaded,
+        answer: RunResponse | machine.Outcome,
+        *,
+        fails: bool = False,
+        job: int | None = None,
+    ) -> Due:
+        """Write an answer or an outcome with a handover. Returns the jobs that are left."""
+        now = datetime.now(UTC)
+        outcome = answer
+        if isinstance(answer, RunResponse):
+            outcome = machine.decide(loaded.running, Answer(answer), now, LIMITS)
 
         async def main() -> Due:
             async with self.handovers.open() as handover:
                 async with self.bench.database.transaction() as connection:
-                    due, _ = await store_outcomes.write(
-                        connection, [CallDecision(loaded, outcome)], datetime.now(UTC), LIMITS
-                    )
+                    items = [CallDecision(loaded, outcome, job)]
                     if handover is not None:
-                        due = await handover.take(connection, due)
+                        due, _ = await handover.write(connection, items, now, LIMITS)
+                    else:
+                        due, _ = await store_outcomes.write(connection, items, now, LIMITS)
                     if fails:
                         raise ConnectionError
                 return due
 
         return self.bench.runner.run(main())
+
+    def answers(self) -> None:
+        """Note that the host has just answered."""
+
+        async def main() -> None:
+            self.worker._hosts.answered(HOST, Answer(exit_("done")))
+
+        self.bench.runner.run(main())
+
+    def again(self, loaded: Loaded) -> Loaded:
+        """Load a call as another process would that takes it over."""
+        job = Job(loaded.running.id, loaded.turn)
+        found: Loaded = self.bench.run(lambda c: store_attempts.load(c, [job]))[job]
+        return found
+
+    def row(self, loaded: Loaded) -> tuple[int, int, bool]:
+        """The state of a call, how often its attempt has begun, and whether it has a time to."""
+        sql = "SELECT state, pickups, next_at IS NOT NULL FROM calls WHERE id = $1"
+        return tuple(self.bench.run(lambda c: c.fetchrow(sql, loaded.running.id)))
 
     def queue(self) -> list[tuple[str, Any]]:
         rows = self.bench.run(
@@ -127,6 +168,208 @@ def test_a_call_of_a_workflow_and_its_resumption_are_begun_at_once(here: Here):
     assert claim.id != again.id
     assert here.worker._lanes.taken == 2
     assert here.lost == 0
+
+
+def test_the_attempts_of_a_workflow_begin_in_the_transaction_that_makes_them_due(here: Here):
+    here.answers()
+    parent = here.record()
+    here.write(parent, waits())
+    ((_, child),) = here.begun
+    assert child is not None
+    assert child.has_begun
+    assert here.row(child) == (RUNNING, 1, False)
+    assert here.row(parent) == (WAITING, 0, True)
+    here.write(child, exit_("done"))
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert resumed.has_begun
+    assert resumed.results
+    assert here.row(resumed) == (RUNNING, 1, False)
+    again = here.again(resumed)  # as a process that takes it over finds it
+    assert again.running.pickups == 2
+    once = replace(again.running, pickups=1)
+    assert resumed == replace(again, running=once, has_begun=True)
+
+
+def test_a_child_is_begun_as_it_would_be_loaded(here: Here):
+    here.answers()
+    call = Call(endpoint=HOST, function="f", input=marshal("in"), correlation_id=2**64 - 1)
+    parent = here.record()
+    here.write(parent, poll([call]))
+    ((claim, child),) = here.begun
+    assert child is not None
+    again = here.again(child)
+    assert again.running.pickups == 2
+    once = replace(again.running, pickups=1)
+    assert child == replace(again, running=once, has_begun=True)
+    assert (child.parent_id, child.root_id) == (parent.running.id, parent.running.id)
+    assert Job.unpack(claim.payload) == Job(child.running.id, 0)
+    assert here.bench.run(lambda c: c.fetchval("SELECT id FROM pgqueuer")) == claim.id
+
+
+def test_a_tail_call_and_a_retry_at_once_are_begun_too(here: Here):
+    here.answers()
+    call = here.record()
+    here.write(call, tail_call(new_call(HOST, "other")))
+    (claim, other) = here.begun[-1]
+    assert other is not None
+    assert (other.function, other.has_begun, claim.lane) == ("other", True, f"{HOST} other")
+    assert here.row(other) == (RUNNING, 1, False)
+    outcome = machine.Retry(datetime.now(UTC), Status.TEMPORARY_ERROR, Error(), restart=False)
+    assert here.write(other, outcome) == {}
+    (_, again) = here.begun[-1]
+    assert again is not None
+    assert (again.running.failures, again.has_begun) == (1, True)
+    assert here.row(again) == (RUNNING, 1, False)
+    in_a_day = datetime.now(UTC) + timedelta(days=1)
+    outcome = machine.Retry(in_a_day, Status.TEMPORARY_ERROR, Error(), restart=False)
+    assert here.write(again, outcome) == {}
+    assert len(here.begun) == 2  # the last one waits
+    assert here.row(again) == (QUEUED, 0, True)
+
+
+def test_the_attempts_of_a_host_that_does_not_answer_do_not_begin_as_they_are_taken(here: Here):
+    """They would count as running while they wait for a connection."""
+    parent = here.record()
+    here.write(parent, waits())
+    ((_, child),) = here.begun
+    assert child is not None
+    assert not child.has_begun
+    assert here.row(child) == (QUEUED, 0, False)
+    here.write(child, exit_("done"))
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert not resumed.has_begun
+    assert here.row(resumed)[:2] == (QUEUED, 0)
+    assert resumed == here.again(resumed)
+
+
+def test_attempts_that_wait_for_memory_do_not_begin_as_they_are_taken(here: Here):
+    here.answers()
+    large, half = marshal(b"x" * 65_536), "x" * 40_000
+    parent = here.record()
+    children = [Call(endpoint=HOST, function="f", input=large), new_call(HOST, "f", 1)]
+    here.write(parent, poll(children, min_results=2))
+    begun = {one.has_begun: one for _, one in here.begun if one is not None}
+    assert here.row(begun[True]) == (RUNNING, 1, False)
+    assert here.row(begun[False]) == (QUEUED, 0, False)
+    assert begun[False].size > 65_536
+    for one in begun.values():  # together their results are large
+        here.write(one, exit_(half))
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert resumed.running.id == parent.running.id
+    assert (resumed.has_begun, resumed.size > 80_000, resumed.results) == (False, True, [])
+    assert here.row(resumed)[:2] == (QUEUED, 0)
+    whole = here.bench.run(lambda c: store_attempts.load_whole(c, resumed))
+    here.write(whole, poll([new_call(HOST, "f")], state=b"x" * 65_536))
+    (_, child) = here.begun[-1]
+    assert child is not None
+    here.write(child, exit_(1))  # the result is small, and the state large
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert (resumed.has_begun, resumed.size > 65_536) == (False, True)
+    assert here.row(resumed)[:2] == (QUEUED, 0)
+
+
+def test_results_that_were_delivered_before_are_not_in_the_way(here: Here):
+    here.answers()
+    parent = here.record()
+    here.write(parent, waits())
+    for _ in range(3):
+        (_, child) = here.begun[-1]
+        assert child is not None
+        here.write(child, exit_("x" * 40_000))
+        (_, resumed) = here.begun[-1]
+        assert resumed is not None
+        assert (resumed.has_begun, len(resumed.results)) == (True, 1)
+        here.write(resumed, waits())
+
+
+def test_a_call_is_begun_with_the_results_that_it_takes(here: Here):
+    """In their order, and no more than it asks for; the others come with the next attempt."""
+    here.answers()
+    parent = here.record()
+    calls = [new_call(HOST, "f", number) for number in range(3)]
+    here.write(parent, poll(calls, min_results=2, max_results=2))
+    children = [child for _, child in reversed(here.begun) if child is not None]
+    now, answer = datetime.now(UTC), Answer(exit_("done"))
+    items = [
+        CallDecision(child, machine.decide(child.running, answer, now, LIMITS))
+        for child in children
+    ]
+
+    async def main() -> None:
+        async with here.handovers.open() as taking:
+            assert taking is not None
+            async with here.bench.database.transaction() as connection:
+                await taking.write(connection, items, now, LIMITS)
+
+    here.bench.runner.run(main())
+    assert len(here.begun) == 4
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    ids = sorted(child.running.id for child in children)  # they have finished at the same time
+    assert resumed.result_ids == ids[:2]
+    assert [result.dispatch_id for result in resumed.results] == [str(id) for id in ids[:2]]
+    again = here.again(resumed)
+    assert resumed == replace(again, running=resumed.running, has_begun=True)
+    here.write(resumed, poll([], min_results=1))
+    (_, resumed) = here.begun[-1]
+    assert resumed is not None
+    assert (resumed.result_ids, resumed.has_begun) == (ids[2:], True)
+
+
+def test_a_stale_job_is_not_taken(here: Here):
+    parent = here.record()
+    job = Job(parent.running.id, parent.turn + 1)
+    taken = here.bench.run(
+        lambda c: store_attempts.take(c, here.worker.me, [parent.lane], [job], [True])
+    )
+    assert taken == []
+    assert here.queue() == []
+    assert here.row(parent) == (QUEUED, 0, False)
+
+
+def test_a_call_that_is_cancelled_after_it_was_begun_stays_cancelled(here: Here):
+    here.answers()
+    parent = here.record()
+    here.write(parent, waits())
+    ((claim, child),) = here.begun
+    assert child is not None
+    here.bench.run(lambda c: store_cancel.cancel(c, parent.running.id, datetime.now(UTC)))
+    assert here.write(child, exit_("done"), job=claim.id) == {}
+    assert len(here.begun) == 1
+    assert here.queue() == []
+    rows = here.bench.run(lambda c: c.fetch("SELECT state, status FROM calls"))
+    assert [tuple(row) for row in rows] == [(FINISHED, Status.PERMANENT_ERROR.value)] * 2
+
+
+def test_a_job_that_was_begun_is_taken_over_like_one_that_runs(here: Here):
+    here.answers()
+    here.write(here.record(), waits())
+    ((_, child),) = here.begun
+    assert child is not None
+    other = new_id()
+
+    async def take_over(connection: Any) -> list[str]:
+        await connection.execute(
+            "INSERT INTO processes (id, seen_at, since) VALUES ($1, now(), now() - interval '1 h')",
+            other,
+        )
+        lanes = []
+        for seconds in (14, 2):
+            await connection.execute(
+                "UPDATE pgqueuer SET heartbeat = heartbeat - $1::interval",
+                timedelta(seconds=seconds),
+            )
+            lanes += await queue.take_over(connection, other, timedelta(seconds=15))
+            lanes.append("")
+        return lanes
+
+    assert here.bench.run(take_over) == ["", f"{HOST} child", ""]
+    assert here.queue() == [("queued", None)]
+    assert here.again(child).running.pickups == 2
 
 
 def test_jobs_without_a_slot_to_spare_are_left_in_the_queue(here: Here):
@@ -167,15 +410,18 @@ def test_a_transaction_that_is_tried_again_takes_jobs_once(here: Here):
             for is_last in (False, True):
                 with suppress(ConnectionError):
                     async with here.bench.database.transaction() as connection:
-                        due, _ = await store_outcomes.write(
-                            connection, [CallDecision(parent, outcome)], datetime.now(UTC), LIMITS
-                        )
-                        await taking.take(connection, due)
+                        items = [CallDecision(parent, outcome)]
+                        await taking.write(connection, items, datetime.now(UTC), LIMITS)
                         if not is_last:
                             raise ConnectionError
 
+    here.answers()
     here.bench.runner.run(main())
     assert len(here.begun) == here.worker._lanes.taken == 1
+    ((_, child),) = here.begun
+    assert child is not None
+    assert child.has_begun
+    assert here.row(child) == (RUNNING, 1, False)
 
 
 def test_a_job_that_is_taken_probes_a_host_that_rests(here: Here):
@@ -444,3 +690,15 @@ def test_a_pause_holds_the_very_next_call(here: Here):
     accept(here, request())
     assert here.begun == []
     here.bench.runner.run(pausing.resume_calls(ResumeCallsRequest(function="f")))
+
+
+def test_a_job_that_is_due_later_gets_no_slot():
+    jobs = Jobs()
+    row = {"id": new_id(), "endpoint": HOST, "function": "f"}
+    for turn, delay in enumerate([timedelta(1), None, timedelta(0), None]):
+        jobs.add({**row, "turn": turn}, delay)
+    some, others = jobs.split({f"{HOST} f": 2, f"{HOST} g": 2})
+    payloads = [Job(row["id"], turn).pack() for turn in range(4)]
+    assert (some.payloads, others.payloads) == (payloads[1:3], [payloads[0], payloads[3]])
+    assert (some.delays, others.delays) == ([None, timedelta(0)], [timedelta(1), None])
+    assert some.lanes == others.lanes == [f"{HOST} f"] * 2

@@ -126,7 +126,7 @@ def row(bench: Bench, id: UUID) -> Any:
 CALL = new_call(HERE, "f", 23, version="v1", correlation_id=2**64 - 1)
 
 
-@pytest.mark.parametrize("outcome", ["finish", "release"])
+@pytest.mark.parametrize("outcome", ["finish", "release", "suspend"])
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
     bench: Bench, outcome: str, is_ours: bool
@@ -141,7 +141,12 @@ def test_a_job_is_deleted_with_the_outcome_by_its_owner_only(
     made = (
         Release()
         if outcome == "release"
-        else machine.decide(loaded.running, Answer(exit_(1)), now(), LIMITS)
+        else machine.decide(
+            loaded.running,
+            Answer(exit_(1) if outcome == "finish" else poll([new_call(HERE, "c")])),
+            now(),
+            LIMITS,
+        )
     )
     items = [CallDecision(loaded, made, claim.id)]
     assert store_outcomes.is_one_statement(items) is (outcome == "finish")
@@ -347,13 +352,34 @@ def test_a_process_that_was_frozen_takes_no_results_from_later_attempts(bench: B
     (frozen,) = take(bench)
     assert len(frozen.results) == 2
     bench.run(partial(release, frozen))  # by the process that took over
-    too_long = new_call(HERE, "late", expiration=timedelta(days=30))
+    too_long = new_call(HERE, "late", expiration=timedelta(days=31))
     for response in (poll([new_call(HERE, "late")]), poll([too_long])):
         answer(bench, frozen, response)
     (resumed,) = take(bench)
     assert len(resumed.results) == 2
     answer(bench, resumed, exit_("end"))
     assert row(bench, id)["state"] == store.FINISHED
+
+
+def test_results_are_filed_for_the_calls_that_used_them_only(bench: Bench):
+    """When the outcomes of several are written together, and one of them comes too late."""
+    accept(bench, CALL, CALL)
+    for parent in take(bench):
+        answer(bench, parent, poll([new_call(HERE, "c")]))
+    for child in take(bench):
+        answer(bench, child, exit_(1))
+    frozen, other = take(bench)
+    bench.run(partial(release, frozen))
+    waits = Answer(poll([new_call(HERE, "later")]))
+    items = [
+        CallDecision(one, machine.decide(one.running, waits, now(), LIMITS))
+        for one in (frozen, other)
+    ]
+    bench.run(lambda c: store_outcomes.write(c, items, now(), LIMITS))
+    (resumed,) = [one for one in take(bench) if one.running.id == frozen.running.id]
+    assert resumed.result_ids == frozen.result_ids
+    left = bench.run(lambda c: c.fetch("SELECT id FROM calls WHERE finished_at IS NOT NULL"))
+    assert [row["id"] for row in left] == frozen.result_ids
 
 
 def test_children_that_end_together_wake_their_parent_once(bench: Bench):
