@@ -233,6 +233,24 @@ def test_dead_letters_are_rerun_in_pages(
     assert all(client.get(id).rerun_as for id in ids)
 
 
+def test_a_call_that_is_due_is_queued_and_another_one_delayed(
+    person: Person, client: Client, functions: Functions
+):
+    client.pause(function="charge")
+    ids = {
+        "queued": client.dispatch(functions.call("charge", 1)),
+        "delayed": client.dispatch(functions.call("charge", 2), delay=3600),
+    }
+    try:
+        for state in ids:
+            shown = person.get(f"/?state={state}&function=charge").text
+            assert [name for name, id in ids.items() if id in shown] == [state]
+    finally:
+        for id in ids.values():
+            client.cancel(id)
+        client.resume(everything=True)
+
+
 def test_a_function_is_paused_and_resumed_on_the_page(person: Person, client: Client):
     token = form_token(person.session)
     assert "Nothing is paused." in person.get("/calls/hosts").text
