@@ -70,10 +70,24 @@ def echo(*, address: str | None, log_level: str) -> None:
     endpoint.serve(address)
 
 
+class _CallFormatter(logging.Formatter):
+    """Formats records, those of a call with its id and attempt."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (its name)
+        """Return the line of a record, before its traceback."""
+        line, fields = super().formatMessage(record), record.__dict__
+        if not fields["dispatch_id"]:
+            return line
+        return f"{line} [{fields['dispatch_id']}, attempt {fields['attempt']}]"
+
+
 def _log(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    from dispatch_grpc.endpoint import CallLogFilter
+
+    handler = logging.StreamHandler()
+    handler.addFilter(CallLogFilter())
+    handler.setFormatter(_CallFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def _load(target: str) -> object:

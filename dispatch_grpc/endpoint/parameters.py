@@ -19,6 +19,17 @@ from dispatch_grpc.values import convert, decode_arguments, encode_arguments, ma
 
 _EMPTY = inspect.Parameter.empty
 _NEVER_DICTS = frozenset({type(None), bool, int, float, str, bytes, list, tuple})
+# Those of `Function.with_options`.
+_OPTIONS = (
+    "expiration",
+    "version",
+    "timeout",
+    "metadata",
+    "idempotency_key",
+    "delay",
+    "at",
+    "labels",
+)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Arguments by position, and by name."""
@@ -62,6 +73,17 @@ class Parameters:
         self._types: dict[str, Any] | None = None
         self._resolve()
 
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(self._signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            hint = "".join(
+                f": an option of the call goes into with_options({name}=…)"
+                for name in _OPTIONS
+                if str(error).endswith(f" unexpected keyword argument {name!r}")
+            )
+            raise TypeError(f"{self._name}(): {error}{hint}") from None
+
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyProto:
         """Return the input for these arguments; defaults are not in it.
 
@@ -72,7 +94,7 @@ class Parameters:
         if self._by_position is not None and len(args) == 1 and not kwargs:
             arguments = {self._by_position: args[0]}  # faster than `bind`
         else:
-            arguments = dict(self._signature.bind(*args, **kwargs).arguments)
+            arguments = self._bound(args, kwargs)
         if self._open:
             others = arguments.pop(next(k for k in self._parameters if k not in self._named), {})
             if twice := [key for key in others if key in arguments]:

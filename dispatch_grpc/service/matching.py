@@ -7,6 +7,7 @@ the time of the first page: a call that finishes later is in none.
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import rpc_error
 from dispatch_grpc.schema import CallFilter, PurgeCallsRequest, RerunCallsRequest
 from dispatch_grpc.service.ids import id_span
+from dispatch_grpc.service.reads import FILTERED, HAS_LABEL, conditions_of, span_of
+from dispatch_grpc.service.reads_counts import DEAD_COUNTED
 from dispatch_grpc.text import quoted
 
 MAX_PAGE_SIZE = 1000
@@ -93,18 +96,37 @@ def selection_of(request: RerunCallsRequest | PurgeCallsRequest, now: datetime) 
         filter.status,
         filter.dead,
     )
-    found.add("finished_at < ${}", as_of)
+    found.add("finished_at < {}", as_of)
     if times["created_after"] is not None:
-        found.add("created_at >= ${}", times["created_after"])
+        found.add("created_at >= {}", times["created_after"])
     if times["created_before"] is not None:
-        found.add("created_at < ${}", times["created_before"])
+        found.add("created_at < {}", times["created_before"])
     if filter.status:
-        found.add("status = ${}", filter.status)
+        found.add("status = {}", filter.status)
     for name in ("function", "endpoint"):
         if text := getattr(filter, name):
             if "\0" in text:
                 raise _invalid(f"filter.{name}", "a text without NUL is required")
-            found.add(f"{name} = ${{}}", text)
+            found.add(f"{name} = {{}}", text)
+    return found
+
+
+def dead_letters(filters: Mapping[str, Any], as_of: datetime, expected: int | None) -> Selection:
+    """Return a selection of dead letters, for the page.
+
+    Args:
+        filters: As of `reads.find`.
+        as_of: The calls finished before this time.
+        expected: Largest number of calls to act on; None for a count.
+    """
+    size = DEAD_COUNTED if expected is None else MAX_PAGE_SIZE
+    span, is_count = span_of(filters), expected is None
+    found = Selection(as_of, UUID(int=0), span, is_count, expected, size, 0, dead=True)
+    found.add("finished_at < {}", as_of)
+    for condition, value in conditions_of(filters):
+        found.add(condition, value)
+    for key, value in filters.get("labels", {}).items():
+        found.add(HAS_LABEL, f"{key}={value}")
     return found
 
 
@@ -151,12 +173,11 @@ async def match(
     """
     (low, high), after = selection.span, selection.after
     values: list[Any] = [after, low, high, LOOKED_AT, selection.size, *selection.values]
-    conditions = [text.format(number) for number, text in enumerate(selection.conditions, 6)]
+    conditions = [text.format(f"${n}") for n, text in enumerate(selection.conditions, 6)]
     rows = await connection.fetch(
         f"""
         WITH looked_at AS MATERIALIZED (
-            SELECT id, status, function, endpoint, created_at, finished_at,
-                octet_length(input) AS bytes
+            SELECT {FILTERED}, octet_length(input) AS bytes
             FROM finished WHERE {base} AND id > $1 AND id >= $2 AND id < $3
             ORDER BY id LIMIT $4
         ), match AS MATERIALIZED (

@@ -31,9 +31,7 @@ SHORT_ERRORS = """
     CASE WHEN status <> 1 AND octet_length(result) < 100000 THEN result END AS result"""
 _LISTED = f"{COLUMNS}, {SHORT_ERRORS}"
 
-_FILTERED = (
-    "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
-)
+FILTERED = "id, state, status, function, endpoint, created_at, finished_at, next_at, schedule, dead"
 _FILTERS = {
     "state": "state = {}",
     "delayed": "coalesce(next_at > now(), false) = {}",
@@ -50,6 +48,7 @@ _FILTERS = {
     "dead": "dead = {}",
 }
 
+HAS_LABEL = "EXISTS (SELECT FROM labels WHERE label = {} AND id = looked_at.id)"
 LOOKED_AT = 20_000
 NO_LIMIT = 2**31 - 1
 
@@ -138,14 +137,13 @@ def listing(filters: Mapping[str, Any], limit: int, columns: str) -> tuple[str, 
         limit: Largest number of calls; one more is found if there is one.
         columns: What to read of each.
     """
-    low, high = _span(filters)
+    low, high = span_of(filters)
     values: list[Any] = [low, high, LOOKED_AT, limit + 1]
     conditions = []
-    for name, value in filters.items():
-        if name in _FILTERS:
-            values.append(value)
-            conditions.append(_FILTERS[name].format(f"${len(values)}"))
-    looked_at = f"SELECT {_FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
+    for condition, value in conditions_of(filters):
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+    looked_at = f"SELECT {FILTERED} FROM every_call WHERE id >= $1 AND id < $2"  # noqa: S608
     labels = [f"{key}={value}" for key, value in sorted(filters.get("labels", {}).items())]
     if labels and "parent_id" not in filters and not filters.get("dead"):
         values.append(labels.pop())
@@ -155,21 +153,20 @@ def listing(filters: Mapping[str, Any], limit: int, columns: str) -> tuple[str, 
         looked_at = (
             f"WITH labelled AS MATERIALIZED "  # noqa: S608
             f"(SELECT id FROM labels WHERE {label} ORDER BY id DESC LIMIT $3) "
-            f"SELECT {_FILTERED} FROM labelled LEFT JOIN every_call USING (id)"
+            f"SELECT {FILTERED} FROM labelled LEFT JOIN every_call USING (id)"
         )
     for label in labels:
         values.append(label)
-        has_label = f"SELECT FROM labels WHERE label = ${len(values)} AND id = looked_at.id"
-        conditions.append(f"EXISTS ({has_label})")
+        conditions.append(HAS_LABEL.format(f"${len(values)}"))
     if filters.get("dead"):
-        looked_at = f"SELECT {_FILTERED} FROM finished WHERE dead AND id >= $1 AND id < $2"  # noqa: S608
+        looked_at = f"SELECT {FILTERED} FROM finished WHERE dead AND id >= $1 AND id < $2"  # noqa: S608
     if "parent_id" in filters:
         # Materialized, or the newest of all calls would be searched for the children.
         values.append(filters["parent_id"])
         child = f"parent_id = ${len(values)} AND id >= $1 AND id < $2"
         looked_at = (
             f"WITH child AS MATERIALIZED (SELECT id FROM every_call WHERE {child}) "  # noqa: S608
-            f"SELECT {_FILTERED} FROM every_call JOIN child USING (id)"
+            f"SELECT {FILTERED} FROM every_call JOIN child USING (id)"
         )
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     statement = f"""
@@ -184,7 +181,12 @@ def listing(filters: Mapping[str, Any], limit: int, columns: str) -> tuple[str, 
     return statement, values
 
 
-def _span(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
+def conditions_of(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the conditions of filters other than labels, each with a `{}` for its parameter."""
+    return [(_FILTERS[name], value) for name, value in filters.items() if name in _FILTERS]
+
+
+def span_of(filters: Mapping[str, Any]) -> tuple[UUID, UUID]:
     """Return the first id that is looked at, and the one after the last."""
     low, high = id_span(filters.get("created_after"), filters.get("created_before"))
     return low, min(high, filters.get("before", high))

@@ -1,6 +1,9 @@
 """CallService: finished calls are rerun and purged."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -90,6 +93,29 @@ class Rerunning:
         if selection.validate_only:
             base = store_rerun.rerun_base(selection)
             return RerunCallsResponse(**await self._count(selection, base))
+        found, count = await self._rerun_page(selection)
+        return RerunCallsResponse(**matching.page_of(selection, found, count))
+
+    async def count_dead(self, filters: Mapping[str, Any], as_of: datetime) -> int:
+        """Return how many dead letters match; at most `reads_counts.DEAD_COUNTED` are counted."""
+        selection = matching.dead_letters(filters, as_of, None)
+        async with self._database.looks.acquire() as connection:
+            return len((await matching.match(connection, selection, "dead")).ids)
+
+    async def rerun_dead(self, filters: Mapping[str, Any], as_of: datetime, expected: int) -> int:
+        """Record up to `expected` dead letters again, the oldest first. Returns how many."""
+        number, selection = 0, matching.dead_letters(filters, as_of, expected)
+        while True:
+            left = expected - number
+            selection = replace(selection, expected=left, size=min(left, selection.size))
+            found, count = await self._rerun_page(selection)
+            number += count
+            if found.after is None or number >= expected:
+                return number
+            selection = replace(selection, after=found.after)
+
+    async def _rerun_page(self, selection: Selection) -> tuple[matching.Matches, int]:
+        """Record a page of finished calls again. Returns the page, and how many were rerun."""
         number = min(selection.size, selection.expected or 0)
         check_backlog(self._metrics, number, self._max_backlog)
 
@@ -101,7 +127,7 @@ class Rerunning:
         if count:
             logger.info("%d calls are rerun", count)
         self._recorded(lanes)
-        return RerunCallsResponse(**matching.page_of(selection, found, count))
+        return found, count
 
     async def purge_calls(self, request: PurgeCallsRequest) -> PurgeCallsResponse:
         """Count finished calls, or delete a page of them."""

@@ -876,6 +876,8 @@ def test_the_options_arrive(tmp_path: Path, monkeypatch):
         *("--concurrency", "10", "--host-concurrency", "3"),
         *("--default-expiration", "2h", "--max-expiration", "3h", "--retention", "1d"),
         *("--max-backlog", "5", "--max-request-bytes", "6", "--shutdown-timeout", "7s"),
+        *("--key-retention", "12h", "--run-timeout", "8s", "--grace", "9s", "--max-calls", "11"),
+        *("--max-schedules", "12", "--memory", "13"),
     )
     assert found == ServiceSettings(
         database="postgresql://env",
@@ -892,8 +894,17 @@ def test_the_options_arrive(tmp_path: Path, monkeypatch):
             batch_size=5,
             shutdown_timeout=timedelta(seconds=7),
             retention=timedelta(days=1),
+            request_retention=timedelta(hours=12),
+            run_timeout=timedelta(seconds=8),
+            max_schedules=12,
+            memory=13,
             allow_metadata=True,
-            limits=Limits(default_expiration=timedelta(hours=2), max_expiration=timedelta(hours=3)),
+            limits=Limits(
+                default_expiration=timedelta(hours=2),
+                max_expiration=timedelta(hours=3),
+                grace=timedelta(seconds=9),
+                max_calls=11,
+            ),
         ),
     )
     monkeypatch.setenv("DISPATCH_SIGNING_KEY", pair.signing_key)

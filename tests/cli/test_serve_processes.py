@@ -1,5 +1,6 @@
 """`dispatch-grpc serve --processes N`: several processes on one port."""
 
+import json
 import os
 import random
 import re
@@ -105,6 +106,18 @@ def hosted() -> Iterator[Hosted]:
     with serve_app(hosted.endpoint.app) as server:
         hosted.url = server.url
         yield hosted
+
+
+def test_every_line_of_all_processes_is_json(folder: Path):
+    with serve(folder, *PROCESSES, "--log-format", "json", keep=False) as serving:
+        banner = [json.loads(line)["message"] for line in serving.lines]
+        assert [line.partition(": ")[0] for line in banner[:2]] == ["URL", "API key"]
+        until(lambda: len(processes(serving)) == 2)
+        os.kill(min(processes(serving)), signal.SIGKILL)
+        serving.until(lambda: "another one starts" in serving.err)
+    messages = [json.loads(line)["message"] for line in serving.err.splitlines()]
+    assert any("ended unexpectedly" in message for message in messages)
+    assert messages[-1] == "stopped"
 
 
 def test_two_processes_serve_one_port(folder: Path, hosted: Hosted):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatch_grpc import Client, Endpoint, new_call, workflow
+from dispatch_grpc import CallError, Client, Endpoint, new_call, workflow
 from dispatch_grpc.endpoint import CallLogFilter
 from dispatch_grpc.testing import serve_app
 from tests.conftest import RunningService
@@ -166,6 +166,38 @@ def test_outside_a_call_the_fields_are_empty(lines: Path):
         ["tests.a_library", "", "", 0, "nothing runs"],
         ["tests.a_library", "mine", "", 7, "given"],
     ]
+
+
+def test_the_command_line_logs_the_call_of_each_line(service: RunningService, tmp_path: Path):
+    address = f"127.0.0.1:{unused_port()}"
+    (tmp_path / "app.py").write_text(
+        "import logging\n"
+        "from dispatch_grpc import Endpoint, PermanentError\n"
+        f"endpoint = Endpoint('http://{address}')\n"
+        "@endpoint.function\n"
+        "def pack(name: str) -> None:\n"
+        "    logging.getLogger('shop').info('packing for %s', name)\n"
+        "    raise PermanentError('no boxes')\n"
+    )
+    command = [sys.executable, "-m", "dispatch_grpc", "run", "app:endpoint", "--address", address]
+    with (
+        (tmp_path / "log").open("w") as stderr,
+        subprocess.Popen(command, stderr=stderr, cwd=tmp_path) as process,
+        Client(service.api_key, api_url=service.url, env={}) as client,
+    ):
+        try:
+            until(lambda: "serving 1 function" in (tmp_path / "log").read_text())
+            id = client.dispatch(new_call(f"http://{address}", "pack", "Ada"))
+            with pytest.raises(CallError, match="no boxes"):
+                client.wait(id, timeout=PATIENCE)
+        finally:
+            process.terminate()
+            process.wait(30)
+    logged = (tmp_path / "log").read_text()
+    assert f" INFO shop: packing for Ada [{id}, attempt 1]\n" in logged
+    failed = f"function pack failed with PERMANENT_ERROR [{id}, attempt 1]\nTraceback"
+    assert f" WARNING dispatch_grpc: {failed}" in logged
+    assert f"serving 1 function at http://{address} (pack)\n" in logged  # for no call
 
 
 def test_an_endpoint_logs_as_the_guide_shows(service: RunningService, tmp_path: Path):

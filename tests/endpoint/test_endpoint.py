@@ -1813,6 +1813,24 @@ def test_a_parameter_may_have_the_name_of_an_option(endpoint: Endpoint):
         deploy.call("x", expiration=timedelta(1))  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("option", [*inspect.signature(Function.with_options).parameters][1:])
+def test_an_option_among_the_arguments_is_told_where_it_belongs(endpoint: Endpoint, option: str):
+    hosted: Any = endpoint.function(name="hosted")(lambda name: name)
+    with pytest.raises(TypeError) as caught:
+        hosted.dispatch("x", **{option: None})
+    assert str(caught.value) == (
+        f"hosted(): got an unexpected keyword argument '{option}': "
+        f"an option of the call goes into with_options({option}=…)"
+    )
+
+
+def test_arguments_that_do_not_match_name_the_function(endpoint: Endpoint):
+    hosted: Any = endpoint.function(name="hosted")(lambda name: name)
+    for arguments, problem in (((), "missing a required argument"), ((1, 2), "too many")):
+        with pytest.raises(TypeError, match=rf"^hosted\(\): {problem}[^:]*(: 'name')?$"):
+            hosted.call(*arguments)
+
+
 # Which errors are final
 
 

@@ -1,6 +1,7 @@
 """Backup while calls come in, and restore: no call that was acknowledged before is missing."""
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,34 @@ from tests.service.conftest import Bench
 from tests.service.processes import KEY, endpoint, service
 from tests.waiting import until
 
+PAGE = (Path(__file__).parents[2] / "docs/deploying.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.slow
 PATIENCE = timedelta(seconds=90)
+
+
+def block(number: int) -> list[str]:
+    """The lines of a block of commands about backups."""
+    section = PAGE.partition("\n## Backup and restore\n")[2].partition("\n## ")[0]
+    found: list[str] = re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return found[number].splitlines()
+
+
+def shell(folder: Path, command: str, **replaced: str) -> None:
+    """Run a command of the page, with paths and URLs of this test."""
+    for text, other in replaced.items():
+        before = PLACES[text]
+        assert before in command
+        command = command.replace(before, other)
+    path = os.pathsep.join([str(Path(Programs.find()["pg_dump"]).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    subprocess.run(["bash", "-euc", command], cwd=folder, env=environment, check=True, timeout=120)
+
+
+PLACES = {
+    "data": "/var/lib/dispatch/",
+    "url": "postgresql://dispatch@db.example.com/dispatch",
+    "where": "--host /var/lib/dispatch/postgres --username postgres postgres",
+}
 
 
 @contextmanager
@@ -46,8 +73,8 @@ def load(url: str, hosted: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("kind", ["embedded", "external"])
 def test_a_dump_is_restored_in_another_database(folder: Path, embedded: Bench, kind: str):
-    """By pg_dump and pg_restore, as docs/deploying.md says: also a way from one to the other."""
-    dump, programs = folder / "calls.dump", Programs.find()
+    """By the commands of docs/deploying.md, which also lead from one kind to the other."""
+    dump, restore = block(0)
 
     async def execute(statement: str) -> None:
         connection = await asyncpg.connect(embedded.url())
@@ -59,10 +86,10 @@ def test_a_dump_is_restored_in_another_database(folder: Path, embedded: Bench, k
         embedded.runner.run(execute(f"CREATE DATABASE {name}"))
     if kind == "embedded":
         settings: dict[str, str] = {}
-        where = ["--host", str(folder / "data" / "postgres"), "--username", "postgres", "postgres"]
+        where = {"data": f"{folder}/data/"}
     else:
         settings = {"database": embedded.url("source")}
-        where = ["--dbname", embedded.url("source")]
+        where = {"where": f"--dbname '{embedded.url('source')}'"}
     try:
         with endpoint(folder / "log") as hosted:
             with (
@@ -70,17 +97,8 @@ def test_a_dump_is_restored_in_another_database(folder: Path, embedded: Bench, k
                 load(first.url, hosted.url) as ids,
             ):
                 acknowledged = list(ids)
-                subprocess.run(
-                    [programs["pg_dump"], "--format", "custom", "--file", dump, *where],
-                    check=True,
-                    timeout=120,
-                )
-            subprocess.run(
-                [programs["pg_restore"], "--exit-on-error", "--no-owner", "--dbname",
-                 embedded.url("restored"), dump],
-                check=True,
-                timeout=120,
-            )  # fmt: skip
+                shell(folder, dump, **where)
+            shell(folder, restore, url=f"'{embedded.url('restored')}'")
             with (
                 service(folder / "other", database=embedded.url("restored")) as second,
                 Client(KEY, api_url=second.url, env={}) as client,
@@ -93,20 +111,14 @@ def test_a_dump_is_restored_in_another_database(folder: Path, embedded: Bench, k
 
 
 def test_a_base_backup_of_the_embedded_database_is_a_data_directory(folder: Path):
-    """By pg_basebackup, as docs/deploying.md says."""
-    sockets, copy = folder / "data" / "postgres", folder / "copy" / "postgres"
+    """By the commands of docs/deploying.md."""
+    backup, owner, serve = block(1)
+    assert serve == "dispatch-grpc serve --data-dir copy"
     with endpoint(folder / "log") as hosted:
         with service(folder / "data") as first, load(first.url, hosted.url) as ids:
             acknowledged = list(ids)
-            subprocess.run(
-                [Programs.find()["pg_basebackup"], "--pgdata", copy, "--checkpoint", "fast",
-                 "--host", sockets, "--username", "postgres"],
-                check=True,
-                timeout=120,
-            )  # fmt: skip
-            owner = sockets.stat()
-            for path in (copy, *copy.rglob("*")):  # chown --recursive --reference
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            shell(folder, backup, data=f"{folder}/data/")
+            shell(folder, owner, data=f"{folder}/data/")
         with (
             service(folder / "copy") as second,
             Client(KEY, api_url=second.url, env={}) as client,

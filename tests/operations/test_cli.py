@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +138,22 @@ def test_a_person_is_asked(service: RunningService, client: Client, dead: list[s
     finally:
         process.kill()
         os.close(controller)
+
+
+def test_the_commands_of_the_guide(command: Command, client: Client, dead: list[str]):
+    page = (Path(__file__).parents[2] / "docs/operating.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    lines = "".join(code for language, code in blocks if not language).splitlines()
+    assert len(lines) == 11
+    try:
+        for line in lines:
+            program, name, *arguments = shlex.split(re.sub(r"[0-9a-f-]{36}", dead[0], line))
+            asks = name in {"rerun", "purge"} and {"--dead", "--function"}.intersection(arguments)
+            done = command(name, *arguments, *["--yes"] * bool(asks))
+            assert (program, done.code) == ("dispatch-grpc", 0), done
+    finally:
+        client.resume(everything=True)
+    assert all(client.get(id).rerun_as for id in dead)
 
 
 def test_every_command_has_help(command: Command):

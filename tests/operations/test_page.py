@@ -1,11 +1,13 @@
 """The page: a failed call is run again by a button, and nobody else's form does so."""
 
 import re
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
 
 from dispatch_grpc import CallError, Client
+from dispatch_grpc.service import matching
 from dispatch_grpc.service.page.actions import form_token
 from dispatch_grpc.service.page.requests import COOKIE
 from dispatch_grpc.service.page.sessions import Sessions
@@ -137,6 +139,116 @@ def test_dead_letters_have_a_tile_and_a_list(person: Person, client: Client, fai
     client.rerun(id)
     assert tile.format(0) in person.get("/").text
     assert "There are no such calls." in person.get("/?dead=on").text
+
+
+def test_dead_letters_are_rerun_by_a_filter(person: Person, client: Client, failing: Functions):
+    """They are counted first, and rerun when that is confirmed: these, and no others."""
+    client.purge_calls(dead=True)
+    ids = [failed(client, failing, "charge", number) for number in range(3)]
+    other = failed(client, failing, "other", 1)
+    assert "Rerun them" not in person.get("/").text
+    listing = person.get("/?dead=on&function=charg").text
+    (path,) = re.findall(r'<a href="([^"]*)">Rerun them', listing)
+    asked = person.get(unescape(path))
+    assert "3 dead letters match." in plain(asked.text)
+    assert "Function charg" in plain(asked.text)
+    later = failed(client, failing, "charge", "after the count")
+    failing.fails.clear()
+    fields = fields_of(asked)
+    assert person.post("/calls/rerun", **{**fields, "token": "x"}).status == 403
+    assert [client.get(id).rerun_as for id in ids] == [None] * 3
+    answer = person.post("/calls/rerun", **fields)
+    assert answer.status == 303
+    shown = plain(person.get(answer["location"]).text)
+    assert "3 calls are rerun." in shown
+    assert "1 dead letter matches." in shown  # the one that failed later
+    for number, id in enumerate(ids):
+        new = client.get(id).rerun_as
+        assert client.wait(str(new), timeout=PATIENCE) == f"charged {number}"
+    assert [client.get(id).rerun_as for id in (other, later)] == [None, None]
+    again = person.post("/calls/rerun", **fields)  # pressed twice
+    assert "0 calls are rerun." in plain(person.get(again["location"]).text)
+
+
+def test_dead_letters_are_rerun_by_every_filter_of_the_list(
+    person: Person, client: Client, failing: Functions
+):
+    client.purge_calls(dead=True)
+    call = failing.call("charge", "labelled")
+    id = str(client.dispatch(call, labels={"order": "o1", "region": "eu"}))
+    with pytest.raises(CallError):
+        client.wait(id, timeout=PATIENCE)
+    failed(client, failing, "charge", "without labels")
+    host = failing.endpoint.url.removeprefix("http://")
+    for query, number in (
+        ("label=order%3Do1,region%3Deu", 1),
+        ("label=order%3Do1,region%3Dus", 0),
+        (f"id={id[-12:]}", 1),
+        (f"endpoint={host}", 2),
+        ("status=PERMANENT_ERROR&recorded=15m&finished=15m&state=finished", 2),
+        ("status=TIMEOUT", 0),
+        ("state=queued", 0),
+    ):
+        shown = person.get(f"/calls/rerun?{query}").text
+        assert fields_of(person.get(f"/calls/rerun?{query}")).get("expected", "0") == str(number)
+        assert ("No dead letter matches." in plain(shown)) == (number == 0)
+    client.purge_calls(dead=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("as_of", ""),
+        ("as_of", "yesterday"),
+        ("as_of", "2026-01-31T12:00:00"),
+        ("as_of", "0001-01-01T00:00:00+00:00"),
+        ("expected", "0"),
+        ("expected", "-1"),
+        ("expected", "all"),
+    ],
+)
+def test_a_rerun_that_was_not_confirmed(person: Person, name: str, text: str):
+    fields = {
+        "token": form_token(person.session),
+        "as_of": "2026-01-31T12:00:00+00:00",
+        "expected": "1",
+        "recorded": "7d",
+    }
+    answer = person.post("/calls/rerun", **{**fields, name: text})
+    assert (answer.status, f"{name}: a" in answer.text) == (400, True)
+
+
+def test_dead_letters_are_rerun_in_pages(
+    person: Person, client: Client, failing: Functions, monkeypatch: pytest.MonkeyPatch
+):
+    client.purge_calls(dead=True)
+    ids = [failed(client, failing, "charge", number) for number in range(5)]
+    failing.fails.clear()
+    monkeypatch.setattr(matching, "MAX_PAGE_SIZE", 2)
+    monkeypatch.setattr(matching, "DEAD_COUNTED", 3)  # so many are counted, and rerun
+    for done, left in ((3, 2), (2, 0)):
+        answer = person.post("/calls/rerun", **fields_of(person.get("/calls/rerun")))
+        assert f"{done} calls are rerun." in plain(person.get(answer["location"]).text)
+        assert client.rerun_calls(dry_run=True) == left
+    assert all(client.get(id).rerun_as for id in ids)
+
+
+def test_a_call_that_is_due_is_queued_and_another_one_delayed(
+    person: Person, client: Client, functions: Functions
+):
+    client.pause(function="charge")
+    ids = {
+        "queued": client.dispatch(functions.call("charge", 1)),
+        "delayed": client.dispatch(functions.call("charge", 2), delay=3600),
+    }
+    try:
+        for state in ids:
+            shown = person.get(f"/?state={state}&function=charge").text
+            assert [name for name, id in ids.items() if id in shown] == [state]
+    finally:
+        for id in ids.values():
+            client.cancel(id)
+        client.resume(everything=True)
 
 
 def test_a_function_is_paused_and_resumed_on_the_page(person: Person, client: Client):

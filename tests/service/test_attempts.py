@@ -11,7 +11,6 @@ from dispatch_grpc import Client, Status, cli, new_call
 from dispatch_grpc.primitives import exit_, poll, tail_call
 from dispatch_grpc.schema import Attempt, CallInfo
 from dispatch_grpc.service import reads, store_cancel
-from dispatch_grpc.service.attempts import KEPT
 from tests.conftest import RunningService
 from tests.service.conftest import Bench
 from tests.service.test_store import accept, answer, row, take
@@ -19,6 +18,7 @@ from tests.waiting import until
 
 CALL = new_call("http://user:secret@Here.example:80/path", "f", 23)
 HOST = "http://here.example:80"
+KEPT = 20  # as the schema promises
 
 
 def attempts(bench: Bench, id: UUID) -> list[Attempt]:

@@ -266,7 +266,8 @@ def test_how_the_page_looks(browser: "Browser", shown: Shown, look: str, tmp_pat
         names = ("fail", "parent", "overload", "cancelled", "named_arguments")
         calls = {name: f"/calls/{shown.ids[name]}" for name in names}
         pages = {"login": "/", "home": "/", "hosts": "/calls/hosts", "not-found": f"/calls/{NO_ID}"}
-        for name, path in {**pages, "schedules": "/calls/schedules", **calls}.items():
+        pages |= {"schedules": "/calls/schedules", "rerun": "/calls/rerun?status=INVALID_ARGUMENT"}
+        for name, path in {**pages, **calls}.items():
             tab.goto(path)
             tab.screenshot(path=screenshots / f"{look}-{name}.png", full_page=True)
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), name

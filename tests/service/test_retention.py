@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from dispatch_grpc import new_call
 from dispatch_grpc.service.policy_rules import Policies, Policy
 from dispatch_grpc.service.retention import Retention
+from dispatch_grpc.service.settings import Settings
+from tests.conftest import run_service
 from tests.service.conftest import Bench
-from tests.service.test_store import accept
+from tests.service.test_store import accept, request
+from tests.waiting import until
 
 A, B = "http://a:1", "http://b:1"
 HOUR = timedelta(hours=1)
@@ -105,6 +109,24 @@ def test_the_service_keeps_nothing_longer_and_says_so(
         bench.runner.run(retention.prune())
     assert left(bench, [id])  # until its day is dropped
     assert caplog.text.count("keeps none for longer than 2 days") == 1
+
+
+@pytest.mark.parametrize(("calls", "keys"), [(5, 1), (1, 5)])
+def test_calls_and_keys_have_a_retention_each(bench: Bench, tmp_path: Path, calls: int, keys: int):
+    """Both are 3 days old, as a service begins."""
+    id = end(bench, A, "f", 72)
+    bench.run(lambda c: request(c, b"old", b"body"))
+    bench.run(lambda c: c.execute("UPDATE requests SET created_at = now() - interval '3 days'"))
+
+    def kept() -> tuple[bool, bool]:
+        requests = bench.run(lambda c: c.fetchval("SELECT count(*) FROM requests"))
+        return bool(left(bench, [id])), bool(requests)
+
+    settings = Settings(retention=timedelta(days=calls), request_retention=timedelta(days=keys))
+    assert kept() == (True, True)
+    with run_service(tmp_path, database=bench.url(), worker=settings):
+        until(lambda: not all(kept()))
+    assert kept() == (calls == 5, keys == 5)
 
 
 def test_one_process_at_a_time(bench: Bench):

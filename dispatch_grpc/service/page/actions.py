@@ -2,12 +2,15 @@
 
 import hmac
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from dispatch_grpc.codes import Code
 from dispatch_grpc.errors import RPCError
 from dispatch_grpc.schema import PauseCallsRequest, ResumeCallsRequest
 from dispatch_grpc.service.ids import parse_id
+from dispatch_grpc.service.page.filters import as_of_in, chosen_in, expected_in, filters_of
+from dispatch_grpc.service.page.requests import link
 from dispatch_grpc.service.pauses import name_of
 from dispatch_grpc.service.pausing import Pausing
 from dispatch_grpc.service.rerunning import Rerunning
@@ -23,6 +26,7 @@ _HTTP = {
 }
 _MAX_KEY_CHARACTERS = 100
 _CALLS, _HOSTS = "/calls/", "/calls/hosts"
+RERUN = "/calls/rerun"
 _ACTIONS = ("/rerun", "/cancel", "/pause", "/resume")
 
 
@@ -67,6 +71,10 @@ class Actions:
         """Return the pauses, each with the name of what is paused."""
         return [(name_of(one.host, one.function), one) for one in await self._pausing.pauses()]
 
+    async def count_dead(self, filters: Mapping[str, Any], as_of: datetime) -> int:
+        """Return how many dead letters that finished before a time match."""
+        return await self._rerunning.count_dead(filters, as_of)
+
     async def act(self, path: str, form: Mapping[str, Any]) -> str:
         """Do what a form asks for, and return the path to go on to.
 
@@ -82,6 +90,11 @@ class Actions:
         if path == f"{_CALLS}resume":
             await self._pausing.resume_calls(ResumeCallsRequest(**target))
             return _HOSTS
+        if path == RERUN:
+            as_of, expected = as_of_in(form), expected_in(form)
+            filters = filters_of(form, as_of)
+            done = await self._rerunning.rerun_dead({**filters, "dead": True}, as_of, expected)
+            return link(RERUN, chosen_in(form), done=str(done))
         text, _, action = path.removeprefix(_CALLS).rpartition("/")
         id = parse_id(text)
         if id is None:

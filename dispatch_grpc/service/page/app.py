@@ -21,7 +21,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.faults import is_transient
 from dispatch_grpc.service.ids import parse_id
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page.actions import Actions, is_form_of, status_of_error
+from dispatch_grpc.service.page.actions import RERUN, Actions, is_form_of, status_of_error
 from dispatch_grpc.service.page.formatting import age, utc
 from dispatch_grpc.service.page.requests import (
     Answer,
@@ -102,7 +102,8 @@ class Page:
         path, method = scope["path"], scope["method"]
         is_action = self._actions.has(path)
         default = ("POST",) if is_action else ("GET", "HEAD")
-        allowed = {LOGIN: ("GET", "HEAD", "POST"), LOGOUT: ("POST",)}.get(path, default)
+        both = ("GET", "HEAD", "POST")
+        allowed = {LOGIN: both, RERUN: both, LOGOUT: ("POST",)}.get(path, default)
         if method not in allowed:
             allow = ", ".join(allowed)
             message = f"The method {method} is not allowed here; allowed: {allow}."
@@ -120,7 +121,7 @@ class Page:
         session = self._session(scope)
         try:
             async with asyncio.timeout(_MAX_SECONDS):
-                if is_action:
+                if is_action and method == "POST":
                     return await self._act(scope, receive, session)
                 if path == HOME and (id := parse_id(query.get("id", "").strip())):
                     return redirect(f"{CALLS}{id}")
@@ -146,6 +147,8 @@ class Page:
             return await self._views.home(query)
         if id := _call_of(path):
             return await self._views.call(id, query, session)
+        if path == RERUN:
+            return await self._views.rerun(query, session)
         if path == HOSTS:
             return await self._views.hosts(session)
         if path == SCHEDULES:

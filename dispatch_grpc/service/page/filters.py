@@ -82,6 +82,29 @@ def filters_of(query: Mapping[str, str], now: datetime) -> dict[str, Any]:
     return filters
 
 
+def chosen_in(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields that select calls, empty where they are not given."""
+    return {name: fields.get(name, "") for name in FILTERS}
+
+
+def as_of_in(form: Mapping[str, str]) -> datetime:
+    """Return the time at which the calls of a form were counted."""
+    try:
+        found = datetime.fromisoformat(form.get("as_of", ""))
+    except ValueError:
+        found = datetime.min
+    if found.tzinfo is None or not 2000 <= found.year < 9000:  # so that windows can be subtracted
+        raise Refused(400, "as_of: a time with an offset, from this century, is required.")
+    return found
+
+
+def expected_in(form: Mapping[str, str]) -> int:
+    """Return the number of calls that a form was confirmed for."""
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text := form.get("expected", "")):
+        raise Refused(400, "expected: a number from 1 to 9,999,999 is required.")
+    return int(text)
+
+
 def labels_of(text: str) -> dict[str, str]:
     """Return the labels of a text such as 'order=o1, region=eu'."""
     parts = [part.partition("=") for part in re.split(r",\s*(?=[\w./-]{1,63}=)", text)]

@@ -3,6 +3,7 @@
 Each method reads what a template needs. All of it is bounded: looking must not hold up calls.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,13 +24,13 @@ from dispatch_grpc.service import (
 from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.machine import was_cancelled
 from dispatch_grpc.service.metrics import Metrics
-from dispatch_grpc.service.page.actions import Actions, form_token
+from dispatch_grpc.service.page.actions import RERUN, Actions, form_token
 from dispatch_grpc.service.page.charts import charts
 from dispatch_grpc.service.page.filters import (
-    FILTERS,
     STATES,
     WINDOW_NAMES,
     before_of,
+    chosen_in,
     filters_of,
     window_of,
 )
@@ -81,7 +82,7 @@ class Views:
             dead = await reads_counts.count_dead(connection)
             resting = await reads_lanes.resting(connection)
             found, more = await reads.recent(connection, filters, PAGE_SIZE)
-        chosen = {name: query.get(name, "") for name in FILTERS}
+        chosen = chosen_in(query)
         kept = {**chosen, "window": query.get("window", ""), "refresh": query.get("refresh", "")}
         numbers, times = charts(minutes, window, now)
         counts: dict[int, int] = {}
@@ -123,12 +124,28 @@ class Views:
             "dead": dead,
             "dead_bound": reads_counts.DEAD_COUNTED,
             "dead_link": link(HOME, dead="on"),
+            "rerun_link": link(RERUN, chosen) if chosen["dead"] else "",
             "newest": "" if is_first else link(HOME, kept),
             "older": link(HOME, kept, before=str(more)) if more else "",
             "is_live": is_first,
             # Where a page begins at a call, nothing new comes.
             "refresh": link(HOME, kept) if query.get("refresh") and is_first else None,
             "refreshes": bool(query.get("refresh")),
+        }
+
+    async def rerun(self, query: Mapping[str, str], session: str) -> View:
+        """Return the view that counts dead letters, and asks whether to rerun them."""
+        chosen, as_of = {**chosen_in(query), "dead": "on"}, self._database.clock.now()
+        done = query.get("done", "")
+        return "rerun.html", {
+            "count": await self._actions.count_dead(filters_of(chosen, as_of), as_of),
+            "bound": reads_counts.DEAD_COUNTED,
+            "chosen": {name: text for name, text in chosen.items() if text},
+            "done": int(done) if re.fullmatch(r"[0-9]{1,7}", done) else None,
+            "list": link(HOME, chosen),
+            "rerun": RERUN,
+            "as_of": as_of,
+            "form_token": form_token(session),
         }
 
     async def call(self, id: UUID, query: Mapping[str, str], session: str) -> View:
