@@ -50,7 +50,7 @@ class _Sent(NamedTuple):
     deadline: float
 
 
-class _Dispatch:
+class Dispatch:
     """A dispatch of one call: its caller waits for the answer.
 
     Attributes:
@@ -65,12 +65,12 @@ class _Dispatch:
     __slots__ = ("answer", "call", "deadline", "flight", "place", "sent")
 
     def __init__(self, call: bytes, deadline: float, answer: "asyncio.Future[str]") -> None:
-        self.call = call
-        self.deadline = deadline
-        self.answer = answer
+        self.call: bytes = call
+        self.deadline: float = deadline
+        self.answer: asyncio.Future[str] = answer
         self.flight: _Flight | None = None
         self.sent: _Sent | None = None
-        self.place = 0
+        self.place: int = 0
 
     @property
     def key(self) -> str | None:
@@ -97,7 +97,7 @@ class _Flight:
     __slots__ = ("group", "task")
 
     def __init__(self) -> None:
-        self.group: Sequence[_Dispatch] = ()
+        self.group: Sequence[Dispatch] = ()
         self.task: asyncio.Task[None]
 
 
@@ -112,7 +112,7 @@ class Coalescer:
 
     def __init__(self, rules: Coalesce, client: ClientSettings, send: Send) -> None:
         bound = min(rules.max_bytes, client.max_message_bytes)
-        self._groups: Groups[_Dispatch] = Groups(replace(rules, max_bytes=bound))
+        self._groups: Groups[Dispatch] = Groups(replace(rules, max_bytes=bound))
         self._client = client
         self._send = send
         self._flights: set[_Flight] = set()
@@ -122,7 +122,7 @@ class Coalescer:
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = inf  # when it looks for those that did
 
-    def add(self, call: Call, seconds: float | None) -> _Dispatch:
+    def add(self, call: Call, seconds: float | None) -> Dispatch:
         """Begin to dispatch a call, perhaps with others.
 
         Args:
@@ -137,7 +137,7 @@ class Coalescer:
         # Bytes are the cheapest copy: a message of its own for each call takes ten times as long.
         data = call.SerializeToString()
         deadline = inf if seconds is None else now + seconds
-        one = _Dispatch(data, deadline, loop.create_future())
+        one = Dispatch(data, deadline, loop.create_future())
         self._groups.add(one, _size_alone(data), now)
         if deadline < self._looks_at:
             self._look_at(deadline)
@@ -146,7 +146,7 @@ class Coalescer:
             self._fly()
         return one
 
-    def give_up(self, one: _Dispatch) -> None:
+    def give_up(self, one: Dispatch) -> None:
         """Take note that a caller no longer waits, and gets no id."""
         self._groups.remove(one)
         if one.answer.done() and not one.answer.cancelled():
@@ -176,7 +176,7 @@ class Coalescer:
         if coming < inf:
             self._look_at(coming)
 
-    def _expire(self, one: _Dispatch) -> None:
+    def _expire(self, one: Dispatch) -> None:
         """End a dispatch at its deadline, unless it is answered."""
         if one.answer.done():
             return
@@ -234,7 +234,7 @@ class Coalescer:
             if self._groups:
                 self._fly()
 
-    async def _request(self, group: Sequence[_Dispatch]) -> None:
+    async def _request(self, group: Sequence[Dispatch]) -> None:
         """Send dispatches by one request, and answer those who wait for them."""
         last = max(one.deadline for one in group)
         sent = _Sent(settings.idempotency_key(None), _request_of(group), last)
@@ -255,13 +255,13 @@ class Coalescer:
                 if not one.answer.done():
                     one.answer.set_result(id)
 
-    async def _request_each(self, group: Sequence[_Dispatch]) -> None:
+    async def _request_each(self, group: Sequence[Dispatch]) -> None:
         """Send dispatches by a request each: nothing of them is recorded."""
         gate = asyncio.Semaphore(_SINGLES_AT_ONCE)
         for one in group:
             one.sent = None
 
-        async def request(one: _Dispatch) -> None:
+        async def request(one: Dispatch) -> None:
             async with gate:
                 if not one.answer.done():  # or else it was cancelled, or its time is over
                     await self._request([one])
@@ -285,7 +285,7 @@ class Coalescer:
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
 
 
-def _request_of(group: Sequence[_Dispatch]) -> DispatchRequest:
+def _request_of(group: Sequence[Dispatch]) -> DispatchRequest:
     """Return a request with the calls of a group."""
     request = DispatchRequest()
     add = request.calls.add

@@ -1,8 +1,7 @@
 """Which hosts rest, and how fast the others are called: what a process learns of hosts. Pure.
 
 A host that cannot be reached rests, and its calls wait without an attempt. When the rest is over,
-one call probes it. A host that refuses calls since there are too many is called at a rate that
-falls by a part with each refusal and rises by a step while there is none.
+one call probes it. A host that refuses calls since there are too many has a pace.
 
 Times are seconds of any clock that does not go back.
 """
@@ -10,17 +9,14 @@ Times are seconds of any clock that does not go back.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from dispatch_grpc.service.pace import MAX_ASKED_REST, Pace
+
 FAILURES = 3  # in a row, until a host rests
 FIRST_REST = 1.0
 MAX_REST = 10.0
-MAX_ASKED_REST = 300.0  # a host may ask for more than it would be given
 PROBE_SECONDS = 11.0  # longer than it takes to connect, or to fail to
 
-_WINDOW = 1.0
-_FALL = 0.97
-_RISE, _GROWTH = 0.02, 1.3
-_BURST_SECONDS = 0.1
-_FORGET_SECONDS = 60.0
+FORGET_SECONDS = 300.0  # longer than a host refuses nothing that is called as fast as it allows
 _MAX_HOSTS = 10_000
 
 
@@ -109,102 +105,6 @@ class Breaker:
             self.until = until
 
 
-class Pace:
-    """How fast a host is called that refuses calls when there are too many.
-
-    Once for each window of a second, the rate falls by a part after a refusal, or rises by a step
-    that grows with each window without one: so it comes back soon where it fell too low.
-    After the first refusal the rate is a guess, and too low most often: it doubles until the next
-    refusal.
-    """
-
-    def __init__(self) -> None:
-        self.rate: float | None = None  # calls a second
-        self._rise = _RISE
-        self._is_guess = self._is_first = True
-        self._tokens = 1.0
-        self._filled_at = 0.0
-        self._pause_until = 0.0
-        self._window_at = 0.0
-        self._accepted = self._refused = 0
-        self._accepted_before = 0
-        self._refused_at = 0.0
-
-    def allowance(self, now: float) -> int | None:
-        """Return how many calls may be begun now; None when that is not limited."""
-        self._turn(now)
-        if now < self._pause_until:
-            return 0
-        if self.rate is None:
-            return None
-        burst = max(1.0, self.rate * _BURST_SECONDS)
-        self._tokens = min(burst, self._tokens + (now - self._filled_at) * self.rate)
-        self._filled_at = now
-        return int(self._tokens)
-
-    def seconds_to_next(self, now: float) -> float:
-        """Return in how many seconds the next call may be begun; 0 when it may be now."""
-        wait = max(self._pause_until - now, 0)
-        if self.rate is not None:
-            missing = 1 - self._tokens - (now - self._filled_at) * self.rate
-            wait = max(wait, missing / self.rate)
-        return wait
-
-    def begun(self) -> None:
-        """Note that a call was begun."""
-        if self.rate is not None:
-            self._tokens = max(self._tokens - 1, -1.0)
-
-    def accepted(self, now: float) -> None:
-        """Note that the host has run a call."""
-        self._turn(now)
-        self._accepted += 1
-
-    def refused(self, now: float, asked: float = 0) -> None:
-        """Note that the host has refused a call since there are too many.
-
-        Args:
-            now: The time.
-            asked: For how long the host asks to be left alone. It is, if it takes no calls at all.
-        """
-        self._turn(now)
-        self._refused += 1
-        self._refused_at = now
-        lately = self._accepted + self._accepted_before
-        if asked and not lately:
-            self._pause_until = max(self._pause_until, now + min(asked, MAX_ASKED_REST))
-        if self.rate is None:
-            self.rate = max(_FALL * max(self._accepted, self._accepted_before), 1.0)
-            self._tokens, self._filled_at = 0.0, now
-
-    @property
-    def refused_at(self) -> float:
-        """When a call was refused last."""
-        return self._refused_at
-
-    def _turn(self, now: float) -> None:
-        """Begin another window when the one that is has passed."""
-        seconds = now - self._window_at
-        if seconds < _WINDOW:
-            return
-        if self.rate is not None:
-            total = self._accepted + self._refused
-            if self._refused > total / 10:
-                self.rate = max(min(self.rate, self._accepted / seconds) * _FALL, 1.0)
-            elif self._refused:
-                self.rate = max(self.rate * _FALL, 1.0)
-            elif total / seconds > self.rate * 0.8:  # faster only where it is made use of
-                self.rate += self.rate if self._is_guess else max(self.rate * self._rise, 0.2)
-                self._rise = min(_GROWTH * self._rise, 1.0)
-            if self._refused:
-                self._rise = _RISE
-            self._is_guess = self._is_guess and (not self._refused or self._is_first)
-            self._is_first = False
-        self._window_at = now
-        self._accepted_before = self._accepted if seconds < 2 * _WINDOW else 0
-        self._accepted = self._refused = 0
-
-
 _State = TypeVar("_State", Breaker, Pace)
 
 
@@ -226,7 +126,7 @@ class Hosts:
         if breaker := self._breakers.get(host):
             breaker.begun(now)
         if pace := self._paces.get(host):
-            pace.begun()
+            pace.begun(now)
 
     def ended(self, host: str) -> None:
         """Note that a call ended about which nothing else is known."""
@@ -239,9 +139,9 @@ class Hosts:
         breaker = self._breakers.pop(host, None)
         return breaker is not None and breaker.succeeded()
 
-    def refused(self, host: str, now: float, asked: float) -> bool:
+    def refused(self, host: str, now: float, asked: float, begun_at: float) -> bool:
         """Note that a host refused a call since there are too many; as `answered`."""
-        _of(self._paces, host, Pace).refused(now, asked)
+        _of(self._paces, host, Pace).refused(now, begun_at, asked)
         breaker = self._breakers.pop(host, None)
         return breaker is not None and breaker.succeeded()
 
@@ -300,7 +200,7 @@ class Hosts:
     def forget(self, now: float) -> None:
         """Forget the hosts that have refused nothing for a while."""
         for host, pace in [*self._paces.items()]:
-            if now - pace.refused_at > _FORGET_SECONDS:
+            if now - pace.refused_at > FORGET_SECONDS:
                 del self._paces[host]
 
 

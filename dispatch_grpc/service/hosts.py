@@ -51,8 +51,14 @@ class SharedHosts:
         """Note that a call has ended, whether there was an answer or not."""
         self._hosts.ended(host)
 
-    def answered(self, host: str, answer: Answer) -> None:
-        """Learn from an answer."""
+    def answered(self, host: str, answer: Answer, begun_at: float) -> None:
+        """Learn from an answer.
+
+        Args:
+            host: The host.
+            answer: Its answer.
+            begun_at: When the job was begun, by the time of the event loop.
+        """
         asked = 0.0 if answer.retry_after is None else answer.retry_after.total_seconds()
         was_open = self._hosts.resting(host) is not None
         self._answered_at.pop(host, None)
@@ -61,7 +67,7 @@ class SharedHosts:
             if is_news and not was_open:  # once for an outage, however often it is probed
                 _log(host, "opens: it does not answer, and its calls wait until it does")
         elif int(answer.response.status) == Status.THROTTLED.value:
-            is_news = self._hosts.refused(host, _now(), asked)
+            is_news = self._hosts.refused(host, _now(), asked, begun_at)
         else:
             is_news = self._hosts.answered(host, _now())
             self._answered_at[host] = _now()

@@ -17,7 +17,7 @@ from dispatch_grpc.service.limited import Limited
 from dispatch_grpc.service.queue import Claim
 from dispatch_grpc.service.runs import Runs
 from dispatch_grpc.service.store import Loaded
-from dispatch_grpc.service.timetable import Timetable
+from dispatch_grpc.service.timetable import Timetable, now
 
 
 class JobsUnderWay:
@@ -68,6 +68,7 @@ class JobsUnderWay:
 
     async def _do(self, claim: Claim, *loaded: Loaded | None) -> None:
         has_slot = True
+        begun_at = now()
 
         def give_back() -> None:
             nonlocal has_slot
@@ -83,7 +84,7 @@ class JobsUnderWay:
                 await asyncio.sleep(0)  # the answer to the client that dispatched the call first
             else:
                 call = await self._runs.load(claim.payload)
-            if not await self._runs.do(call, claim.id, give_back):
+            if not await self._runs.do(call, claim.id, begun_at, give_back):
                 give_back()
                 await self._dones.submit(claim.id)
         except Exception:

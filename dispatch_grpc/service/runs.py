@@ -32,7 +32,7 @@ class Runs:
         metrics: Counts runs.
         limits: Bounds of what calls may ask for.
         allow_metadata: Whether link-local and metadata addresses may be called.
-        answered: Told the host and the answer of each attempt.
+        answered: Told the host and the answer of each attempt, and when its job was begun.
         written: Told what has been written: the outcomes, the lanes of new jobs, and the calls that
             have finished.
         handovers: Begins jobs that outcomes make due.
@@ -49,7 +49,7 @@ class Runs:
         *,
         limits: machine.Limits,
         allow_metadata: bool,
-        answered: Callable[[str, machine.Answer], None],
+        answered: Callable[[str, machine.Answer, float], None],
         written: Callable[[Sequence[CallDecision], Collection[str], Sequence[UUID]], None],
         handovers: Handovers,
         memory: Memory,
@@ -80,12 +80,15 @@ class Runs:
             raise loaded
         return loaded
 
-    async def do(self, loaded: Loaded | None, job: int, give_back: Callable[[], None]) -> bool:
+    async def do(
+        self, loaded: Loaded | None, job: int, begun_at: float, give_back: Callable[[], None]
+    ) -> bool:
         """Run a call to its outcome.
 
         Args:
             loaded: The call; None when the job was stale: done by another, or cancelled.
             job: The job, which is deleted with the outcome.
+            begun_at: When the job was begun, by the time of the event loop.
             give_back: Called when the run has ended, and its slot is free.
 
         Returns:
@@ -96,7 +99,7 @@ class Runs:
         share = self._memory.share(loaded.host)
         try:
             try:
-                decision = await self._decide(loaded, job, share)
+                decision = await self._decide(loaded, job, begun_at, share)
             finally:
                 self._ended.discard(loaded.running.id)
                 give_back()
@@ -123,7 +126,9 @@ class Runs:
                 self._ended.add(id)
                 _interrupt(attempt)
 
-    async def _decide(self, loaded: Loaded, job: int, share: Share) -> CallDecision | None:
+    async def _decide(
+        self, loaded: Loaded, job: int, begun_at: float, share: Share
+    ) -> CallDecision | None:
         """Run a call, and decide how it goes on; None when it was ended from outside."""
         running = loaded.running
         limits = self._policies.current.limits(self._limits, loaded.host, loaded.function)
@@ -141,7 +146,7 @@ class Runs:
             run_traces.note(span, answer)
         if answer is None:
             return None if running.id in self._ended else CallDecision(loaded, Release(), job)
-        self._answered(loaded.host, answer)
+        self._answered(loaded.host, answer, begun_at)
         outcome = machine.decide(
             running,
             answer,

@@ -1,20 +1,18 @@
-"""Breakers and paces: by examples, by simulation, and for any order of events. No clock runs."""
-
-from itertools import pairwise
+"""Breakers: by examples, and for any order of events. No clock runs."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch_grpc.service.breaker import (
     FAILURES,
-    MAX_ASKED_REST,
+    FORGET_SECONDS,
     MAX_REST,
     PROBE_SECONDS,
     Breaker,
     Hosts,
-    Pace,
     rest_of,
 )
+from dispatch_grpc.service.pace import MAX_ASKED_REST
 
 HOST = "http://h"
 
@@ -145,113 +143,10 @@ def test_a_breaker_always_lets_somebody_through_in_the_end(events: list[str]):
     assert breaker.allowance(now) in {None, 1}
 
 
-class Limited:
-    """An endpoint that takes so many calls a second, and a little more at once."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = rate / 5
-        self._at = 0.0
-
-    def takes(self, now: float) -> bool:
-        self._tokens = min(self._rate / 5, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
-def simulate(limit: float, seconds: float, first: float) -> tuple[float, float]:
-    """Call as fast as is allowed; returns the part of the limit that is used, and of refusals."""
-    hosts, endpoint = Hosts(), Limited(limit)
-    now, accepted, refused = 0.0, 0, 0
-    while now < seconds:
-        allowed = hosts.allowance(HOST, now)
-        for _ in range(min(100 if allowed is None else allowed, 100)):
-            hosts.begun(HOST, now)
-            if endpoint.takes(now):
-                hosts.answered(HOST, now)
-                accepted += now >= first
-            else:
-                hosts.refused(HOST, now, 0)
-                refused += now >= first
-        now += 0.005
-    return accepted / (limit * (seconds - first)), refused / (accepted + refused)
-
-
-def test_a_limit_is_found_and_kept_to():
-    for limit in (20, 50, 500):
-        used, refused = simulate(limit, 60, 10)
-        assert used >= 0.9, limit
-        assert refused <= 0.05, limit
-
-
-def test_a_limit_of_50_is_used_from_the_start():
-    used, refused = simulate(50, 60, 0)
-    assert used >= 0.9
-    assert refused <= 0.05
-
-
-def test_a_rate_that_fell_too_low_comes_back_soon():
-    pace = Pace()
-    pace.rate, pace._is_guess = 10.0, False
-    for second in range(1, 13):
-        for _ in range(round(pace.rate)):
-            pace.accepted(float(second))
-    assert pace.rate > 20
-
-
-def paced(rate: float, windows: int, accepted: float) -> list[float]:
-    """Return the rates after windows in which a part of the calls is made, and all accepted."""
-    pace, found = Pace(), []
-    pace.rate, pace._is_guess = rate, False
-    for second in range(1, windows + 1):
-        pace._accepted = round(accepted * pace.rate)
-        pace.allowance(float(second))
-        found.append(pace.rate)
-    return found
-
-
-def test_a_rate_at_most_doubles():
-    rates = paced(10.0, 40, 1)
-    assert all(after <= 2 * rate for rate, after in pairwise(rates))
-    assert rates[-1] == 2 * rates[-2]
-
-
-def test_a_low_rate_rises_too():
-    assert paced(1.0, 1, 1) == [1.2]
-
-
-def test_a_rate_that_is_not_made_use_of_stays():
-    assert paced(100.0, 10, 0.5) == [100.0] * 10
-
-
-def test_a_host_that_takes_nothing_is_left_alone_for_as_long_as_it_asks():
-    pace = Pace()
-    pace.refused(100, 30)
-    assert pace.allowance(129) == 0
-    assert pace.allowance(131) == 1
-
-
-def test_a_host_that_takes_some_is_not_stopped():
-    pace = Pace()
-    pace.accepted(100)
-    pace.refused(100, 30)
-    assert pace.allowance(102) == 1
-
-
-def test_a_host_that_took_some_long_ago_is_left_alone():
-    pace = Pace()
-    pace.accepted(100)
-    pace.refused(103, 30)
-    assert pace.allowance(105) == 0
-
-
 def test_a_host_that_no_call_waits_for_changes_nothing_by_itself():
     """Or else the loop would turn for it, again and again."""
     hosts = Hosts()
-    hosts.refused(HOST, 0, 0)
+    hosts.refused(HOST, 0, 0, 0)
     wait = hosts.next_change(0)
     assert wait
     assert hosts.next_change(wait / 2) == wait / 2
@@ -260,10 +155,11 @@ def test_a_host_that_no_call_waits_for_changes_nothing_by_itself():
 
 def test_what_is_well_is_forgotten():
     hosts = Hosts()
-    hosts.refused(HOST, 0, 0)
+    hosts.refused(HOST, 0, 0, 0)
     assert hosts.allowance(HOST, 0) == 0
-    hosts.forget(61)
-    assert hosts.allowance(HOST, 61) is None
+    later = FORGET_SECONDS + 1
+    hosts.forget(later)
+    assert hosts.allowance(HOST, later) is None
     for number in range(20_000):
         hosts.failed(f"http://{number}", 0, 0)
         hosts.answered(f"http://{number}/", 0)

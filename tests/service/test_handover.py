@@ -476,7 +476,7 @@ def accept(here: Here, *requests: Request, host_answers: bool = True) -> list[An
 
     async def main() -> list[Any]:
         answer = Answer(exit_("done"), host_failed=not host_answers)
-        here.worker._hosts.answered("http://here.example", answer)
+        here.worker._hosts.answered("http://here.example", answer, 0)
         here.worker._hosts._hosts = Hosts()  # a host that failed does not rest
         return await asyncio.gather(*map(recorder.record, requests), return_exceptions=True)
 
@@ -517,7 +517,7 @@ def test_calls_of_requests_in_a_row_are_left_in_the_queue(here: Here):
 
     async def main() -> None:
         host = "http://here.example"
-        here.worker._hosts.answered(host, Answer(exit_("done")))
+        here.worker._hosts.answered(host, Answer(exit_("done")), 0)
         await recorder.record(request())
         assert recorder._recorded_at > float("-inf")
         # The last one lies ahead: however slow this is, they are in a row.

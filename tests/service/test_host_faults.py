@@ -143,20 +143,23 @@ def test_a_call_expires_in_the_queue(tmp_path: Path, hosted: Process, log: Path)
 def test_an_endpoint_that_limits_its_rate_is_called_at_that_rate(
     tmp_path: Path, hosted: Process, log: Path, record_property: Callable[[str, object], None]
 ):
-    """It takes 50 a second, and refuses few once its limit is found."""
+    """It takes 50 a second; of them 90 % are used, and few refused, once its limit is found.
+
+    For that, it has a third of the calls, 8 s.
+    """
     with service(tmp_path / "data") as process, client(process) as c:
-        ids = dispatch(c, [new_call(hosted.url, "limited") for _ in range(1000)])
-        assert results(c, ids) == [1] * 1000
+        ids = dispatch(c, [new_call(hosted.url, "limited") for _ in range(1200)])
+        assert results(c, ids) == [1] * 1200
         infos = [c.get(id) for id in ids]
     taken = [line.startswith("limited") for line in log.read_text().splitlines()]
-    begun = [at for at, is_taken in enumerate(taken) if is_taken][200]
+    begun = [at for at, is_taken in enumerate(taken) if is_taken][400]
     refused = taken[begun:].count(False) / len(taken[begun:])
     finished = sorted(info.finish_time for info in infos if info.finish_time is not None)
-    used = 800 / 50 / (finished[-1] - finished[200]).total_seconds()
+    used = 800 / 50 / (finished[-1] - finished[400]).total_seconds()
     record_property("part of the limit that was used", round(used, 3))
     record_property("part of the attempts that was refused", round(refused, 3))
     assert refused < 0.05
-    assert used > 0.3  # on a busy machine; 0.9 and more on a quiet one
+    assert used >= 0.6  # where others take the processor; 0.9 and more elsewhere
 
 
 def test_calls_that_were_loaded_and_never_sent_outlive_crashes(tmp_path: Path, log: Path):

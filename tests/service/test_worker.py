@@ -365,7 +365,7 @@ class Silent:
 
     async def do(self, loaded: Loaded) -> bool:
         """Run the call."""
-        return await self.runs.do(loaded, 0, self._give_back)
+        return await self.runs.do(loaded, 0, 0, self._give_back)
 
     def _give_back(self) -> None:
         self.given_back += 1
