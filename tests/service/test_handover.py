@@ -120,7 +120,7 @@ class Here:
         """Note that the host has just answered."""
 
         async def main() -> None:
-            self.worker._hosts.answered(HOST, Answer(exit_("done")))
+            self.worker._hosts.answered(HOST, Answer(exit_("done")), 0.0)
 
         self.bench.runner.run(main())
 
