@@ -100,8 +100,8 @@ def test_a_takeover_is_a_line(folder: Path):
         with Client(KEY, api_url=first.url, env={}) as client:
             id = client.dispatch(new_call(hosted.url, "slow", 5.0))
             until(lambda: "slow" in (folder / "runs").read_text())
+        first.kill()  # before the second starts, which may take longer than the call
         with service(folder / "data", log=log) as second:
-            first.kill()
             with Client(KEY, api_url=second.url, env={}) as client:
                 assert client.wait(id, timeout=PATIENCE) == 5.0
             text = log.read_text()
