@@ -114,12 +114,18 @@ class Hosts:
     def __init__(self) -> None:
         self._breakers: dict[str, Breaker] = {}
         self._paces: dict[str, Pace] = {}
+        self._held: set[str] = set()  # hosts with a pace that were allowed no call when last asked
 
     def allowance(self, host: str, now: float) -> int | None:
         """Return how many calls of a host may be begun now; None when that is not limited."""
         states = (self._breakers.get(host), self._paces.get(host))
         allowed = [None if state is None else state.allowance(now) for state in states]
-        return min((one for one in allowed if one is not None), default=None)
+        found = min((one for one in allowed if one is not None), default=None)
+        if found == 0 and host in self._paces:
+            self._held.add(host)
+        else:
+            self._held.discard(host)
+        return found
 
     def begun(self, host: str, now: float) -> None:
         """Note that a call was begun."""
@@ -186,22 +192,29 @@ class Hosts:
                 del self._breakers[host]
 
     def next_change(self, now: float) -> float | None:
-        """Return in how many seconds an allowance changes by itself."""
+        """Return in how many seconds an allowance changes by itself.
+
+        0: a call was not allowed when that was last asked, and is now. That is told once.
+        """
         return min(self._changes(now), default=None)
 
     def _changes(self, now: float) -> Iterator[float]:
         for breaker in self._breakers.values():
             if breaker.until is not None and breaker.until > now:
                 yield breaker.until - now
-        for pace in self._paces.values():
+        for host, pace in self._paces.items():
             if wait := pace.seconds_to_next(now):
                 yield wait
+            elif host in self._held:
+                self._held.discard(host)
+                yield 0.0
 
     def forget(self, now: float) -> None:
         """Forget the hosts that have refused nothing for a while."""
         for host, pace in [*self._paces.items()]:
             if now - pace.refused_at > FORGET_SECONDS:
                 del self._paces[host]
+        self._held &= self._paces.keys()
 
 
 def _of(known: dict[str, _State], host: str, make: type[_State]) -> _State:

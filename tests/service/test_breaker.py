@@ -153,6 +153,19 @@ def test_a_host_that_no_call_waits_for_changes_nothing_by_itself():
     assert hosts.next_change(2 * wait) is None
 
 
+def test_a_call_that_was_not_allowed_is_told_once_that_it_is():
+    """Or else it would wait for the next scan of the queue, when its turn is just over."""
+    hosts = Hosts()
+    hosts.refused(HOST, 0, 0, 0)
+    assert hosts.allowance(HOST, 0) == 0
+    wait = hosts.next_change(0)
+    assert wait
+    assert hosts.next_change(2 * wait) == 0
+    assert hosts.next_change(2 * wait) is None
+    assert hosts.allowance(HOST, 2 * wait) == 1
+    assert hosts.next_change(2 * wait) is None
+
+
 def test_what_is_well_is_forgotten():
     hosts = Hosts()
     hosts.refused(HOST, 0, 0, 0)
