@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,20 @@ def test_outside_a_call_the_fields_are_empty(lines: Path):
     ]
 
 
-def test_the_command_line_logs_the_call_of_each_line(service: RunningService, tmp_path: Path):
+@contextmanager
+def serving(command: Sequence[str], folder: Path) -> Iterator[Path]:
+    """Run the program of an endpoint with one function; the result is its log."""
+    log = folder / "log"
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr, cwd=folder) as process:
+        try:
+            until(lambda: "serving 1 function" in log.read_text())
+            yield log
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_the_command_line_logs_the_call_of_each_line(client: Client, tmp_path: Path):
     address = f"127.0.0.1:{unused_port()}"
     (tmp_path / "app.py").write_text(
         "import logging\n"
@@ -180,27 +194,18 @@ def test_the_command_line_logs_the_call_of_each_line(service: RunningService, tm
         "    raise PermanentError('no boxes')\n"
     )
     command = [sys.executable, "-m", "dispatch_grpc", "run", "app:endpoint", "--address", address]
-    with (
-        (tmp_path / "log").open("w") as stderr,
-        subprocess.Popen(command, stderr=stderr, cwd=tmp_path) as process,
-        Client(service.api_key, api_url=service.url, env={}) as client,
-    ):
-        try:
-            until(lambda: "serving 1 function" in (tmp_path / "log").read_text())
-            id = client.dispatch(new_call(f"http://{address}", "pack", "Ada"))
-            with pytest.raises(CallError, match="no boxes"):
-                client.wait(id, timeout=PATIENCE)
-        finally:
-            process.terminate()
-            process.wait(30)
-    logged = (tmp_path / "log").read_text()
+    with serving(command, tmp_path) as log:
+        id = client.dispatch(new_call(f"http://{address}", "pack", "Ada"))
+        with pytest.raises(CallError, match="no boxes"):
+            client.wait(id, timeout=PATIENCE)
+    logged = log.read_text()
     assert f" INFO shop: packing for Ada [{id}, attempt 1]\n" in logged
     failed = f"function pack failed with PERMANENT_ERROR [{id}, attempt 1]\nTraceback"
     assert f" WARNING dispatch_grpc: {failed}" in logged
     assert f"serving 1 function at http://{address} (pack)\n" in logged  # for no call
 
 
-def test_an_endpoint_logs_as_the_guide_shows(service: RunningService, tmp_path: Path):
+def test_an_endpoint_logs_as_the_guide_shows(client: Client, tmp_path: Path):
     page = (ROOT / "docs/hosting.md").read_text(encoding="utf-8")
     address = f"127.0.0.1:{unused_port()}"
     (tmp_path / "app.py").write_text(
@@ -212,18 +217,9 @@ def test_an_endpoint_logs_as_the_guide_shows(service: RunningService, tmp_path: 
         + "    logging.getLogger('shop').info('packing for %s', name)\n"
         + f"endpoint.serve('{address}')\n"
     )
-    with (
-        (tmp_path / "log").open("w") as stderr,
-        subprocess.Popen([sys.executable, tmp_path / "app.py"], stderr=stderr) as process,
-        Client(service.api_key, api_url=service.url, env={}) as client,
-    ):
-        try:
-            until(lambda: "serving 1 function" in (tmp_path / "log").read_text())
-            id = client.dispatch(new_call(f"http://{address}", "greet", "Ada"))
-            client.wait(id, timeout=PATIENCE)
-        finally:
-            process.terminate()
-            process.wait(30)
-    logged = (tmp_path / "log").read_text()
+    with serving([sys.executable, "app.py"], tmp_path) as log:
+        id = client.dispatch(new_call(f"http://{address}", "greet", "Ada"))
+        client.wait(id, timeout=PATIENCE)
+    logged = log.read_text()
     assert f"INFO shop [{id} greet 1] packing for Ada\n" in logged
     assert "INFO dispatch_grpc [  0] " in logged
