@@ -11,7 +11,7 @@ from benchmarks import workload
 from benchmarks.workload import INPUT
 from dispatch_grpc import Endpoint
 from dispatch_grpc.schema import RunRequest
-from dispatch_grpc.serving.one_port import listen
+from dispatch_grpc.serving.sockets import listen
 
 
 async def noop(value: int) -> int:

@@ -10,12 +10,12 @@ import sys
 import uvloop
 
 from dispatch_grpc.server import dispatch_app
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 from dispatch_grpc.testing import CallRecorder
 
 
 async def main(key: str) -> None:
-    listener = one_port.listen()
+    listener = sockets.listen()
     print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)
     app = dispatch_app(CallRecorder(), api_keys=[key])
 

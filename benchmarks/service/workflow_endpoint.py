@@ -10,7 +10,7 @@ import sys
 import uvloop
 
 from dispatch_grpc import Endpoint
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 
 endpoint = Endpoint("http://127.0.0.1:1", env={})
 
@@ -38,7 +38,7 @@ async def fan_out(count: int) -> int:
 
 
 async def main() -> None:
-    listener = one_port.listen()
+    listener = sockets.listen()
     port = listener.getsockname()[1]
     endpoint.url = f"http://127.0.0.1:{port}"
     print(json.dumps(port), flush=True)

@@ -50,12 +50,12 @@ async def supervise(
 ) -> int:
     """Run processes of the service until a signal; returns the exit code."""
     from dispatch_grpc.service.api_keys import ApiKeys
-    from dispatch_grpc.serving import one_port
+    from dispatch_grpc.serving import sockets
 
     keys = ApiKeys(settings.api_keys, settings.api_key_file, settings.data_dir)
     made = next(iter(keys.load()))  # before the processes, which would all make one
     with (
-        one_port.reserve(settings.host, settings.port) as reserved,
+        sockets.reserve(settings.host, settings.port) as reserved,
         tempfile.TemporaryDirectory(prefix="dispatch-grpc-metrics-") as metrics,
         Signals(is_reloadable=is_reloadable(settings)) as signals,
     ):

@@ -13,7 +13,7 @@ from dispatch_grpc.codes import Code
 from dispatch_grpc.endpoint.app import Host, answer, refuse
 from dispatch_grpc.errors import EndpointError
 from dispatch_grpc.log import logger
-from dispatch_grpc.serving import ASGIApplication, one_port
+from dispatch_grpc.serving import ASGIApplication, one_port, sockets
 from dispatch_grpc.text import counted
 
 
@@ -36,7 +36,7 @@ def serve(
             "outside of asyncio.run(), or run endpoint.app with an ASGI server in this loop, as "
             "in 'await uvicorn.Server(uvicorn.Config(endpoint.app)).serve()'"
         )
-    listener = one_port.listen(host, port)
+    listener = sockets.listen(host, port)
     one_port.run(_serve(endpoint, app, listener, shutdown_timeout.total_seconds()))
 
 

@@ -18,7 +18,7 @@ from dispatch_grpc.service.database import Database
 from dispatch_grpc.service.metrics import check_folder
 from dispatch_grpc.service.process import Process
 from dispatch_grpc.service.settings import ServiceSettings
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import sockets
 from dispatch_grpc.serving.access import KeyRing
 from dispatch_grpc.serving.certificate import Certificate
 from dispatch_grpc.transport import is_loopback
@@ -58,7 +58,7 @@ class Service:
         keys = KeyRing(source.load())
         certificate = _certificate(settings)
         signing_key = _signing_key(settings)
-        listener = one_port.listen(settings.host, settings.port, share=settings.share_port)
+        listener = sockets.listen(settings.host, settings.port, share=settings.share_port)
         database = Database(settings.database, settings.data_dir)
         try:
             await database.open()

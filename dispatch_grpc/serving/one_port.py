@@ -5,12 +5,12 @@ uvicorn serves both. The first bytes of a connection tell the version: HTTP/2 is
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, cast
 
-from dispatch_grpc.errors import ConfigurationError, missing_extra
+from dispatch_grpc.errors import missing_extra
 
 try:
     import httptools
@@ -28,53 +28,6 @@ from dispatch_grpc.serving.http2 import HTTP2
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_SECONDS = 10.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # how HTTP/2 begins: RFC 9113, section 3.4
-
-
-def listen(host: str = "127.0.0.1", port: int = 0, *, share: bool = False) -> socket.socket:
-    """Open a listening socket; port 0 chooses a free port.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on.
-        share: Whether other sockets of the same user may listen on the port, too; for Linux.
-
-    Raises:
-        ConfigurationError: It is not possible to listen on the address.
-    """
-    with _explained(host, port):
-        return socket.create_server(
-            (host, port), family=_family(host), backlog=1024, reuse_port=share
-        )
-
-
-@contextmanager
-def reserve(host: str, port: int) -> Iterator[socket.socket]:
-    """Hold a port for sockets that share it, until the end of the block; 0 chooses a free one.
-
-    Raises:
-        ConfigurationError: Another socket listens on the port, or it cannot be used.
-    """
-    with listen(host, port) as alone:  # fails when others have it, whether they share it or not
-        port = alone.getsockname()[1]
-    with socket.socket(_family(host)) as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        with _explained(host, port):
-            held.bind((host, port))
-        yield held
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-@contextmanager
-def _explained(host: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # Python appends the address.
-        reason = (error.strerror or str(error)).partition(" (while")[0]
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

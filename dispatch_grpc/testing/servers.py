@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch_grpc.client.settings import DEFAULT_MAX_MESSAGE_BYTES
-from dispatch_grpc.serving import ASGIApplication, one_port
+from dispatch_grpc.serving import ASGIApplication, one_port, sockets
 from dispatch_grpc.serving.dispatch_service import Handler, dispatch_app
 
 _START_SECONDS = 10
@@ -64,7 +64,7 @@ def serve_app(app: ASGIApplication, **tls: Any) -> Iterator[Server]:
     Yields:
         The running server.
     """
-    listener = one_port.listen()
+    listener = sockets.listen()
     scheme, port = "https" if tls else "http", listener.getsockname()[1]
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
     started = threading.Event()

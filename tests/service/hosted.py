@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dispatch_grpc import Endpoint, PermanentError, Status, current_call, unmarshal
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll, tail_call
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 
 endpoint = Endpoint(sys.argv[3] if sys.argv[3:] else "http://127.0.0.1:1")  # its port comes later
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -243,7 +243,7 @@ async def chain(request: RunRequest) -> RunResponse:
 
 
 async def main() -> None:
-    listener = one_port.listen(port=int(sys.argv[2]))
+    listener = sockets.listen(port=int(sys.argv[2]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     if not sys.argv[3:]:
         endpoint.url = url

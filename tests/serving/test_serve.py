@@ -26,7 +26,8 @@ from dispatch.sdk.v1.function_pb2_grpc import FunctionServiceStub
 
 from dispatch_grpc import ConfigurationError, Endpoint, Status, marshal, unmarshal
 from dispatch_grpc.primitives import RunRequest, RunResponse
-from dispatch_grpc.serving.one_port import listen, serve
+from dispatch_grpc.serving.one_port import serve
+from dispatch_grpc.serving.sockets import listen
 from dispatch_grpc.testing import CallRecorder, RecordedRequest, Server, serve_app
 
 PATH = "/dispatch.sdk.v1.FunctionService/Run"

@@ -195,7 +195,7 @@ def test_without_the_test_kit():
     code = """
 import asyncio
 from dispatch_grpc import AsyncClient, new_call
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 from dispatch_grpc.server import dispatch_app
 from dispatch_grpc.schema import DispatchResponse
 
@@ -204,7 +204,7 @@ class Handler:
         return DispatchResponse(dispatch_ids=[call.function for call in request.calls])
 
 async def main():
-    listener = one_port.listen()
+    listener = sockets.listen()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stop = asyncio.Event()
     app = dispatch_app(Handler(), api_keys=["old", "new"])

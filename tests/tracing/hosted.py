@@ -9,7 +9,7 @@ from opentelemetry import trace
 
 from dispatch_grpc import CallError, Endpoint, new_call, unmarshal, workflow
 from dispatch_grpc.primitives import RunRequest, RunResponse, exit_, poll
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 from tests.tracing.files import export_to
 
 endpoint = Endpoint("http://127.0.0.1:1")  # its port comes later
@@ -72,7 +72,7 @@ def split(request: RunRequest) -> RunResponse:
 
 
 async def main() -> None:
-    listener = one_port.listen(port=int(sys.argv[2]) if sys.argv[2:] else 0)
+    listener = sockets.listen(port=int(sys.argv[2]) if sys.argv[2:] else 0)
     endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     sys.stdout.write(f"{endpoint.url}\n")
     sys.stdout.flush()

@@ -116,14 +116,14 @@ def test_connections_that_break_are_tried_again(driver: Driver):
 def test_a_service_that_comes_back_in_time(driver: Driver, dispatch_recorder: CallRecorder):
     """The service is not there at the first attempt, and there at a later one."""
     from dispatch_grpc.server import dispatch_app
-    from dispatch_grpc.serving import one_port
+    from dispatch_grpc.serving import one_port, sockets
 
     port = hostile.unused_port()
     stop = threading.Event()
 
     async def serve() -> None:
         until = asyncio.to_thread(stop.wait, 30)
-        listener = one_port.listen(port=port)
+        listener = sockets.listen(port=port)
         await one_port.serve(dispatch_app(dispatch_recorder), listener, until=lambda: until)
 
     late = threading.Timer(0.3, lambda: asyncio.run(serve()))

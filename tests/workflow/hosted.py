@@ -8,7 +8,7 @@ import os
 import sys
 
 from dispatch_grpc import Endpoint, workflow
-from dispatch_grpc.serving import one_port
+from dispatch_grpc.serving import one_port, sockets
 
 endpoint = Endpoint("http://127.0.0.1:1")  # the port is not known yet
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -138,7 +138,7 @@ async def careful() -> list[object]:
 
 
 async def main() -> None:
-    listener = one_port.listen(port=int(sys.argv[2]))
+    listener = sockets.listen(port=int(sys.argv[2]))
     endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     sys.stdout.write(f"{endpoint.url}\n")
     sys.stdout.flush()
